@@ -1,0 +1,56 @@
+"""Which pooling to use, whether it matters, and the model that comes of it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from embedkit.errors import InputError
+from embedkit.version import __version__
+
+if TYPE_CHECKING:
+    from embedkit.embedder import Embedder
+    from embedkit.evaluation.compare import compare, evaluate
+    from embedkit.evaluation.data import PairColumns, Pairs, read_pairs
+    from embedkit.evaluation.report import Report
+    from embedkit.pooling import POOLINGS
+    from embedkit.recipe import Recipe, RecipeError
+
+# Public names and where they live: loaded at first use, because torch takes a second.
+_PUBLIC = {
+    "Embedder": "embedkit.embedder",
+    "compare": "embedkit.evaluation.compare",
+    "evaluate": "embedkit.evaluation.compare",
+    "PairColumns": "embedkit.evaluation.data",
+    "Pairs": "embedkit.evaluation.data",
+    "read_pairs": "embedkit.evaluation.data",
+    "Report": "embedkit.evaluation.report",
+    "POOLINGS": "embedkit.pooling",
+    "Recipe": "embedkit.recipe",
+    "RecipeError": "embedkit.recipe",
+}
+
+__all__ = [
+    "POOLINGS",
+    "Embedder",
+    "InputError",
+    "PairColumns",
+    "Pairs",
+    "Recipe",
+    "RecipeError",
+    "Report",
+    "__version__",
+    "compare",
+    "evaluate",
+    "read_pairs",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'embedkit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,60 @@
+"""The command line: `embedkit COMMAND`."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from embedkit.cli.compare import compare_command
+from embedkit.cli.evaluate import evaluate_command
+from embedkit.errors import InputError
+from embedkit.version import __version__
+
+app = typer.Typer(
+    name="embedkit",
+    help="Which pooling to use, whether it matters, and the model that comes of it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    pass
+
+
+app.command("compare")(compare_command)
+app.command("evaluate")(evaluate_command)
+
+
+def main() -> None:
+    """Exit 0, 1 where the work failed, 2 where the input is wrong; errors are one sentence."""
+    try:
+        app()
+    except InputError as error:
+        _fail(error, 2)
+    except KeyboardInterrupt:
+        _fail("interrupted", 1)
+    except (OSError, MemoryError) as error:
+        _fail(error or "out of memory", 1)
+
+
+def _fail(problem: object, code: int) -> None:
+    # A lone surrogate in a message must not become a second error.
+    text = f"error: {problem}".encode("utf-8", "backslashreplace").decode("utf-8")
+    print(text, file=sys.stderr)
+    sys.exit(code)

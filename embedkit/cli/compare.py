@@ -1,0 +1,100 @@
+"""`embedkit compare`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from embedkit.checkpoint import DEFAULT_MODEL
+from embedkit.cli import options, output
+from embedkit.errors import InputError
+from embedkit.evaluation.data import PairColumns, read_pairs
+from embedkit.recipe import Recipe
+
+
+def compare_command(
+    data: options.Data,
+    model: options.Model = DEFAULT_MODEL,
+    recipes: Annotated[
+        str | None,
+        typer.Option(
+            help="Recipes, separated by spaces, such as 'mean cls@-2 mean@1,-1/normalize'; "
+            "by default every pooling, mean@first-last and the model's own.",
+            show_default=False,
+        ),
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            help="Cross the poolings with these hidden states: all, or numbers such as '0 6 -1'.",
+            show_default=False,
+        ),
+    ] = None,
+    similarity: options.Similarity = "cosine",
+    aggregation: options.Aggregation = "all",
+    prompt: options.Prompt = None,
+    prompt_name: options.PromptName = None,
+    max_length: options.MaxLength = None,
+    device: options.Device = None,
+    revision: options.Revision = None,
+    as_json: options.Json = False,
+    out: options.Out = None,
+    save_best: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the model with the best recipe, which sentence-transformers loads.",
+            show_default=False,
+        ),
+    ] = None,
+    sentence1: options.Sentence1 = "sentence1",
+    sentence2: options.Sentence2 = "sentence2",
+    score: options.Score = "score",
+    subset: options.Subset = "subset",
+) -> None:
+    """Compare the poolings of a model on sentence pairs, and keep the winner.
+
+    Example: [bold]embedkit compare korsts_test.tsv -m klue/bert-base --save-best my-model[/bold]
+    """
+    columns = PairColumns(sentence1, sentence2, score, subset)
+    pairs = [read_pairs(path, columns) for path in data]
+    parsed = None if recipes is None else [Recipe.parse(text) for text in recipes.split()]
+    chosen = None if layers is None else _parse_layers(layers)
+    from embedkit.embedder import Embedder, check_target
+    from embedkit.evaluation.compare import compare
+
+    if save_best is not None:
+        check_target(save_best)
+    embedder = Embedder.from_pretrained(
+        model, max_length=max_length, device=device, revision=revision
+    )
+    report = compare(
+        embedder,
+        pairs,
+        parsed,
+        layers=chosen,
+        similarities=similarity.split(),
+        aggregation=aggregation,
+        prompt=prompt,
+        prompt_name=prompt_name,
+        show_progress=True,
+    )
+    output.show(report, as_json=as_json, out=out)
+    if save_best is not None:
+        if report.best is None:
+            raise InputError("no recipe has a value on every data set; there is no best to save")
+        embedder.with_recipe(report.best).save_pretrained(save_best)
+        print(f"Saved recipe {report.best} in {save_best}.", file=sys.stderr)
+
+
+def _parse_layers(text: str) -> str | list[int]:
+    if text == "all":
+        return text
+    try:
+        return [int(part) for part in text.replace(",", " ").split()]
+    except ValueError as error:
+        raise InputError(
+            f"--layers is {text!r}; expected all, or hidden states such as '0 6 -1'"
+        ) from error

@@ -1,0 +1,48 @@
+"""`embedkit evaluate`."""
+
+from __future__ import annotations
+
+from embedkit.checkpoint import DEFAULT_MODEL
+from embedkit.cli import options, output
+from embedkit.evaluation.data import PairColumns, read_pairs
+
+
+def evaluate_command(
+    data: options.Data,
+    model: options.Model = DEFAULT_MODEL,
+    similarity: options.Similarity = "cosine",
+    aggregation: options.Aggregation = "all",
+    prompt: options.Prompt = None,
+    prompt_name: options.PromptName = None,
+    max_length: options.MaxLength = None,
+    device: options.Device = None,
+    revision: options.Revision = None,
+    as_json: options.Json = False,
+    out: options.Out = None,
+    sentence1: options.Sentence1 = "sentence1",
+    sentence2: options.Sentence2 = "sentence2",
+    score: options.Score = "score",
+    subset: options.Subset = "subset",
+) -> None:
+    """Score a model's own recipe on sentence pairs.
+
+    Example: [bold]embedkit evaluate stsb_test.tsv korsts_test.tsv -m klue/bert-base[/bold]
+    """
+    columns = PairColumns(sentence1, sentence2, score, subset)
+    pairs = [read_pairs(path, columns) for path in data]
+    from embedkit.embedder import Embedder
+    from embedkit.evaluation.compare import evaluate
+
+    embedder = Embedder.from_pretrained(
+        model, max_length=max_length, device=device, revision=revision
+    )
+    report = evaluate(
+        embedder,
+        pairs,
+        similarities=similarity.split(),
+        aggregation=aggregation,
+        prompt=prompt,
+        prompt_name=prompt_name,
+        show_progress=True,
+    )
+    output.show(report, as_json=as_json, out=out)

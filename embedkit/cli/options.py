@@ -1,0 +1,71 @@
+"""Options that commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from embedkit.checkpoint import DEFAULT_MODEL
+
+Data: TypeAlias = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="DATA...",
+        help="Sentence pairs: .tsv, .csv, .jsonl (each also .gz) or .parquet; "
+        "first_look is the set that comes with embedkit.",
+        show_default=False,
+    ),
+]
+Model: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help=f"A hub id, or a folder of transformers or sentence-transformers; {DEFAULT_MODEL} is "
+        "all-MiniLM-L6-v2 of the extra minilm.",
+    ),
+]
+Revision: TypeAlias = Annotated[
+    str | None, typer.Option(help="Revision of the hub id.", show_default=False)
+]
+Device: TypeAlias = Annotated[
+    str | None, typer.Option(help="cpu, cuda, ...; a GPU is taken where there is one.")
+]
+MaxLength: TypeAlias = Annotated[
+    int | None,
+    typer.Option(help="Tokens of a text at most, instead of the model's own.", show_default=False),
+]
+Similarity: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--similarity",
+        "-s",
+        help="One or more of cosine, dot, euclidean, manhattan, separated by spaces.",
+    ),
+]
+Aggregation: TypeAlias = Annotated[
+    str, typer.Option(help="For data with subsets: all, mean or wmean.")
+]
+Prompt: TypeAlias = Annotated[
+    str | None, typer.Option(help="Text put in front of each sentence.", show_default=False)
+]
+PromptName: TypeAlias = Annotated[
+    str | None, typer.Option(help="One of the model's own prompts instead.", show_default=False)
+]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print report.json, not a table.")]
+Out: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(help="Folder for report.json and report.md.", show_default=False),
+]
+Sentence1: TypeAlias = Annotated[
+    str, typer.Option("--sentence1-column", help="Column of the first sentence.")
+]
+Sentence2: TypeAlias = Annotated[
+    str, typer.Option("--sentence2-column", help="Column of the second sentence.")
+]
+Score: TypeAlias = Annotated[str, typer.Option("--score-column", help="Column of the score.")]
+Subset: TypeAlias = Annotated[
+    str, typer.Option("--subset-column", help="Column of the subset, where there is one.")
+]

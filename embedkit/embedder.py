@@ -1,0 +1,432 @@
+"""The embedder: encoder + recipe + prompts."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from embedkit import checkpoint, model_card
+from embedkit.encoder import Encoder, load_encoder
+from embedkit.errors import InputError
+from embedkit.interop.sentence_transformers import Settings, read_settings, write_folder
+from embedkit.onepass import Bound, Distinct, run
+from embedkit.progress import progress
+from embedkit.recipe import Recipe
+from embedkit.similarity import find_similarity
+from embedkit.steps import Vectors, make_steps
+from embedkit.tokens import TextTokenizer, Tokenized, check_texts, load_tokenizer
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from transformers import PreTrainedModel
+
+PRECISIONS = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What one pass over texts gives.
+
+    Attributes:
+        vectors: for each recipe float32 (distinct texts, dim).
+        distinct: the distinct texts, and where each text is among them.
+        tokens: of the distinct texts, prompt included.
+    """
+
+    vectors: list[Vectors]
+    distinct: Distinct
+    tokens: Tokenized
+
+
+class Embedder:
+    """Turns texts into sentence vectors.
+
+    Args:
+        encoder: token ids to hidden states.
+        tokenizer: texts to token ids.
+        bound: the recipe, resolved against `encoder`, with its steps.
+        settings: prompts, similarity, and what the model's folder said.
+        name: what the model is called in reports.
+
+    Most callers use `from_pretrained`.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        tokenizer: TextTokenizer,
+        bound: Bound,
+        settings: Settings,
+        *,
+        name: str,
+        precision: str = "float32",
+    ) -> None:
+        self.encoder = encoder
+        self.tokenizer = tokenizer
+        self.bound = bound
+        self.settings = settings
+        self.name = name
+        self.precision = precision
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path | SentenceTransformer | PreTrainedModel = checkpoint.DEFAULT_MODEL,
+        recipe: str | Recipe | None = None,
+        *,
+        revision: str | None = None,
+        device: str | torch.device | None = None,
+        precision: str = "float32",
+        max_length: int | None = None,
+        prompts: Mapping[str, str] | None = None,
+        local_files_only: bool = False,
+    ) -> Embedder:
+        """Load a model.
+
+        Args:
+            model: `minilm`, a hub id, a folder of transformers or sentence-transformers, or a
+                loaded BertModel (or other model of transformers) or SentenceTransformer. A loaded
+                object is copied, never changed.
+            recipe: a recipe, or None for the model's own (`mean` for a model that has none).
+            revision: of the hub id.
+            device: "cpu", "cuda", ...; None takes a GPU where there is one.
+            precision: of the encoder: float32, bfloat16 or float16.
+            max_length: tokens of a text at most; None for the model's own.
+            prompts: name -> text put in front; added to the model's own.
+            local_files_only: ask no hub.
+
+        Raises:
+            InputError: what is wrong with the model or with an argument.
+        """
+        if isinstance(recipe, str):
+            recipe = Recipe.parse(recipe)
+        if precision not in PRECISIONS:
+            raise InputError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
+        if isinstance(model, str | Path):
+            folder = checkpoint.find_folder(
+                model, revision=revision, local_files_only=local_files_only
+            )
+            parts = _load(folder, recipe, max_length)
+            name = str(model)
+        else:
+            with tempfile.TemporaryDirectory() as scratch:
+                _write_loaded(model, Path(scratch))
+                parts = _load(Path(scratch), recipe, max_length)
+            name = _name_of(model)
+        encoder, tokenizer, bound, settings = parts
+        if prompts is not None:
+            settings = replace(settings, prompts={**settings.prompts, **prompts})
+        default = settings.default_prompt_name
+        if default is not None and default not in settings.prompts:
+            raise InputError(
+                f"the default prompt {default!r} is not among the prompts "
+                f"{', '.join(settings.prompts) or '(none)'}"
+            )
+        place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            encoder.to(torch.device(place), PRECISIONS[precision])
+        except RuntimeError as error:
+            raise InputError(
+                f"device is {str(place)!r}: {str(error).splitlines()[0]}; expected cpu or cuda"
+            ) from error
+        return cls(encoder, tokenizer, bound, settings, name=name, precision=precision)
+
+    @property
+    def recipe(self) -> Recipe:
+        """Resolved: its layers are counted from 0, the last one is -1."""
+        return self.bound.recipe
+
+    @property
+    def dimension(self) -> int:
+        """Numbers in a sentence vector."""
+        width = self.encoder.width * len(self.recipe.poolings)
+        for step in self.bound.steps:
+            width = step.width(width)
+        return width
+
+    @property
+    def own(self) -> Bound | None:
+        """The recipe that the model's folder came with, if it had one."""
+        if self.settings.recipe is None:
+            return None
+        return Bound(resolve(self.settings.recipe, self.encoder), self.settings.steps)
+
+    def bind(self, recipe: Recipe) -> Bound:
+        """Any recipe, resolved against this model."""
+        own = self.own
+        resolved = resolve(recipe, self.encoder)
+        if own is not None and resolved == own.recipe:
+            return own
+        return Bound(resolved, make_steps(resolved))
+
+    def with_recipe(self, recipe: str | Recipe | Bound) -> Embedder:
+        """The same encoder, tokenizer and prompts with another recipe."""
+        if isinstance(recipe, str):
+            recipe = Recipe.parse(recipe)
+        bound = recipe if isinstance(recipe, Bound) else self.bind(recipe)
+        return Embedder(
+            self.encoder,
+            self.tokenizer,
+            bound,
+            self.settings,
+            name=self.name,
+            precision=self.precision,
+        )
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        show_progress: bool | None = None,
+    ) -> Vectors:
+        """Sentence vectors.
+
+        Args:
+            texts: n texts; equal ones are run once.
+            prompt: put in front of each text.
+            prompt_name: one of the model's prompts instead; where neither is given, the model's
+                default one, if it has any.
+            show_progress: a bar on stderr; None shows it where stderr is a terminal.
+
+        Returns:
+            float32 (n, dim), in the order of `texts`.
+
+        Raises:
+            InputError: an empty list, an element that is no str (its index), an unknown prompt.
+        """
+        encoded = self.encode_recipes(
+            texts, [self.bound], prompt=prompt, prompt_name=prompt_name, show_progress=show_progress
+        )
+        (vectors,) = encoded.vectors
+        inverse = encoded.distinct.inverse
+        return vectors if len(vectors) == len(inverse) else vectors[inverse]
+
+    def similarity(
+        self, a: Sequence[str] | NDArray[Any], b: Sequence[str] | NDArray[Any]
+    ) -> NDArray[np.float32]:
+        """The model's similarity (cosine where its folder names none) of each a with each b.
+
+        Args:
+            a: n texts, or their vectors (n, dim).
+            b: m texts, or their vectors (m, dim).
+
+        Returns:
+            float32 (n, m); larger is more similar.
+
+        Raises:
+            InputError: texts that cannot be encoded, or vectors of differing widths.
+        """
+        left, right = self._as_vectors(a, "a"), self._as_vectors(b, "b")
+        if left.shape[1] != right.shape[1]:
+            raise InputError(
+                f"a has vectors of width {left.shape[1]} and b of {right.shape[1]}; "
+                "expected the same width"
+            )
+        matrix = find_similarity(self.settings.similarity).matrix(left, right)
+        return matrix.astype(np.float32)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write a sentence-transformers folder that says the same vectors.
+
+        The folder appears whole or not at all; one that embedkit wrote before is replaced.
+
+        Raises:
+            InputError: another thing is in the way, or the recipe cannot be said there.
+        """
+        if self.precision != "float32":
+            raise InputError(
+                f"the encoder was loaded in {self.precision}; load it in float32 to save it"
+            )
+        target = Path(folder)
+        check_target(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+            new, old = Path(scratch) / "new", Path(scratch) / "old"
+            new.mkdir()
+            write_folder(new, self.encoder, self.tokenizer, self.bound, self.settings)
+            model_card.write(new, self)
+            if target.exists():
+                os.replace(target, old)
+            os.replace(new, target)
+
+    def encode_recipes(
+        self,
+        texts: Sequence[str],
+        recipes: Sequence[Bound],
+        *,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        show_progress: bool | None = None,
+    ) -> Encoded:
+        """Vectors of many recipes from one pass; see `encode`."""
+        check_texts(texts)
+        prefix = self._prompt(prompt, prompt_name)
+        distinct = Distinct.of(texts)
+        tokens = self.tokenizer([prefix + text for text in distinct.texts])
+        self._check_ids(tokens)
+        skipped = 0
+        if prefix and not self.settings.include_prompt:
+            skipped = self.tokenizer.prompt_tokens(prefix)
+            if skipped >= tokens.lengths.min():
+                raise InputError(
+                    f"the prompt fills the {self.tokenizer.max_length} tokens that a text may "
+                    "have, and is left out of the pooling; expected a shorter prompt"
+                )
+        with progress(len(tokens.token_ids), "tokens", show=show_progress) as advance:
+            vectors = run(self.encoder, tokens, recipes, prompt_tokens=skipped, advance=advance)
+        return Encoded(vectors, distinct, tokens)
+
+    def _prompt(self, prompt: str | None, prompt_name: str | None) -> str:
+        prompts = self.settings.prompts
+        if prompt is not None:
+            if prompt_name is not None:
+                raise InputError("got a prompt and a prompt_name; expected one of them")
+            check_texts([prompt], "prompt")
+            return prompt
+        name = prompt_name if prompt_name is not None else self.settings.default_prompt_name
+        if name is None:
+            return ""
+        if name not in prompts:
+            raise InputError(
+                f"unknown prompt_name {name!r}; this model has {', '.join(prompts) or 'none'}"
+            )
+        return prompts[name]
+
+    def _check_ids(self, tokens: Tokenized) -> None:
+        highest = int(tokens.token_ids.max())
+        if highest >= self.encoder.vocab_size:
+            raise InputError(
+                f"the tokenizer gave token {highest}, and the encoder has "
+                f"{self.encoder.vocab_size} of them; they do not belong together"
+            )
+
+    def _as_vectors(self, values: Sequence[str] | NDArray[Any], what: str) -> NDArray[np.float64]:
+        if isinstance(values, str) or any(isinstance(value, str) for value in values[:1]):
+            texts = cast("Sequence[str]", values)
+            check_texts(texts, what)
+            return self.encode(texts).astype(np.float64)
+        vectors = np.asarray(values, dtype=np.float64)
+        if vectors.ndim != 2:
+            raise InputError(f"{what} has shape {vectors.shape}; expected texts or (n, dim)")
+        return vectors
+
+
+def resolve(recipe: Recipe, encoder: Encoder) -> Recipe:
+    """See `Recipe.resolve`."""
+    return recipe.resolve(encoder.num_layers, has_pooler=encoder.pooler is not None)
+
+
+def check_target(folder: Path) -> None:
+    """Refuse to save over anything that embedkit did not write.
+
+    Raises:
+        InputError: a file, or a folder with something else in it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; expected a folder to save the model in")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / model_card.MARK).exists():
+        raise InputError(
+            f"{folder} has files in it that embedkit did not write; expected a new or empty folder"
+        )
+
+
+def _load(
+    folder: Path, recipe: Recipe | None, max_length: int | None
+) -> tuple[Encoder, TextTokenizer, Bound, Settings]:
+    settings = read_settings(folder)
+    encoder = load_encoder(settings.encoder_folder)
+    settings = settings.recognise_pooler(encoder)
+    wanted = recipe or settings.recipe or Recipe(("mean",))
+    resolved = resolve(wanted, encoder)
+    if settings.recipe is not None and resolved == resolve(settings.recipe, encoder):
+        bound = Bound(resolved, settings.steps)
+    else:
+        bound = Bound(resolved, make_steps(resolved))
+
+    def choose_length(of_tokenizer: int | None) -> int:
+        return _max_length(max_length, settings.max_length, of_tokenizer, encoder.max_positions)
+
+    tokenizer = load_tokenizer(
+        settings.encoder_folder,
+        encoder.family,
+        lower_case=settings.lower_case,
+        max_length=choose_length,
+    )
+    return encoder, tokenizer, bound, settings
+
+
+def _max_length(
+    asked: int | None, of_folder: int | None, of_tokenizer: int | None, positions: int | None
+) -> int:
+    """What was asked for, else the folder's, else the tokenizer's, else the encoder's positions."""
+    most = positions or _UNLIMITED
+    for value, where in (
+        (asked, "max_length"),
+        (of_folder, "max_seq_length of the model's folder"),
+    ):
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InputError(f"{where} is {value!r}; expected a whole number of tokens")
+        if value > most:
+            raise InputError(
+                f"{where} is {value}, but the encoder has {most} positions; "
+                f"expected a max_length of at most {most}"
+            )
+        return value
+    # Tokenizers without a maximum of their own say 1e30.
+    return min(of_tokenizer or _UNLIMITED, most)
+
+
+_UNLIMITED = 1 << 20
+
+
+def _name_of(model: object) -> str:
+    name = getattr(model, "name_or_path", "") or getattr(
+        getattr(model, "model_card_data", None), "base_model", None
+    )
+    return str(name or type(model).__name__)
+
+
+def _write_loaded(model: object, folder: Path) -> None:
+    """Write a loaded model as a folder, so that there is one way to load."""
+    libraries = sys.modules
+    if "sentence_transformers" in libraries and isinstance(
+        model, libraries["sentence_transformers"].SentenceTransformer
+    ):
+        model.save_pretrained(str(folder), create_model_card=False)
+        return
+    if "transformers" in libraries and isinstance(model, libraries["transformers"].PreTrainedModel):
+        from transformers import AutoTokenizer
+
+        base = model.base_model
+        source = base.name_or_path
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"the {type(model).__name__} was loaded from {source!r}, where no tokenizer is "
+                "found; save both in one folder and name that"
+            ) from error
+        base.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return
+    raise InputError(
+        f"model is a {type(model).__name__}; expected a name, a folder, a model of transformers "
+        "or a SentenceTransformer"
+    )

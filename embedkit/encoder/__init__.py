@@ -1,0 +1,87 @@
+"""Encoders: token ids to hidden states, packed on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from embedkit.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from embedkit.encoder.packed import Affine
+    from embedkit.states import TokenBatch, TokenStates
+
+
+class Encoder(Protocol):
+    """What the rest of embedkit knows of an encoder."""
+
+    @property
+    def family(self) -> str:
+        """transformers' model_type."""
+        ...
+
+    @property
+    def padded(self) -> bool:
+        """Whether it runs padded inside."""
+        ...
+
+    @property
+    def config(self) -> dict[str, Any]: ...
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def num_layers(self) -> int: ...
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def max_positions(self) -> int | None:
+        """Tokens that a text may have, special ones included; None where there is no limit."""
+        ...
+
+    @property
+    def pooler(self) -> Affine | None:
+        """The pooler's weights, if the checkpoint has them."""
+        ...
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> None: ...
+
+    def __call__(
+        self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
+    ) -> TokenStates:
+        """Hidden states `layers`, each (tokens, width), and pooler_output if asked for."""
+        ...
+
+    def save(self, folder: Path, *, num_layers: int, output_hidden_states: bool) -> None:
+        """Write config.json and weights for transformers, cut to `num_layers` layers."""
+        ...
+
+
+def load_encoder(folder: Path) -> Encoder:
+    """The encoder of a model folder: packed where we run its family, padded otherwise.
+
+    Raises:
+        InputError: no config.json, no weights, damaged or wrong ones, or an unknown family.
+    """
+    from embedkit.checkpoint import Weights, read_json
+
+    config = read_json(folder / "config.json")
+    if not isinstance(config.get("model_type"), str):
+        raise InputError(f"{folder / 'config.json'}: has no model_type; expected one such as bert")
+    weights = Weights(folder)
+    from embedkit.encoder.packed import BertConfig, PackedBert
+
+    if BertConfig.reads(config):
+        try:
+            return PackedBert(config, weights)
+        except InputError as error:
+            raise InputError(f"{folder}: {error}") from error
+    from embedkit.encoder.padded import PaddedEncoder
+
+    return PaddedEncoder.from_folder(folder)

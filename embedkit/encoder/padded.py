@@ -1,0 +1,151 @@
+"""Any other encoder: transformers runs it padded, and its states are packed at the door."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from embedkit.encoder.packed import Affine
+from embedkit.errors import InputError
+from embedkit.states import TokenBatch, TokenStates
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class PaddedEncoder:
+    """An encoder of transformers behind the packed contract.
+
+    Args:
+        model: it takes input_ids and attention_mask and returns hidden_states.
+        has_pooler: whether the pooler's weights, where the model has one, were in the checkpoint.
+    """
+
+    padded = True
+
+    def __init__(self, model: PreTrainedModel, *, has_pooler: bool) -> None:
+        if model.config.is_encoder_decoder:
+            model = model.get_encoder()
+            has_pooler = False
+        torch.nn.Module.to(model, torch.float32)
+        self.model = model.train(False)
+        self.family: str = model.config.model_type
+        self.config: dict[str, Any] = model.config.to_dict()
+        self._has_pooler = has_pooler
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> PaddedEncoder:
+        """Load with AutoModel, which may not run code of the folder's.
+
+        Raises:
+            InputError: transformers has no such family, or cannot load the folder.
+        """
+        from transformers import AutoModel
+
+        try:
+            model, info = AutoModel.from_pretrained(
+                folder, trust_remote_code=False, local_files_only=True, output_loading_info=True
+            )
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            raise InputError(f"{folder}: transformers cannot load this model ({reason})") from error
+        missing = set(info["missing_keys"])
+        lost = sorted(name for name in missing if not _of_pooler(name))
+        if lost:
+            raise InputError(
+                f"{folder}: the weights lack {len(lost)} tensors of the model, {lost[0]!r} first"
+            )
+        has_pooler = _pooler_of(model) is not None and not any(map(_of_pooler, missing))
+        return cls(model, has_pooler=has_pooler)
+
+    @property
+    def width(self) -> int:
+        return int(self.model.config.hidden_size)
+
+    @property
+    def num_layers(self) -> int:
+        return int(self.model.config.num_hidden_layers)
+
+    @property
+    def vocab_size(self) -> int:
+        return int(self.model.get_input_embeddings().num_embeddings)
+
+    @property
+    def max_positions(self) -> int | None:
+        """Tokens that a text may have; RoBERTa's offset (padding_idx + 1) is taken off."""
+        positions = getattr(self.model.config, "max_position_embeddings", None)
+        if not isinstance(positions, int) or positions < 1:
+            return None
+        embeddings = getattr(self.model, "embeddings", None)
+        table = getattr(embeddings, "position_embeddings", None)
+        padding = getattr(table, "padding_idx", None)
+        return positions if padding is None else positions - padding - 1
+
+    @property
+    def pooler(self) -> Affine | None:
+        """W: (width, width) and b: (width,) of tanh(W h_cls + b), or None."""
+        dense = _pooler_of(self.model) if self._has_pooler else None
+        return None if dense is None else Affine(dense.weight.detach(), dense.bias.detach())
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Move the weights; hidden states come in that dtype."""
+        self.model.to(device=device, dtype=dtype)
+
+    @torch.inference_mode()
+    def __call__(
+        self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
+    ) -> TokenStates:
+        """Hidden states `layers` (0 to num_layers), each (tokens, width), and pooler_output."""
+        batch = batch.to(self.model.device)
+        shape = (len(batch.lengths), max(batch.lengths))
+        mask = batch.token_ids.new_zeros(shape)
+        mask[batch.segments, batch.positions] = 1
+        ids = batch.token_ids.new_full(shape, self.model.config.pad_token_id or 0)
+        ids[batch.segments, batch.positions] = batch.token_ids
+        output = self.model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+        hidden = output.hidden_states
+        if len(hidden) != self.num_layers + 1:
+            raise InputError(
+                f"{self.family} returns {len(hidden)} hidden states, expected "
+                f"{self.num_layers + 1}; this family is not supported"
+            )
+
+        def pack(state: Tensor) -> Tensor:
+            return state[batch.segments, batch.positions]
+
+        states = {index: pack(hidden[index]) for index in layers}
+        pooled = None
+        if pooler:
+            if (dense := self.pooler) is None:
+                raise ValueError("this checkpoint has no pooler")
+            first = hidden[-1][:, 0]
+            pooled = torch.nn.functional.linear(first, dense.weight, dense.bias).tanh()
+        return TokenStates(states, batch, pooled)
+
+    def save(self, folder: Path, *, num_layers: int, output_hidden_states: bool) -> None:
+        """Write the whole model as transformers does; it is never cut."""
+        if num_layers != self.num_layers:
+            raise ValueError("only a family that runs packed can be cut")
+        self.model.config.output_hidden_states = output_hidden_states
+        try:
+            self.model.float().save_pretrained(folder)
+        finally:
+            self.model.config.output_hidden_states = False
+
+
+def _of_pooler(name: str) -> bool:
+    return "pooler" in name.split(".")
+
+
+def _pooler_of(model: PreTrainedModel) -> torch.nn.Linear | None:
+    """The linear of a pooler that is tanh(W h_cls + b), as in BERT, RoBERTa, MPNet and ALBERT."""
+    pooler = getattr(model, "pooler", None)
+    dense = getattr(pooler, "dense", pooler)
+    activation = getattr(pooler, "activation", getattr(model, "pooler_activation", None))
+    if isinstance(dense, torch.nn.Linear) and isinstance(activation, torch.nn.Tanh):
+        return dense
+    return None

@@ -1,0 +1,382 @@
+"""sentence-transformers folders: what they say in our words, and our recipes in theirs.
+
+Reads the keys of sentence-transformers before and after 5.4; writes those of before, which both
+read. No class that a folder names is ever imported.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from embedkit.checkpoint import Weights, read_json
+from embedkit.encoder import Encoder
+from embedkit.errors import InputError
+from embedkit.onepass import Bound
+from embedkit.pooling import POOLINGS
+from embedkit.recipe import LAST, Recipe
+from embedkit.similarity import SIMILARITIES
+from embedkit.steps import ACTIVATIONS, Dense, Normalize, Step, Vectors
+from embedkit.tokens import TextTokenizer
+
+_NEW = "sentence_transformers.sentence_transformer.modules"
+_BASE = "sentence_transformers.base.modules"
+_CLASSES = {
+    **{
+        f"sentence_transformers.models.{name}": name
+        for name in ("Transformer", "WeightedLayerPooling", "Pooling", "Dense", "Normalize")
+    },
+    f"{_BASE}.transformer.Transformer": "Transformer",
+    f"{_NEW}.weighted_layer_pooling.WeightedLayerPooling": "WeightedLayerPooling",
+    f"{_NEW}.pooling.Pooling": "Pooling",
+    f"{_BASE}.dense.Dense": "Dense",
+    f"{_BASE}.normalize.Normalize": "Normalize",
+}
+_LEGACY_POOLINGS = {row.legacy_key: name for name, row in POOLINGS.items() if row.legacy_key}
+_POOLING_MODES = {
+    row.sentence_transformers: name for name, row in POOLINGS.items() if row.sentence_transformers
+}
+_TRANSFORMER_CONFIGS = (
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a model folder says beside its weights and its tokenizer.
+
+    Attributes:
+        encoder_folder: where config.json and the weights are.
+        recipe: its poolings, layers and steps, or None for a plain transformers folder.
+        steps: the steps of `recipe`, with their weights.
+        max_length: tokens of a text at most, or None where it is left to the tokenizer.
+        lower_case: texts are lower-cased first.
+        include_prompt: prompt tokens count in the pooling.
+        prompts: name -> text put in front.
+        default_prompt_name: the one used where none is asked for.
+        similarity: a name from the table of similarities.
+    """
+
+    encoder_folder: Path
+    recipe: Recipe | None = None
+    steps: tuple[Step, ...] = ()
+    max_length: int | None = None
+    lower_case: bool = False
+    include_prompt: bool = True
+    prompts: dict[str, str] = field(default_factory=dict)
+    default_prompt_name: str | None = None
+    similarity: str = "cosine"
+
+    def recognise_pooler(self, encoder: Encoder) -> Settings:
+        """cls, then a Dense with the checkpoint's own pooler weights: that is `pooler`."""
+        recipe, pooler = self.recipe, encoder.pooler
+        if recipe is None or pooler is None or recipe.poolings != ("cls",) or not self.steps:
+            return self
+        dense = self.steps[0]
+        if (
+            recipe.layers != LAST
+            or not isinstance(dense, Dense)
+            or not dense.activation.endswith(".Tanh")
+            or dense.bias is None
+            or not np.array_equal(dense.weight, pooler.weight.float().cpu().numpy())
+            or not np.array_equal(dense.bias, pooler.bias.float().cpu().numpy())
+        ):
+            return self
+        found = Recipe(("pooler",), LAST, recipe.steps[1:])
+        return replace(self, recipe=found, steps=self.steps[1:])
+
+
+def read_settings(folder: Path) -> Settings:
+    """What the folder's modules.json and its companions say.
+
+    Raises:
+        InputError: a path that leaves the folder, a class that is not sentence-transformers' own,
+            or one that no recipe can express.
+    """
+    modules_path = folder / "modules.json"
+    if not modules_path.exists():
+        return Settings(folder)
+    modules = _read_modules(modules_path)
+    kinds = [kind for kind, _ in modules]
+    if kinds[:1] != ["Transformer"] or kinds.count("Transformer") > 1:
+        raise InputError(f"{modules_path}: got {' > '.join(kinds)}, expected a Transformer first")
+    encoder_folder = modules[0][1]
+    rest = modules[1:]
+    layers: tuple[int, ...] = LAST
+    if rest and rest[0][0] == "WeightedLayerPooling":
+        layers = _read_layers(rest.pop(0)[1], encoder_folder)
+    if not rest or rest[0][0] != "Pooling":
+        raise InputError(f"{modules_path}: got {' > '.join(kinds)}, expected a Pooling")
+    poolings, include_prompt = _read_pooling(rest.pop(0)[1] / "config.json")
+    steps: list[Step] = []
+    for kind, path in rest:
+        if kind not in ("Dense", "Normalize"):
+            raise InputError(
+                f"{modules_path}: got {' > '.join(kinds)}, expected only Dense and Normalize "
+                "after the Pooling"
+            )
+        steps.append(_read_dense(path) if kind == "Dense" else Normalize())
+    config: dict[str, Any] = {}
+    for name in _TRANSFORMER_CONFIGS:
+        if (encoder_folder / name).exists():
+            config = read_json(encoder_folder / name)
+            break
+    general_path = folder / "config_sentence_transformers.json"
+    general = read_json(general_path) if general_path.exists() else {}
+    similarity = general.get("similarity_fn_name") or "cosine"
+    if similarity not in SIMILARITIES:
+        raise InputError(
+            f"{general_path}: similarity_fn_name is {similarity!r}; "
+            f"expected one of {', '.join(SIMILARITIES)}"
+        )
+    prompts = general.get("prompts") or {}
+    if not isinstance(prompts, dict) or not all(isinstance(p, str) for p in prompts.values()):
+        raise InputError(f"{general_path}: prompts must map names to texts, got {prompts!r}")
+    return Settings(
+        encoder_folder,
+        Recipe(poolings, layers, _step_names(steps)),
+        tuple(steps),
+        config.get("max_seq_length"),
+        bool(config.get("do_lower_case", False)),
+        include_prompt,
+        prompts,
+        general.get("default_prompt_name"),
+        similarity,
+    )
+
+
+def _step_names(steps: list[Step]) -> tuple[str, ...]:
+    names = [step.name for step in steps]
+    if names.count("normalize") > 1:
+        raise InputError("the folder normalizes twice; expected one Normalize")
+    return tuple(names)
+
+
+def _read_modules(path: Path) -> list[tuple[str, Path]]:
+    """The modules as (kind, folder), checked and in order."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is not JSON ({error})") from error
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise InputError(f"{path}: expected a list of modules")
+    modules = []
+    for number, entry in enumerate(entries):
+        name, place = entry.get("type"), entry.get("path")
+        if not isinstance(name, str) or not isinstance(place, str):
+            raise InputError(f"{path}, module {number}: expected a type and a path, both text")
+        parts = PurePosixPath(place.replace("\\", "/"))
+        if parts.is_absolute() or ".." in parts.parts or ":" in place:
+            raise InputError(
+                f"{path}, module {number}: path {place!r} leads out of the model's folder"
+            )
+        if name.endswith(".Dropout") and name.startswith("sentence_transformers."):
+            continue  # it does nothing once training is over
+        if name not in _CLASSES:
+            raise InputError(
+                f"{path}, module {number}: {name!r} is not a module that embedkit can read; "
+                f"expected sentence-transformers' own {', '.join(sorted(set(_CLASSES.values())))}"
+            )
+        modules.append((_CLASSES[name], path.parent / place))
+    return modules
+
+
+def _read_pooling(path: Path) -> tuple[tuple[str, ...], bool]:
+    config = read_json(path)
+    if "pooling_mode" in config:
+        modes = config["pooling_mode"]
+        modes = [modes] if isinstance(modes, str) else modes
+        if not isinstance(modes, list) or not all(mode in _POOLING_MODES for mode in modes):
+            raise InputError(
+                f"{path}: pooling_mode is {config['pooling_mode']!r}; "
+                f"expected some of {', '.join(_POOLING_MODES)}"
+            )
+        poolings = [_POOLING_MODES[mode] for mode in modes]
+    else:
+        poolings = [name for key, name in _LEGACY_POOLINGS.items() if config.get(key)]
+        poolings = poolings or ["mean"]  # as sentence-transformers reads a file that says nothing
+    if poolings != [name for name in POOLINGS if name in poolings]:
+        raise InputError(
+            f"{path}: poolings are joined in the order {', '.join(poolings)}; "
+            f"expected the order {', '.join(name for name in POOLINGS if name in poolings)}"
+        )
+    return tuple(poolings), bool(config.get("include_prompt", True))
+
+
+def _read_layers(folder: Path, encoder_folder: Path) -> tuple[int, ...]:
+    """The hidden states that a WeightedLayerPooling averages; others are not a recipe."""
+    if not read_json(encoder_folder / "config.json").get("output_hidden_states"):
+        raise InputError(
+            f"{folder}: sentence-transformers ignores this WeightedLayerPooling, because "
+            "config.json does not set output_hidden_states; set it, or remove the module"
+        )
+    config = read_json(folder / "config.json")
+    start = config.get("layer_start", 4)
+    weights = Weights(folder)["layer_weights"].float().tolist()
+    used = [start + place for place, weight in enumerate(weights) if weight != 0]
+    if not used or len({weight for weight in weights if weight != 0}) > 1:
+        raise InputError(
+            f"{folder}: the layers are weighted {weights}; a recipe has only plain averages"
+        )
+    return tuple(used)
+
+
+def _read_dense(folder: Path) -> Dense:
+    config = read_json(folder / "config.json")
+    activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
+    if activation not in ACTIVATIONS:
+        raise InputError(
+            f"{folder / 'config.json'}: activation_function is {activation!r}; "
+            f"expected one of {', '.join(ACTIVATIONS)}"
+        )
+    plain = "sentence_embedding"
+    names = (config.get("module_input_name", plain), config.get("module_output_name") or plain)
+    if config.get("use_residual") or names != (plain, plain):
+        raise InputError(
+            f"{folder / 'config.json'}: has a residual or reads and writes {names}; "
+            f"expected a plain Dense on {plain}"
+        )
+    weights = Weights(folder)
+    weight = weights["linear.weight"].float().numpy()
+    bias: Vectors | None = None
+    if config.get("bias", True):
+        bias = weights["linear.bias"].float().numpy()
+    if weight.ndim != 2 or (bias is not None and bias.shape != weight.shape[:1]):
+        raise InputError(f"{folder}: weight and bias do not fit, got shapes {weight.shape}")
+    return Dense(weight, bias, activation)
+
+
+def write_folder(
+    folder: Path,
+    encoder: Encoder,
+    tokenizer: TextTokenizer,
+    bound: Bound,
+    settings: Settings,
+) -> None:
+    """Write a folder that sentence-transformers loads, before and after 5.4.
+
+    Args:
+        folder: an empty folder.
+        encoder: in float32.
+        tokenizer: its files are written, and its maximum length.
+        bound: the recipe to say.
+        settings: prompts and similarity.
+
+    Raises:
+        InputError: the recipe cannot be said there.
+    """
+    recipe = bound.recipe
+    pooler = recipe.poolings == ("pooler",)
+    if pooler and not settings.include_prompt:
+        raise InputError(
+            "recipe 'pooler' cannot be saved for a model that leaves the prompt out of the "
+            "pooling: sentence-transformers would feed the pooler the first token after the prompt"
+        )
+    used = recipe.states(encoder.num_layers) or (encoder.num_layers,)
+    # Cutting a post-LN encoder to its first k layers gives its hidden state k as the last one.
+    num_layers = encoder.num_layers if encoder.padded else used[-1]
+    weighted = used != (num_layers,)
+    encoder.save(folder, num_layers=num_layers, output_hidden_states=weighted)
+    tokenizer.save(folder)
+
+    modules = [("Transformer", "")]
+
+    def new_module(kind: str, config: dict[str, Any]) -> Path:
+        path = folder / f"{len(modules)}_{kind}"
+        path.mkdir()
+        _write_json(path / "config.json", config)
+        modules.append((kind, path.name))
+        return path
+
+    if weighted:
+        path = new_module(
+            "WeightedLayerPooling",
+            {
+                "word_embedding_dimension": encoder.width,
+                "layer_start": used[0],
+                "num_hidden_layers": num_layers,
+            },
+        )
+        weights = np.array([k in used for k in range(used[0], num_layers + 1)], dtype=np.float32)
+        _write_tensors(path, {"layer_weights": weights})
+    poolings = ("cls",) if pooler else recipe.poolings
+    new_module(
+        "Pooling",
+        {
+            "word_embedding_dimension": encoder.width,
+            **{key: name in poolings for key, name in _LEGACY_POOLINGS.items()},
+            "include_prompt": settings.include_prompt,
+        },
+    )
+    steps = bound.steps
+    if pooler and (dense := encoder.pooler) is not None:
+        weight, bias = (tensor.float().cpu().numpy() for tensor in (dense.weight, dense.bias))
+        steps = (Dense(weight, bias, "torch.nn.modules.activation.Tanh"), *steps)
+    for step in steps:
+        if isinstance(step, Dense):
+            path = new_module(
+                "Dense",
+                {
+                    "in_features": step.weight.shape[1],
+                    "out_features": step.weight.shape[0],
+                    "bias": step.bias is not None,
+                    "activation_function": step.activation,
+                },
+            )
+            tensors = {"linear.weight": step.weight}
+            if step.bias is not None:
+                tensors["linear.bias"] = step.bias
+            _write_tensors(path, tensors)
+        else:
+            new_module("Normalize", {})
+
+    transformer: dict[str, Any] = {
+        "max_seq_length": tokenizer.max_length,
+        "do_lower_case": tokenizer.lower_case,
+    }
+    if encoder.family == "bert" and (encoder.pooler is None or num_layers < encoder.num_layers):
+        # Otherwise transformers invents a random pooler, and warns.
+        transformer["model_args"] = {"add_pooling_layer": False}
+    _write_json(folder / "sentence_bert_config.json", transformer)
+    _write_json(
+        folder / "config_sentence_transformers.json",
+        {
+            "prompts": settings.prompts,
+            "default_prompt_name": settings.default_prompt_name,
+            "similarity_fn_name": settings.similarity,
+        },
+    )
+    _write_json(
+        folder / "modules.json",
+        [
+            {
+                "idx": place,
+                "name": str(place),
+                "path": name,
+                "type": f"sentence_transformers.models.{kind}",
+            }
+            for place, (kind, name) in enumerate(modules)
+        ],
+    )
+
+
+def _write_json(path: Path, content: object) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _write_tensors(folder: Path, tensors: dict[str, Vectors]) -> None:
+    from safetensors.numpy import save_file
+
+    plain = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    save_file(plain, folder / "model.safetensors", {"format": "pt"})

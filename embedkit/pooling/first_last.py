@@ -1,0 +1,20 @@
+"""One token stands for the text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from embedkit.states import TokenStates
+
+
+def cls(states: TokenStates) -> Tensor:
+    """(texts, width): the first token's vector; in BERT that token is [CLS]."""
+    return states.only[states.batch.offsets[:-1]]
+
+
+def last(states: TokenStates) -> Tensor:
+    """(texts, width): the last token's vector, special or not."""
+    return states.only[states.batch.offsets[1:] - 1]

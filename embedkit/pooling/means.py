@@ -1,0 +1,40 @@
+"""Weighted sums over a text's tokens.
+
+mean and mean_sqrt_len are those of Sentence-BERT (Reimers and Gurevych 2019) and its library;
+weighted_mean is the position-weighted mean of SGPT (Muennighoff 2022), section 3.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from embedkit.states import TokenStates
+
+
+def _sum(states: TokenStates, rows: Tensor) -> Tensor:
+    total = rows.new_zeros(len(states.batch.lengths), rows.shape[1])
+    return total.index_add_(0, states.batch.segments, rows)
+
+
+def _count(states: TokenStates) -> Tensor:
+    return states.batch.offsets.diff().to(states.only.dtype).unsqueeze(1)
+
+
+def mean(states: TokenStates) -> Tensor:
+    """(texts, width): sum(h_i) / n."""
+    return _sum(states, states.only) / _count(states)
+
+
+def mean_sqrt_len(states: TokenStates) -> Tensor:
+    """(texts, width): sum(h_i) / sqrt(n)."""
+    return _sum(states, states.only) / _count(states).sqrt()
+
+
+def weighted_mean(states: TokenStates) -> Tensor:
+    """(texts, width): sum(i h_i) / sum(i), i the place of a token in its text from 1."""
+    places = states.batch.positions + states.first_position
+    weights = places.to(states.only.dtype).unsqueeze(1)
+    return _sum(states, states.only * weights) / _sum(states, weights)

@@ -1,0 +1,174 @@
+"""Recipes: all that lies between hidden states and sentence vectors.
+
+Grammar: ``POOL[+POOL...][@LAYER[,LAYER...]][/STEP...]``, for example ``mean``, ``cls@-2``,
+``mean@1,-1/normalize``, ``cls+mean/normalize``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import accumulate
+
+from embedkit.errors import InputError
+from embedkit.pooling import POOLINGS
+
+STEPS: dict[str, str] = {"normalize": "divide by the Euclidean norm; a zero vector stays zero"}
+DENSE = "dense"  # the trained Dense layers of a loaded folder: printed, never typed
+LAST = (-1,)
+FIRST_LAST = (1, -1)
+
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,3}", re.ASCII)
+_ORDER = {name: place for place, name in enumerate(POOLINGS)}
+
+
+class RecipeError(InputError):
+    """A recipe that cannot be read, or that a model does not have."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Layers, poolings and steps, in canonical form.
+
+    Attributes:
+        poolings: names from the pooling table, in its order; more than one are concatenated.
+        layers: hidden states whose average is pooled; 0 is the input of the first layer, negative
+            numbers count from the end.
+        steps: names of the steps that follow, in order.
+
+    Raises:
+        RecipeError: an unknown or repeated name, or a pooler with layers or company.
+    """
+
+    poolings: tuple[str, ...]
+    layers: tuple[int, ...] = LAST
+    steps: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.poolings or not self.layers:
+            raise RecipeError("a recipe needs at least one pooling and one layer")
+        if flaw := _find_flaw(self.poolings, self.layers, self.steps):
+            raise RecipeError(flaw[2])
+        object.__setattr__(self, "poolings", tuple(sorted(self.poolings, key=_ORDER.__getitem__)))
+        # Layers counted from the start first, each group rising: the order in the network.
+        object.__setattr__(self, "layers", tuple(sorted(self.layers, key=lambda k: (k < 0, k))))
+
+    @classmethod
+    def parse(cls, text: str) -> Recipe:
+        """Read a recipe.
+
+        Raises:
+            RecipeError: names the wrong part, its place (from 1) and the choices.
+        """
+        if not isinstance(text, str):
+            raise RecipeError(f"a recipe is a str such as 'mean@-1/normalize', got {text!r}")
+
+        def error(place: int, problem: str) -> RecipeError:
+            return RecipeError(f"recipe {text!r}, character {place}: {problem}")
+
+        head, *steps = text.split("/")
+        pools, at, layer_text = head.partition("@")
+        poolings = pools.split("+")
+        layer_parts = layer_text.split(",") if at else []
+        places = {
+            "pooling": _places(1, poolings),
+            "layer": _places(len(pools) + 2, layer_parts),
+            "step": _places(len(head) + 2, steps),
+        }
+        layers: tuple[int, ...] = LAST
+        if layer_parts == ["first-last"]:
+            layers = FIRST_LAST
+        elif at:
+            for place, part in zip(places["layer"], layer_parts, strict=True):
+                if not _INTEGER.fullmatch(part):
+                    raise error(
+                        place,
+                        f"layer {part!r} is not a number; expected a hidden state such as 0, 6 or "
+                        "-1, or first-last",
+                    )
+            layers = tuple(int(part) for part in layer_parts)
+        if DENSE in steps:
+            place = places["step"][steps.index(DENSE)]
+            raise error(place, "the step dense comes with a model and cannot be typed")
+        if flaw := _find_flaw(poolings, layers, steps):
+            kind, index, problem = flaw
+            raise error(places[kind][index], problem)
+        if at and "pooler" in poolings:
+            raise error(places["layer"][0], _POOLER_LAYER)
+        return cls(tuple(poolings), layers, tuple(steps))
+
+    def __str__(self) -> str:
+        text = "+".join(self.poolings)
+        if self.layers != LAST:
+            text += "@" + ",".join(map(str, self.layers))
+        return "/".join((text, *self.steps))
+
+    def resolve(self, num_layers: int, *, has_pooler: bool = True) -> Recipe:
+        """The recipe as a model of `num_layers` layers has it: two that mean the same are equal.
+
+        Layers are counted from 0, but for the last one, which is always -1.
+
+        Raises:
+            RecipeError: a layer outside the model, or a pooler that it does not have.
+        """
+        if "pooler" in self.poolings and not has_pooler:
+            raise RecipeError(
+                f"recipe {str(self)!r} needs a pooler, and this checkpoint has no pooler weights "
+                "(transformers would invent random ones); choose another pooling, such as cls"
+            )
+        layers = set()
+        for layer in self.layers:
+            if not -num_layers - 1 <= layer <= num_layers:
+                raise RecipeError(
+                    f"recipe {str(self)!r}: layer {layer} is not in this model; expected 0 to "
+                    f"{num_layers}, or {-num_layers - 1} to -1 counted from the end"
+                )
+            index = layer % (num_layers + 1)
+            layers.add(-1 if index == num_layers else index)
+        return Recipe(self.poolings, tuple(layers), self.steps)
+
+    def states(self, num_layers: int) -> tuple[int, ...]:
+        """The hidden states to ask an encoder for, counted from 0 and rising; none for a pooler."""
+        if "pooler" in self.poolings:
+            return ()
+        return tuple(sorted({layer % (num_layers + 1) for layer in self.layers}))
+
+
+_POOLER_LAYER = "pooler takes no layer, it always reads the last one"
+
+
+def _find_flaw(
+    poolings: Sequence[str], layers: Sequence[int], steps: Sequence[str]
+) -> tuple[str, int, str] | None:
+    """The first wrong part: its kind, its place among its kind, and the problem."""
+    for index, name in enumerate(poolings):
+        if name not in POOLINGS:
+            return "pooling", index, _unknown("pooling", name, POOLINGS)
+    for index, name in enumerate(steps):
+        if name not in STEPS and name != DENSE:
+            return "step", index, _unknown("step", name, STEPS)
+    parts: dict[str, Sequence[str | int]] = {"pooling": poolings, "layer": layers, "step": steps}
+    for kind, names in parts.items():
+        for index, part in enumerate(names):
+            if part in names[:index] and part != DENSE:
+                return kind, index, f"{kind} {part} is there twice; expected it once"
+    if "pooler" in poolings:
+        if len(poolings) > 1:
+            problem = "pooler stands alone, it cannot be concatenated with others"
+            return "pooling", poolings.index("pooler"), problem
+        if tuple(layers) != LAST:
+            return "layer", 0, _POOLER_LAYER
+    return None
+
+
+def _unknown(what: str, name: str, choices: Collection[str]) -> str:
+    close = get_close_matches(name, choices, n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    return f"unknown {what} {name!r}{hint}; choose from {', '.join(choices)}"
+
+
+def _places(start: int, parts: Sequence[str]) -> list[int]:
+    """Where each part begins when they stand one separator apart."""
+    return list(accumulate((len(part) + 1 for part in parts), initial=start))[: len(parts)]

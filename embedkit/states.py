@@ -1,0 +1,118 @@
+"""Packed records: a batch of texts is one flat row of tokens with offsets, without padding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+def _check_offsets(offsets: Tensor, tokens: int) -> None:
+    if offsets.ndim != 1 or offsets.dtype != torch.int64 or len(offsets) < 2:
+        raise ValueError(
+            f"offsets must be int64 (texts + 1,), got {offsets.dtype} {tuple(offsets.shape)}"
+        )
+    if int(offsets[0]) != 0 or int(offsets[-1]) != tokens or bool((offsets.diff() < 1).any()):
+        raise ValueError(f"offsets must rise from 0 to the {tokens} tokens, got {offsets.tolist()}")
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """What an encoder reads.
+
+    Attributes:
+        token_ids: (tokens,) int64, text after text.
+        offsets: (texts + 1,) int64; text i is `token_ids[offsets[i]:offsets[i + 1]]`.
+        special: (tokens,) bool, True for tokens that the tokenizer added ([CLS], [SEP], ...).
+    """
+
+    token_ids: Tensor
+    offsets: Tensor
+    special: Tensor
+
+    def __post_init__(self) -> None:
+        _check_offsets(self.offsets, len(self.token_ids))
+        if self.special.dtype != torch.bool or self.special.shape != self.token_ids.shape:
+            raise ValueError("special must be bool and of the same shape as token_ids")
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Tokens of each text."""
+        lengths: list[int] = self.offsets.diff().tolist()
+        return lengths
+
+    @cached_property
+    def segments(self) -> Tensor:
+        """(tokens,) int64: the text that each token belongs to."""
+        counts = self.offsets.diff()
+        return torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+
+    @cached_property
+    def positions(self) -> Tensor:
+        """(tokens,) int64: the place of each token in its text, from 0."""
+        tokens = torch.arange(len(self.token_ids), device=self.offsets.device)
+        return tokens - self.offsets[self.segments]
+
+    def to(self, device: torch.device) -> TokenBatch:
+        return TokenBatch(
+            self.token_ids.to(device), self.offsets.to(device), self.special.to(device)
+        )
+
+
+@dataclass(frozen=True)
+class TokenStates:
+    """What an encoder returns and every pooling reads.
+
+    Attributes:
+        layers: hidden state k -> (tokens, width), floats; 0 is the input of the first layer.
+        batch: the tokens behind the rows.
+        pooler_output: (texts, width) tanh(W h_cls + b), where it was asked for.
+        first_position: the place of each text's first row in its text, counted from 1; above 1 when
+            the prompt was left out.
+    """
+
+    layers: Mapping[int, Tensor]
+    batch: TokenBatch
+    pooler_output: Tensor | None = None
+    first_position: int = 1
+
+    def __post_init__(self) -> None:
+        for index, state in self.layers.items():
+            if state.ndim != 2 or len(state) != len(self.batch.token_ids):
+                raise ValueError(
+                    f"hidden state {index} must have shape ({len(self.batch.token_ids)}, width), "
+                    f"got {tuple(state.shape)}"
+                )
+
+    @property
+    def only(self) -> Tensor:
+        """(tokens, width): the layer that `average` left, which is what poolings reduce."""
+        (state,) = self.layers.values()
+        return state
+
+    def average(self, layers: tuple[int, ...]) -> TokenStates:
+        """The same tokens with one layer, float32, the mean of the given ones."""
+        if len(layers) == 1:
+            mean = self.layers[layers[0]].float()
+        else:
+            mean = torch.stack([self.layers[index].float() for index in layers]).mean(0)
+        return replace(self, layers={layers[-1]: mean})
+
+    def without_prompt(self, prompt_tokens: int) -> TokenStates:
+        """Leave out the first tokens of each text; every text must have more than that."""
+        if prompt_tokens == 0:
+            return self
+        keep = self.batch.positions >= prompt_tokens
+        shorter = torch.arange(len(self.batch.offsets), device=keep.device) * prompt_tokens
+        batch = TokenBatch(
+            self.batch.token_ids[keep], self.batch.offsets - shorter, self.batch.special[keep]
+        )
+        return TokenStates(
+            {index: state[keep] for index, state in self.layers.items()},
+            batch,
+            self.pooler_output,
+            self.first_position + prompt_tokens,
+        )

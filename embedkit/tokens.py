@@ -1,0 +1,289 @@
+"""Texts to packed token ids, once per text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedkit.checkpoint import read_json
+from embedkit.errors import InputError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerBase
+
+    from embedkit.states import TokenBatch
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "tokenizer.model",
+)
+_CHUNK = 4096  # texts tokenized at a time: their Encoding objects are larger than their ids
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """Tokens of n texts.
+
+    Attributes:
+        token_ids: (tokens,) int32.
+        offsets: (n + 1,) int64.
+        special: (tokens,) bool, tokens that the tokenizer added.
+        truncated: (n,) bool, texts that were cut to the maximum length.
+    """
+
+    token_ids: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    special: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(n,) tokens of each text."""
+        return np.diff(self.offsets)
+
+    def batch(self, texts: NDArray[np.int64]) -> TokenBatch:
+        """The texts with these numbers, in this order."""
+        import torch
+
+        from embedkit.states import TokenBatch
+
+        starts, lengths = self.offsets[texts], self.lengths[texts]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        rows = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+        return TokenBatch(
+            torch.from_numpy(self.token_ids[rows].astype(np.int64)),
+            torch.from_numpy(offsets),
+            torch.from_numpy(self.special[rows]),
+        )
+
+
+class TextTokenizer:
+    """A Hugging Face tokenizer that truncates and never pads.
+
+    Args:
+        backend: the tokenizer; it is changed (no padding, truncation to `max_length`).
+        max_length: tokens of a text at most, special ones included.
+        truncation_side: "right" or "left", the side that is cut.
+        lower_case: lower-case texts first, as a sentence-transformers folder may ask.
+        write: writes the tokenizer's files into a folder.
+    """
+
+    def __init__(
+        self,
+        backend: Tokenizer,
+        *,
+        max_length: int,
+        truncation_side: str,
+        lower_case: bool,
+        write: Callable[[Path], None],
+    ) -> None:
+        special = backend.num_special_tokens_to_add(is_pair=False)
+        if max_length <= special:
+            raise InputError(
+                f"max_length is {max_length}; expected more than the {special} tokens that the "
+                "tokenizer adds to each text"
+            )
+        backend.no_padding()
+        backend.enable_truncation(max_length, direction=truncation_side)
+        if lower_case:
+            _prepend_lowercase(backend)
+        self.backend = backend
+        self.max_length = max_length
+        self.lower_case = lower_case
+        self.save: Callable[[Path], None] = write
+
+    def __call__(self, texts: Sequence[str]) -> Tokenized:
+        """Tokenize; texts must be valid Unicode (see `check_texts`)."""
+        ids: list[NDArray[np.int32]] = []
+        special: list[NDArray[np.bool_]] = []
+        truncated: list[bool] = []
+        for start in range(0, len(texts), _CHUNK):
+            for encoding in self.backend.encode_batch_fast(list(texts[start : start + _CHUNK])):
+                ids.append(np.array(encoding.ids, dtype=np.int32))
+                special.append(np.array(encoding.special_tokens_mask, dtype=np.bool_))
+                truncated.append(bool(encoding.overflowing))
+        lengths = [len(row) for row in ids]
+        if 0 in lengths:
+            raise InputError(
+                f"text {lengths.index(0)} ({texts[lengths.index(0)][:40]!r}) gives no tokens with "
+                "this model's tokenizer; expected at least one"
+            )
+        return Tokenized(
+            np.concatenate(ids),
+            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            np.concatenate(special),
+            np.array(truncated, dtype=np.bool_),
+        )
+
+    def prompt_tokens(self, prompt: str) -> int:
+        """How many first tokens of a text belong to the prompt in front of it.
+
+        As sentence-transformers counts: the prompt's own tokens without a closing special one.
+        """
+        if not prompt:
+            return 0
+        tokens = self([prompt])
+        return len(tokens.token_ids) - int(tokens.special[-1])
+
+
+def check_texts(texts: Sequence[str], what: str = "texts") -> None:
+    """Refuse what no tokenizer can read, before any work.
+
+    Raises:
+        InputError: a lone str, an empty list, an element that is no str (its index), or a lone
+            surrogate.
+    """
+    if isinstance(texts, str | bytes):
+        raise InputError(f"{what} is one {type(texts).__name__}; expected a list of str")
+    if len(texts) == 0:
+        raise InputError(f"{what} is empty; expected at least one str")
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"{what}[{index}] is {text!r}; expected a str")
+        if not text.isascii():
+            try:
+                text.encode("utf-8")
+            except UnicodeEncodeError as error:
+                raise InputError(
+                    f"{what}[{index}] has a lone surrogate, {text[error.start]!r}, at character "
+                    f"{error.start}; expected valid Unicode"
+                ) from error
+
+
+def load_tokenizer(
+    folder: Path, family: str, *, lower_case: bool = False, max_length: Callable[[int | None], int]
+) -> TextTokenizer:
+    """The tokenizer of a model folder.
+
+    tokenizer.json is read directly where transformers would build the same tokenizer from it;
+    otherwise transformers is asked.
+
+    Args:
+        folder: the model's folder.
+        family: its model_type.
+        lower_case: see `TextTokenizer`.
+        max_length: gets the tokenizer's own maximum, or None, and gives the one to use.
+
+    Raises:
+        InputError: no tokenizer, or one that cannot be read.
+    """
+    config_path, json_path = folder / "tokenizer_config.json", folder / "tokenizer.json"
+    config = read_json(config_path) if config_path.exists() else {}
+    if json_path.exists() and _reads_verbatim(read_json(json_path), config, family):
+        from tokenizers import Tokenizer
+
+        try:
+            backend = Tokenizer.from_file(str(json_path))
+        except Exception as error:  # tokenizers raises nothing narrower
+            raise InputError(f"{json_path}: is no tokenizer ({error})") from error
+        own = config.get("model_max_length")
+        return TextTokenizer(
+            backend,
+            max_length=max_length(int(own) if isinstance(own, int | float) else None),
+            truncation_side=config.get("truncation_side", "right"),
+            lower_case=lower_case,
+            write=partial(_write_files, _read_files(folder)),
+        )
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise InputError(f"{folder}: has no tokenizer that can be read ({reason})") from error
+    return wrap_tokenizer(tokenizer, lower_case=lower_case, max_length=max_length)
+
+
+def wrap_tokenizer(
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    lower_case: bool = False,
+    max_length: Callable[[int | None], int],
+) -> TextTokenizer:
+    """A loaded tokenizer of transformers; the object itself is not changed."""
+    from tokenizers import Tokenizer
+
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if not isinstance(backend, Tokenizer):
+        raise InputError(
+            f"tokenizer {type(tokenizer).__name__} has no fast version; expected one that "
+            "transformers can save as tokenizer.json"
+        )
+
+    def write(target: Path) -> None:
+        tokenizer.save_pretrained(target)
+
+    return TextTokenizer(
+        Tokenizer.from_str(backend.to_str()),
+        max_length=max_length(tokenizer.model_max_length),
+        truncation_side=tokenizer.truncation_side,
+        lower_case=lower_case,
+        write=write,
+    )
+
+
+def _reads_verbatim(content: dict[str, Any], config: dict[str, Any], family: str) -> bool:
+    """Whether transformers' AutoTokenizer is the same as tokenizer.json itself.
+
+    It is for tokenizers of no class of their own. BertTokenizer is built anew from the vocabulary
+    and tokenizer_config.json, so both files must say the same.
+    """
+    name = config.get("tokenizer_class", {"bert": "BertTokenizer"}.get(family))
+    if name in ("PreTrainedTokenizerFast", "TokenizersBackend"):
+        return True
+    if name not in ("BertTokenizer", "BertTokenizerFast"):
+        return False
+    expected = {
+        "type": "BertNormalizer",
+        "clean_text": True,
+        "handle_chinese_chars": config.get("tokenize_chinese_chars", True),
+        "strip_accents": config.get("strip_accents"),
+        "lowercase": config.get("do_lower_case", True),
+    }
+    model = content.get("model") or {}
+    return (
+        content.get("normalizer") == expected
+        and content.get("pre_tokenizer") == {"type": "BertPreTokenizer"}
+        and model.get("type", "WordPiece") == "WordPiece"
+        and (content.get("post_processor") or {}).get("type") == "TemplateProcessing"
+    )
+
+
+def _read_files(folder: Path) -> dict[str, bytes]:
+    """The tokenizer's files as they are: the folder may be gone when a model is saved."""
+    names = [name for name in TOKENIZER_FILES if (folder / name).is_file()]
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+def _write_files(files: dict[str, bytes], target: Path) -> None:
+    for name, content in files.items():
+        (target / name).write_bytes(content)
+
+
+def _prepend_lowercase(backend: Tokenizer) -> None:
+    from tokenizers import normalizers
+
+    normalizer = backend.normalizer
+    state = json.loads(backend.to_str())["normalizer"] or {}
+    inside = state.get("normalizers", [state])
+    if not any(part.get("type") == "Lowercase" for part in inside):
+        rest = [] if normalizer is None else [normalizer]
+        backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rest])
