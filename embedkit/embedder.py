@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,16 +12,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from embedkit import checkpoint, model_card
-from embedkit.encoder import Encoder, load_encoder
+from embedkit.checkpoint import DEFAULT_MODEL, find_folder
+from embedkit.encoder import Encoder
 from embedkit.errors import InputError
-from embedkit.interop.sentence_transformers import Settings, read_settings, write_folder
-from embedkit.onepass import Bound, Distinct, run
+from embedkit.interop.folder import new_folder
+from embedkit.interop.sentence_transformers import write_folder
+from embedkit.loading import load_folder, name_of, write_loaded
+from embedkit.onepass import Distinct, run
 from embedkit.progress import progress
 from embedkit.recipe import Recipe
+from embedkit.settings import Settings
 from embedkit.similarity import find_similarity
-from embedkit.steps import Vectors, make_steps
-from embedkit.tokens import TextTokenizer, Tokenized, check_texts, load_tokenizer
+from embedkit.steps import Bound, Vectors
+from embedkit.tokens import TextTokenizer, Tokenized, check_texts
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -84,7 +85,7 @@ class Embedder:
     @classmethod
     def from_pretrained(
         cls,
-        model: str | Path | SentenceTransformer | PreTrainedModel = checkpoint.DEFAULT_MODEL,
+        model: str | Path | SentenceTransformer | PreTrainedModel = DEFAULT_MODEL,
         recipe: str | Recipe | None = None,
         *,
         revision: str | None = None,
@@ -116,16 +117,14 @@ class Embedder:
         if precision not in PRECISIONS:
             raise InputError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
         if isinstance(model, str | Path):
-            folder = checkpoint.find_folder(
-                model, revision=revision, local_files_only=local_files_only
-            )
-            parts = _load(folder, recipe, max_length)
+            folder = find_folder(model, revision=revision, local_files_only=local_files_only)
+            parts = load_folder(folder, recipe, max_length)
             name = str(model)
         else:
             with tempfile.TemporaryDirectory() as scratch:
-                _write_loaded(model, Path(scratch))
-                parts = _load(Path(scratch), recipe, max_length)
-            name = _name_of(model)
+                write_loaded(model, Path(scratch))
+                parts = load_folder(Path(scratch), recipe, max_length)
+            name = name_of(model)
         encoder, tokenizer, bound, settings = parts
         if prompts is not None:
             settings = replace(settings, prompts={**settings.prompts, **prompts})
@@ -152,25 +151,16 @@ class Embedder:
     @property
     def dimension(self) -> int:
         """Numbers in a sentence vector."""
-        width = self.encoder.width * len(self.recipe.poolings)
-        for step in self.bound.steps:
-            width = step.width(width)
-        return width
+        return self.bound.width(self.encoder.width)
 
     @property
     def own(self) -> Bound | None:
         """The recipe that the model's folder came with, if it had one."""
-        if self.settings.recipe is None:
-            return None
-        return Bound(resolve(self.settings.recipe, self.encoder), self.settings.steps)
+        return self.settings.own(self.encoder)
 
     def bind(self, recipe: Recipe) -> Bound:
         """Any recipe, resolved against this model."""
-        own = self.own
-        resolved = resolve(recipe, self.encoder)
-        if own is not None and resolved == own.recipe:
-            return own
-        return Bound(resolved, make_steps(resolved))
+        return self.settings.bind(recipe, self.encoder)
 
     def with_recipe(self, recipe: str | Recipe | Bound) -> Embedder:
         """The same encoder, tokenizer and prompts with another recipe."""
@@ -252,17 +242,10 @@ class Embedder:
             raise InputError(
                 f"the encoder was loaded in {self.precision}; load it in float32 to save it"
             )
-        target = Path(folder)
-        check_target(target)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
-            new, old = Path(scratch) / "new", Path(scratch) / "old"
-            new.mkdir()
-            write_folder(new, self.encoder, self.tokenizer, self.bound, self.settings)
-            model_card.write(new, self)
-            if target.exists():
-                os.replace(target, old)
-            os.replace(new, target)
+        with new_folder(Path(folder)) as new:
+            write_folder(
+                new, self.encoder, self.tokenizer, self.bound, self.settings, name=self.name
+            )
 
     def encode_recipes(
         self,
@@ -324,109 +307,3 @@ class Embedder:
         if vectors.ndim != 2:
             raise InputError(f"{what} has shape {vectors.shape}; expected texts or (n, dim)")
         return vectors
-
-
-def resolve(recipe: Recipe, encoder: Encoder) -> Recipe:
-    """See `Recipe.resolve`."""
-    return recipe.resolve(encoder.num_layers, has_pooler=encoder.pooler is not None)
-
-
-def check_target(folder: Path) -> None:
-    """Refuse to save over anything that embedkit did not write.
-
-    Raises:
-        InputError: a file, or a folder with something else in it.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; expected a folder to save the model in")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / model_card.MARK).exists():
-        raise InputError(
-            f"{folder} has files in it that embedkit did not write; expected a new or empty folder"
-        )
-
-
-def _load(
-    folder: Path, recipe: Recipe | None, max_length: int | None
-) -> tuple[Encoder, TextTokenizer, Bound, Settings]:
-    settings = read_settings(folder)
-    encoder = load_encoder(settings.encoder_folder)
-    settings = settings.recognise_pooler(encoder)
-    wanted = recipe or settings.recipe or Recipe(("mean",))
-    resolved = resolve(wanted, encoder)
-    if settings.recipe is not None and resolved == resolve(settings.recipe, encoder):
-        bound = Bound(resolved, settings.steps)
-    else:
-        bound = Bound(resolved, make_steps(resolved))
-
-    def choose_length(of_tokenizer: int | None) -> int:
-        return _max_length(max_length, settings.max_length, of_tokenizer, encoder.max_positions)
-
-    tokenizer = load_tokenizer(
-        settings.encoder_folder,
-        encoder.family,
-        lower_case=settings.lower_case,
-        max_length=choose_length,
-    )
-    return encoder, tokenizer, bound, settings
-
-
-def _max_length(
-    asked: int | None, of_folder: int | None, of_tokenizer: int | None, positions: int | None
-) -> int:
-    """What was asked for, else the folder's, else the tokenizer's, else the encoder's positions."""
-    most = positions or _UNLIMITED
-    for value, where in (
-        (asked, "max_length"),
-        (of_folder, "max_seq_length of the model's folder"),
-    ):
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{where} is {value!r}; expected a whole number of tokens")
-        if value > most:
-            raise InputError(
-                f"{where} is {value}, but the encoder has {most} positions; "
-                f"expected a max_length of at most {most}"
-            )
-        return value
-    # Tokenizers without a maximum of their own say 1e30.
-    return min(of_tokenizer or _UNLIMITED, most)
-
-
-_UNLIMITED = 1 << 20
-
-
-def _name_of(model: object) -> str:
-    name = getattr(model, "name_or_path", "") or getattr(
-        getattr(model, "model_card_data", None), "base_model", None
-    )
-    return str(name or type(model).__name__)
-
-
-def _write_loaded(model: object, folder: Path) -> None:
-    """Write a loaded model as a folder, so that there is one way to load."""
-    libraries = sys.modules
-    if "sentence_transformers" in libraries and isinstance(
-        model, libraries["sentence_transformers"].SentenceTransformer
-    ):
-        model.save_pretrained(str(folder), create_model_card=False)
-        return
-    if "transformers" in libraries and isinstance(model, libraries["transformers"].PreTrainedModel):
-        from transformers import AutoTokenizer
-
-        base = model.base_model
-        source = base.name_or_path
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"the {type(model).__name__} was loaded from {source!r}, where no tokenizer is "
-                "found; save both in one folder and name that"
-            ) from error
-        base.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        return
-    raise InputError(
-        f"model is a {type(model).__name__}; expected a name, a folder, a model of transformers "
-        "or a SentenceTransformer"
-    )

@@ -13,18 +13,9 @@ from torch import Tensor
 from embedkit.batching import batches
 from embedkit.encoder import Encoder
 from embedkit.pooling import POOLINGS
-from embedkit.recipe import Recipe
 from embedkit.states import TokenStates
-from embedkit.steps import Step, Vectors, apply
+from embedkit.steps import Bound, Vectors
 from embedkit.tokens import Tokenized
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A recipe resolved against an encoder, with its steps ready to run."""
-
-    recipe: Recipe
-    steps: tuple[Step, ...]
 
 
 @dataclass(frozen=True)
@@ -77,7 +68,7 @@ def run(
             vectors = torch.cat(
                 [pooled(name, needed[bound.recipe]) for name in bound.recipe.poolings], 1
             )
-            rows = apply(bound.steps, vectors.cpu().numpy())
+            rows = bound.apply(vectors.cpu().numpy())
             result = results[place]
             if result is None:
                 shape = (len(tokens.lengths), rows.shape[1])

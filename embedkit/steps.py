@@ -89,8 +89,22 @@ def make_steps(recipe: Recipe) -> tuple[Step, ...]:
     return tuple({"normalize": Normalize}[name]() for name in recipe.steps)
 
 
-def apply(steps: tuple[Step, ...], vectors: Vectors) -> Vectors:
-    """All steps in turn: (n, in) -> (n, out) float32."""
-    for step in steps:
-        vectors = step(vectors)
-    return vectors
+@dataclass(frozen=True)
+class Bound:
+    """A recipe resolved against an encoder, with its steps ready to run."""
+
+    recipe: Recipe
+    steps: tuple[Step, ...]
+
+    def width(self, encoder_width: int) -> int:
+        """Numbers in a sentence vector."""
+        width = encoder_width * len(self.recipe.poolings)
+        for step in self.steps:
+            width = step.width(width)
+        return width
+
+    def apply(self, vectors: Vectors) -> Vectors:
+        """All steps in turn: (n, in) -> (n, out) float32."""
+        for step in self.steps:
+            vectors = step(vectors)
+        return vectors

@@ -62,8 +62,9 @@ def compare_command(
     pairs = [read_pairs(path, columns) for path in data]
     parsed = None if recipes is None else [Recipe.parse(text) for text in recipes.split()]
     chosen = None if layers is None else _parse_layers(layers)
-    from embedkit.embedder import Embedder, check_target
+    from embedkit.embedder import Embedder
     from embedkit.evaluation.compare import compare
+    from embedkit.interop.folder import check_target
 
     if save_best is not None:
         check_target(save_best)

@@ -22,8 +22,6 @@ def show(report: Report, *, as_json: bool, out: Path | None) -> None:
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
-    console.print(report.table())
-    for note in report.notes:
-        console.print(note, markup=False)
+    report.print(console)
     if out is not None:
         console.print(f"Wrote {out / 'report.json'} and {out / 'report.md'}.", markup=False)

@@ -13,10 +13,10 @@ from embedkit.evaluation.data import Pairs, read_pairs
 from embedkit.evaluation.report import Report
 from embedkit.evaluation.statistics import AGGREGATIONS
 from embedkit.evaluation.sts import Result, absent, score_pairs
-from embedkit.onepass import Bound
 from embedkit.pooling import POOLINGS
 from embedkit.recipe import FIRST_LAST, Recipe
 from embedkit.similarity import find_similarity
+from embedkit.steps import Bound
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -149,6 +149,7 @@ def _report(
             "precision": embedder.precision,
         },
         results=tuple(results),
+        compared={str(recipe): recipe for recipe in (*(b.recipe for b in bounds), *missing)},
         aggregation=aggregation,
         sentences=len(texts),
         forward_passes=len(encoded.distinct.texts),

@@ -7,7 +7,6 @@ read. No class that a folder names is ever imported.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,11 +15,12 @@ import numpy as np
 from embedkit.checkpoint import Weights, read_json
 from embedkit.encoder import Encoder
 from embedkit.errors import InputError
-from embedkit.onepass import Bound
+from embedkit.interop.model_card import write_card
 from embedkit.pooling import POOLINGS
 from embedkit.recipe import LAST, Recipe
+from embedkit.settings import Settings
 from embedkit.similarity import SIMILARITIES
-from embedkit.steps import ACTIVATIONS, Dense, Normalize, Step, Vectors
+from embedkit.steps import ACTIVATIONS, Bound, Dense, Normalize, Step, Vectors
 from embedkit.tokens import TextTokenizer
 
 _NEW = "sentence_transformers.sentence_transformer.modules"
@@ -49,51 +49,6 @@ _TRANSFORMER_CONFIGS = (
     "sentence_xlm-roberta_config.json",
     "sentence_xlnet_config.json",
 )
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a model folder says beside its weights and its tokenizer.
-
-    Attributes:
-        encoder_folder: where config.json and the weights are.
-        recipe: its poolings, layers and steps, or None for a plain transformers folder.
-        steps: the steps of `recipe`, with their weights.
-        max_length: tokens of a text at most, or None where it is left to the tokenizer.
-        lower_case: texts are lower-cased first.
-        include_prompt: prompt tokens count in the pooling.
-        prompts: name -> text put in front.
-        default_prompt_name: the one used where none is asked for.
-        similarity: a name from the table of similarities.
-    """
-
-    encoder_folder: Path
-    recipe: Recipe | None = None
-    steps: tuple[Step, ...] = ()
-    max_length: int | None = None
-    lower_case: bool = False
-    include_prompt: bool = True
-    prompts: dict[str, str] = field(default_factory=dict)
-    default_prompt_name: str | None = None
-    similarity: str = "cosine"
-
-    def recognise_pooler(self, encoder: Encoder) -> Settings:
-        """cls, then a Dense with the checkpoint's own pooler weights: that is `pooler`."""
-        recipe, pooler = self.recipe, encoder.pooler
-        if recipe is None or pooler is None or recipe.poolings != ("cls",) or not self.steps:
-            return self
-        dense = self.steps[0]
-        if (
-            recipe.layers != LAST
-            or not isinstance(dense, Dense)
-            or not dense.activation.endswith(".Tanh")
-            or dense.bias is None
-            or not np.array_equal(dense.weight, pooler.weight.float().cpu().numpy())
-            or not np.array_equal(dense.bias, pooler.bias.float().cpu().numpy())
-        ):
-            return self
-        found = Recipe(("pooler",), LAST, recipe.steps[1:])
-        return replace(self, recipe=found, steps=self.steps[1:])
 
 
 def read_settings(folder: Path) -> Settings:
@@ -262,6 +217,8 @@ def write_folder(
     tokenizer: TextTokenizer,
     bound: Bound,
     settings: Settings,
+    *,
+    name: str,
 ) -> None:
     """Write a folder that sentence-transformers loads, before and after 5.4.
 
@@ -271,6 +228,7 @@ def write_folder(
         tokenizer: its files are written, and its maximum length.
         bound: the recipe to say.
         settings: prompts and similarity.
+        name: what the model card calls the model.
 
     Raises:
         InputError: the recipe cannot be said there.
@@ -292,14 +250,14 @@ def write_folder(
     modules = [("Transformer", "")]
 
     def new_module(kind: str, config: dict[str, Any]) -> Path:
-        path = folder / f"{len(modules)}_{kind}"
-        path.mkdir()
-        _write_json(path / "config.json", config)
-        modules.append((kind, path.name))
-        return path
+        place = folder / f"{len(modules)}_{kind}"
+        place.mkdir()
+        _write_json(place / "config.json", config)
+        modules.append((kind, place.name))
+        return place
 
     if weighted:
-        path = new_module(
+        place = new_module(
             "WeightedLayerPooling",
             {
                 "word_embedding_dimension": encoder.width,
@@ -308,13 +266,13 @@ def write_folder(
             },
         )
         weights = np.array([k in used for k in range(used[0], num_layers + 1)], dtype=np.float32)
-        _write_tensors(path, {"layer_weights": weights})
+        _write_tensors(place, {"layer_weights": weights})
     poolings = ("cls",) if pooler else recipe.poolings
     new_module(
         "Pooling",
         {
             "word_embedding_dimension": encoder.width,
-            **{key: name in poolings for key, name in _LEGACY_POOLINGS.items()},
+            **{key: pool in poolings for key, pool in _LEGACY_POOLINGS.items()},
             "include_prompt": settings.include_prompt,
         },
     )
@@ -324,7 +282,7 @@ def write_folder(
         steps = (Dense(weight, bias, "torch.nn.modules.activation.Tanh"), *steps)
     for step in steps:
         if isinstance(step, Dense):
-            path = new_module(
+            place = new_module(
                 "Dense",
                 {
                     "in_features": step.weight.shape[1],
@@ -336,7 +294,7 @@ def write_folder(
             tensors = {"linear.weight": step.weight}
             if step.bias is not None:
                 tensors["linear.bias"] = step.bias
-            _write_tensors(path, tensors)
+            _write_tensors(place, tensors)
         else:
             new_module("Normalize", {})
 
@@ -360,13 +318,23 @@ def write_folder(
         folder / "modules.json",
         [
             {
-                "idx": place,
-                "name": str(place),
-                "path": name,
+                "idx": number,
+                "name": str(number),
+                "path": path,
                 "type": f"sentence_transformers.models.{kind}",
             }
-            for place, (kind, name) in enumerate(modules)
+            for number, (kind, path) in enumerate(modules)
         ],
+    )
+    write_card(
+        folder,
+        [kind for kind, _ in modules],
+        encoder,
+        bound,
+        settings,
+        name=name,
+        num_layers=num_layers,
+        max_length=tokenizer.max_length,
     )
 
 

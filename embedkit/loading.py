@@ -1,0 +1,148 @@
+"""From a model folder, or a loaded model, to the parts of an embedder."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from embedkit.encoder import Encoder, load_encoder
+from embedkit.errors import InputError
+from embedkit.interop.sentence_transformers import read_settings
+from embedkit.recipe import Recipe
+from embedkit.settings import Settings
+from embedkit.steps import Bound
+from embedkit.tokens import TextTokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_UNLIMITED = 1 << 20  # tokens; for encoders without positions and tokenizers that say 1e30
+
+
+class Parts(NamedTuple):
+    """What an embedder is made of."""
+
+    encoder: Encoder
+    tokenizer: TextTokenizer
+    bound: Bound
+    settings: Settings
+
+
+def load_folder(folder: Path, recipe: Recipe | None, max_length: int | None) -> Parts:
+    """Read a folder of transformers or sentence-transformers.
+
+    Args:
+        folder: where config.json, or modules.json, is.
+        recipe: None for the folder's own, or `mean` where it has none.
+        max_length: tokens; None for the folder's own.
+
+    Raises:
+        InputError: what is wrong with the folder, or a recipe that its model does not have.
+    """
+    settings = read_settings(folder)
+    encoder = load_encoder(settings.encoder_folder)
+    settings = settings.recognise_pooler(encoder)
+    bound = settings.bind(recipe or settings.recipe or Recipe(("mean",)), encoder)
+
+    def choose_length(of_tokenizer: int | None) -> int:
+        return _choose_length(max_length, settings.max_length, of_tokenizer, encoder.max_positions)
+
+    tokenizer = load_tokenizer(
+        settings.encoder_folder,
+        encoder.family,
+        lower_case=settings.lower_case,
+        max_length=choose_length,
+    )
+    return Parts(encoder, tokenizer, bound, settings)
+
+
+def _choose_length(
+    asked: int | None, of_folder: int | None, of_tokenizer: int | None, positions: int | None
+) -> int:
+    """What was asked for, else the folder's, else the tokenizer's, else the encoder's positions."""
+    most = positions or _UNLIMITED
+    names = {"max_length": asked, "max_seq_length of the model's folder": of_folder}
+    for name, value in names.items():
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InputError(f"{name} is {value!r}; expected a whole number of tokens")
+        if value > most:
+            raise InputError(
+                f"{name} is {value}, but the encoder has {most} positions; "
+                f"expected a max_length of at most {most}"
+            )
+        return value
+    return min(of_tokenizer or _UNLIMITED, most)
+
+
+def name_of(model: object) -> str:
+    """What to call a loaded model."""
+    return str(getattr(model, "name_or_path", "") or type(model).__name__)
+
+
+def write_loaded(model: object, folder: Path) -> None:
+    """Write a loaded model into an empty folder, so that there is one way to load.
+
+    Raises:
+        InputError: it is no model, or its tokenizer cannot be found.
+    """
+    # Whoever has such an object has imported its library: this import costs nothing.
+    libraries = sys.modules
+    if "sentence_transformers" in libraries:
+        from sentence_transformers import SentenceTransformer
+
+        if isinstance(model, SentenceTransformer):
+            model.save_pretrained(str(folder), create_model_card=False)
+            if model.transformers_model is not None:
+                _write_weights(model.transformers_model, folder)
+            return
+    if "transformers" in libraries:
+        from transformers import PreTrainedModel
+
+        if isinstance(model, PreTrainedModel):
+            _write_transformers(model, folder)
+            return
+    raise InputError(
+        f"model is a {type(model).__name__}; expected a name, a folder, a model of transformers "
+        "or a SentenceTransformer"
+    )
+
+
+def _write_transformers(model: PreTrainedModel, folder: Path) -> None:
+    from transformers import AutoTokenizer
+
+    base = cast("PreTrainedModel", model.base_model)
+    source = base.name_or_path
+    try:
+        if not source:
+            raise OSError("it has no name_or_path")
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"no tokenizer is found for the {type(model).__name__} of name_or_path {source!r}; "
+            "save model and tokenizer in one folder and name that"
+        ) from error
+    _write_weights(base, folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _write_weights(model: PreTrainedModel, folder: Path) -> None:
+    state = model.state_dict()
+    if _pooler_is_invented(model):
+        state = {name: tensor for name, tensor in state.items() if not name.startswith("pooler.")}
+    model.save_pretrained(folder, state_dict=state)
+
+
+def _pooler_is_invented(model: PreTrainedModel) -> bool:
+    """Whether transformers made the pooler up, because the checkpoint had none.
+
+    It leaves no record. A new linear has a bias of exact zeros, which no training leaves; where
+    the whole encoder is new, the pooler is as good as the rest.
+    """
+    biases = {name: value for name, value in model.named_parameters() if name.endswith("bias")}
+    of_pooler = [value for name, value in biases.items() if name.startswith("pooler.")]
+    others = [value for name, value in biases.items() if not name.startswith("pooler.")]
+    is_new = bool(of_pooler) and not any(value.any() for value in of_pooler)
+    return is_new and any(bool(value.any()) for value in others)
