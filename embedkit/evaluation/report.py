@@ -158,7 +158,8 @@ class Report:
 
     def print(self, console: Console) -> None:
         """Table and notes on a console of rich's."""
-        console.print(self.grid().terminal(self.title))
+        console.print(self.title, style="bold", markup=False, highlight=False)
+        console.print(self.grid().terminal())
         for note in self.notes:
             console.print(note, markup=False, highlight=False)
 

@@ -36,12 +36,12 @@ class Grid:
         lines = (self.headings, rules, *self.rows)
         return "\n".join(f"| {' | '.join(map(_escape, cells))} |" for cells in lines)
 
-    def terminal(self, title: str) -> Table:
+    def terminal(self) -> Table:
         """A table for rich, which knows how wide Korean letters are."""
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(title=Text(title), title_justify="left", header_style="bold")
+        table = Table(header_style="bold")
         for place in self._places:
             heading = Text(self.headings[place])
             if place in self.texts:

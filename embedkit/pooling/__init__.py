@@ -24,6 +24,7 @@ class Pooling(NamedTuple):
         reduce: packed states -> (texts, width).
         formula: the vector of a text with token vectors h_1 ... h_n.
         note: when one would choose it.
+        note_ko: the same in Korean.
         sentence_transformers: its name in sentence-transformers 5.4 and later, or None.
         legacy_key: its key in the folders of sentence-transformers up to 5.3, or None.
     """
@@ -32,6 +33,7 @@ class Pooling(NamedTuple):
     reduce: Callable[[TokenStates], Tensor]
     formula: str
     note: str
+    note_ko: str
     sentence_transformers: str | None
     legacy_key: str | None
 
@@ -43,6 +45,7 @@ _ROWS = (
         cls,
         "h_1",
         "the first token; many retrieval models are trained for it",
+        "첫 토큰. 이 방식으로 학습한 검색 모델이 많다",
         "cls",
         "pooling_mode_cls_token",
     ),
@@ -51,6 +54,7 @@ _ROWS = (
         maximum,
         "max over i of h_i",
         "the strongest token of each dimension",
+        "차원마다 가장 큰 값",
         "max",
         "pooling_mode_max_tokens",
     ),
@@ -59,6 +63,7 @@ _ROWS = (
         mean,
         "sum(h_i) / n",
         "the usual choice for sentence similarity",
+        "문장 유사도에서 가장 흔한 선택",
         "mean",
         "pooling_mode_mean_tokens",
     ),
@@ -67,6 +72,7 @@ _ROWS = (
         mean_sqrt_len,
         "sum(h_i) / sqrt(n)",
         "the direction of mean; longer texts get longer vectors",
+        "방향은 mean과 같고, 긴 글일수록 벡터가 길다",
         "mean_sqrt_len_tokens",
         "pooling_mode_mean_sqrt_len_tokens",
     ),
@@ -75,6 +81,7 @@ _ROWS = (
         weighted_mean,
         "sum(i h_i) / sum(i)",
         "later tokens count more; made for decoders",
+        "뒤 토큰일수록 비중이 크다. 디코더용",
         "weightedmean",
         "pooling_mode_weightedmean_tokens",
     ),
@@ -83,6 +90,7 @@ _ROWS = (
         last,
         "h_n",
         "the last token: for decoders; [SEP] in BERT",
+        "마지막 토큰. 디코더용이며 BERT에서는 [SEP]",
         "lasttoken",
         "pooling_mode_lasttoken",
     ),
@@ -91,6 +99,7 @@ _ROWS = (
         pooler,
         "tanh(W h_1 + b)",
         "BERT's pooler_output, if the checkpoint has its weights",
+        "BERT의 pooler_output. 체크포인트에 가중치가 있을 때만",
         None,
         None,
     ),
@@ -99,8 +108,12 @@ _ROWS = (
 POOLINGS: dict[str, Pooling] = {row.name: row for row in _ROWS}
 
 
-def pooling_table() -> str:
-    """The table as Markdown, as the README shows it."""
-    lines = ["| pooling | vector of a text | |", "| --- | --- | --- |"]
-    lines += [f"| `{row.name}` | {row.formula} | {row.note} |" for row in _ROWS]
+def pooling_table(language: str = "en") -> str:
+    """The table as Markdown, as the READMEs show it, in English (en) or Korean (ko)."""
+    korean = language == "ko"
+    head = "| 풀링 | 글의 벡터 | |" if korean else "| pooling | vector of a text | |"
+    lines = [head, "| --- | --- | --- |"]
+    for row in _ROWS:
+        note = row.note_ko if korean else row.note
+        lines.append(f"| `{row.name}` | {row.formula} | {note} |")
     return "\n".join(lines)

@@ -1,0 +1,82 @@
+"""What comparing every layer and pooling costs beside scoring one recipe.
+
+    python benchmarks/one_pass.py PAIRS.tsv [--runs 5] [--out results.json]
+
+In one process, with equal thread counts, in turn: sentence-transformers scores its own recipe
+(its EmbeddingSimilarityEvaluator), embedkit scores the same recipe, embedkit compares all hidden
+states with all poolings. Medians of the interleaved runs, and their ratios. Models are loaded
+before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.evaluation import EmbeddingSimilarityEvaluator
+
+from embedkit import Embedder, compare, evaluate, read_pairs
+from embedkit.checkpoint import find_folder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pairs", type=Path)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+
+    pairs = read_pairs(options.pairs)
+    embedder = Embedder.from_pretrained("minilm", device="cpu")
+    peer = SentenceTransformer(str(find_folder("minilm")), device="cpu")
+    evaluator = EmbeddingSimilarityEvaluator(
+        list(pairs.sentence1), list(pairs.sentence2), pairs.scores.tolist(), show_progress_bar=False
+    )
+    jobs: dict[str, Callable[[], object]] = {
+        "sentence-transformers, its own recipe": lambda: evaluator(peer),
+        "embedkit, the same recipe": lambda: evaluate(embedder, pairs, show_progress=False),
+        "embedkit, all layers x poolings": lambda: compare(
+            embedder, pairs, layers="all", show_progress=False
+        ),
+    }
+    recipes = len(compare(embedder, pairs, layers="all", show_progress=False).compared)
+    evaluator(peer)
+    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+    for number in range(options.runs):
+        for name, job in jobs.items():
+            started = time.perf_counter()
+            job()
+            seconds[name].append(time.perf_counter() - started)
+        print(f"run {number + 1} of {options.runs}", file=sys.stderr)
+
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    theirs, one, every = medians.values()
+    result = {
+        "pairs": pairs.name,
+        "n": len(pairs.scores),
+        "recipes in all": recipes,
+        "threads": torch.get_num_threads(),
+        "cpus": os.cpu_count(),
+        "machine": platform.processor() or platform.machine(),
+        "torch": torch.__version__,
+        "median seconds": medians,
+        "all seconds": seconds,
+        "all recipes / one recipe": every / one,
+        "sentence-transformers / embedkit, one recipe": theirs / one,
+    }
+    print(json.dumps(result, indent=2))
+    if options.out:
+        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""READMEs, docstrings and examples are run as they stand."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from embedkit.pooling import pooling_table
+
+ROOT = Path(__file__).resolve().parent.parent
+READMES = {"en": ROOT / "README.md", "ko": ROOT / "README.ko.md"}
+EXAMPLE = re.compile(r"```python\n(.*?)```\n\n```text\n(.*?)```", re.DOTALL)
+
+
+@pytest.mark.parametrize("language", READMES)
+def test_readme_examples_print_what_the_readme_says(language: str) -> None:
+    examples = EXAMPLE.findall(READMES[language].read_text(encoding="utf-8"))
+    assert len(examples) == 2
+    for code, printed in examples:
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            exec(compile(code, "README", "exec"), {})  # noqa: S102
+        assert out.getvalue() == printed
+
+
+@pytest.mark.parametrize("language", READMES)
+def test_readme_pooling_table_is_the_code_s(language: str) -> None:
+    text = READMES[language].read_text(encoding="utf-8")
+    inside = re.search(r"<!-- poolings: [^\n]*-->\n(.*?)<!-- end -->", text, re.DOTALL)
+    assert inside is not None
+    assert inside.group(1).strip() == pooling_table(language)
+
+
+def test_both_readmes_show_the_same_code_and_figures() -> None:
+    blocks = [
+        re.findall(
+            r"```(?:python|text)\n.*?```|^\| [a-z_@,/0-9-]+ \| [\d.]+ \|.*?$", text, re.S | re.M
+        )
+        for text in (path.read_text(encoding="utf-8") for path in READMES.values())
+    ]
+    assert blocks[0] == blocks[1]
+
+
+def test_cls_or_pooler_answers_in_ten_lines() -> None:
+    script = ROOT / "examples" / "cls_or_pooler.py"
+    run = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, encoding="utf-8", check=True
+    )
+    lines = run.stdout.splitlines()
+    assert len(lines) <= 10
+    assert "cls    (480, 384)" in run.stdout
+    assert "the same? False" in run.stdout
+    assert "is the pooler tanh(W cls + b)? True" in run.stdout
+
+
+def test_cls_or_pooler_says_when_there_is_no_such_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["cls_or_pooler.py", "./nowhere"])
+    with pytest.raises(SystemExit, match=r"error: model './nowhere': there is no such folder"):
+        runpy.run_path(str(ROOT / "examples" / "cls_or_pooler.py"), run_name="__main__")
