@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from embedkit.evaluation.compare import compare, evaluate
     from embedkit.evaluation.data import PairColumns, Pairs, read_pairs
     from embedkit.evaluation.report import Report
+    from embedkit.heads.folder import load_head, save_head
+    from embedkit.heads.regressor import PairRegressor
     from embedkit.pooling import POOLINGS
     from embedkit.recipe import Recipe, RecipeError
 
@@ -25,6 +27,9 @@ _PUBLIC = {
     "Pairs": "embedkit.evaluation.data",
     "read_pairs": "embedkit.evaluation.data",
     "Report": "embedkit.evaluation.report",
+    "PairRegressor": "embedkit.heads.regressor",
+    "load_head": "embedkit.heads.folder",
+    "save_head": "embedkit.heads.folder",
     "POOLINGS": "embedkit.pooling",
     "Recipe": "embedkit.recipe",
     "RecipeError": "embedkit.recipe",
@@ -35,6 +40,7 @@ __all__ = [
     "Embedder",
     "InputError",
     "PairColumns",
+    "PairRegressor",
     "Pairs",
     "Recipe",
     "RecipeError",
@@ -42,7 +48,9 @@ __all__ = [
     "__version__",
     "compare",
     "evaluate",
+    "load_head",
     "read_pairs",
+    "save_head",
 ]
 
 

@@ -11,12 +11,10 @@ TOKEN_BUDGET = 4096
 
 
 def batches(lengths: NDArray[np.int64], budget: int = TOKEN_BUDGET) -> Iterator[NDArray[np.int64]]:
-    """Numbers of texts, longest first, in batches of at most `budget` tokens with padding.
+    """Numbers of texts, longest first, in batches of at most `budget` tokens or one text.
 
-    Neighbours are of one length or nearly, so that little is padded where an encoder pads, and
-    texts of equal length share an attention call where it does not. Longest first shows at once
-    whether memory is enough, and makes the time left a safe guess. A text longer than the budget
-    is a batch of its own.
+    Neighbours are of one length or nearly, and texts of one length share an encoder's calls.
+    Longest first shows at once whether memory is enough.
     """
     order = np.argsort(-lengths, kind="stable")
     start = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from embedkit.checkpoint import DEFAULT_MODEL, find_folder
 from embedkit.encoder import Encoder
 from embedkit.errors import InputError
+from embedkit.fingerprint import fingerprint
 from embedkit.interop.folder import new_folder
 from embedkit.interop.sentence_transformers import write_folder
 from embedkit.loading import load_folder, name_of, write_loaded
@@ -153,6 +155,11 @@ class Embedder:
         """Numbers in a sentence vector."""
         return self.bound.width(self.encoder.width)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits, the same for embedders of the same vectors."""
+        return fingerprint(self.encoder, self.tokenizer, self.bound, self.settings)
+
     @property
     def own(self) -> Bound | None:
         """The recipe that the model's folder came with, if it had one."""
@@ -238,14 +245,22 @@ class Embedder:
         Raises:
             InputError: another thing is in the way, or the recipe cannot be said there.
         """
+        with new_folder(Path(folder)) as new:
+            self.write(new)
+
+    def write(self, folder: Path) -> None:
+        """Write into an empty folder; see `save_pretrained`."""
         if self.precision != "float32":
             raise InputError(
                 f"the encoder was loaded in {self.precision}; load it in float32 to save it"
             )
-        with new_folder(Path(folder)) as new:
-            write_folder(
-                new, self.encoder, self.tokenizer, self.bound, self.settings, name=self.name
-            )
+        write_folder(
+            folder, self.encoder, self.tokenizer, self.bound, self.settings, name=self.name
+        )
+
+    def __sklearn_clone__(self) -> Embedder:
+        """scikit-learn's clone copies estimators unfitted; an embedder never changes."""
+        return self
 
     def encode_recipes(
         self,

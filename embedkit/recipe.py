@@ -20,7 +20,7 @@ DENSE = "dense"  # the trained Dense layers of a loaded folder: printed, never t
 LAST = (-1,)
 FIRST_LAST = (1, -1)
 
-_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,3}", re.ASCII)
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,8}", re.ASCII)
 _ORDER = {name: place for place, name in enumerate(POOLINGS)}
 
 
@@ -142,7 +142,7 @@ _POOLER_LAYER = "pooler takes no layer, it always reads the last one"
 def _find_flaw(
     poolings: Sequence[str], layers: Sequence[int], steps: Sequence[str]
 ) -> tuple[str, int, str] | None:
-    """The first wrong part: its kind, its place among its kind, and the problem."""
+    """A wrong part: its kind, its place among its kind, and the problem."""
     for index, name in enumerate(poolings):
         if name not in POOLINGS:
             return "pooling", index, _unknown("pooling", name, POOLINGS)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +19,20 @@ def _check_offsets(offsets: Tensor, tokens: int) -> None:
         )
     if int(offsets[0]) != 0 or int(offsets[-1]) != tokens or bool((offsets.diff() < 1).any()):
         raise ValueError(f"offsets must rise from 0 to the {tokens} tokens, got {offsets.tolist()}")
+
+
+class Run(NamedTuple):
+    """Neighbouring texts of one length.
+
+    Attributes:
+        texts: their numbers.
+        tokens: their rows.
+        length: tokens of each.
+    """
+
+    texts: slice
+    tokens: slice
+    length: int
 
 
 @dataclass(frozen=True)
@@ -34,6 +50,11 @@ class TokenBatch:
     special: Tensor
 
     def __post_init__(self) -> None:
+        if self.token_ids.ndim != 1 or self.token_ids.dtype != torch.int64:
+            raise ValueError(
+                "token_ids must be int64 (tokens,), got "
+                f"{self.token_ids.dtype} {tuple(self.token_ids.shape)}"
+            )
         _check_offsets(self.offsets, len(self.token_ids))
         if self.special.dtype != torch.bool or self.special.shape != self.token_ids.shape:
             raise ValueError("special must be bool and of the same shape as token_ids")
@@ -43,6 +64,18 @@ class TokenBatch:
         """Tokens of each text."""
         lengths: list[int] = self.offsets.diff().tolist()
         return lengths
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """Neighbours of one length: their tokens are one (texts, length) block."""
+        runs = []
+        text = token = 0
+        for length, group in groupby(self.lengths):
+            texts = len(list(group))
+            end = token + texts * length
+            runs.append(Run(slice(text, text + texts), slice(token, end), length))
+            text, token = text + texts, end
+        return runs
 
     @cached_property
     def segments(self) -> Tensor:
@@ -90,8 +123,9 @@ class TokenStates:
     @property
     def only(self) -> Tensor:
         """(tokens, width): the layer that `average` left, which is what poolings reduce."""
-        (state,) = self.layers.values()
-        return state
+        if len(self.layers) != 1:
+            raise ValueError(f"expected the one layer that average leaves, got {list(self.layers)}")
+        return next(iter(self.layers.values()))
 
     def average(self, layers: tuple[int, ...]) -> TokenStates:
         """The same tokens with one layer, float32, the mean of the given ones."""

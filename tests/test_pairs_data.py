@@ -20,7 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedkit.errors import InputError
-from embedkit.evaluation.data import READERS, PairColumns, Pairs, read_pairs
+from embedkit.evaluation.data import PairColumns, Pairs, read_pairs
+from embedkit.rows import READERS
 
 SharedData = Callable[[str], Path]
 

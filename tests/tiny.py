@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from string import ascii_letters, ascii_lowercase, digits, punctuation
 from typing import Any
@@ -10,8 +11,11 @@ from unicodedata import normalize
 import torch
 import transformers
 from tokenizers.pre_tokenizers import ByteLevel
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from embedkit.encoder.packed import Affine
+from embedkit.states import TokenBatch, TokenStates
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
@@ -174,3 +178,53 @@ def _tokenizer(family: str) -> PreTrainedTokenizerBase:
         "electra": transformers.ElectraTokenizer,
     }
     return classes[family]({token: index for index, token in enumerate(VOCAB)})
+
+
+def pack(texts: Iterable[Sequence[int]]) -> TokenBatch:
+    """Token ids of texts as one packed batch, no token of which is special."""
+    rows = [torch.tensor(text, dtype=torch.int64) for text in texts]
+    offsets = torch.tensor([0, *map(len, rows)]).cumsum(0)
+    return TokenBatch(torch.cat(rows), offsets, torch.zeros(int(offsets[-1]), dtype=torch.bool))
+
+
+class PositionEncoder:
+    """A fake whose hidden state k of the token t at place i (from 1) is [k, i, t].
+
+    Its pooler_output is [-1, tokens of the text, its first token]. It notes what it is asked for.
+    """
+
+    family = "position"
+    cuts = True
+    width = 3
+    vocab_size = 1000
+    max_positions = None
+
+    def __init__(self, num_layers: int = 3) -> None:
+        self.num_layers = num_layers
+        self.identity = {"family": self.family}
+        self.pooler = Affine(torch.eye(3), torch.zeros(3))
+        self.batches: list[TokenBatch] = []
+        self.asked: list[tuple[tuple[int, ...], bool]] = []
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> None:
+        pass
+
+    def __call__(
+        self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
+    ) -> TokenStates:
+        self.batches.append(batch)
+        self.asked.append((tuple(layers), pooler))
+        place, token = (batch.positions + 1).float(), batch.token_ids.float()
+        states: dict[int, Tensor] = {
+            k: torch.stack([torch.full_like(place, k), place, token], 1) for k in layers
+        }
+        first = token[batch.offsets[:-1]]
+        lengths = batch.offsets.diff().float()
+        pooled = torch.stack([torch.full_like(first, -1), lengths, first], 1)
+        return TokenStates(states, batch, pooled if pooler else None)
+
+    def tensors(self, num_layers: int) -> dict[str, Tensor]:
+        return {}
+
+    def save(self, folder: Path, *, num_layers: int, output_hidden_states: bool) -> None:
+        raise NotImplementedError

@@ -8,6 +8,8 @@ import typer
 
 from embedkit.cli.compare import compare_command
 from embedkit.cli.evaluate import evaluate_command
+from embedkit.cli.score import score_command
+from embedkit.cli.train import train_app
 from embedkit.errors import InputError
 from embedkit.version import __version__
 
@@ -39,6 +41,8 @@ def _options(
 
 app.command("compare")(compare_command)
 app.command("evaluate")(evaluate_command)
+app.command("score")(score_command)
+app.add_typer(train_app, name="train")
 
 
 def main() -> None:

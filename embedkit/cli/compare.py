@@ -35,6 +35,17 @@ def compare_command(
     ] = None,
     similarity: options.Similarity = "cosine",
     aggregation: options.Aggregation = "all",
+    head: Annotated[
+        str | None,
+        typer.Option(
+            help="Fit each recipe a head of its own: ridge, mlp or isotonic.", show_default=False
+        ),
+    ] = None,
+    train: Annotated[
+        list[str] | None,
+        typer.Option(help="Sentence pairs to fit the heads on.", show_default=False),
+    ] = None,
+    threshold: options.Threshold = None,
     prompt: options.Prompt = None,
     prompt_name: options.PromptName = None,
     max_length: options.MaxLength = None,
@@ -62,6 +73,11 @@ def compare_command(
     pairs = [read_pairs(path, columns) for path in data]
     parsed = None if recipes is None else [Recipe.parse(text) for text in recipes.split()]
     chosen = None if layers is None else _parse_layers(layers)
+    training = None if train is None else [read_pairs(path, columns) for path in train]
+    if head is not None and save_best is not None:
+        raise InputError(
+            "got --head and --save-best; train the winner's head with embedkit train head"
+        )
     from embedkit.embedder import Embedder
     from embedkit.evaluation.compare import compare
     from embedkit.interop.folder import check_target
@@ -78,6 +94,9 @@ def compare_command(
         layers=chosen,
         similarities=similarity.split(),
         aggregation=aggregation,
+        head=head,
+        train=training,
+        threshold=threshold,
         prompt=prompt,
         prompt_name=prompt_name,
         show_progress=True,

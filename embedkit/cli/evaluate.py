@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options, output
 from embedkit.evaluation.data import PairColumns, read_pairs
@@ -12,6 +14,7 @@ def evaluate_command(
     model: options.Model = DEFAULT_MODEL,
     similarity: options.Similarity = "cosine",
     aggregation: options.Aggregation = "all",
+    threshold: options.Threshold = None,
     prompt: options.Prompt = None,
     prompt_name: options.PromptName = None,
     max_length: options.MaxLength = None,
@@ -24,7 +27,7 @@ def evaluate_command(
     score: options.Score = "score",
     subset: options.Subset = "subset",
 ) -> None:
-    """Score a model's own recipe on sentence pairs.
+    """Score a model's own recipe, or a regression head, on sentence pairs.
 
     Example: [bold]embedkit evaluate stsb_test.tsv korsts_test.tsv -m klue/bert-base[/bold]
     """
@@ -32,15 +35,16 @@ def evaluate_command(
     pairs = [read_pairs(path, columns) for path in data]
     from embedkit.embedder import Embedder
     from embedkit.evaluation.compare import evaluate
+    from embedkit.evaluation.heads import find_head
 
-    embedder = Embedder.from_pretrained(
-        model, max_length=max_length, device=device, revision=revision
-    )
+    settings: dict[str, Any] = {"max_length": max_length, "device": device, "revision": revision}
+    found = find_head(model, **settings) or Embedder.from_pretrained(model, **settings)
     report = evaluate(
-        embedder,
+        found,
         pairs,
         similarities=similarity.split(),
         aggregation=aggregation,
+        threshold=threshold,
         prompt=prompt,
         prompt_name=prompt_name,
         show_progress=True,

@@ -48,6 +48,13 @@ Similarity: TypeAlias = Annotated[
 Aggregation: TypeAlias = Annotated[
     str, typer.Option(help="For data with subsets: all, mean or wmean.")
 ]
+Threshold: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        help="With a head: add the F1 score of 'at least this', such as 3 for KLUE-STS.",
+        show_default=False,
+    ),
+]
 Prompt: TypeAlias = Annotated[
     str | None, typer.Option(help="Text put in front of each sentence.", show_default=False)
 ]

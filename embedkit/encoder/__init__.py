@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,6 +10,7 @@ from embedkit.errors import InputError
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from embedkit.encoder.packed import Affine
     from embedkit.states import TokenBatch, TokenStates
@@ -24,12 +25,14 @@ class Encoder(Protocol):
         ...
 
     @property
-    def padded(self) -> bool:
-        """Whether it runs padded inside."""
+    def cuts(self) -> bool:
+        """Whether its hidden state k is the last one of the encoder cut to k layers."""
         ...
 
     @property
-    def config(self) -> dict[str, Any]: ...
+    def identity(self) -> dict[str, Any]:
+        """What of the configuration changes the states, as plain values."""
+        ...
 
     @property
     def width(self) -> int: ...
@@ -58,13 +61,17 @@ class Encoder(Protocol):
         """Hidden states `layers`, each (tokens, width), and pooler_output if asked for."""
         ...
 
+    def tensors(self, num_layers: int) -> Mapping[str, Tensor]:
+        """The weights of the encoder, cut to `num_layers` layers."""
+        ...
+
     def save(self, folder: Path, *, num_layers: int, output_hidden_states: bool) -> None:
         """Write config.json and weights for transformers, cut to `num_layers` layers."""
         ...
 
 
 def load_encoder(folder: Path) -> Encoder:
-    """The encoder of a model folder: packed where we run its family, padded otherwise.
+    """The encoder of a model folder: packed where we run its family, else an AutoModel.
 
     Raises:
         InputError: no config.json, no weights, damaged or wrong ones, or an unknown family.
@@ -78,10 +85,7 @@ def load_encoder(folder: Path) -> Encoder:
     from embedkit.encoder.packed import BertConfig, PackedBert
 
     if BertConfig.reads(config):
-        try:
-            return PackedBert(config, weights)
-        except InputError as error:
-            raise InputError(f"{folder}: {error}") from error
-    from embedkit.encoder.padded import PaddedEncoder
+        return PackedBert(config, weights, source=str(folder))
+    from embedkit.encoder.automodel import AutoModelEncoder
 
-    return PaddedEncoder.from_folder(folder)
+    return AutoModelEncoder.from_folder(folder)

@@ -5,23 +5,29 @@ Devlin et al. 2019; the layout of weights and names is that of transformers' Ber
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch import Tensor
 
 from embedkit.errors import InputError
 from embedkit.states import TokenBatch, TokenStates
 
+
+def _gelu_tanh(x: Tensor) -> Tensor:
+    return F.gelu(x, approximate="tanh")
+
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
-    "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
-    "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "gelu_new": _gelu_tanh,
+    "gelu_pytorch_tanh": _gelu_tanh,
     "relu": F.relu,
     "silu": F.silu,
     "swish": F.silu,
@@ -68,14 +74,14 @@ class BertConfig:
         """Whether a config.json is of a BERT that this file computes as transformers does."""
         return (
             config.get("model_type") == "bert"
-            and config.get("hidden_act", "gelu") in ACTIVATIONS
+            and config.get("hidden_act", "gelu") in list(ACTIVATIONS)
             and config.get("position_embedding_type", "absolute") == "absolute"
             and not config.get("is_decoder", False)
             and not config.get("add_cross_attention", False)
         )
 
     @classmethod
-    def from_json(cls, config: dict[str, Any]) -> BertConfig:
+    def from_json(cls, config: dict[str, Any], source: str) -> BertConfig:
         """Check the numbers of a config.json.
 
         Raises:
@@ -85,19 +91,22 @@ class BertConfig:
         for name, default in cls().__dict__.items():
             value = config.get(name, default)
             if isinstance(default, float):
-                wrong = isinstance(value, bool) or not isinstance(value, int | float) or value <= 0
+                wrong = isinstance(value, bool) or not isinstance(value, int | float)
+                wrong = wrong or not 0 < value < float("inf")
             elif isinstance(default, int):
                 lowest = 0 if name == "num_hidden_layers" else 1
                 wrong = isinstance(value, bool) or not isinstance(value, int) or value < lowest
             else:
                 wrong = False
             if wrong:
-                raise InputError(f"config.json: {name} is {value!r}; expected a positive number")
+                raise InputError(
+                    f"{source}/config.json: {name} is {value!r}; expected a positive number"
+                )
             values[name] = value
         self = cls(**values)
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
-                f"config.json: hidden_size {self.hidden_size} is not a multiple of "
+                f"{source}/config.json: hidden_size {self.hidden_size} is not a multiple of "
                 f"num_attention_heads {self.num_attention_heads}"
             )
         return self
@@ -130,38 +139,45 @@ class PackedBert:
     Args:
         config: a BERT's config.json (see `BertConfig.reads`).
         weights: its tensors under transformers' names, with or without the prefix "bert.".
+        source: what errors call the model.
 
     Raises:
         InputError: a missing tensor or a wrong shape.
     """
 
     family = "bert"
-    padded = False
+    cuts = True
 
-    def __init__(self, config: dict[str, Any], weights: TensorSource) -> None:
+    def __init__(
+        self, config: dict[str, Any], weights: TensorSource, *, source: str = "model"
+    ) -> None:
         self.config = config
-        self._c = BertConfig.from_json(config)
+        self._c = BertConfig.from_json(config, source)
         self._device = torch.device("cpu")
         self._dtype = torch.float32
         names = weights.names
         anchor = "embeddings.word_embeddings.weight"
         prefix = next((p for p in _PREFIXES if p + anchor in names), None)
         if prefix is None:
-            raise InputError(f"the weights have no tensor {anchor!r}; expected those of a BERT")
+            raise InputError(
+                f"{source}: the weights have no tensor {anchor!r}; expected those of a BERT"
+            )
         c, h = self._c, self._c.hidden_size
 
         def tensor(name: str, *shape: int) -> Tensor:
             # TensorFlow's names for a layer norm survive in old checkpoints.
             old = name.replace("LayerNorm.weight", "LayerNorm.gamma")
             old = old.replace("LayerNorm.bias", "LayerNorm.beta")
-            found = weights[prefix + (name if prefix + name in names else old)]
+            found = weights[prefix + (old if prefix + old in names else name)]
             if tuple(found.shape) != shape:
                 raise InputError(
-                    f"tensor {prefix + name!r} has shape {tuple(found.shape)}, "
+                    f"{source}: tensor {prefix + name!r} has shape {tuple(found.shape)}, "
                     f"expected {shape} by config.json"
                 )
             if not found.is_floating_point():
-                raise InputError(f"tensor {prefix + name!r} is {found.dtype}, expected floats")
+                raise InputError(
+                    f"{source}: tensor {prefix + name!r} is {found.dtype}, expected floats"
+                )
             return found.detach().to(torch.float32)
 
         def linear(name: str, out: int, inside: int) -> Affine:
@@ -246,7 +262,7 @@ class PackedBert:
         x = self._layer_norm(x, self._norm)
         for index in range(top + 1):
             if index > 0:
-                x = self._run(self._layers[index - 1], x, batch.lengths)
+                x = self._run(self._layers[index - 1], x, batch)
             if index in layers:
                 states[index] = x
         pooled = None
@@ -260,45 +276,40 @@ class PackedBert:
     def _layer_norm(self, x: Tensor, part: Affine) -> Tensor:
         return F.layer_norm(x, (self.width,), part.weight, part.bias, self._c.layer_norm_eps)
 
-    def _run(self, layer: Layer, x: Tensor, lengths: list[int]) -> Tensor:
-        attended = self._attend(F.linear(x, layer.qkv.weight, layer.qkv.bias), lengths)
+    def _run(self, layer: Layer, x: Tensor, batch: TokenBatch) -> Tensor:
+        attended = self._attend(F.linear(x, layer.qkv.weight, layer.qkv.bias), batch)
         part = layer.attention_output
         x = self._layer_norm(x + F.linear(attended, part.weight, part.bias), layer.attention_norm)
         inner = ACTIVATIONS[self._c.hidden_act](F.linear(x, layer.up.weight, layer.up.bias))
         return self._layer_norm(x + F.linear(inner, layer.down.weight, layer.down.bias), layer.norm)
 
-    def _attend(self, qkv: Tensor, lengths: list[int]) -> Tensor:
-        """(tokens, 3 width) -> (tokens, width); neighbours of one length share a call."""
+    def _attend(self, qkv: Tensor, batch: TokenBatch) -> Tensor:
+        """(tokens, 3 width) -> (tokens, width); a run of texts shares a call."""
         heads = self._c.num_attention_heads
         out = qkv.new_empty(len(qkv), self.width)
-        start = 0
-        for length, run in groupby(lengths):
-            end = start + length * len(list(run))
-            q, k, v = qkv[start:end].view(-1, length, 3, heads, self.width // heads).unbind(2)
-            mixed = F.scaled_dot_product_attention(
-                q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-            )
-            out[start:end] = mixed.transpose(1, 2).reshape(end - start, self.width)
-            start = end
+        for run in batch.runs:
+            block = qkv[run.tokens].view(-1, run.length, 3, heads, self.width // heads)
+            q, k, v = (part.transpose(1, 2) for part in block.unbind(2))
+            mixed = F.scaled_dot_product_attention(q, k, v)
+            out[run.tokens] = mixed.transpose(1, 2).reshape(-1, self.width)
         return out
 
-    def save(self, folder: Path, *, num_layers: int, output_hidden_states: bool) -> None:
-        """Write config.json and model.safetensors, cut to the first `num_layers` layers.
-
-        A cut encoder is saved without the pooler, which was made for the last layer.
-        """
-        import json
-
-        from safetensors.torch import save_file
-
-        whole = num_layers == self.num_layers
-        config = dict(self.config) | {
-            "architectures": ["BertModel"],
-            "num_hidden_layers": num_layers,
-            "output_hidden_states": output_hidden_states,
-            "dtype": "float32",
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What of config.json changes the states, beside the shapes."""
+        c = self._c
+        return {
+            "family": self.family,
+            "heads": c.num_attention_heads,
+            "act": ACTIVATIONS[c.hidden_act].__name__,
+            "eps": c.layer_norm_eps,
         }
-        config.pop("torch_dtype", None)
+
+    def tensors(self, num_layers: int) -> dict[str, Tensor]:
+        """The weights under transformers' names, cut to the first `num_layers` layers.
+
+        A cut encoder has no pooler: it was made for the last layer.
+        """
         tensors = {
             "embeddings.word_embeddings.weight": self._words,
             "embeddings.position_embeddings.weight": self._positions,
@@ -313,7 +324,7 @@ class PackedBert:
             at = f"encoder.layer.{index}."
             split = zip(layer.qkv.weight.chunk(3), layer.qkv.bias.chunk(3), strict=True)
             for name, (weight, bias) in zip(_QKV, split, strict=True):
-                put(at + name, Affine(weight.clone(), bias.clone()))
+                put(at + name, Affine(weight, bias))
             parts = (
                 layer.attention_output,
                 layer.attention_norm,
@@ -323,8 +334,23 @@ class PackedBert:
             )
             for name, part in zip(_LAYER_PARTS, parts, strict=True):
                 put(at + name, part)
-        if self._pooler and whole:
+        if self._pooler and num_layers == self.num_layers:
             put("pooler.dense", self._pooler)
-        plain = {k: v.to("cpu", torch.float32).contiguous() for k, v in tensors.items()}
-        save_file(plain, folder / "model.safetensors", {"format": "pt"})
+        return tensors
+
+    def save(self, folder: Path, *, num_layers: int, output_hidden_states: bool) -> None:
+        """Write config.json and model.safetensors, cut to the first `num_layers` layers."""
+        config = dict(self.config) | {
+            "architectures": ["BertModel"],
+            "num_hidden_layers": num_layers,
+            "output_hidden_states": output_hidden_states,
+            "dtype": "float32",
+        }
+        config.pop("torch_dtype", None)
+        # safetensors writes no views, and the three projections are views of one tensor.
+        tensors = {
+            name: tensor.to("cpu", torch.float32).clone()
+            for name, tensor in self.tensors(num_layers).items()
+        }
+        save_file(tensors, folder / "model.safetensors", {"format": "pt"})
         (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")

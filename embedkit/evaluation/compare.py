@@ -5,14 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from embedkit.embedder import Embedder
 from embedkit.errors import InputError
+from embedkit.evaluation.bootstrap import Resamples
 from embedkit.evaluation.data import Pairs, read_pairs
+from embedkit.evaluation.heads import Training, find_head, head_metrics
 from embedkit.evaluation.report import Report
-from embedkit.evaluation.statistics import AGGREGATIONS
-from embedkit.evaluation.sts import Result, absent, score_pairs
+from embedkit.evaluation.statistics import AGGREGATIONS, CORRELATIONS
+from embedkit.evaluation.sts import Result, absent, score_predictions, similarities_of
 from embedkit.pooling import POOLINGS
 from embedkit.recipe import FIRST_LAST, Recipe
 from embedkit.similarity import find_similarity
@@ -20,7 +25,10 @@ from embedkit.steps import Bound
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+    from sklearn.base import BaseEstimator
     from transformers import PreTrainedModel
+
+    from embedkit.heads.regressor import PairRegressor
 
 Model: TypeAlias = "Embedder | str | Path | PreTrainedModel | SentenceTransformer"
 Data: TypeAlias = "str | Path | Pairs | Sequence[str | Path | Pairs]"
@@ -34,6 +42,9 @@ def compare(
     layers: str | Sequence[int] | None = None,
     similarities: Sequence[str] = ("cosine",),
     aggregation: str = "all",
+    head: str | BaseEstimator | None = None,
+    train: Data | None = None,
+    threshold: float | None = None,
     prompt: str | None = None,
     prompt_name: str | None = None,
     show_progress: bool | None = None,
@@ -48,6 +59,10 @@ def compare(
         layers: with `recipes` None, cross the poolings with these hidden states; "all" for all.
         similarities: names from the table of similarities; the first one decides what is best.
         aggregation: which aggregation decides what is best, where the pairs have subsets.
+        head: fit each recipe a head of its own on `train` (see `PairRegressor`), which then decides
+            what is best; the first similarity and a line on it are shown beside.
+        train: files or `Pairs` for the heads, from the same pass.
+        threshold: adds the F1 score of "at least this" to what heads are measured by.
         prompt: put in front of each sentence.
         prompt_name: one of the model's prompts instead.
         show_progress: a bar on stderr; None shows it where stderr is a terminal.
@@ -57,6 +72,11 @@ def compare(
     """
     started = time.perf_counter()
     sets = _read(data)
+    if (head is None) != (train is None):
+        raise InputError("head and train go together: a head is fitted on the training pairs")
+    if threshold is not None and head is None:
+        raise InputError("threshold was given without a head; it is for predictions of heads")
+    training = None if head is None or train is None else Training.of(_read(train), head)
     parsed = None if recipes is None else [_parse(recipe) for recipe in recipes]
     _check_options(similarities, aggregation)
     if parsed is not None and layers is not None:
@@ -79,24 +99,38 @@ def compare(
         aggregation,
         {"prompt": prompt, "prompt_name": prompt_name, "show_progress": show_progress},
         started,
+        training=training,
+        threshold=threshold,
     )
 
 
 def evaluate(
-    model: Model,
+    model: Model | PairRegressor,
     data: Data,
     *,
     similarities: Sequence[str] = ("cosine",),
     aggregation: str = "all",
+    threshold: float | None = None,
     prompt: str | None = None,
     prompt_name: str | None = None,
     show_progress: bool | None = None,
 ) -> Report:
-    """Score a model's own recipe on sentence pairs; see `compare`."""
+    """Score a model's own recipe, or a head, on sentence pairs; see `compare`.
+
+    A head (a `PairRegressor`, or the folder of one) is scored by its predictions, with MSE beside
+    the correlations and, with `threshold`, F1.
+    """
     started = time.perf_counter()
     sets = _read(data)
     _check_options(similarities, aggregation)
-    embedder = _embedder(model)
+    found = find_head(model)
+    if found is not None:
+        if prompt is not None or prompt_name is not None:
+            raise InputError("got a prompt for a head; it uses the one that it was trained with")
+        return _report_head(found, sets, aggregation, threshold, show_progress, started)
+    if threshold is not None:
+        raise InputError("threshold was given without a head; it is for predictions of heads")
+    embedder = _embedder(cast("Model", model))
     return _report(
         embedder,
         sets,
@@ -118,38 +152,40 @@ def _report(
     aggregation: str,
     encoding: dict[str, Any],
     started: float,
+    *,
+    training: Training | None = None,
+    threshold: float | None = None,
 ) -> Report:
-    texts = [text for pairs in sets for text in (*pairs.sentence1, *pairs.sentence2)]
+    every = sets + (training.sets if training else [])
+    texts = [text for pairs in every for text in (*pairs.sentence1, *pairs.sentence2)]
     loaded = time.perf_counter()
     encoded = embedder.encode_recipes(texts, bounds, **encoding)
     ran = time.perf_counter()
+    places = _places(every, encoded.distinct.inverse)
+    samples = [Resamples.of(pairs) for pairs in sets]
     results: list[Result] = []
-    start = 0
+    for bound, vectors in zip(bounds, encoded.vectors, strict=True):
+        name = str(bound.recipe)
+        if training is not None:
+            fitted = training.fit([vectors[at] for at in places[len(sets) :]])
+        for pairs, at, resamples in zip(sets, places, samples, strict=False):
+            both = vectors[at]
+            for similarity in similarities:
+                predictions = similarities_of(similarity, both[:, 0], both[:, 1])
+                results += score_predictions(
+                    name, pairs, similarity, predictions, CORRELATIONS, resamples
+                )
+            if training is not None:
+                results += fitted.score(name, pairs, both, resamples, threshold)
     for pairs in sets:
-        n = len(pairs.scores)
-        first = encoded.distinct.inverse[start : start + n]
-        second = encoded.distinct.inverse[start + n : start + 2 * n]
-        for bound, vectors in zip(bounds, encoded.vectors, strict=True):
-            name = str(bound.recipe)
-            results += score_pairs(name, pairs, vectors[first], vectors[second], similarities)
         for recipe in missing:
             reason = "the checkpoint has no pooler weights"
             results += absent(str(recipe), pairs, similarities, reason)
-        start += 2 * n
-    own = embedder.own
     return Report(
-        model={
-            "name": embedder.name,
-            "family": embedder.encoder.family,
-            "layers": embedder.encoder.num_layers,
-            "width": embedder.encoder.width,
-            "pooler": embedder.encoder.pooler is not None,
-            "recipe": str(own.recipe) if own else None,
-            "max_length": embedder.tokenizer.max_length,
-            "precision": embedder.precision,
-        },
+        model=describe(embedder),
         results=tuple(results),
         compared={str(recipe): recipe for recipe in (*(b.recipe for b in bounds), *missing)},
+        decided_by=similarities[0] if training is None else "head",
         aggregation=aggregation,
         sentences=len(texts),
         forward_passes=len(encoded.distinct.texts),
@@ -160,6 +196,78 @@ def _report(
             "score": time.perf_counter() - ran,
         },
     )
+
+
+def _report_head(
+    head: PairRegressor,
+    sets: list[Pairs],
+    aggregation: str,
+    threshold: float | None,
+    show_progress: bool | None,
+    started: float,
+) -> Report:
+    embedder = head.embedder
+    if embedder is None:
+        raise InputError("the head has no embedder; expected one that can read texts")
+    texts = [text for pairs in sets for text in (*pairs.sentence1, *pairs.sentence2)]
+    loaded = time.perf_counter()
+    encoded = embedder.encode_recipes(
+        texts, [embedder.bound], prompt=head.prompt, show_progress=show_progress
+    )
+    ran = time.perf_counter()
+    results: list[Result] = []
+    for pairs, at in zip(sets, _places(sets, encoded.distinct.inverse), strict=True):
+        predictions = head.predict(encoded.vectors[0][at])
+        results += score_predictions(
+            str(embedder.recipe),
+            pairs,
+            "head",
+            predictions,
+            head_metrics(threshold),
+            Resamples.of(pairs),
+            threshold=threshold,
+        )
+    return Report(
+        model=describe(embedder),
+        results=tuple(results),
+        compared={str(embedder.recipe): embedder.recipe},
+        decided_by="head",
+        aggregation=aggregation,
+        sentences=len(texts),
+        forward_passes=len(encoded.distinct.texts),
+        truncated=int(encoded.tokens.truncated.sum()),
+        seconds={
+            "load": loaded - started,
+            "encode": ran - loaded,
+            "score": time.perf_counter() - ran,
+        },
+    )
+
+
+def describe(embedder: Embedder) -> dict[str, Any]:
+    """The model block of a report."""
+    own = embedder.own
+    return {
+        "name": embedder.name,
+        "family": embedder.encoder.family,
+        "layers": embedder.encoder.num_layers,
+        "width": embedder.encoder.width,
+        "pooler": embedder.encoder.pooler is not None,
+        "recipe": str(own.recipe) if own else None,
+        "max_length": embedder.tokenizer.max_length,
+        "precision": embedder.precision,
+    }
+
+
+def _places(sets: list[Pairs], inverse: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """For each set (n, 2): where the two sentences of each pair are among the distinct ones."""
+    places = []
+    start = 0
+    for pairs in sets:
+        n = len(pairs.scores)
+        places.append(inverse[start : start + 2 * n].reshape(2, n).T)
+        start += 2 * n
+    return places
 
 
 def _read(data: Data) -> list[Pairs]:

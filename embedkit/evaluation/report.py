@@ -33,6 +33,7 @@ class Report:
         model: what was scored: name, family, layers, width, own recipe, maximum length, ...
         results: a row for each recipe, dataset, similarity, metric and aggregation.
         compared: recipes by the names that `results` uses.
+        decided_by: the similarity that decides what is best; `head` for heads.
         aggregation: of data with subsets, the one that decides and that tables show.
         sentences: in the pairs.
         forward_passes: sentences that the encoder ran: each distinct one once.
@@ -43,6 +44,7 @@ class Report:
     model: dict[str, Any]
     results: tuple[Result, ...]
     compared: dict[str, Recipe]
+    decided_by: str
     aggregation: str
     sentences: int
     forward_passes: int
@@ -79,12 +81,12 @@ class Report:
         """What decides for each recipe: None where a dataset has no value."""
         values: dict[str, list[float | None]] = {recipe: [] for recipe in self.compared}
         for result in self.deciding("spearman"):
-            if result.similarity == self.results[0].similarity:
+            if result.similarity == self.decided_by:
                 values[result.recipe].append(result.value)
         averages: dict[str, float | None] = {}
         for recipe, of_recipe in values.items():
             defined = [value for value in of_recipe if value is not None]
-            whole = len(defined) == len(of_recipe)
+            whole = 0 < len(defined) == len(of_recipe)
             averages[recipe] = sum(defined) / len(defined) if whole else None
         return averages
 
@@ -139,6 +141,7 @@ class Report:
             "model": self.model,
             "results": [_said(asdict(result)) for result in self.results],
             "best": self.best_name if len(self.compared) > 1 else None,
+            "decided_by": self.decided_by,
             "aggregation": self.aggregation,
             "notes": self.notes,
             "sentences": self.sentences,
@@ -189,5 +192,5 @@ class Report:
 
 def _said(result: dict[str, Any]) -> dict[str, Any]:
     """A result without the fields that do not apply."""
-    optional = ("reason", "subsets")
+    optional = ("reason", "subsets", "difference")
     return {key: value for key, value in result.items() if value is not None or key not in optional}

@@ -1,4 +1,4 @@
-"""Correlations, and what is said where there is none."""
+"""What is measured of predictions against scores, and what is said where it is undefined."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 
 _Array = NDArray[np.float64]
 
-METRICS = ("spearman", "pearson")
+CORRELATIONS = ("spearman", "pearson")
 AGGREGATIONS: dict[str, str] = {
-    "all": "one correlation over the pairs of all subsets together",
-    "mean": "the mean of the subsets' correlations",
-    "wmean": "the mean of the subsets' correlations, weighted by their numbers of pairs",
+    "all": "one value over the pairs of all subsets together",
+    "mean": "the mean of the subsets' values",
+    "wmean": "the mean of the subsets' values, weighted by their numbers of pairs",
 }
 
 
 class Value(NamedTuple):
-    """A number in [-1, 1], or the reason why there is none."""
+    """A number, or the reason why there is none."""
 
     value: float | None
     reason: str | None = None
@@ -37,8 +37,6 @@ def pearson(x: _Array, y: _Array) -> Value:
     if len(x) < 3:
         return Value(None, f"{len(x)} pairs are too few")
     for values, name in ((x, "similarities"), (y, "scores")):
-        if not np.isfinite(values).all():
-            return Value(None, f"the {name} are not all finite")
         if np.ptp(values) == 0:
             return Value(None, f"the {name} are all the same")
     x, y = x - x.mean(), y - y.mean()
@@ -46,15 +44,31 @@ def pearson(x: _Array, y: _Array) -> Value:
     return Value(float(np.clip(r, -1, 1)))
 
 
-def spearman(x: _Array, y: _Array) -> Value:
-    """Spearman's correlation: Pearson's of the average ranks."""
-    plain = pearson(x, y)
-    return plain if plain.value is None else pearson(average_ranks(x), average_ranks(y))
+def measure(metric: str, x: _Array, y: _Array, threshold: float | None = None) -> Value:
+    """A metric of predictions x (n,) against scores y (n,).
 
-
-def correlation(metric: str, x: _Array, y: _Array) -> Value:
-    """A metric of `METRICS` for two (n,) arrays."""
-    return {"spearman": spearman, "pearson": pearson}[metric](x, y)
+    Args:
+        metric: spearman, pearson, mse, or f1 of "at least `threshold`".
+        x: predictions.
+        y: scores.
+        threshold: for f1.
+    """
+    if not np.isfinite(x).all():
+        return Value(None, "the similarities are not all finite")
+    if metric == "spearman":
+        plain = pearson(x, y)
+        return plain if plain.value is None else pearson(average_ranks(x), average_ranks(y))
+    if metric == "pearson":
+        return pearson(x, y)
+    if metric == "mse":
+        return Value(float(np.mean((x - y) ** 2)))
+    if threshold is None:
+        raise ValueError("f1 needs a threshold")
+    guess, truth = x >= threshold, y >= threshold
+    total = int(guess.sum() + truth.sum())
+    if total == 0:
+        return Value(None, f"no score and no prediction is at least {threshold:g}")
+    return Value(2 * int((guess & truth).sum()) / total)
 
 
 def aggregate(parts: dict[str, tuple[int, Value]], aggregation: str) -> Value:

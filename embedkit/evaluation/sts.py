@@ -1,4 +1,4 @@
-"""Scores of sentence vectors on sentence pairs."""
+"""Predictions for sentence pairs against their scores."""
 
 from __future__ import annotations
 
@@ -8,37 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.evaluation.bootstrap import Resamples, interval
 from embedkit.evaluation.data import Pairs
-from embedkit.evaluation.statistics import AGGREGATIONS, METRICS, Value, aggregate, correlation
+from embedkit.evaluation.statistics import AGGREGATIONS, Value, aggregate, measure
 from embedkit.similarity import find_similarity
 from embedkit.steps import Vectors
 
-
-@dataclass(frozen=True)
-class Result:
-    """One number of a report.
-
-    Attributes:
-        recipe: as it prints against the model.
-        dataset: name of the pairs.
-        n: pairs.
-        similarity: a name from the table of similarities.
-        metric: spearman or pearson.
-        aggregation: all, mean or wmean (see `AGGREGATIONS`).
-        value: in [-1, 1], or None.
-        reason: why there is no value.
-        subsets: the same for each subset of the pairs, where they have subsets.
-    """
-
-    recipe: str
-    dataset: str
-    n: int
-    similarity: str
-    metric: str
-    aggregation: str
-    value: float | None
-    reason: str | None = None
-    subsets: dict[str, SubsetValue] | None = None
+_Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -50,66 +26,157 @@ class SubsetValue:
     reason: str | None = None
 
 
-def score_pairs(
-    recipe: str,
-    pairs: Pairs,
-    left: Vectors,
-    right: Vectors,
-    similarities: Sequence[str],
-) -> list[Result]:
-    """All metrics and aggregations of one recipe's vectors, both float32 (n, dim)."""
-    results = []
-    for name in similarities:
-        exact = find_similarity(name).pairwise(left.astype(np.float64), right.astype(np.float64))
-        similarity = _float32_resolution(exact)
-        for metric in METRICS:
-            results += _aggregations(recipe, pairs, similarity, name, metric)
-    return results
+@dataclass(frozen=True)
+class Result:
+    """One number of a report.
+
+    Attributes:
+        recipe: as it prints against the model.
+        dataset: name of the pairs.
+        n: pairs.
+        similarity: cosine, dot, euclidean or manhattan; or `head`, or `line` (on the cosine).
+        metric: spearman or pearson, of a head or line also mse and f1.
+        aggregation: all, mean or wmean (see `AGGREGATIONS`).
+        value: or None.
+        ci95: from 1,000 bootstrap resamples of the pairs, or None where some have no value.
+        reason: why there is no value.
+        subsets: the same for each subset of the pairs, where they have subsets.
+        difference: to another similarity of the same recipe, with its paired interval.
+    """
+
+    recipe: str
+    dataset: str
+    n: int
+    similarity: str
+    metric: str
+    aggregation: str
+    value: float | None
+    ci95: tuple[float, float] | None = None
+    reason: str | None = None
+    subsets: dict[str, SubsetValue] | None = None
+    difference: Difference | None = None
 
 
-def absent(recipe: str, pairs: Pairs, similarities: Sequence[str], reason: str) -> list[Result]:
-    """The rows of a recipe that the model does not have."""
-    return [
-        Result(recipe, pairs.name, len(pairs.scores), name, metric, aggregation, None, reason)
-        for name in similarities
-        for metric in METRICS
-        for aggregation in (AGGREGATIONS if pairs.subsets else ("all",))
-    ]
+@dataclass(frozen=True)
+class Difference:
+    """A value less that of another similarity, from the same resamples."""
+
+    to: str
+    value: float
+    ci95: tuple[float, float] | None
 
 
-def _float32_resolution(similarity: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Make values equal that differ by less than float32 vectors can tell.
+def similarities_of(name: str, left: Vectors, right: Vectors) -> _Array:
+    """(n,) similarities of two (n, dim) arrays, equal where float32 cannot tell them apart.
 
     The cosine of two equal sentences is 1 in theory and 1 +- 1e-16 in practice, and ranks would
     order that noise: it moves Spearman's correlation on STS12, which has 61 such pairs, by 2e-5.
     """
-    largest = np.abs(similarity).max()
-    step = float(np.finfo(np.float32).eps) * largest
+    exact = find_similarity(name).pairwise(left.astype(np.float64), right.astype(np.float64))
+    step = float(np.finfo(np.float32).eps) * np.abs(exact).max()
     if not np.isfinite(step) or step == 0:
-        return similarity
-    rounded: NDArray[np.float64] = np.round(similarity / step) * step
+        return exact
+    rounded: _Array = np.round(exact / step) * step
     return rounded
 
 
-def _aggregations(
-    recipe: str, pairs: Pairs, similarity: NDArray[np.float64], name: str, metric: str
+def score_predictions(
+    recipe: str,
+    pairs: Pairs,
+    similarity: str,
+    predictions: _Array,
+    metrics: Sequence[str],
+    resamples: Resamples,
+    *,
+    threshold: float | None = None,
 ) -> list[Result]:
-    def result(aggregation: str, value: Value) -> Result:
-        n = len(pairs.scores)
-        return Result(recipe, pairs.name, n, name, metric, aggregation, *value, subsets=subsets)
+    """A result for each metric and, where the pairs have subsets, each aggregation.
 
-    subsets: dict[str, SubsetValue] | None = None
-    whole = correlation(metric, similarity, pairs.scores)
-    if pairs.subsets is None:
-        return [result("all", whole)]
-    of_pair = np.array(pairs.subsets)
-    parts: dict[str, tuple[int, Value]] = {}
-    for subset in dict.fromkeys(pairs.subsets):
-        chosen = of_pair == subset
-        value = correlation(metric, similarity[chosen], pairs.scores[chosen])
-        parts[subset] = (int(chosen.sum()), value)
-    subsets = {subset: SubsetValue(n, *value) for subset, (n, value) in parts.items()}
+    Args:
+        recipe: what the results are filed under.
+        pairs: n of them.
+        similarity: what the predictions are.
+        predictions: (n,).
+        metrics: see `measure`.
+        resamples: of `pairs`.
+        threshold: for f1.
+    """
+    results: list[Result] = []
+    names = np.array(pairs.subsets or ())
+    chosen = {name: names == name for name in dict.fromkeys(pairs.subsets or ())}
+    for metric in metrics:
+        parts: dict[str, tuple[int, Value]] = {}
+        for name, places in chosen.items():
+            value = measure(metric, predictions[places], pairs.scores[places], threshold)
+            parts[name] = (int(places.sum()), value)
+        subsets = {name: SubsetValue(n, *value) for name, (n, value) in parts.items()} or None
+        for aggregation in AGGREGATIONS if chosen else ("all",):
+            if aggregation == "all":
+                value = measure(metric, predictions, pairs.scores, threshold)
+            else:
+                value = aggregate(parts, aggregation)
+            ci95 = None
+            if value.value is not None:
+                ci95 = interval(
+                    _resampled(metric, aggregation, predictions, resamples, chosen, threshold)
+                )
+            results.append(
+                Result(
+                    recipe,
+                    pairs.name,
+                    len(pairs.scores),
+                    similarity,
+                    metric,
+                    aggregation,
+                    value.value,
+                    ci95,
+                    value.reason,
+                    subsets,
+                )
+            )
+    return results
+
+
+def difference(
+    result: Result,
+    to: Result,
+    predictions: _Array,
+    others: _Array,
+    resamples: Resamples,
+    threshold: float | None = None,
+) -> Difference | None:
+    """`result` less `to`, both over all pairs and of one metric, with a paired interval."""
+    if result.value is None or to.value is None:
+        return None
+    first, second = (resamples.values(result.metric, x, threshold) for x in (predictions, others))
+    return Difference(to.similarity, result.value - to.value, interval(first - second))
+
+
+def _resampled(
+    metric: str,
+    aggregation: str,
+    predictions: _Array,
+    resamples: Resamples,
+    chosen: dict[str, NDArray[np.bool_]],
+    threshold: float | None,
+) -> _Array:
+    if aggregation == "all":
+        return resamples.values(metric, predictions, threshold)
+    parts = [
+        resamples.within(places).values(metric, predictions[places], threshold)
+        for places in chosen.values()
+    ]
+    weights = [int(places.sum()) for places in chosen.values()]
+    average: _Array = np.average(parts, axis=0, weights=weights if aggregation == "wmean" else None)
+    return average
+
+
+def absent(recipe: str, pairs: Pairs, similarities: Sequence[str], reason: str) -> list[Result]:
+    """The rows of a recipe that the model does not have."""
+    n = len(pairs.scores)
     return [
-        result(aggregation, whole if aggregation == "all" else aggregate(parts, aggregation))
-        for aggregation in AGGREGATIONS
+        Result(recipe, pairs.name, n, name, metric, aggregation, None, reason=reason)
+        for name in similarities
+        for metric in ("spearman", "pearson")
+        for aggregation in (AGGREGATIONS if pairs.subsets else ("all",))
     ]

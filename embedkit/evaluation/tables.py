@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from embedkit.evaluation.statistics import CORRELATIONS
 from embedkit.evaluation.sts import Result
 
 if TYPE_CHECKING:
@@ -67,26 +68,32 @@ class _Column(NamedTuple):
 def comparison(report: Report) -> Grid:
     """A row a recipe, best first; a column a dataset and similarity, and subsets apart."""
     columns: dict[_Column, str] = {}
-    cells: dict[tuple[str, _Column], float | None] = {}
-    several_sets = len({result.dataset for result in report.results}) > 1
-    several_similarities = len({result.similarity for result in report.results}) > 1
-    for result in report.deciding("spearman"):
+    cells: dict[tuple[str, _Column], str] = {}
+    shown = [row for row in report.deciding("spearman") if row.similarity != "line"]
+    several_sets = len({row.dataset for row in shown}) > 1
+    several_similarities = len({row.similarity for row in shown}) > 1
+    for result in shown:
         names = [result.dataset] * several_sets + [result.similarity] * several_similarities
         for column, extra, value in _values(result, with_subsets=not several_similarities):
             columns.setdefault(column, " ".join([*names, *extra]) or "spearman")
-            cells[result.recipe, column] = value
-    own = report.model["recipe"]
+            cells[result.recipe, column] = _percent(value)
+    for result in report.deciding("mse"):
+        name = [result.dataset] * several_sets
+        column = _Column(result.dataset, result.similarity, "mse")
+        columns.setdefault(column, " ".join([*name, result.similarity, "MSE"]))
+        cells[result.recipe, column] = _plain(result.value)
+    best, own = report.best_name, report.model["recipe"]
+    marks = {own: "own"} | {best: "best, own" if best == own else "best"}
     ranked = report.ranking()
-    marks = {own: "own"} | {report.best_name: "best, own" if report.best_name == own else "best"}
     rows = tuple(
-        (recipe, *(_percent(cells.get((recipe, c))) for c in columns), marks.get(recipe, ""))
+        (recipe, *(cells.get((recipe, column), "-") for column in columns), marks.get(recipe, ""))
         for recipe in ranked
     )
     return Grid(
         ("recipe", *columns.values(), ""),
         rows,
         frozenset({0, len(columns) + 1}),
-        None if report.best_name is None else ranked.index(report.best_name),
+        None if best is None else ranked.index(best),
     )
 
 
@@ -102,31 +109,30 @@ def _values(
 
 
 def evaluation(report: Report) -> Grid:
-    """A row a dataset, similarity and aggregation, and a row a subset."""
-    pearson = {_key(result): result for result in report.results if result.metric == "pearson"}
-    rows: list[tuple[str, ...]] = []
+    """A row a dataset, similarity and aggregation, and a row a subset; a column a metric."""
+    metrics = tuple(dict.fromkeys(result.metric for result in report.results))
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
     for result in report.results:
-        if result.metric != "spearman":
-            continue
-        other = pearson[_key(result)]
-        values = _percent(result.value), _percent(other.value)
+        shown = _percent if result.metric in CORRELATIONS else _plain
         row = (result.dataset, f"{result.n:,}", result.similarity, result.aggregation)
-        rows.append((*row, *values))
-        if result.aggregation != "all" or not result.subsets or not other.subsets:
-            continue
-        for name, subset in result.subsets.items():
-            values = _percent(subset.value), _percent(other.subsets[name].value)
-            rows.append((f"  {name}", f"{subset.n:,}", result.similarity, "", *values))
-    headings = ("dataset", "pairs", "similarity", "aggregation", "spearman", "pearson")
-    return Grid(headings, tuple(rows), frozenset({0, 2, 3}))
-
-
-def _key(result: Result) -> tuple[str, ...]:
-    return result.recipe, result.dataset, result.similarity, result.aggregation
+        rows.setdefault(row, {})[result.metric] = shown(result.value)
+        if result.aggregation == "all":
+            for name, subset in (result.subsets or {}).items():
+                row = (f"  {name}", f"{subset.n:,}", result.similarity, f"in {result.dataset}")
+                rows.setdefault(row, {})[result.metric] = shown(subset.value)
+    return Grid(
+        ("dataset", "pairs", "similarity", "aggregation", *metrics),
+        tuple((*row, *(cells[metric] for metric in metrics)) for row, cells in rows.items()),
+        frozenset({0, 2, 3}),
+    )
 
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.2f}"
+
+
+def _plain(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _escape(cell: str) -> str:

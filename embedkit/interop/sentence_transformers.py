@@ -242,7 +242,7 @@ def write_folder(
         )
     used = recipe.states(encoder.num_layers) or (encoder.num_layers,)
     # Cutting a post-LN encoder to its first k layers gives its hidden state k as the last one.
-    num_layers = encoder.num_layers if encoder.padded else used[-1]
+    num_layers = used[-1] if encoder.cuts else encoder.num_layers
     weighted = used != (num_layers,)
     encoder.save(folder, num_layers=num_layers, output_hidden_states=weighted)
     tokenizer.save(folder)

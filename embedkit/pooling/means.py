@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
 
 def _sum(states: TokenStates, rows: Tensor) -> Tensor:
-    total = rows.new_zeros(len(states.batch.lengths), rows.shape[1])
-    return total.index_add_(0, states.batch.segments, rows)
+    # Blocks of one length, because torch's sum is pairwise: adding rows one by one loses digits.
+    total = rows.new_empty(len(states.batch.lengths), rows.shape[1])
+    for run in states.batch.runs:
+        total[run.texts] = rows[run.tokens].view(-1, run.length, rows.shape[1]).sum(1)
+    return total
 
 
 def _count(states: TokenStates) -> Tensor:

@@ -1,4 +1,4 @@
-"""Any other encoder: transformers runs it padded, and its states are packed at the door."""
+"""Any other encoder: transformers runs it, on texts of one length at a time, so without pads."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from embedkit.encoder.packed import Affine
@@ -17,40 +18,52 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class PaddedEncoder:
+class AutoModelEncoder:
     """An encoder of transformers behind the packed contract.
+
+    A run of texts of one length is one call: attention masks do not hide pads from every family
+    (the convolutions of ConvBERT and the Fourier transforms of FNet see them).
 
     Args:
         model: it takes input_ids and attention_mask and returns hidden_states.
         has_pooler: whether the pooler's weights, where the model has one, were in the checkpoint.
     """
 
-    padded = True
+    cuts = False
 
     def __init__(self, model: PreTrainedModel, *, has_pooler: bool) -> None:
-        if model.config.is_encoder_decoder:
-            model = model.get_encoder()
-            has_pooler = False
+        self._whole = not model.config.is_encoder_decoder
+        if not self._whole:
+            model, has_pooler = model.get_encoder(), False
+        if not has_pooler and _pooler_of(model) is not None:
+            model.register_module("pooler", None)  # it was invented: neither use nor save it
         torch.nn.Module.to(model, torch.float32)
         self.model = model.train(False)
         self.family: str = model.config.model_type
-        self.config: dict[str, Any] = model.config.to_dict()
-        self._has_pooler = has_pooler
 
     @classmethod
-    def from_folder(cls, folder: Path) -> PaddedEncoder:
+    def from_folder(cls, folder: Path) -> AutoModelEncoder:
         """Load with AutoModel, which may not run code of the folder's.
 
         Raises:
             InputError: transformers has no such family, or cannot load the folder.
         """
+        from huggingface_hub.errors import StrictDataclassError
         from transformers import AutoModel
 
         try:
             model, info = AutoModel.from_pretrained(
                 folder, trust_remote_code=False, local_files_only=True, output_loading_info=True
             )
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            RuntimeError,
+            ImportError,
+            TypeError,
+            StrictDataclassError,
+        ) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
             raise InputError(f"{folder}: transformers cannot load this model ({reason})") from error
         missing = set(info["missing_keys"])
@@ -88,7 +101,7 @@ class PaddedEncoder:
     @property
     def pooler(self) -> Affine | None:
         """W: (width, width) and b: (width,) of tanh(W h_cls + b), or None."""
-        dense = _pooler_of(self.model) if self._has_pooler else None
+        dense = _pooler_of(self.model)
         return None if dense is None else Affine(dense.weight.detach(), dense.bias.detach())
 
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
@@ -101,35 +114,58 @@ class PaddedEncoder:
     ) -> TokenStates:
         """Hidden states `layers` (0 to num_layers), each (tokens, width), and pooler_output."""
         batch = batch.to(self.model.device)
-        shape = (len(batch.lengths), max(batch.lengths))
-        mask = batch.token_ids.new_zeros(shape)
-        mask[batch.segments, batch.positions] = 1
-        ids = batch.token_ids.new_full(shape, self.model.config.pad_token_id or 0)
-        ids[batch.segments, batch.positions] = batch.token_ids
-        output = self.model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
-        hidden = output.hidden_states
-        if len(hidden) != self.num_layers + 1:
-            raise InputError(
-                f"{self.family} returns {len(hidden)} hidden states, expected "
-                f"{self.num_layers + 1}; this family is not supported"
+        states = {
+            index: torch.empty(
+                len(batch.token_ids),
+                self.width,
+                dtype=self.model.dtype,
+                device=batch.offsets.device,
             )
-
-        def pack(state: Tensor) -> Tensor:
-            return state[batch.segments, batch.positions]
-
-        states = {index: pack(hidden[index]) for index in layers}
+            for index in layers
+        }
+        first: list[Tensor] = []
+        for run in batch.runs:
+            ids = batch.token_ids[run.tokens].view(-1, run.length)
+            output = self.model(
+                input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=True
+            )
+            hidden = output.hidden_states
+            if len(hidden) != self.num_layers + 1:
+                raise InputError(
+                    f"{self.family} returns {len(hidden)} hidden states, expected "
+                    f"{self.num_layers + 1}; this family is not supported"
+                )
+            for index, state in states.items():
+                state[run.tokens] = hidden[index].flatten(0, 1)
+            first.append(hidden[-1][:, 0])
         pooled = None
         if pooler:
             if (dense := self.pooler) is None:
                 raise ValueError("this checkpoint has no pooler")
-            first = hidden[-1][:, 0]
-            pooled = torch.nn.functional.linear(first, dense.weight, dense.bias).tanh()
+            pooled = F.linear(torch.cat(first), dense.weight, dense.bias).tanh()
         return TokenStates(states, batch, pooled)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The configuration but for what saving changes."""
+        volatile = ("_name_or_path", "architectures", "dtype", "transformers_version")
+        config = self.model.config.to_dict()
+        said = {name: value for name, value in config.items() if name not in volatile}
+        return {**said, "output_hidden_states": None}
+
+    def tensors(self, num_layers: int) -> dict[str, Tensor]:
+        """The weights under transformers' names, never cut."""
+        return dict(self.model.state_dict())
 
     def save(self, folder: Path, *, num_layers: int, output_hidden_states: bool) -> None:
         """Write the whole model as transformers does; it is never cut."""
         if num_layers != self.num_layers:
-            raise ValueError("only a family that runs packed can be cut")
+            raise ValueError(f"a {self.family} encoder cannot be cut")
+        if not self._whole:
+            raise InputError(
+                f"the encoder of a {self.family} model cannot be saved: AutoModel would look for "
+                "the decoder"
+            )
         self.model.config.output_hidden_states = output_hidden_states
         try:
             self.model.float().save_pretrained(folder)

@@ -1,0 +1,98 @@
+"""`embedkit score`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from embedkit.checkpoint import DEFAULT_MODEL
+from embedkit.cli import options
+from embedkit.errors import InputError
+from embedkit.rows import Row, format_of, open_writer, read_rows, read_schema, text_cell
+
+PREDICTION = "prediction"
+_CHUNK = 4096  # pairs encoded at a time
+
+
+def score_command(
+    pairs: Annotated[
+        Path,
+        typer.Argument(help="Sentence pairs: .tsv, .csv, .jsonl (each also .gz) or .parquet."),
+    ],
+    model: options.Model = DEFAULT_MODEL,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="File to write, in the format that its name says; by default stdout, in the "
+            "input's format.",
+            show_default=False,
+        ),
+    ] = None,
+    prompt: options.Prompt = None,
+    max_length: options.MaxLength = None,
+    device: options.Device = None,
+    revision: options.Revision = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print an object a line, whatever the input's format.")
+    ] = False,
+    sentence1: options.Sentence1 = "sentence1",
+    sentence2: options.Sentence2 = "sentence2",
+) -> None:
+    """Score sentence pairs: by a head's prediction, or by a plain model's cosine.
+
+    Streams files of any size; the input's columns are kept, and `prediction` is added.
+
+    Example: [bold]embedkit score pairs.csv -m my-head --out scored.csv[/bold]
+    """
+    if out is not None and as_json:
+        raise InputError(
+            "got --json and --out; --json is for stdout, a file's name says its format"
+        )
+    source = format_of(pairs)
+    target = format_of(out) if out is not None else "jsonl" if as_json else source
+    rows = read_rows(pairs, (sentence1, sentence2))
+    first = next(rows, None)
+    if first is None:
+        raise InputError(f"{pairs}: has no rows, expected sentence pairs")
+    if PREDICTION in first.cells:
+        raise InputError(f"{pairs}: has a column {PREDICTION!r} already, which would be lost")
+    # Everything is read once before the model is loaded: a wrong row is found before long work.
+    for row in chain([first], rows):
+        for name in (sentence1, sentence2):
+            text_cell(row.place, name, row.cells.get(name))
+
+    from embedkit.scorer import load_scorer
+
+    scorer = load_scorer(
+        model, prompt=prompt, max_length=max_length, device=device, revision=revision
+    )
+    from embedkit.progress import progress
+
+    schema = read_schema(pairs) if source == target == "parquet" else None
+    columns = [*first.cells, PREDICTION]
+    scored = 0
+    with (
+        open_writer(out, target, columns, schema=schema) as writer,
+        progress(None, "pairs", show=True) as advance,
+    ):
+        for chunk in _chunks(read_rows(pairs, (sentence1, sentence2))):
+            texts = [(str(row.cells[sentence1]), str(row.cells[sentence2])) for row in chunk]
+            predictions = scorer(texts).tolist()
+            writer.write(
+                {**row.cells, PREDICTION: prediction}
+                for row, prediction in zip(chunk, predictions, strict=True)
+            )
+            scored += len(chunk)
+            advance(len(chunk))
+    if out is not None:
+        print(f"Scored {scored:,} pairs in {out}.", file=sys.stderr)
+
+
+def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    while chunk := list(islice(rows, _CHUNK)):
+        yield chunk

@@ -1,0 +1,127 @@
+"""`embedkit train`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from embedkit.checkpoint import DEFAULT_MODEL
+from embedkit.cli import options, output
+from embedkit.errors import InputError
+from embedkit.evaluation.data import PairColumns, read_pairs
+from embedkit.recipe import Recipe
+
+train_app = typer.Typer(help="Train on scored sentence pairs.", no_args_is_help=True)
+
+
+@train_app.command("head")
+def train_head_command(
+    data: options.Data,
+    out: Annotated[
+        Path, typer.Option(help="Folder for the head and its embedder.", show_default=False)
+    ],
+    model: options.Model = DEFAULT_MODEL,
+    recipe: Annotated[
+        str | None, typer.Option(help="A recipe instead of the model's own.", show_default=False)
+    ] = None,
+    head: Annotated[str, typer.Option(help="ridge, mlp or isotonic.")] = "ridge",
+    features: Annotated[
+        str | None,
+        typer.Option(
+            help="Some of |u-v| u*v cosine u v, separated by spaces; by default '|u-v| u*v', and "
+            "cosine for isotonic.",
+            show_default=False,
+        ),
+    ] = None,
+    label_range: Annotated[
+        str | None,
+        typer.Option(
+            help="Lowest and highest label, such as '0 5'; by default those of the data.",
+            show_default=False,
+        ),
+    ] = None,
+    dev: Annotated[
+        Path | None, typer.Option(help="Sentence pairs to score the head on.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of heads that draw random numbers.")] = 0,
+    prompt: options.Prompt = None,
+    max_length: options.MaxLength = None,
+    device: options.Device = None,
+    revision: options.Revision = None,
+    as_json: options.Json = False,
+    sentence1: options.Sentence1 = "sentence1",
+    sentence2: options.Sentence2 = "sentence2",
+    score: options.Score = "score",
+    subset: options.Subset = "subset",
+) -> None:
+    """Train a regression head on frozen sentence vectors, and save it with its embedder.
+
+    Example: [bold]embedkit train head stsb_train.tsv --dev stsb_dev.tsv --out my-head[/bold]
+    """
+    started = time.perf_counter()
+    columns = PairColumns(sentence1, sentence2, score, subset)
+    sets = [read_pairs(path, columns) for path in data]
+    held_out = None if dev is None else read_pairs(dev, columns)
+    parsed = None if recipe is None else Recipe.parse(recipe)
+
+    from embedkit.embedder import Embedder
+    from embedkit.evaluation.compare import evaluate
+    from embedkit.evaluation.heads import train_head
+    from embedkit.heads.folder import save_head
+    from embedkit.heads.regressor import PairRegressor
+    from embedkit.interop.folder import check_target
+
+    check_target(out)
+    regressor = PairRegressor(
+        head=head,
+        features=None if features is None else features.split(),
+        label_range=None if label_range is None else _parse_range(label_range),
+        prompt=prompt,
+        seed=seed,
+    )
+    regressor.check(np.concatenate([pairs.scores for pairs in sets]))
+    regressor.embedder = Embedder.from_pretrained(
+        model, parsed, max_length=max_length, device=device, revision=revision
+    )
+    train_head(regressor, sets, show_progress=True)
+    report = None if held_out is None else evaluate(regressor, held_out, show_progress=True)
+    notes = {
+        "trained on": ", ".join(f"{pairs.name} ({len(pairs.scores):,} pairs)" for pairs in sets),
+        "seed": seed,
+    }
+    if report is not None:
+        found = (f"{row.metric} {row.value:.4f}" for row in report.results if row.value is not None)
+        notes[f"on {report.results[0].dataset}"] = ", ".join(found)
+    save_head(regressor, out, notes=notes)
+    seconds = time.perf_counter() - started
+    if as_json:
+        said = {
+            "schema": 1,
+            "head": head,
+            "features": list(regressor.features_),
+            "recipe": str(regressor.embedder.recipe),
+            "notes": notes,
+            "seconds": seconds,
+            "dev": None if report is None else report.to_dict(),
+        }
+        print(json.dumps(said, indent=2, ensure_ascii=False))
+        return
+    if report is not None:
+        output.show(report, as_json=False, out=None)
+    print(f"Saved the head in {out} after {seconds:.1f} s.", file=sys.stderr)
+
+
+def _parse_range(text: str) -> tuple[float, float]:
+    try:
+        low, high = map(float, text.replace(",", " ").split())
+    except ValueError as error:
+        raise InputError(
+            f"--label-range is {text!r}; expected two numbers such as '0 5'"
+        ) from error
+    return low, high

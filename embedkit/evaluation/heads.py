@@ -1,0 +1,144 @@
+"""Heads in evaluations: fitted for each recipe, or loaded from a folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedkit.evaluation.bootstrap import Resamples
+from embedkit.evaluation.data import Pairs
+from embedkit.evaluation.statistics import CORRELATIONS
+from embedkit.evaluation.sts import Result, difference, score_predictions, similarities_of
+from embedkit.steps import Vectors
+
+if TYPE_CHECKING:
+    from embedkit.heads.regressor import PairRegressor
+
+
+def head_metrics(threshold: float | None) -> tuple[str, ...]:
+    """What predictions on the labels' scale are measured by."""
+    return (*CORRELATIONS, "mse") if threshold is None else (*CORRELATIONS, "mse", "f1")
+
+
+def find_head(model: object, **options: Any) -> PairRegressor | None:
+    """The head that `model` is, or that its folder holds.
+
+    Args:
+        model: a head, a folder, or anything else, which is no head.
+        options: for `Embedder.from_pretrained`.
+    """
+    if isinstance(model, str | Path):
+        if not (Path(model) / "head.json").is_file():  # before scikit-learn is loaded
+            return None
+        from embedkit.heads.folder import load_head
+
+        return load_head(model, **options)
+    if type(model).__module__ != "embedkit.heads.regressor":
+        return None
+    from embedkit.heads.regressor import PairRegressor
+
+    return model if isinstance(model, PairRegressor) else None
+
+
+def train_head(
+    head: PairRegressor, sets: list[Pairs], *, show_progress: bool | None = None
+) -> None:
+    """Fit a head on the pairs of all sets, encoded in one pass."""
+    if head.embedder is None:
+        raise ValueError("the head has no embedder")
+    first = [text for pairs in sets for text in pairs.sentence1]
+    second = [text for pairs in sets for text in pairs.sentence2]
+    vectors = head.embedder.encode(first + second, prompt=head.prompt, show_progress=show_progress)
+    both = np.stack([vectors[: len(first)], vectors[len(first) :]], axis=1)
+    head.fit(both, np.concatenate([pairs.scores for pairs in sets]))
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What heads are fitted on.
+
+    Attributes:
+        sets: the training pairs.
+        head: a name or a regressor, see `PairRegressor`.
+        labels: (n,) of all sets together.
+    """
+
+    sets: list[Pairs]
+    head: Any
+    labels: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, sets: list[Pairs], head: Any) -> Training:
+        """Check the head's name and the labels.
+
+        Raises:
+            InputError: an unknown head, or labels that no head can learn.
+        """
+        from embedkit.heads.regressor import PairRegressor
+
+        labels = np.concatenate([pairs.scores for pairs in sets])
+        PairRegressor(head=head).check(labels)
+        return cls(sets, head, labels)
+
+    def fit(self, vectors: list[Vectors]) -> Fitted:
+        """A head, and a line on the cosine, for one recipe's vectors (n, 2, dim) of each set."""
+        from embedkit.heads.regressor import PairRegressor
+
+        both = np.concatenate(vectors)
+        cosines = similarities_of("cosine", both[:, 0], both[:, 1])
+        constant = np.ptp(cosines) == 0  # cls@0 is one vector
+        slope, intercept = (
+            (0.0, self.labels.mean()) if constant else np.polyfit(cosines, self.labels, 1)
+        )
+        return Fitted(
+            PairRegressor(head=self.head).fit(both, self.labels),
+            (float(slope), float(intercept)),
+            (float(self.labels.min()), float(self.labels.max())),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """One recipe's head, and what it is held against.
+
+    Attributes:
+        head: fitted on the training pairs.
+        line: slope and intercept of the least-squares line on the training pairs' cosines.
+        label_range: the line is clipped to it, as the head is.
+    """
+
+    head: PairRegressor
+    line: tuple[float, float]
+    label_range: tuple[float, float]
+
+    def score(
+        self,
+        recipe: str,
+        pairs: Pairs,
+        vectors: Vectors,
+        resamples: Resamples,
+        threshold: float | None,
+    ) -> list[Result]:
+        """Results of the line and of the head, the head's with the difference to the line."""
+        cosines = similarities_of("cosine", vectors[:, 0], vectors[:, 1])
+        slope, intercept = self.line
+        line = np.clip(slope * cosines + intercept, *self.label_range)
+        head = self.head.predict(vectors)
+        metrics = head_metrics(threshold)
+        of_line = score_predictions(
+            recipe, pairs, "line", line, metrics, resamples, threshold=threshold
+        )
+        of_head = score_predictions(
+            recipe, pairs, "head", head, metrics, resamples, threshold=threshold
+        )
+        compared = [
+            replace(result, difference=difference(result, other, head, line, resamples, threshold))
+            if result.aggregation == "all"
+            else result
+            for result, other in zip(of_head, of_line, strict=True)
+        ]
+        return [*of_line, *compared]

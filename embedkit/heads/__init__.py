@@ -1,0 +1,1 @@
+"""Heads: from two sentence vectors to a score on the labels' scale."""

@@ -1,0 +1,154 @@
+"""A head and its embedder in one folder.
+
+The embedder is a sentence-transformers folder like any other; beside it stand head.json and the
+fitted estimator in skops' format. skops rather than a pickle, which runs code when it is read, and
+rather than arrays of our own, which could hold our three heads but not a user's regressor: it
+rebuilds only classes that it is told to trust.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sklearn
+from sklearn.utils.validation import check_is_fitted
+
+from embedkit.checkpoint import read_json
+from embedkit.errors import InputError
+from embedkit.heads.regressor import PairRegressor
+from embedkit.interop.folder import new_folder
+from embedkit.version import __version__
+
+if TYPE_CHECKING:
+    from embedkit.embedder import Embedder
+
+HEAD = "head.json"
+_ESTIMATOR = "head.skops"
+# Parts of our own heads that skops does not trust unasked.
+_TRUSTED = (
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "scipy.interpolate._interpolate.interp1d",
+)
+_SECTION = """
+## Regression head
+
+This folder also holds a regression head for sentence pairs: `embedkit score PAIRS -m FOLDER`.
+
+- head: {head}
+- features: {features}
+- predictions are clipped to {low:g} to {high:g}
+- scikit-learn {sklearn}
+{notes}
+"""
+
+
+def save_head(
+    regressor: PairRegressor, folder: str | Path, *, notes: dict[str, Any] | None = None
+) -> None:
+    """Write a fitted head and its embedder.
+
+    Args:
+        regressor: fitted, with an embedder.
+        folder: new, empty, or written by embedkit before.
+        notes: data, settings and scores for the model card.
+
+    Raises:
+        InputError: no embedder, or something else is in the folder.
+    """
+    from skops.io import dump
+
+    check_is_fitted(regressor)
+    if regressor.embedder is None:
+        raise InputError("the head has no embedder; expected one, to be saved with it")
+    low, high = regressor.range_
+    described = regressor.head if isinstance(regressor.head, str) else repr(regressor.head)
+    with new_folder(Path(folder)) as new:
+        regressor.embedder.write(new)
+        dump(regressor.regressor_, new / _ESTIMATOR)
+        said = {
+            "embedkit": __version__,
+            "scikit-learn": sklearn.__version__,
+            "head": described,
+            "features": list(regressor.features_),
+            "label_range": [low, high],
+            "prompt": regressor.prompt,
+            "seed": regressor.seed,
+            "fingerprint": regressor.embedder.fingerprint,
+            "notes": notes or {},
+        }
+        text = json.dumps(said, indent=2, ensure_ascii=False)
+        (new / HEAD).write_text(text + "\n", encoding="utf-8")
+        section = _SECTION.format(
+            head=described,
+            features=", ".join(f"`{name}`" for name in regressor.features_),
+            low=low,
+            high=high,
+            sklearn=sklearn.__version__,
+            notes="".join(f"- {name}: {value}\n" for name, value in (notes or {}).items()),
+        )
+        card = new / "README.md"
+        card.write_text(card.read_text(encoding="utf-8") + section, encoding="utf-8")
+
+
+def is_head(folder: str | Path) -> bool:
+    """Whether the folder holds a head."""
+    return (Path(folder) / HEAD).is_file()
+
+
+def load_head(
+    folder: str | Path, embedder: Embedder | None = None, **options: Any
+) -> PairRegressor:
+    """Read a head.
+
+    Args:
+        folder: what `save_head` wrote.
+        embedder: the one to use; None loads the folder's.
+        options: for `Embedder.from_pretrained`, where the folder's is loaded.
+
+    Raises:
+        InputError: no head, a damaged one, one with classes that are not trusted, or an embedder
+            that is not the one that it was trained on.
+    """
+    from embedkit.embedder import Embedder
+
+    target = Path(folder)
+    if not is_head(target):
+        raise InputError(f"{target}: has no {HEAD}; expected a folder of embedkit train head")
+    said = read_json(target / HEAD)
+    if embedder is None:
+        embedder = Embedder.from_pretrained(target, **options)
+    if embedder.fingerprint != said.get("fingerprint"):
+        raise InputError(
+            f"{target}: the head was trained on another embedder (fingerprint "
+            f"{str(said.get('fingerprint'))[:12]}, got {embedder.fingerprint[:12]}); "
+            "train it again with this one, or use the folder's own"
+        )
+    head = said["head"]
+    regressor = PairRegressor(
+        embedder,
+        head=head,
+        features=said["features"],
+        label_range=(said["label_range"][0], said["label_range"][1]),
+        prompt=said["prompt"],
+        seed=said["seed"],
+    )
+    regressor.regressor_ = _read_estimator(target / _ESTIMATOR)
+    regressor.features_ = tuple(said["features"])
+    regressor.range_ = tuple(said["label_range"])
+    return regressor
+
+
+def _read_estimator(path: Path) -> Any:
+    import zipfile
+
+    from skops.io import load
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    try:
+        return load(path, trusted=list(_TRUSTED))
+    except UntrustedTypesFoundException as error:
+        raise InputError(f"{path}: holds classes that are not trusted ({error})") from error
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: is damaged ({type(error).__name__}: {error})") from error

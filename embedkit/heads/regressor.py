@@ -1,0 +1,188 @@
+"""The regression head: a scikit-learn estimator over frozen sentence vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import RidgeCV
+from sklearn.neural_network import MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.validation import check_is_fitted
+
+from embedkit.errors import InputError
+from embedkit.heads.features import check_features, pair_features
+from embedkit.steps import Vectors
+from embedkit.tokens import check_texts
+
+if TYPE_CHECKING:
+    from embedkit.embedder import Embedder
+
+MIN_PAIRS = 10
+STRENGTHS = tuple(10.0**power for power in np.arange(-1, 6.5, 0.5))
+
+# What a person types -> the regressor it makes from a seed.
+HEADS: dict[str, Callable[[int], Any]] = {
+    "ridge": lambda seed: make_pipeline(StandardScaler(), RidgeCV(STRENGTHS)),
+    "mlp": lambda seed: make_pipeline(
+        StandardScaler(),
+        MLPRegressor(hidden_layer_sizes=(64,), alpha=30.0, early_stopping=True, random_state=seed),
+    ),
+    "isotonic": lambda seed: IsotonicRegression(out_of_bounds="clip"),
+}
+DEFAULT_FEATURES = ("|u-v|", "u*v")
+
+
+class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """Scores sentence pairs on the labels' scale.
+
+    Args:
+        embedder: makes vectors of texts; None if `fit` and `predict` get vectors. It stays as it
+            is: only the head is trained.
+        head: `ridge` (standardized features, strength by leave-one-out cross-validation), `mlp`
+            (one hidden layer of 64), `isotonic` (a monotone calibration of the cosine), or a
+            regressor of scikit-learn's kind.
+        features: names from the table of features; None for |u-v| and u*v, or the cosine where the
+            head is isotonic. All symmetric ones give score(a, b) = score(b, a) exactly.
+        label_range: (lowest, highest) label that is possible; None takes them from the labels.
+        prompt: put in front of each text; None for the embedder's default one.
+        seed: of heads that draw random numbers.
+
+    Attributes:
+        regressor_: the fitted estimator, on `features_`.
+        features_: names, in the table's order.
+        range_: predictions are clipped to it.
+    """
+
+    def __init__(
+        self,
+        embedder: Embedder | None = None,
+        *,
+        head: str | Any = "ridge",
+        features: Sequence[str] | None = None,
+        label_range: tuple[float, float] | None = None,
+        prompt: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.embedder = embedder
+        self.head = head
+        self.features = features
+        self.label_range = label_range
+        self.prompt = prompt
+        self.seed = seed
+
+    def fit(self, pairs: Any, scores: ArrayLike) -> PairRegressor:
+        """Train the head.
+
+        Args:
+            pairs: n pairs of texts, or vectors (n, 2, dim).
+            scores: n labels.
+
+        Raises:
+            InputError: wrong options or labels, before anything is encoded.
+        """
+        labels = self.check(scores)
+        if len(pairs) != len(labels):
+            raise InputError(f"got {len(pairs)} pairs and {len(labels)} scores; expected as many")
+        regressor, features = self._make_regressor(), self._choose_features()
+        vectors = self._vectors(pairs)
+        self.features_ = features
+        self.range_ = self.label_range or (float(labels.min()), float(labels.max()))
+        self.regressor_ = regressor.fit(pair_features(vectors, features), labels)
+        return self
+
+    def predict(self, pairs: Any) -> NDArray[np.float64]:
+        """Predictions (n,) on the labels' scale, clipped to `range_`.
+
+        Args:
+            pairs: n pairs of texts, or vectors (n, 2, dim).
+        """
+        check_is_fitted(self)
+        predictions = self.regressor_.predict(pair_features(self._vectors(pairs), self.features_))
+        return np.clip(np.asarray(predictions, dtype=np.float64), *self.range_)
+
+    def check(self, scores: ArrayLike) -> NDArray[np.float64]:
+        """What `fit` refuses before anything is encoded; the labels as float64 (n,).
+
+        Raises:
+            InputError: an unknown head or feature, or labels that no head can learn.
+        """
+        self._make_regressor()
+        self._choose_features()
+        return _check_labels(scores, self.label_range)
+
+    def _make_regressor(self) -> Any:
+        if not isinstance(self.head, str):
+            return clone(self.head)
+        if self.head not in HEADS:
+            raise InputError(
+                f"unknown head {self.head!r}; choose from {', '.join(HEADS)}, or give a regressor"
+            )
+        return HEADS[self.head](self.seed)
+
+    def _choose_features(self) -> tuple[str, ...]:
+        isotonic = isinstance(self.head, str) and self.head == "isotonic"
+        if self.features is None:
+            return ("cosine",) if isotonic else DEFAULT_FEATURES
+        features = check_features(self.features)
+        if isotonic and features != ("cosine",):
+            raise InputError(
+                f"features are {', '.join(features)}; an isotonic head calibrates the cosine alone"
+            )
+        return features
+
+    def _vectors(self, pairs: Any) -> Vectors:
+        """Vectors (n, 2, dim) of texts, or the given ones."""
+        if isinstance(pairs, np.ndarray) and pairs.dtype.kind == "f":
+            if pairs.ndim != 3 or pairs.shape[1] != 2:
+                raise InputError(f"pairs have shape {pairs.shape}; expected vectors (n, 2, dim)")
+            if not np.isfinite(pairs).all():
+                raise InputError("pairs have vectors that are not finite")
+            return pairs
+        for index, pair in enumerate(pairs):
+            if isinstance(pair, str) or len(pair) != 2:
+                raise InputError(f"pairs[{index}] is {pair!r}; expected two texts")
+        texts = [text for place in (0, 1) for text in (pair[place] for pair in pairs)]
+        check_texts(texts)
+        if self.embedder is None:
+            raise InputError("got pairs of texts and no embedder; expected one, or vectors")
+        vectors = self.embedder.encode(texts, prompt=self.prompt)
+        return np.stack([vectors[: len(pairs)], vectors[len(pairs) :]], axis=1)
+
+
+def _check_labels(
+    scores: ArrayLike, label_range: tuple[float, float] | None
+) -> NDArray[np.float64]:
+    """Labels that a head can learn, float64 (n,).
+
+    Raises:
+        InputError: too few, not finite (its index), all the same, or outside the declared range.
+    """
+    try:
+        labels = np.asarray(scores, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"scores are not all numbers ({error})") from error
+    if labels.ndim != 1 or len(labels) < MIN_PAIRS:
+        raise InputError(f"got scores of shape {labels.shape}; expected (n,), n >= {MIN_PAIRS}")
+    if not np.isfinite(labels).all():
+        index = int(np.flatnonzero(~np.isfinite(labels))[0])
+        raise InputError(f"scores[{index}] is {labels[index]}; expected a finite number")
+    if np.ptp(labels) == 0:
+        raise InputError(f"all {len(labels)} scores are {labels[0]:g}; expected different ones")
+    if label_range is not None:
+        low, high = label_range
+        if not low < high:
+            raise InputError(f"label_range is {label_range}; expected the lower number first")
+        outside = np.flatnonzero((labels < low) | (labels > high))
+        if len(outside):
+            index = int(outside[0])
+            raise InputError(
+                f"scores[{index}] is {labels[index]:g}; expected {low:g} to {high:g}, "
+                "the declared range"
+            )
+    return labels

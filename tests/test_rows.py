@@ -1,0 +1,573 @@
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import math
+import sys
+import tracemalloc
+from collections.abc import Iterable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from embedkit import rows as rows_module
+from embedkit.errors import InputError
+from embedkit.rows import (
+    READERS,
+    WRITERS,
+    format_of,
+    number_cell,
+    open_writer,
+    read_rows,
+    read_schema,
+    stem,
+    text_cell,
+)
+
+TEXT_SUFFIXES = [suffix for suffix in READERS if suffix != ".parquet"]
+ROWS = [{"a": "x", "b": "한국어", "p": 0.1}, {"a": "", "b": '"y", z', "p": -2.0}]
+
+
+def write(path: Path, rows: list[dict[str, Any]], **schema: Any) -> Path:
+    with open_writer(path, format_of(path), list(rows[0]), **schema) as writer:
+        for row in rows:
+            writer.write([row])
+    return path
+
+
+def read(path: Path, required: Iterable[str] = ()) -> list[dict[str, object]]:
+    return [cells for _, cells in read_rows(path, tuple(required))]
+
+
+# What is written reads back, and is written the same again
+
+
+UNICODE = st.text(st.characters(exclude_categories=["Cs"]))
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | UNICODE
+    | st.just("\ud800 alone"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(UNICODE, inner, max_size=3),
+    max_leaves=8,
+)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+
+
+def table(cells: st.SearchStrategy[Any]) -> st.SearchStrategy[list[dict[str, Any]]]:
+    return st.lists(st.fixed_dictionaries({"b": cells, "a": cells, "p": FLOATS}), min_size=1)
+
+
+CELLS: dict[str, st.SearchStrategy[Any]] = {
+    "tsv": st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\t\n")),
+    # csv reads NUL since Python 3.11
+    "csv": UNICODE.map(
+        lambda text: text if sys.version_info >= (3, 11) else text.replace("\0", "")
+    ),
+    "jsonl": JSON,
+    "parquet": st.none() | UNICODE,
+}
+
+
+@pytest.mark.parametrize("suffix", READERS)
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_what_is_written_reads_back(
+    suffix: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    first, second = (tmp_path_factory.getbasetemp() / f"{name}{suffix}" for name in "12")
+    rows = data.draw(table(CELLS[format_of(first)]))
+    got = read(write(first, rows))
+    spelled = format_of(first) in ("tsv", "csv")
+    assert got == [{**row, "p": repr(row["p"])} if spelled else row for row in rows]
+    assert [list(row) for row in got] == [["b", "a", "p"]] * len(rows)
+    if spelled:
+        numbers = [cells["p"] for _, cells in read_rows(first, ("p",), numbers=("p",))]
+        assert numbers == [row["p"] for row in rows]
+
+    schema = {"schema": read_schema(first)} if suffix == ".parquet" else {}
+    write(second, got, **schema)
+    assert second.read_bytes() == first.read_bytes()
+
+
+@pytest.mark.parametrize("format", WRITERS)
+def test_the_formats_are_as_said(format: str, tmp_path: Path) -> None:
+    path = write(tmp_path / f"x.{format}", ROWS)
+    expected = {
+        "tsv": 'a\tb\tp\nx\t한국어\t0.1\n\t"y", z\t-2.0\n',
+        "csv": 'a,b,p\nx,한국어,0.1\n,"""y"", z",-2.0\n',
+        "jsonl": '{"a": "x", "b": "한국어", "p": 0.1}\n{"a": "", "b": "\\"y\\", z", "p": -2.0}\n',
+    }
+    if format == "parquet":
+        assert pq.read_table(path).to_pylist() == ROWS
+    else:
+        assert path.read_bytes().decode() == expected[format]
+
+
+def test_other_readers_agree(tmp_path: Path) -> None:
+    rows = [{"a": 'x"\r\n,', "b": "\r", "p": 1.5}, {"a": " ", "b": "", "p": 1e300}]
+    with write(tmp_path / "x.csv", rows).open(newline="", encoding="utf-8") as file:
+        assert [{**row, "p": float(row["p"])} for row in csv.DictReader(file)] == rows
+    lines = gzip.decompress(write(tmp_path / "x.jsonl.gz", rows).read_bytes()).splitlines()
+    assert [json.loads(line) for line in lines] == rows
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".csv"])
+def test_other_values_are_written_as_json_has_them(suffix: str, tmp_path: Path) -> None:
+    row = {"a": None, "b": True, "c": 7, "d": ["한", {"e": None}], "f": 1e16, "g": "x"}
+    (got,) = read(write(tmp_path / f"x{suffix}", [row]))
+    expected = {"a": "", "b": "true", "c": "7", "d": '["한", {"e": null}]', "f": "1e+16", "g": "x"}
+    assert got == expected
+
+
+def test_jsonl_rows_have_their_own_keys(tmp_path: Path) -> None:
+    rows = [{"a": 1}, {"b": [2], "a": None}, {}]
+    assert read(write(tmp_path / "x.jsonl", rows)) == rows
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_a_file_of_no_rows_keeps_its_header(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"x{suffix}"
+    with open_writer(path, format_of(path), ["a", "b"]):
+        pass
+    if format_of(path) == "jsonl":
+        with pytest.raises(InputError, match="got an empty file"):
+            read(path)
+    else:
+        assert read(path, ["a", "b"]) == []
+
+
+def test_names_of_files() -> None:
+    assert [stem(f"dir/a.b{suffix}") for suffix in READERS] == ["a.b"] * len(READERS)
+    assert stem("A.TSV.GZ") == "A"
+    assert {format_of(f"x{suffix}") for suffix in READERS} == set(WRITERS)
+    for function in (stem, format_of):
+        with pytest.raises(InputError, match=r"^x\.txt: got an unknown suffix, expected one of"):
+            function("x.txt")
+
+
+# Which columns are read
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_columns_are_chosen(suffix: str, tmp_path: Path) -> None:
+    path = write(tmp_path / f"x{suffix}", [{"id": "7", "a": "x", "note": "n", "b": "y"}])
+
+    def columns(*required: str, **optional: Any) -> list[str]:
+        (row,) = read_rows(path, required, **optional)
+        return list(row.cells)
+
+    assert columns("a", "b") == ["id", "a", "note", "b"]
+    assert columns("b", "a", optional=()) == ["a", "b"]
+    assert columns("b", optional=("note", "absent")) == ["note", "b"]
+    with pytest.raises(InputError, match="expected 'c' among them"):
+        columns("c")
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_only_cells_of_numbers_are_parsed(suffix: str, tmp_path: Path) -> None:
+    spelled = format_of(f"x{suffix}") in ("tsv", "csv")
+    row = {"p": "3.50", "q": "4.50"} if spelled else {"p": 3.5, "q": "4.50"}
+    path = write(tmp_path / f"x{suffix}", [row])
+    assert next(read_rows(path, ("p",), numbers=("p",))).cells == {"p": 3.5, "q": "4.50"}
+
+
+def test_parquet_reads_no_more_than_it_must(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    columns = {"a": pa.array(["x"]), "t": pa.array([1], pa.timestamp("ns"))}
+    pq.write_table(pa.table(columns), path)
+    assert [row.cells for row in read_rows(path, ("a",), optional=())] == [{"a": "x"}]
+    with pytest.raises(
+        InputError, match=r"x\.parquet, column 't': got 'Nano.*', expected values that Python has"
+    ):
+        read(path)
+
+
+def test_cells_are_checked() -> None:
+    place = "x.jsonl, row 2 (line 2)"
+    assert text_cell(place, "a", "") == ""
+    assert number_cell(place, "a", Decimal("1.5")) == 1.5
+    with pytest.raises(InputError) as caught:
+        text_cell(place, "a", 1)
+    assert str(caught.value) == "x.jsonl, row 2 (line 2), column 'a': got 1, expected a str"
+    with pytest.raises(InputError) as caught:
+        number_cell(place, "a", math.nan)
+    assert str(caught.value) == f"{place}, column 'a': got nan, expected a finite number"
+
+
+# Streaming
+
+MANY = 200_000
+TEXT = "A sentence, as long as the sentences of real pairs are, more or less. " * 2 + "한국어"
+LINES = {
+    "tsv": f"{TEXT}\t{TEXT}\t1.5\t{TEXT[:40]}\n",
+    "csv": f'"{TEXT}","{TEXT}",1.5,"{TEXT[:40]}"\n',
+    "jsonl": f'{{"a": "{TEXT}", "b": "{TEXT}", "p": 1.5, "c": "{TEXT[:40]}"}}\n',
+}
+HEADERS = {"tsv": "a\tb\tp\tc\n", "csv": "a,b,p,c\n", "jsonl": ""}
+
+
+def write_many(path: Path) -> None:
+    if path.suffix == ".parquet":
+        texts = pa.array([TEXT] * MANY)
+        whole = pa.table({"a": texts, "b": texts, "p": [1.5] * MANY})
+        # One row group, which has to be read in parts.
+        pq.write_table(whole, path, row_group_size=MANY, compression="none", use_dictionary=False)
+        return
+    kind = format_of(path)
+    data = (HEADERS[kind] + LINES[kind] * MANY).encode()
+    assert len(data) > 60e6
+    path.write_bytes(gzip.compress(data, 1) if path.suffix == ".gz" else data)
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_memory_does_not_grow_with_the_file(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"many{suffix}"
+    write_many(path)
+    arrow, default = pa.proxy_memory_pool(pa.default_memory_pool()), pa.default_memory_pool()
+    pa.set_memory_pool(arrow)
+    tracemalloc.start()
+    try:
+        number = 0
+        for number, row in enumerate(read_rows(path, ("a", "b")), start=1):  # noqa: B007
+            pass
+        _, python = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        pa.set_memory_pool(default)
+    assert (number, row.cells["b"]) == (MANY, TEXT)
+    assert python + arrow.max_memory() < 8e6
+
+
+@pytest.mark.parametrize("suffix", [".csv.gz", ".parquet"])
+def test_memory_does_not_grow_with_what_is_written(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows_module, "_ROW_GROUP", 1 << 20)
+    path = tmp_path / f"many{suffix}"
+    chunk = [{"a": TEXT, "b": TEXT, "p": 1.5}] * 1000
+    arrow, default = pa.proxy_memory_pool(pa.default_memory_pool()), pa.default_memory_pool()
+    pa.set_memory_pool(arrow)
+    tracemalloc.start()
+    try:
+        with open_writer(path, format_of(path), ["a", "b", "p"]) as writer:
+            for _ in range(MANY // len(chunk)):
+                writer.write(chunk)
+        _, python = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        pa.set_memory_pool(default)
+    assert python + arrow.max_memory() < 8e6
+    assert sum(1 for _ in read_rows(path, ("a",), optional=())) == MANY
+
+
+BAD_ROWS = [
+    ("x.tsv", "a\tb\tp\tc\n", LINES["tsv"], "a\tb\n", "got 2 cells, expected 4"),
+    ("x.csv", "a,b,p,c\n", LINES["csv"], '"a"b\n', "got malformed CSV (',' expected after '\"')"),
+    ("x.jsonl", "", LINES["jsonl"], '{"a": 1}\n', "got columns 'a', expected 'b' among them"),
+    ("x.jsonl.gz", "", LINES["jsonl"], "[]\n", "got [], expected a JSON object"),
+]
+
+
+@pytest.mark.parametrize(("name", "header", "good", "bad", "message"), BAD_ROWS)
+def test_a_bad_row_is_found_after_those_before_it(
+    name: str, header: str, good: str, bad: str, message: str, tmp_path: Path
+) -> None:
+    data = (header + good * 1000 + bad + good * 1000).encode()
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    rows = read_rows(path, ("a", "b"))
+    places = [next(rows).place for _ in range(1000)]
+    line = 1001 if header else 1000
+    assert places[-1] == f"{path}, row 1000 (line {line})"
+    with pytest.raises(InputError) as caught:
+        next(rows)
+    assert str(caught.value).startswith(f"{path}, row 1001 (line {line + 1}): {message}")
+    assert next(rows, None) is None
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".csv.gz", ".jsonl"])
+def test_a_byte_that_is_not_utf8_is_found_at_its_place(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"x{suffix}"
+    kind = format_of(path)
+    before = ("\ufeff" + HEADERS[kind] + LINES[kind] * 1000).encode()
+    data = before + LINES[kind].encode().replace("한".encode(), b"\xc7", 1) + b"\xff"
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    line = 1001 + bool(HEADERS[kind])
+    got = 0
+    with pytest.raises(InputError) as caught:
+        for _ in read_rows(path, ("a",)):
+            got += 1
+    offset = data.index(b"\xc7", len(before))
+    assert f"x{suffix}, line {line}: got byte 0xc7 at offset {offset}, expe" in str(caught.value)
+    assert 500 < got <= 1000
+
+
+@pytest.mark.parametrize("suffix", [".tsv.gz", ".parquet"])
+def test_a_file_that_breaks_off_is_found_where_it_does(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"x{suffix}"
+    if suffix == ".parquet":
+        texts = pa.array([*[b"x"] * 5000, b"\xff"]).view(pa.string())
+        pq.write_table(pa.table({"a": texts}), path)
+    else:
+        path.write_bytes(gzip.compress(b"a\n" + b"x\n" * 100_000)[:-8])
+    got = 0
+    with pytest.raises(InputError, match=f"x{suffix}: got .*, expected a whole"):
+        for _ in read_rows(path, ("a",)):
+            got += 1
+    assert got >= 4000
+
+
+def test_wrong_names_are_refused_before_the_first_row(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="got a directory, expected a file"):
+        read_rows(tmp_path, ())
+    with pytest.raises(InputError, match="got an unknown suffix"):
+        read_rows("x.txt", ())
+
+
+def test_readers_of_csv_leave_the_limit_of_the_process_alone(tmp_path: Path) -> None:
+    long = "x" * 200_000
+    path = write(tmp_path / "x.csv", [{"a": long, "b": ""}] * 2)
+    before = csv.field_size_limit()
+    rows = read_rows(path, ("a",))
+    assert next(rows).cells["a"] == long
+    assert csv.field_size_limit() == before
+
+
+# Files: all or nothing
+
+
+@pytest.mark.parametrize("old", [None, b"old"])
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, InputError])
+@pytest.mark.parametrize("suffix", READERS)
+def test_a_block_that_fails_leaves_nothing(
+    suffix: str, error: type[BaseException], old: bytes | None, tmp_path: Path
+) -> None:
+    path = tmp_path / f"x{suffix}"
+    if old is not None:
+        path.write_bytes(old)
+    before = list(tmp_path.iterdir())
+    with (
+        pytest.raises(error, match="stop"),
+        open_writer(path, format_of(path), list(ROWS[0])) as writer,
+    ):
+        writer.write(ROWS)
+        raise error("stop")
+    assert list(tmp_path.iterdir()) == before
+    assert old is None or path.read_bytes() == old
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_an_older_file_is_replaced_at_the_end(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(b"old")
+    with open_writer(path, format_of(path), list(ROWS[0])) as writer:
+        writer.write(ROWS)
+        assert path.read_bytes() == b"old"
+        assert len(list(tmp_path.iterdir())) == 2
+    assert list(tmp_path.iterdir()) == [path]
+    assert len(read(path, ["a", "b", "p"])) == 2
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_a_file_may_take_the_place_of_the_one_that_is_read(suffix: str, tmp_path: Path) -> None:
+    path = write(tmp_path / f"x{suffix}", [{"a": str(number)} for number in range(5000)])
+    with open_writer(path, format_of(path), ["a", "p"]) as writer:
+        for _, cells in read_rows(path, ("a",)):
+            writer.write([{**cells, "p": "y"}])
+    assert read(path) == [{"a": str(number), "p": "y"} for number in range(5000)]
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    target, link = tmp_path / "target.tsv", tmp_path / "link.tsv"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    write(link, ROWS)
+    assert link.is_symlink()
+    assert read(target) == read(link) != []
+
+
+def test_a_packed_file_says_neither_name_nor_time(tmp_path: Path) -> None:
+    packed = write(tmp_path / "x.tsv.gz", ROWS).read_bytes()
+    assert packed[3:8] == bytes(5)  # flags, then the time
+
+
+@pytest.mark.parametrize("format", ["tsv", "csv", "jsonl"])
+def test_stdout(format: str, capsysbinary: Any, tmp_path: Path) -> None:
+    print("before")
+    with open_writer(None, format, list(ROWS[0])) as writer:
+        writer.write(ROWS[:1])
+        writer.write(ROWS[1:])
+    print("after")
+    written = write(tmp_path / f"x.{format}", ROWS).read_bytes()
+    assert capsysbinary.readouterr().out == b"before\n" + written + b"after\n"
+
+
+# What a writer refuses. A file is written by a relative name: a message is the same everywhere.
+
+REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
+    *[
+        (
+            "x.tsv",
+            "tsv",
+            {"a": "ok", "b": cell},
+            f"x.tsv, row 3, column 'b': got {cell!r}, "
+            "expected no tab and no line break, for TSV cannot hold them",
+        )
+        for cell in ["y\tz", "y\nz", "y\r\nz", "y\r"]
+    ],
+    *[
+        (
+            f"x.{format}",
+            format,
+            {"a": "\ud800", "b": ""},
+            f"x.{format}, row 3, column 'a': got the lone surrogate '\\ud800' at index 0, "
+            "expected valid Unicode",
+        )
+        for format in ["tsv", "csv"]
+    ],
+    *[
+        (
+            f"x.{format}",
+            format,
+            {"a": Decimal(1), "b": ""},
+            f"x.{format}, row 3, column 'a': got Decimal('1'), "
+            "expected a value of JSON, for only Parquet can hold others",
+        )
+        for format in ["tsv", "csv", "jsonl"]
+    ],
+    *[
+        (
+            f"x.{format}",
+            format,
+            row,
+            f"x.{format}, row 3: got columns {got}, expected 'a', 'b' in every row",
+        )
+        for format in ["tsv", "csv", "parquet"]
+        for row, got in [({"a": "x"}, "'a'"), ({"a": "x", "b": "", "c": ""}, "'a', 'b', 'c'")]
+    ],
+    (
+        "x.parquet",
+        "parquet",
+        {"a": 1, "b": ""},
+        "x.parquet, row 3, column 'a': got type int64, expected string as in the rows before",
+    ),
+    (
+        "x.parquet",
+        "parquet",
+        {"a": "", "b": "\ud800"},
+        "x.parquet, row 3, column 'b': got ''utf-8' codec can't encode character '\\ud800' in "
+        "position 0: surrogates not allowed', expected values of one type",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "format", "row", "message"), REFUSED)
+def test_a_row_that_a_format_cannot_hold_is_refused(
+    name: str,
+    format: str,
+    row: dict[str, Any],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    good = {"a": "x", "b": "y"}
+    with pytest.raises(InputError) as caught, open_writer(name, format, ["a", "b"]) as writer:
+        writer.write([good])
+        writer.write([good, row, good])
+    assert str(caught.value) == message
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "format", "columns", "message"),
+    [
+        ("x.xml", "xml", "ab", "x.xml: got format 'xml', expected one of tsv, csv, jsonl, parquet"),
+        (None, "parquet", "ab", "stdout: got format 'parquet', expected tsv, csv or jsonl"),
+        ("x.gz", "parquet", "ab", "x.gz: got format 'parquet', expected tsv, csv or jsonl"),
+        ("x.csv", "csv", "aa", "x.csv: got column 'a' twice, expected each name once"),
+        ("no/x.csv", "csv", "ab", "no/x.csv: got 'No such file or directory', expected a writable"),
+        ("folder", "csv", "ab", "folder: got a directory, expected a file"),
+        ("/dev/null", "csv", "ab", "/dev/null: got a device or pipe, expected a file"),
+        ("x.tsv", "tsv", ["a\tb"], "x.tsv, header, column 'a\\tb': got 'a\\tb', expected no tab"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused(
+    path: str | None,
+    format: str,
+    columns: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError) as caught, open_writer(path, format, columns):
+        pass
+    assert str(caught.value).startswith(message)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
+
+
+# Parquet's types
+
+
+def test_a_schema_keeps_types_and_added_columns_are_floats(tmp_path: Path) -> None:
+    fields = [
+        pa.field("a", pa.large_string(), nullable=False),
+        pa.field("d", pa.dictionary(pa.int32(), pa.string())),
+        pa.field("v", pa.string_view()),
+        pa.field("n", pa.int8()),
+        pa.field("m", pa.decimal128(9, 3)),
+        pa.field("t", pa.timestamp("us", "UTC")),
+        pa.field("l", pa.list_(pa.struct({"x": pa.float32()}))),
+        pa.field("b", pa.binary()),
+    ]
+    row = {"a": "x", "d": "y", "v": "z", "n": 1, "m": 2, "t": 3, "l": [{"x": 0.5}], "b": b"\xff"}
+    columns = [pa.array([row[field.name], *[None] * 9], field.type) for field in fields]
+    columns[0] = pa.array("abcdefghij", pa.large_string())
+    whole = pa.table(columns, schema=pa.schema(fields, {"made": "here"}))
+    path, out = tmp_path / "x.parquet", tmp_path / "y.parquet"
+    pq.write_table(whole, path)
+
+    schema = read_schema(path)
+    with open_writer(out, "parquet", [*schema.names, "p"], schema=schema) as writer:
+        for row in read(path):
+            writer.write([{**row, "p": 2}])
+    got = pq.read_table(out)
+    assert got.drop_columns("p").equals(whole)
+    assert got.schema.equals(whole.schema.append(pa.field("p", pa.float64())), check_metadata=True)
+    assert got["p"].to_pylist() == [2.0] * 10
+
+
+def test_parquet_is_written_in_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows_module, "_ROW_GROUP", 10_000)
+    path = write(tmp_path / "x.parquet", [{"a": "x" * 1000}] * 95)
+    file = pq.ParquetFile(path)
+    assert [file.metadata.row_group(index).num_rows for index in range(10)] == [10] * 9 + [5]
+
+
+def test_without_a_schema_the_values_decide_on_the_types(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.parquet"
+    values: list[Any] = [None, 1, 2.5, None, 3]
+    write(path, [{"a": value, "b": "x"} for value in values])
+    assert pq.read_schema(path).types == [pa.float64(), pa.string()]
+    assert [row["a"] for row in read(path)] == values
+
+    # Once a row group is written, its types stay: 2.5 is not cut to an integer.
+    monkeypatch.setattr(rows_module, "_ROW_GROUP", 1)
+    with pytest.raises(
+        InputError, match="row 2, column 'a': got type double, expected int64 as in the rows before"
+    ):
+        write(path, [{"a": 1}, {"a": 2.5}])
