@@ -38,14 +38,20 @@ def find_folder(
     if str(model) == DEFAULT_MODEL and not Path(model).exists():
         return _minilm_folder()
     path = Path(model).expanduser()
-    if path.is_dir():
+    try:
+        is_folder = bool(str(model)) and path.is_dir()
+    except OSError as error:  # too long a name, for one
+        raise InputError(
+            f"model {str(model)[:40]!r}...: there is no such folder ({error.strerror})"
+        ) from error
+    if is_folder:
         if revision is not None:
             raise InputError(
                 f"revision {revision!r} was given with the folder {str(model)!r}; "
                 "a revision goes with a hub id only"
             )
         return path
-    if path.exists():
+    if str(model) and path.exists():
         raise InputError(f"model {str(model)!r} is a file; expected a folder or a hub id")
     if isinstance(model, Path) or not _HUB_ID.fullmatch(model) or model.startswith("."):
         raise InputError(f"model {str(model)!r}: there is no such folder, and it is no hub id")
@@ -73,7 +79,6 @@ def _minilm_folder() -> Path:
 
 
 def _download(model: str, revision: str | None, local_files_only: bool) -> Path:
-    import httpx2
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,
@@ -108,7 +113,7 @@ def _download(model: str, revision: str | None, local_files_only: bool) -> Path:
             f"model {model!r}: there is no such folder, and the hub has no such model "
             "(a private one needs a login)"
         ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, httpx2.HTTPError, OSError) as error:
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise InputError(
             f"model {model!r}: there is no such folder, and it could not be had from {where} "
             f"({type(error).__name__})"

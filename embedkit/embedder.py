@@ -114,7 +114,7 @@ class Embedder:
         Raises:
             InputError: what is wrong with the model or with an argument.
         """
-        if isinstance(recipe, str):
+        if recipe is not None and not isinstance(recipe, Recipe):
             recipe = Recipe.parse(recipe)
         if precision not in PRECISIONS:
             raise InputError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
@@ -129,6 +129,9 @@ class Embedder:
             name = name_of(model)
         encoder, tokenizer, bound, settings = parts
         if prompts is not None:
+            if not isinstance(prompts, Mapping):
+                raise InputError(f"prompts is {prompts!r}; expected names and texts")
+            check_texts([*prompts, *prompts.values(), ""], "prompts")
             settings = replace(settings, prompts={**settings.prompts, **prompts})
         default = settings.default_prompt_name
         if default is not None and default not in settings.prompts:
@@ -139,9 +142,10 @@ class Embedder:
         place = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             encoder.to(torch.device(place), PRECISIONS[precision])
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError) as error:
             raise InputError(
-                f"device is {str(place)!r}: {str(error).splitlines()[0]}; expected cpu or cuda"
+                f"device is {str(place)!r}, which torch cannot use here; expected cpu, or cuda "
+                "where there is a GPU that this torch was built for"
             ) from error
         return cls(encoder, tokenizer, bound, settings, name=name, precision=precision)
 
@@ -314,7 +318,7 @@ class Embedder:
             )
 
     def _as_vectors(self, values: Sequence[str] | NDArray[Any], what: str) -> NDArray[np.float64]:
-        if isinstance(values, str) or any(isinstance(value, str) for value in values[:1]):
+        if isinstance(values, str | list | tuple) and not _are_numbers(values):
             texts = cast("Sequence[str]", values)
             check_texts(texts, what)
             return self.encode(texts).astype(np.float64)
@@ -322,3 +326,12 @@ class Embedder:
         if vectors.ndim != 2:
             raise InputError(f"{what} has shape {vectors.shape}; expected texts or (n, dim)")
         return vectors
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    """Whether a list holds vectors; anything else is taken, or refused, as texts."""
+    return (
+        not isinstance(values, str)
+        and all(hasattr(value, "__len__") for value in values)
+        and (not any(isinstance(value, str) for value in values))
+    )

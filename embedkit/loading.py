@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -44,6 +45,7 @@ def load_folder(folder: Path, recipe: Recipe | None, max_length: int | None) -> 
     encoder = load_encoder(settings.encoder_folder)
     settings = settings.recognise_pooler(encoder)
     bound = settings.bind(recipe or settings.recipe or Recipe(("mean",)), encoder)
+    bound.width(encoder.width)  # its Dense layers fit
 
     def choose_length(of_tokenizer: int | None) -> int:
         return _choose_length(max_length, settings.max_length, of_tokenizer, encoder.max_positions)
@@ -66,14 +68,14 @@ def _choose_length(
     for name, value in names.items():
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
             raise InputError(f"{name} is {value!r}; expected a whole number of tokens")
         if value > most:
             raise InputError(
                 f"{name} is {value}, but the encoder has {most} positions; "
                 f"expected a max_length of at most {most}"
             )
-        return value
+        return int(value)
     return min(of_tokenizer or _UNLIMITED, most)
 
 
@@ -119,6 +121,8 @@ def _write_transformers(model: PreTrainedModel, folder: Path) -> None:
         if not source:
             raise OSError("it has no name_or_path")
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        if len(tokenizer) <= len(tokenizer.all_special_ids):
+            raise OSError("it has no vocabulary")  # transformers invents one
     except (OSError, ValueError) as error:
         raise InputError(
             f"no tokenizer is found for the {type(model).__name__} of name_or_path {source!r}; "

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 _BLOCK = 1 << 16  # bytes of text to read at once
-_BATCH = 1 << 10  # rows of Parquet to read at once
+_BATCH = 1 << 8  # rows of Parquet to read at once
 _ROW_GROUP = 1 << 24  # bytes of Parquet, unpacked, to write at once
 
 
@@ -58,8 +58,7 @@ class _Wanted(NamedTuple):
     def keeps(self, name: str) -> bool:
         return self.optional is None or self.names(name)
 
-    def check(self, place: str, names: Sequence[str]) -> None:
-        _check_once(place, names)
+    def check(self, place: str, names: Collection[str]) -> None:
         for name in self.required:
             if name not in names:
                 raise InputError(
@@ -254,6 +253,7 @@ def _table_rows(
         place = _line_place(path, row, line)
         if row == 0:
             header = cells
+            _check_once(place, header)
             wanted.check(place, header)
             kept = [(name, index) for index, name in enumerate(header) if wanted.keeps(name)]
         elif len(cells) != len(header):
@@ -321,8 +321,10 @@ def _read_jsonl(path: Path, wanted: _Wanted) -> Iterator[Row]:
             raise InputError(f"{place}: got unusable JSON ({error}), expected an object") from None
         if not isinstance(cells, dict):
             raise InputError(f"{place}: got {reprlib.repr(cells)}, expected a JSON object")
-        wanted.check(place, list(cells))
-        yield Row(place, {name: value for name, value in cells.items() if wanted.keeps(name)})
+        wanted.check(place, cells)
+        if wanted.optional is not None:
+            cells = {name: value for name, value in cells.items() if wanted.names(name)}
+        yield Row(place, cells)
 
 
 def _json_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -337,6 +339,7 @@ def _read_parquet(path: Path, wanted: _Wanted) -> Iterator[Row]:
     row = 0
     with _opened_parquet(path) as file:
         schema = file.schema_arrow
+        _check_once(str(path), schema.names)
         wanted.check(str(path), schema.names)
         _check_types(path, schema, wanted)
         kept = [name for name in schema.names if wanted.keeps(name)]

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.errors import InputError
 from embedkit.recipe import DENSE, Recipe
 
 Vectors = NDArray[np.float32]
@@ -60,6 +61,11 @@ class Dense:
     name: str = DENSE
 
     def width(self, before: int) -> int:
+        if before != self.weight.shape[1]:
+            raise InputError(
+                f"the model's step dense takes vectors of {self.weight.shape[1]} numbers; "
+                f"those before it have {before}"
+            )
         return len(self.weight)
 
     def __call__(self, vectors: Vectors) -> Vectors:

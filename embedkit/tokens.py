@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,17 +22,20 @@ if TYPE_CHECKING:
 
     from embedkit.states import TokenBatch
 
-TOKENIZER_FILES = (
+VOCABULARIES = (
     "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
     "vocab.txt",
     "vocab.json",
-    "merges.txt",
     "sentencepiece.bpe.model",
     "spiece.model",
     "tokenizer.model",
+)
+TOKENIZER_FILES = (
+    *VOCABULARIES,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "merges.txt",
 )
 _CHUNK = 4096  # texts tokenized at a time: their Encoding objects are larger than their ids
 
@@ -149,7 +153,7 @@ def check_texts(texts: Sequence[str], what: str = "texts") -> None:
         InputError: a lone str, an empty list, an element that is no str (its index), or a lone
             surrogate.
     """
-    if isinstance(texts, str | bytes):
+    if isinstance(texts, str | bytes) or not hasattr(texts, "__len__"):
         raise InputError(f"{what} is one {type(texts).__name__}; expected a list of str")
     if len(texts) == 0:
         raise InputError(f"{what} is empty; expected at least one str")
@@ -183,6 +187,9 @@ def load_tokenizer(
     Raises:
         InputError: no tokenizer, or one that cannot be read.
     """
+    if not any((folder / name).is_file() for name in VOCABULARIES):
+        # transformers would invent an empty vocabulary.
+        raise InputError(f"{folder}: has no tokenizer; expected one of {', '.join(VOCABULARIES)}")
     config_path, json_path = folder / "tokenizer_config.json", folder / "tokenizer.json"
     config = read_json(config_path) if config_path.exists() else {}
     if json_path.exists() and _reads_verbatim(read_json(json_path), config, family):
@@ -192,11 +199,10 @@ def load_tokenizer(
             backend = Tokenizer.from_file(str(json_path))
         except Exception as error:  # tokenizers raises nothing narrower
             raise InputError(f"{json_path}: is no tokenizer ({error})") from error
-        own = config.get("model_max_length")
         return TextTokenizer(
             backend,
-            max_length=max_length(int(own) if isinstance(own, int | float) else None),
-            truncation_side=config.get("truncation_side", "right"),
+            max_length=max_length(_own_length(config_path, config)),
+            truncation_side=_truncation_side(config_path, config),
             lower_case=lower_case,
             write=partial(_write_files, _read_files(folder)),
         )
@@ -238,6 +244,22 @@ def wrap_tokenizer(
         lower_case=lower_case,
         write=write,
     )
+
+
+def _own_length(path: Path, config: dict[str, Any]) -> int | None:
+    value = config.get("model_max_length")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < math.inf:
+        raise InputError(f"{path}: model_max_length is {value!r}; expected a number of tokens")
+    return int(value)
+
+
+def _truncation_side(path: Path, config: dict[str, Any]) -> str:
+    side = config.get("truncation_side", "right")
+    if side not in ("right", "left"):
+        raise InputError(f"{path}: truncation_side is {side!r}; expected right or left")
+    return str(side)
 
 
 def _reads_verbatim(content: dict[str, Any], config: dict[str, Any], family: str) -> bool:

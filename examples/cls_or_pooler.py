@@ -13,7 +13,7 @@ import sys
 import numpy as np
 
 from embedkit import Embedder, InputError, evaluate, read_pairs
-from embedkit.evaluation.statistics import METRICS
+from embedkit.evaluation.statistics import CORRELATIONS
 
 
 def main(model: str = "minilm", data: str = "first_look") -> None:
@@ -37,7 +37,7 @@ def main(model: str = "minilm", data: str = "first_look") -> None:
     print(f"is the pooler tanh(W cls + b)? {np.allclose(formula, pooler, atol=1e-5)}")
     for name, kind in kinds.items():
         report = evaluate(kind, pairs)
-        spearman, pearson = (report.deciding(metric)[0].value for metric in METRICS)
+        spearman, pearson = (report.deciding(metric)[0].value for metric in CORRELATIONS)
         print(f"{name:6} cosine against the scores: Spearman {spearman:.4f}, Pearson {pearson:.4f}")
     print("So they differ: the pooler is one more trained layer on CLS, squeezed into -1 to 1.")
 

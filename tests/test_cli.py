@@ -268,7 +268,7 @@ BAD_OPTIONS: dict[str, tuple[list[str], str]] = {
     ),
     "layer": (
         ["--layers", "0 -4"],
-        "recipe 'cls@-4': layer -4 is not in this model; expected 0 to 2, or -3 to -1 counted from "
+        "layers has -4, which is not in this model; expected 0 to 2, or -3 to -1 counted from "
         "the end",
     ),
     "layer text": (
@@ -299,7 +299,11 @@ BAD_OPTIONS: dict[str, tuple[list[str], str]] = {
     ),
     "length": (["--max-length", "2"], "max_length is 2; expected more than the 2 tokens that the "),
     "too long": (["--max-length", "600"], "max_length is 600, but the encoder has 512 positions; "),
-    "device": (["--device", "banana"], "device is 'banana': "),
+    "device": (
+        ["--device", "banana"],
+        "device is 'banana', which torch cannot use here; expected cpu, or cuda where there is a "
+        "GPU that this torch was built for",
+    ),
     "revision": (["--revision", "v2"], "revision 'v2' was given with the folder "),
     "columns": (
         ["--sentence1-column", "score"],
@@ -365,7 +369,7 @@ def test_save_best_over_something_else(run: Run, data: Path, bert: Path, tmp_pat
 def test_out_over_a_file(run: Run, data: Path, bert: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     message = refused(run("compare", data, "-m", bert, "--out", tmp_path / "notes.txt"))
-    assert message.startswith(f"{tmp_path / 'notes.txt'}")
+    assert message.startswith(f"--out {tmp_path / 'notes.txt'} is or lies under a file")
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from embedkit.checkpoint import Weights
 from embedkit.encoder import Encoder, load_encoder
-from embedkit.encoder.packed import ACTIVATIONS, PackedBert
 from embedkit.encoder.automodel import AutoModelEncoder
+from embedkit.encoder.packed import ACTIVATIONS, PackedBert
 from embedkit.errors import InputError
 from embedkit.states import TokenStates
 

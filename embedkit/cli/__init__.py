@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 import typer
@@ -12,6 +13,8 @@ from embedkit.cli.score import score_command
 from embedkit.cli.train import train_app
 from embedkit.errors import InputError
 from embedkit.version import __version__
+
+_INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 app = typer.Typer(
     name="embedkit",
@@ -47,14 +50,26 @@ app.add_typer(train_app, name="train")
 
 def main() -> None:
     """Exit 0, 1 where the work failed, 2 where the input is wrong; errors are one sentence."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal or pipe of another encoding must not lose a report in Korean.
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         app()
     except InputError as error:
         _fail(error, 2)
-    except KeyboardInterrupt:
-        _fail("interrupted", 1)
-    except (OSError, MemoryError) as error:
-        _fail(error or "out of memory", 1)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            _fail("interrupted", 1)
+        raise
+    except OSError as error:
+        _fail(error, 1)
+    except MemoryError as error:
+        _fail(f"out of memory ({error})" if str(error) else "out of memory", 1)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, and torch may not be loaded
+            raise
+        _fail(str(error).splitlines()[0], 1)
 
 
 def _fail(problem: object, code: int) -> None:

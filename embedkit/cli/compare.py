@@ -69,6 +69,7 @@ def compare_command(
 
     Example: [bold]embedkit compare korsts_test.tsv -m klue/bert-base --save-best my-model[/bold]
     """
+    output.check_out(out, save_best)
     columns = PairColumns(sentence1, sentence2, score, subset)
     pairs = [read_pairs(path, columns) for path in data]
     parsed = None if recipes is None else [Recipe.parse(text) for text in recipes.split()]
@@ -112,9 +113,11 @@ def compare_command(
 def _parse_layers(text: str) -> str | list[int]:
     if text == "all":
         return text
+    parts = text.replace(",", " ").split()
     try:
-        return [int(part) for part in text.replace(",", " ").split()]
-    except ValueError as error:
-        raise InputError(
-            f"--layers is {text!r}; expected all, or hidden states such as '0 6 -1'"
-        ) from error
+        layers = [int(part) for part in parts]
+    except ValueError:
+        layers = []
+    if not layers:
+        raise InputError(f"--layers is {text!r}; expected all, or hidden states such as '0 6 -1'")
+    return layers

@@ -31,6 +31,7 @@ def evaluate_command(
 
     Example: [bold]embedkit evaluate stsb_test.tsv korsts_test.tsv -m klue/bert-base[/bold]
     """
+    output.check_out(out)
     columns = PairColumns(sentence1, sentence2, score, subset)
     pairs = [read_pairs(path, columns) for path in data]
     from embedkit.embedder import Embedder

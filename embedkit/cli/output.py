@@ -6,10 +6,26 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embedkit.errors import InputError
+
 if TYPE_CHECKING:
     from embedkit.evaluation.report import Report
 
 _PIPE_WIDTH = 120  # columns where stdout is no terminal
+
+
+def check_out(out: Path | None, save_best: Path | None = None) -> None:
+    """Refuse places that cannot hold the report, before long work.
+
+    Raises:
+        InputError: a file, or the folder that the model goes to.
+    """
+    if out is None:
+        return
+    if any(path.exists() and not path.is_dir() for path in (out, *out.parents)):
+        raise InputError(f"--out {out} is or lies under a file; expected a folder for the report")
+    if save_best is not None and out.resolve() == save_best.resolve():
+        raise InputError(f"--out and --save-best are both {out}; expected different folders")
 
 
 def show(report: Report, *, as_json: bool, out: Path | None) -> None:

@@ -59,10 +59,10 @@ def score_command(
     first = next(rows, None)
     if first is None:
         raise InputError(f"{pairs}: has no rows, expected sentence pairs")
-    if PREDICTION in first.cells:
-        raise InputError(f"{pairs}: has a column {PREDICTION!r} already, which would be lost")
     # Everything is read once before the model is loaded: a wrong row is found before long work.
     for row in chain([first], rows):
+        if PREDICTION in row.cells:
+            raise InputError(f"{row.place}: has a {PREDICTION!r} already, which would be lost")
         for name in (sentence1, sentence2):
             text_cell(row.place, name, row.cells.get(name))
 

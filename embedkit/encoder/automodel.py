@@ -62,6 +62,7 @@ class AutoModelEncoder:
             RuntimeError,
             ImportError,
             TypeError,
+            ArithmeticError,
             StrictDataclassError,
         ) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)

@@ -77,6 +77,8 @@ def compare(
     if threshold is not None and head is None:
         raise InputError("threshold was given without a head; it is for predictions of heads")
     training = None if head is None or train is None else Training.of(_read(train), head)
+    if isinstance(recipes, str):
+        raise InputError(f"recipes is the str {recipes!r}; expected a list, such as [{recipes!r}]")
     parsed = None if recipes is None else [_parse(recipe) for recipe in recipes]
     _check_options(similarities, aggregation)
     if parsed is not None and layers is not None:
@@ -156,6 +158,7 @@ def _report(
     training: Training | None = None,
     threshold: float | None = None,
 ) -> Report:
+    similarities = list(dict.fromkeys(similarities))
     every = sets + (training.sets if training else [])
     texts = [text for pairs in every for text in (*pairs.sentence1, *pairs.sentence2)]
     loaded = time.perf_counter()
@@ -271,6 +274,8 @@ def _places(sets: list[Pairs], inverse: NDArray[np.int64]) -> list[NDArray[np.in
 
 
 def _read(data: Data) -> list[Pairs]:
+    if not isinstance(data, str | Path | Pairs | Sequence):
+        raise InputError(f"data is {data!r}; expected files of sentence pairs, or Pairs")
     items = [data] if isinstance(data, str | Path | Pairs) else list(data)
     if not items:
         raise InputError("data is empty; expected at least one file of sentence pairs")
@@ -317,6 +322,14 @@ def _default_recipes(
         chosen = range(top + 1)
     else:
         chosen = layers
+    if not isinstance(chosen, Sequence) or not chosen:
+        raise InputError(f"layers is {layers!r}; expected all, or hidden states such as 0 6 -1")
+    for layer in chosen:
+        if isinstance(layer, bool) or not isinstance(layer, int) or not -top - 1 <= layer <= top:
+            raise InputError(
+                f"layers has {layer!r}, which is not in this model; expected 0 to {top}, or "
+                f"{-top - 1} to -1 counted from the end"
+            )
     poolings = [name for name in POOLINGS if name != "pooler"]
     recipes = [Recipe((name,), (layer,)) for layer in chosen for name in poolings]
     if layers is None and top > 1:

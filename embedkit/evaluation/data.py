@@ -1,4 +1,4 @@
-"""Scored sentence pairs, and the readers of the files that hold them."""
+"""Scored sentence pairs, and how they are read."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class PairColumns:
 
 
 def read_pairs(path: str | Path, columns: PairColumns = PairColumns()) -> Pairs:
-    """Reads scored sentence pairs from a file in one of the formats in `READERS`.
+    """Reads scored sentence pairs from a TSV, CSV, JSONL or Parquet file.
 
     `first_look` names the data set that comes with embedkit, where there is no such file.
 

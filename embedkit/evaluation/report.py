@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedkit.errors import InputError
+from embedkit.evaluation.bootstrap import RESAMPLES
 from embedkit.evaluation.sts import Result
-from embedkit.evaluation.tables import Grid, comparison, evaluation
+from embedkit.evaluation.tables import Grid, comparison, evaluation, heads
 from embedkit.recipe import Recipe
 from embedkit.version import __version__
 
@@ -114,6 +115,11 @@ class Report:
             notes.append(f"Subsets are aggregated as {self.aggregation}.")
         reasons = {(row.recipe, row.reason): None for row in rows if row.reason}
         notes += [f"{recipe} has no value: {reason}." for recipe, reason in reasons]
+        if any(row.difference for row in self.results):
+            notes.append(
+                "Differences are of the head to a line on the cosine, both fitted on the training "
+                f"pairs, with the 95 % interval of a paired bootstrap ({RESAMPLES:,} resamples)."
+            )
         if len(self.compared) > 1:
             notes.append(OPTIMISTIC)
         return notes
@@ -125,12 +131,14 @@ class Report:
         if self.model["recipe"] is None:
             described += ", no recipe of its own"
         if len(self.compared) > 1:
-            return f"{self.model['name']} ({described}): Spearman x 100"
+            return f"{self.model['name']} ({described}): correlations x 100"
         (recipe,) = self.compared
         return f"{self.model['name']} ({described}), recipe {recipe}: correlations x 100"
 
     def grid(self) -> Grid:
         """The table that people see: recipes compared, or one recipe's datasets."""
+        if any(result.similarity == "line" for result in self.results):
+            return heads(self)
         return comparison(self) if len(self.compared) > 1 else evaluation(self)
 
     def to_dict(self) -> dict[str, Any]:

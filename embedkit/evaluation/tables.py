@@ -69,7 +69,7 @@ def comparison(report: Report) -> Grid:
     """A row a recipe, best first; a column a dataset and similarity, and subsets apart."""
     columns: dict[_Column, str] = {}
     cells: dict[tuple[str, _Column], str] = {}
-    shown = [row for row in report.deciding("spearman") if row.similarity != "line"]
+    shown = report.deciding("spearman")
     several_sets = len({row.dataset for row in shown}) > 1
     several_similarities = len({row.similarity for row in shown}) > 1
     for result in shown:
@@ -77,16 +77,9 @@ def comparison(report: Report) -> Grid:
         for column, extra, value in _values(result, with_subsets=not several_similarities):
             columns.setdefault(column, " ".join([*names, *extra]) or "spearman")
             cells[result.recipe, column] = _percent(value)
-    for result in report.deciding("mse"):
-        name = [result.dataset] * several_sets
-        column = _Column(result.dataset, result.similarity, "mse")
-        columns.setdefault(column, " ".join([*name, result.similarity, "MSE"]))
-        cells[result.recipe, column] = _plain(result.value)
-    best, own = report.best_name, report.model["recipe"]
-    marks = {own: "own"} | {best: "best, own" if best == own else "best"}
-    ranked = report.ranking()
+    best, ranked = report.best_name, report.ranking()
     rows = tuple(
-        (recipe, *(cells.get((recipe, column), "-") for column in columns), marks.get(recipe, ""))
+        (recipe, *(cells.get((recipe, column), "-") for column in columns), _mark(report, recipe))
         for recipe in ranked
     )
     return Grid(
@@ -106,6 +99,51 @@ def _values(
     if with_subsets:
         for name, subset in (result.subsets or {}).items():
             yield column._replace(subset=name), [name], subset.value
+
+
+def _mark(report: Report, recipe: str) -> str:
+    marks = {"best": report.best_name, "own": report.model["recipe"]}
+    return ", ".join(mark for mark, name in marks.items() if name == recipe)
+
+
+def heads(report: Report) -> Grid:
+    """Rows of a recipe, best first: the similarities, a line on the cosine, and its head."""
+    rows: list[tuple[str, ...]] = []
+    metrics = [name for name in ("mse", "f1") if any(r.metric == name for r in report.results)]
+    by_metric = {
+        (row.recipe, row.dataset, row.similarity, metric): row
+        for metric in (*CORRELATIONS, *metrics)
+        for row in report.deciding(metric)
+    }
+    for recipe in report.ranking():
+        for result in report.deciding("spearman"):
+            if result.recipe != recipe:
+                continue
+            cells = [recipe, result.dataset, result.similarity]
+            differences = []
+            for metric in (*CORRELATIONS, *metrics):
+                found = by_metric.get((recipe, result.dataset, result.similarity, metric))
+                shown = _percent if metric in CORRELATIONS else _plain
+                cells.append(shown(found.value) if found else "-")
+                if metric in ("spearman", "mse"):
+                    differences.append(_difference(found, 100 if metric == "spearman" else 1))
+            mark = _mark(report, recipe) if result.similarity == "head" else ""
+            rows.append((*cells, *differences, mark))
+    headings = ("recipe", "dataset", "by", *CORRELATIONS, *metrics)
+    extra = ("spearman: head - line", "mse: head - line", "")
+    return Grid((*headings, *extra), tuple(rows), frozenset({0, 1, 2, len(headings) + 2}))
+
+
+def _difference(result: Result | None, scale: int) -> str:
+    """A difference with its interval."""
+    if result is None or result.difference is None:
+        return ""
+    digits = 2 if scale == 100 else 3
+    shown = f"{scale * result.difference.value:+.{digits}f}"
+    if result.difference.ci95 is None:
+        return shown
+    low, high = (f"{scale * end:+.{digits}f}" for end in result.difference.ci95)
+    return f"{shown} [{low}, {high}]"
 
 
 def evaluation(report: Report) -> Grid:

@@ -18,8 +18,9 @@ def check_target(folder: Path) -> None:
     Raises:
         InputError: a file, or a folder with something else in it.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; expected a folder to save the model in")
+    for path in (folder, *folder.parents):
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{path} is a file; expected a folder to save the model in")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).exists():
         raise InputError(
             f"{folder} has files in it that embedkit did not write; expected a new or empty folder"

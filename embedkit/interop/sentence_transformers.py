@@ -80,7 +80,7 @@ def read_settings(folder: Path) -> Settings:
                 f"{modules_path}: got {' > '.join(kinds)}, expected only Dense and Normalize "
                 "after the Pooling"
             )
-        steps.append(_read_dense(path) if kind == "Dense" else Normalize())
+        steps.append(_read_dense(path) if kind == "Dense" else _read_normalize(path))
     config: dict[str, Any] = {}
     for name in _TRANSFORMER_CONFIGS:
         if (encoder_folder / name).exists():
@@ -89,7 +89,7 @@ def read_settings(folder: Path) -> Settings:
     general_path = folder / "config_sentence_transformers.json"
     general = read_json(general_path) if general_path.exists() else {}
     similarity = general.get("similarity_fn_name") or "cosine"
-    if similarity not in SIMILARITIES:
+    if similarity not in list(SIMILARITIES):
         raise InputError(
             f"{general_path}: similarity_fn_name is {similarity!r}; "
             f"expected one of {', '.join(SIMILARITIES)}"
@@ -97,6 +97,9 @@ def read_settings(folder: Path) -> Settings:
     prompts = general.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(p, str) for p in prompts.values()):
         raise InputError(f"{general_path}: prompts must map names to texts, got {prompts!r}")
+    default = general.get("default_prompt_name")
+    if default is not None and not isinstance(default, str):
+        raise InputError(f"{general_path}: the default prompt is {default!r}; expected a name")
     return Settings(
         encoder_folder,
         Recipe(poolings, layers, _step_names(steps)),
@@ -105,7 +108,7 @@ def read_settings(folder: Path) -> Settings:
         bool(config.get("do_lower_case", False)),
         include_prompt,
         prompts,
-        general.get("default_prompt_name"),
+        default,
         similarity,
     )
 
@@ -151,7 +154,7 @@ def _read_pooling(path: Path) -> tuple[tuple[str, ...], bool]:
     if "pooling_mode" in config:
         modes = config["pooling_mode"]
         modes = [modes] if isinstance(modes, str) else modes
-        if not isinstance(modes, list) or not all(mode in _POOLING_MODES for mode in modes):
+        if not isinstance(modes, list) or not all(mode in list(_POOLING_MODES) for mode in modes):
             raise InputError(
                 f"{path}: pooling_mode is {config['pooling_mode']!r}; "
                 f"expected some of {', '.join(_POOLING_MODES)}"
@@ -177,6 +180,10 @@ def _read_layers(folder: Path, encoder_folder: Path) -> tuple[int, ...]:
         )
     config = read_json(folder / "config.json")
     start = config.get("layer_start", 4)
+    if isinstance(start, bool) or not isinstance(start, int) or start < 0:
+        raise InputError(
+            f"{folder / 'config.json'}: layer_start is {start!r}; expected a hidden state from 0"
+        )
     weights = Weights(folder)["layer_weights"].float().tolist()
     used = [start + place for place, weight in enumerate(weights) if weight != 0]
     if not used or len({weight for weight in weights if weight != 0}) > 1:
@@ -186,21 +193,32 @@ def _read_layers(folder: Path, encoder_folder: Path) -> tuple[int, ...]:
     return tuple(used)
 
 
+def _check_plain(path: Path, config: dict[str, Any]) -> None:
+    """Refuse a module that reads or writes anything but the sentence vector."""
+    plain = "sentence_embedding"
+    names = (config.get("module_input_name", plain), config.get("module_output_name") or plain)
+    if names != (plain, plain):
+        raise InputError(f"{path}: reads and writes {names}; expected {plain} for both")
+
+
+def _read_normalize(folder: Path) -> Normalize:
+    path = folder / "config.json"
+    if path.exists():  # older folders have none
+        _check_plain(path, read_json(path))
+    return Normalize()
+
+
 def _read_dense(folder: Path) -> Dense:
     config = read_json(folder / "config.json")
     activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
-    if activation not in ACTIVATIONS:
+    if activation not in list(ACTIVATIONS):
         raise InputError(
             f"{folder / 'config.json'}: activation_function is {activation!r}; "
             f"expected one of {', '.join(ACTIVATIONS)}"
         )
-    plain = "sentence_embedding"
-    names = (config.get("module_input_name", plain), config.get("module_output_name") or plain)
-    if config.get("use_residual") or names != (plain, plain):
-        raise InputError(
-            f"{folder / 'config.json'}: has a residual or reads and writes {names}; "
-            f"expected a plain Dense on {plain}"
-        )
+    _check_plain(folder / "config.json", config)
+    if config.get("use_residual"):
+        raise InputError(f"{folder / 'config.json'}: has a residual; expected a plain Dense")
     weights = Weights(folder)
     weight = weights["linear.weight"].float().numpy()
     bias: Vectors | None = None
