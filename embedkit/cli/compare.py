@@ -33,7 +33,7 @@ def compare_command(
             show_default=False,
         ),
     ] = None,
-    similarity: options.Similarity = "cosine",
+    similarity: options.Similarity = None,
     aggregation: options.Aggregation = "all",
     head: Annotated[
         str | None,
@@ -81,8 +81,12 @@ def compare_command(
         )
     from embedkit.embedder import Embedder
     from embedkit.evaluation.compare import compare
+    from embedkit.evaluation.heads import Training, check_heads
     from embedkit.interop.folder import check_target
 
+    check_heads(head, training, threshold)
+    if training is not None:
+        Training.of(training, head)
     if save_best is not None:
         check_target(save_best)
     embedder = Embedder.from_pretrained(
@@ -93,7 +97,7 @@ def compare_command(
         pairs,
         parsed,
         layers=chosen,
-        similarities=similarity.split(),
+        similarities=("cosine",) if similarity is None else similarity.split(),
         aggregation=aggregation,
         head=head,
         train=training,

@@ -12,7 +12,7 @@ from embedkit.evaluation.data import PairColumns, read_pairs
 def evaluate_command(
     data: options.Data,
     model: options.Model = DEFAULT_MODEL,
-    similarity: options.Similarity = "cosine",
+    similarity: options.Similarity = None,
     aggregation: options.Aggregation = "all",
     threshold: options.Threshold = None,
     prompt: options.Prompt = None,
@@ -43,7 +43,7 @@ def evaluate_command(
     report = evaluate(
         found,
         pairs,
-        similarities=similarity.split(),
+        similarities=None if similarity is None else similarity.split(),
         aggregation=aggregation,
         threshold=threshold,
         prompt=prompt,

@@ -38,11 +38,13 @@ MaxLength: TypeAlias = Annotated[
     typer.Option(help="Tokens of a text at most, instead of the model's own.", show_default=False),
 ]
 Similarity: TypeAlias = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--similarity",
         "-s",
-        help="One or more of cosine, dot, euclidean, manhattan, separated by spaces.",
+        help="One or more of cosine, dot, euclidean, manhattan, separated by spaces; by default "
+        "cosine.",
+        show_default=False,
     ),
 ]
 Aggregation: TypeAlias = Annotated[

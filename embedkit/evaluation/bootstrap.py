@@ -77,9 +77,10 @@ class Resamples:
         x, y = x - x.mean(), self.scores - self.scores.mean()
         mean_x, mean_y = self._mean(x), self._mean(y)
         covariance = self._mean(x * y) - mean_x * mean_y
-        spread = (self._mean(x * x) - mean_x**2) * (self._mean(y * y) - mean_y**2)
-        rounding = 1e-20 * x.var() * y.var()  # of a resample that drew one value only
-        return _divide(covariance, np.where(spread > rounding, spread, 0))
+        spread_x, spread_y = self._mean(x * x) - mean_x**2, self._mean(y * y) - mean_y**2
+        # A resample that drew one value only has no spread but for rounding.
+        one_value = (spread_x <= 1e-12 * x.var()) | (spread_y <= 1e-12 * y.var())
+        return _divide(covariance, np.where(one_value, np.nan, spread_x * spread_y))
 
     def _spearman(self, x: _Array) -> _Array:
         order, ends = _ties(x)
@@ -142,5 +143,5 @@ def _ranks(counts: _Array, ends: NDArray[np.int64]) -> tuple[_Array, _Array]:
 
 def _divide(covariance: _Array, spread: _Array) -> _Array:
     with np.errstate(invalid="ignore", divide="ignore"):
-        r: _Array = covariance / np.sqrt(np.maximum(spread, 0))
+        r: _Array = covariance / np.sqrt(np.where(spread > 0, spread, np.nan))
     return r

@@ -14,7 +14,7 @@ from embedkit.embedder import Embedder
 from embedkit.errors import InputError
 from embedkit.evaluation.bootstrap import Resamples
 from embedkit.evaluation.data import Pairs, read_pairs
-from embedkit.evaluation.heads import Training, find_head, head_metrics
+from embedkit.evaluation.heads import Training, check_heads, find_head, head_metrics
 from embedkit.evaluation.report import Report
 from embedkit.evaluation.statistics import AGGREGATIONS, CORRELATIONS
 from embedkit.evaluation.sts import Result, absent, score_predictions, similarities_of
@@ -72,10 +72,7 @@ def compare(
     """
     started = time.perf_counter()
     sets = _read(data)
-    if (head is None) != (train is None):
-        raise InputError("head and train go together: a head is fitted on the training pairs")
-    if threshold is not None and head is None:
-        raise InputError("threshold was given without a head; it is for predictions of heads")
+    check_heads(head, train, threshold)
     training = None if head is None or train is None else Training.of(_read(train), head)
     if isinstance(recipes, str):
         raise InputError(f"recipes is the str {recipes!r}; expected a list, such as [{recipes!r}]")
@@ -110,7 +107,7 @@ def evaluate(
     model: Model | PairRegressor,
     data: Data,
     *,
-    similarities: Sequence[str] = ("cosine",),
+    similarities: Sequence[str] | None = None,
     aggregation: str = "all",
     threshold: float | None = None,
     prompt: str | None = None,
@@ -120,25 +117,26 @@ def evaluate(
     """Score a model's own recipe, or a head, on sentence pairs; see `compare`.
 
     A head (a `PairRegressor`, or the folder of one) is scored by its predictions, with MSE beside
-    the correlations and, with `threshold`, F1.
+    the correlations and, with `threshold`, F1; `similarities` (None for the cosine) is for models.
     """
     started = time.perf_counter()
     sets = _read(data)
-    _check_options(similarities, aggregation)
+    _check_options(("cosine",) if similarities is None else similarities, aggregation)
     found = find_head(model)
     if found is not None:
+        if similarities is not None:
+            raise InputError("got a similarity for a head; a head is scored by its predictions")
         if prompt is not None or prompt_name is not None:
             raise InputError("got a prompt for a head; it uses the one that it was trained with")
         return _report_head(found, sets, aggregation, threshold, show_progress, started)
-    if threshold is not None:
-        raise InputError("threshold was given without a head; it is for predictions of heads")
+    check_heads(None, None, threshold)
     embedder = _embedder(cast("Model", model))
     return _report(
         embedder,
         sets,
         [embedder.bound],
         [],
-        similarities,
+        similarities or ("cosine",),
         aggregation,
         {"prompt": prompt, "prompt_name": prompt_name, "show_progress": show_progress},
         started,

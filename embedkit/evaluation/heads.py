@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.errors import InputError
 from embedkit.evaluation.bootstrap import Resamples
 from embedkit.evaluation.data import Pairs
 from embedkit.evaluation.statistics import CORRELATIONS
@@ -37,8 +39,8 @@ def find_head(model: object, **options: Any) -> PairRegressor | None:
         from embedkit.heads.folder import load_head
 
         return load_head(model, **options)
-    if type(model).__module__ != "embedkit.heads.regressor":
-        return None
+    if "embedkit.heads.regressor" not in sys.modules:
+        return None  # whoever has a head has loaded it
     from embedkit.heads.regressor import PairRegressor
 
     return model if isinstance(model, PairRegressor) else None
@@ -55,6 +57,18 @@ def train_head(
     vectors = head.embedder.encode(first + second, prompt=head.prompt, show_progress=show_progress)
     both = np.stack([vectors[: len(first)], vectors[len(first) :]], axis=1)
     head.fit(both, np.concatenate([pairs.scores for pairs in sets]))
+
+
+def check_heads(head: Any, train: object, threshold: float | None) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        InputError: one of `head` and `train`, or `threshold` without them.
+    """
+    if (head is None) != (train is None):
+        raise InputError("head and train go together: a head is fitted on the training pairs")
+    if threshold is not None and head is None:
+        raise InputError("threshold was given without a head; it is for predictions of heads")
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sklearn
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from embedkit.checkpoint import read_json
 from embedkit.errors import InputError
-from embedkit.heads.regressor import PairRegressor
+from embedkit.heads.regressor import HEADS, PairRegressor
 from embedkit.interop.folder import new_folder
 from embedkit.version import __version__
 
@@ -57,7 +58,7 @@ def save_head(
     Raises:
         InputError: no embedder, or something else is in the folder.
     """
-    from skops.io import dump
+    from skops.io import dump, get_untrusted_types
 
     check_is_fitted(regressor)
     if regressor.embedder is None:
@@ -67,6 +68,11 @@ def save_head(
     with new_folder(Path(folder)) as new:
         regressor.embedder.write(new)
         dump(regressor.regressor_, new / _ESTIMATOR)
+        if unknown := set(get_untrusted_types(file=new / _ESTIMATOR)) - set(_TRUSTED):
+            raise InputError(
+                f"the head {described} cannot be saved: reading it would need trust in "
+                f"{', '.join(sorted(unknown))}"
+            )
         said = {
             "embedkit": __version__,
             "scikit-learn": sklearn.__version__,
@@ -75,6 +81,7 @@ def save_head(
             "label_range": [low, high],
             "prompt": regressor.prompt,
             "seed": regressor.seed,
+            "width": regressor.width_,
             "fingerprint": regressor.embedder.fingerprint,
             "notes": notes or {},
         }
@@ -125,30 +132,39 @@ def load_head(
             f"{str(said.get('fingerprint'))[:12]}, got {embedder.fingerprint[:12]}); "
             "train it again with this one, or use the folder's own"
         )
-    head = said["head"]
-    regressor = PairRegressor(
-        embedder,
-        head=head,
-        features=said["features"],
-        label_range=(said["label_range"][0], said["label_range"][1]),
-        prompt=said["prompt"],
-        seed=said["seed"],
-    )
-    regressor.regressor_ = _read_estimator(target / _ESTIMATOR)
-    regressor.features_ = tuple(said["features"])
-    regressor.range_ = tuple(said["label_range"])
+    estimator = _read_estimator(target / _ESTIMATOR)
+    try:
+        regressor = PairRegressor(
+            embedder,
+            head=said["head"] if said["head"] in HEADS else clone(estimator),
+            features=said["features"],
+            label_range=tuple(said["label_range"]),
+            prompt=said["prompt"],
+            seed=said["seed"],
+        )
+        regressor.restore(estimator, int(said["width"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{target / HEAD}: is damaged ({type(error).__name__}: {error})"
+        ) from error
     return regressor
 
 
 def _read_estimator(path: Path) -> Any:
-    import zipfile
-
     from skops.io import load
     from skops.io.exceptions import UntrustedTypesFoundException
 
     try:
-        return load(path, trusted=list(_TRUSTED))
+        estimator = load(path, trusted=list(_TRUSTED))
     except UntrustedTypesFoundException as error:
-        raise InputError(f"{path}: holds classes that are not trusted ({error})") from error
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
+        names = ", ".join(map(str, error.args[0])) if isinstance(error.args[0], list) else ""
+        found = names or str(error).splitlines()[0]
+        raise InputError(f"{path}: holds classes that are not trusted ({found})") from error
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: is missing") from error
+    # Whatever reading damaged bytes raises, they are damaged: zip, JSON and array headers alike.
+    except Exception as error:
         raise InputError(f"{path}: is damaged ({type(error).__name__}: {error})") from error
+    if not hasattr(estimator, "predict"):
+        raise InputError(f"{path}: holds a {type(estimator).__name__}; expected a regressor")
+    return estimator

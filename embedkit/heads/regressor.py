@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import reprlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +33,13 @@ HEADS: dict[str, Callable[[int], Any]] = {
     "ridge": lambda seed: make_pipeline(StandardScaler(), RidgeCV(STRENGTHS)),
     "mlp": lambda seed: make_pipeline(
         StandardScaler(),
-        MLPRegressor(hidden_layer_sizes=(64,), alpha=30.0, early_stopping=True, random_state=seed),
+        MLPRegressor(
+            hidden_layer_sizes=(64,),
+            alpha=30.0,
+            early_stopping=True,
+            max_iter=1000,
+            random_state=seed,
+        ),
     ),
     "isotonic": lambda seed: IsotonicRegression(out_of_bounds="clip"),
 }
@@ -55,6 +63,7 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     Attributes:
         regressor_: the fitted estimator, on `features_`.
+        width_: of the sentence vectors.
         features_: names, in the table's order.
         range_: predictions are clipped to it.
     """
@@ -93,6 +102,7 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         vectors = self._vectors(pairs)
         self.features_ = features
         self.range_ = self.label_range or (float(labels.min()), float(labels.max()))
+        self.width_ = vectors.shape[2]
         self.regressor_ = regressor.fit(pair_features(vectors, features), labels)
         return self
 
@@ -103,8 +113,23 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             pairs: n pairs of texts, or vectors (n, 2, dim).
         """
         check_is_fitted(self)
-        predictions = self.regressor_.predict(pair_features(self._vectors(pairs), self.features_))
+        vectors = self._vectors(pairs)
+        if vectors.shape[2] != self.width_:
+            raise InputError(
+                f"pairs have vectors of width {vectors.shape[2]}; the head was trained on "
+                f"{self.width_}"
+            )
+        predictions = self.regressor_.predict(pair_features(vectors, self.features_))
         return np.clip(np.asarray(predictions, dtype=np.float64), *self.range_)
+
+    def restore(self, regressor: Any, width: int) -> None:
+        """Take a fitted estimator from a saved head, instead of `fit`."""
+        self.features_ = self._choose_features()
+        low, high = self.label_range or (math.nan, math.nan)
+        if not low < high:
+            raise ValueError(f"label_range is {self.label_range}")
+        self.range_ = (float(low), float(high))
+        self.width_, self.regressor_ = width, regressor
 
     def check(self, scores: ArrayLike) -> NDArray[np.float64]:
         """What `fit` refuses before anything is encoded; the labels as float64 (n,).
@@ -138,15 +163,20 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     def _vectors(self, pairs: Any) -> Vectors:
         """Vectors (n, 2, dim) of texts, or the given ones."""
-        if isinstance(pairs, np.ndarray) and pairs.dtype.kind == "f":
+        if isinstance(pairs, np.ndarray) and pairs.dtype.kind in "fiu":
             if pairs.ndim != 3 or pairs.shape[1] != 2:
                 raise InputError(f"pairs have shape {pairs.shape}; expected vectors (n, 2, dim)")
             if not np.isfinite(pairs).all():
                 raise InputError("pairs have vectors that are not finite")
-            return pairs
+            return pairs.astype(np.float32, copy=False)
         for index, pair in enumerate(pairs):
-            if isinstance(pair, str) or len(pair) != 2:
-                raise InputError(f"pairs[{index}] is {pair!r}; expected two texts")
+            if isinstance(pair, str) or not (
+                len(pair) == 2 and all(isinstance(text, str) for text in pair)
+            ):
+                raise InputError(
+                    f"pairs[{index}] is {reprlib.repr(pair)}; expected two texts, or all pairs as "
+                    "an array of vectors (n, 2, dim)"
+                )
         texts = [text for place in (0, 1) for text in (pair[place] for pair in pairs)]
         check_texts(texts)
         if self.embedder is None:
@@ -175,6 +205,8 @@ def _check_labels(
     if np.ptp(labels) == 0:
         raise InputError(f"all {len(labels)} scores are {labels[0]:g}; expected different ones")
     if label_range is not None:
+        if len(label_range) != 2:
+            raise InputError(f"label_range is {label_range}; expected two numbers")
         low, high = label_range
         if not low < high:
             raise InputError(f"label_range is {label_range}; expected the lower number first")
