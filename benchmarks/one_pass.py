@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.evaluation import EmbeddingSimilarityEvaluator
+from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
 
 from embedkit import Embedder, compare, evaluate, read_pairs
 from embedkit.checkpoint import find_folder

@@ -1,0 +1,76 @@
+"""Published numbers for the whole: all-MiniLM-L6-v2 as the MTEB leaderboard has it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from embedkit import compare, evaluate
+from embedkit.cli import main
+
+# Cosine Spearman of all pairs, and Pearson where it is known.
+GOLDEN = {
+    "sts_en/stsb_test.tsv": (0.820325, 0.827406),
+    "sts_en/sts12_test.tsv": (0.723684, 0.813599),
+    "sts_en/sts16_test.tsv": (0.789859, 0.779324),
+    "sts_ko/korsts_test.tsv": (0.421842, 0.369268),
+}
+
+
+def test_evaluate_gives_the_published_values(
+    shared_data: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    paths = [str(shared_data(name)) for name in GOLDEN]
+    monkeypatch.setattr("sys.argv", ["embedkit", "evaluate", *paths, "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    found = {
+        (row["dataset"], row["metric"]): row["value"]
+        for row in json.loads(capsys.readouterr().out)["results"]
+        if row["aggregation"] == "all"
+    }
+    for name, (spearman, pearson) in GOLDEN.items():
+        dataset = Path(name).stem
+        assert found[dataset, "spearman"] == pytest.approx(spearman, abs=1e-5)
+        assert found[dataset, "pearson"] == pytest.approx(pearson, abs=1e-5)
+
+
+def test_heads_gain_where_the_cosine_is_poor(shared_data: Callable[[str], Path]) -> None:
+    """What the README's table says, from stsb_train to stsb_test."""
+    report = compare(
+        "minilm",
+        shared_data("sts_en/stsb_test.tsv"),
+        ["mean", "mean@3", "pooler"],
+        head="ridge",
+        train=shared_data("sts_en/stsb_train.tsv"),
+    )
+    values = {(row.recipe, row.similarity, row.metric): row.value for row in report.results}
+    gains = {}
+    for recipe in ("mean", "mean@3", "pooler"):
+        line, head = (values[recipe, by, "mse"] for by in ("line", "head"))
+        assert line is not None
+        assert head is not None
+        assert head < line
+        before, after = (values[recipe, by, "spearman"] for by in ("cosine", "head"))
+        assert before is not None
+        assert after is not None
+        gains[recipe] = after - before
+    assert gains["mean@3"] >= 0.15
+    assert gains["pooler"] >= 0.03
+
+
+def test_the_shipped_set_shows_that_minilm_reads_no_korean() -> None:
+    report = evaluate("minilm", "first_look")
+    subsets = report.deciding("spearman")[0].subsets
+    assert subsets is not None
+    assert {name: subset.n for name, subset in subsets.items()} == {"en": 120, "ko": 120}
+    english, korean = subsets["en"].value, subsets["ko"].value
+    assert english is not None
+    assert korean is not None
+    assert english > korean + 0.3
