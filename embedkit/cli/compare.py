@@ -11,7 +11,6 @@ import typer
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options, output
 from embedkit.errors import InputError
-from embedkit.evaluation.data import PairColumns, read_pairs
 from embedkit.recipe import Recipe
 
 
@@ -70,6 +69,8 @@ def compare_command(
     Example: [bold]embedkit compare korsts_test.tsv -m klue/bert-base --save-best my-model[/bold]
     """
     output.check_out(out, save_best)
+    from embedkit.evaluation.data import PairColumns, read_pairs
+
     columns = PairColumns(sentence1, sentence2, score, subset)
     pairs = [read_pairs(path, columns) for path in data]
     parsed = None if recipes is None else [Recipe.parse(text) for text in recipes.split()]

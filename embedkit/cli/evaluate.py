@@ -6,7 +6,6 @@ from typing import Any
 
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options, output
-from embedkit.evaluation.data import PairColumns, read_pairs
 
 
 def evaluate_command(
@@ -32,6 +31,8 @@ def evaluate_command(
     Example: [bold]embedkit evaluate stsb_test.tsv korsts_test.tsv -m klue/bert-base[/bold]
     """
     output.check_out(out)
+    from embedkit.evaluation.data import PairColumns, read_pairs
+
     columns = PairColumns(sentence1, sentence2, score, subset)
     pairs = [read_pairs(path, columns) for path in data]
     from embedkit.embedder import Embedder

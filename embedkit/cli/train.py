@@ -8,13 +8,11 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options, output
 from embedkit.errors import InputError
-from embedkit.evaluation.data import PairColumns, read_pairs
 from embedkit.recipe import Recipe
 
 train_app = typer.Typer(help="Train on scored sentence pairs.", no_args_is_help=True)
@@ -65,10 +63,14 @@ def train_head_command(
     Example: [bold]embedkit train head stsb_train.tsv --dev stsb_dev.tsv --out my-head[/bold]
     """
     started = time.perf_counter()
+    from embedkit.evaluation.data import PairColumns, read_pairs
+
     columns = PairColumns(sentence1, sentence2, score, subset)
     sets = [read_pairs(path, columns) for path in data]
     held_out = None if dev is None else read_pairs(dev, columns)
     parsed = None if recipe is None else Recipe.parse(recipe)
+
+    import numpy as np
 
     from embedkit.embedder import Embedder
     from embedkit.evaluation.compare import evaluate
