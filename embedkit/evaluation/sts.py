@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from embedkit.evaluation.bootstrap import Resamples, interval
 from embedkit.evaluation.data import Pairs
-from embedkit.evaluation.statistics import AGGREGATIONS, Value, aggregate, measure
+from embedkit.evaluation.statistics import (
+    AGGREGATIONS,
+    CORRELATIONS,
+    Value,
+    aggregate,
+    measure,
+)
 from embedkit.similarity import find_similarity
 from embedkit.steps import Vectors
 
@@ -78,6 +84,21 @@ def similarities_of(name: str, left: Vectors, right: Vectors) -> _Array:
         return exact
     rounded: _Array = np.round(exact / step) * step
     return rounded
+
+
+def score_vectors(
+    recipe: str,
+    pairs: Pairs,
+    vectors: Vectors,
+    similarities: Sequence[str],
+    resamples: Resamples,
+) -> list[Result]:
+    """The correlations of each similarity; vectors are (n, 2, dim) float32."""
+    results: list[Result] = []
+    for name in similarities:
+        predictions = similarities_of(name, vectors[:, 0], vectors[:, 1])
+        results += score_predictions(recipe, pairs, name, predictions, CORRELATIONS, resamples)
+    return results
 
 
 def score_predictions(
