@@ -131,13 +131,18 @@ class Report:
         if self.model["recipe"] is None:
             described += ", no recipe of its own"
         if len(self.compared) > 1:
-            return f"{self.model['name']} ({described}): correlations x 100"
+            shown = "correlations" if self._has_heads else "Spearman"
+            return f"{self.model['name']} ({described}): {shown} x 100"
         (recipe,) = self.compared
         return f"{self.model['name']} ({described}), recipe {recipe}: correlations x 100"
 
+    @property
+    def _has_heads(self) -> bool:
+        return any(result.similarity == "line" for result in self.results)
+
     def grid(self) -> Grid:
         """The table that people see: recipes compared, or one recipe's datasets."""
-        if any(result.similarity == "line" for result in self.results):
+        if self._has_heads:
             return heads(self)
         return comparison(self) if len(self.compared) > 1 else evaluation(self)
 
