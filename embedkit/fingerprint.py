@@ -16,7 +16,7 @@ from embedkit.tokens import TextTokenizer
 def fingerprint(
     encoder: Encoder, tokenizer: TextTokenizer, bound: Bound, settings: Settings
 ) -> str:
-    """SHA-256, as 64 hexadecimal digits, of all that goes into a vector but the precision.
+    """SHA-256, as 64 hexadecimal digits, of all that goes into a float32 vector.
 
     Weights above the last layer that the recipe reads are left out, so a model and the shorter
     one that `save_pretrained` writes have the same fingerprint.

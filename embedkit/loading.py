@@ -7,6 +7,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from embedkit.checkpoint import Weights, find_folder
 from embedkit.encoder import Encoder, load_encoder
 from embedkit.errors import InputError
 from embedkit.interop.sentence_transformers import read_settings
@@ -142,11 +143,12 @@ def _write_weights(model: PreTrainedModel, folder: Path) -> None:
 def _pooler_is_invented(model: PreTrainedModel) -> bool:
     """Whether transformers made the pooler up, because the checkpoint had none.
 
-    It leaves no record. A new linear has a bias of exact zeros, which no training leaves; where
-    the whole encoder is new, the pooler is as good as the rest.
+    The model keeps no record of it, so its checkpoint is asked. Where that is not found, the
+    pooler counts as the model's.
     """
-    biases = {name: value for name, value in model.named_parameters() if name.endswith("bias")}
-    of_pooler = [value for name, value in biases.items() if name.startswith("pooler.")]
-    others = [value for name, value in biases.items() if not name.startswith("pooler.")]
-    is_new = bool(of_pooler) and not any(value.any() for value in of_pooler)
-    return is_new and any(bool(value.any()) for value in others)
+    try:
+        folder = find_folder(model.name_or_path or "", local_files_only=True)
+        names = Weights(folder).names
+    except InputError:
+        return False
+    return not any("pooler" in name.split(".") for name in names)

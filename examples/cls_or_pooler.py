@@ -39,7 +39,7 @@ def main(model: str = "minilm", data: str = "first_look") -> None:
         report = evaluate(kind, pairs)
         spearman, pearson = (report.deciding(metric)[0].value for metric in CORRELATIONS)
         print(f"{name:6} cosine against the scores: Spearman {spearman:.4f}, Pearson {pearson:.4f}")
-    print("So they differ: the pooler is one more trained layer on CLS, squeezed into -1 to 1.")
+    print("So they differ: the pooler is one more layer on CLS, tanh(W cls + b), between -1 and 1.")
 
 
 if __name__ == "__main__":

@@ -223,13 +223,16 @@ BAD_OPTIONS: dict[str, tuple[list[str], str]] = {
     ),
     "both": (
         ["--layers", "0", "--recipes", "mean"],
-        "got recipes and layers; expected one of them: a recipe names its layers",
+        "got --recipes and --layers; expected one: a recipe names its layers",
     ),
     "similarity": (
         ["--similarity", "cosine cosin"],
         "unknown similarity 'cosin'; choose from cosine, dot, euclidean, manhattan",
     ),
-    "no similarity": (["--similarity", ""], "similarities is []; expected a list of names"),
+    "no similarity": (
+        ["--similarity", ""],
+        "--similarity is empty; expected some of cosine, dot, euclidean, manhattan",
+    ),
     "aggregation": (
         ["--aggregation", "average"],
         "unknown aggregation 'average'; choose from all, mean, wmean",

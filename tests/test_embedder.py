@@ -21,6 +21,7 @@ from sentence_transformers import SentenceTransformer
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertForMaskedLM, BertModel
 
 from embedkit import Embedder, InputError, RecipeError
+from embedkit.checkpoint import find_folder
 from embedkit.steps import Vectors
 
 LAYERS, WIDTH = 3, 32
@@ -593,3 +594,13 @@ def test_the_model_card(embedder: Embedder, tmp_path: Path) -> None:
     assert "`mean@1,-1`, on hidden states 1, 3 of 3\n" in card
     assert "cannot read this folder" in card
     assert "Transformer > WeightedLayerPooling > Pooling" in card
+
+
+def test_loaded_minilm_keeps_its_pooler() -> None:
+    """Its bias is all zeros, as of a pooler that transformers invents, but it is in the file."""
+    folder = find_folder("minilm")
+    vectors = Embedder.from_pretrained("minilm", "pooler").encode(TEXTS)
+    for loaded in (BertModel.from_pretrained(folder), SentenceTransformer(str(folder))):
+        np.testing.assert_array_equal(
+            Embedder.from_pretrained(loaded, "pooler").encode(TEXTS), vectors
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -320,7 +321,7 @@ GOOD = list(range(12))
         ({}, [0, 1, float("nan"), *range(9)], r"scores\[2\] is nan; expected a finite number"),
         ({}, [0, 1, 2, float("inf"), *range(8)], r"scores\[3\] is inf"),
         ({}, [2.5] * 12, "all 12 scores are 2.5; expected different ones"),
-        ({}, [1, 2, 3], r"got scores of shape \(3,\); expected \(n,\), n >= 10"),
+        ({}, [1, 2, 3], r"got 3 scored pairs; this head needs at least 10"),
         ({}, [[1], [2]], r"got scores of shape \(2, 1\)"),
         ({}, ["high"] * 12, "scores are not all numbers"),
         ({"label_range": (0, 5)}, GOOD, r"scores\[6\] is 6; expected 0 to 5, the declared range"),
@@ -384,7 +385,10 @@ def saved(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Path:
 
 
 def copied(folder: Path, target: Path, **changed: bytes | None) -> Path:
-    """A copy of a folder where `head_json` or `head_skops` is other bytes, or absent."""
+    """A copy of a folder where `head_json` or `head_skops` is other bytes, or absent.
+
+    head.json describes the other bytes: whoever forges one file can forge both.
+    """
     target.mkdir()
     for path in folder.rglob("*"):
         if path.is_file():
@@ -397,7 +401,23 @@ def copied(folder: Path, target: Path, **changed: bytes | None) -> Path:
             path.unlink()
         else:
             path.write_bytes(content)
+        if name == "head_skops" and content is not None:
+            said = json.loads((target / "head.json").read_text("utf-8"))
+            said["estimator"] = hashlib.sha256(content).hexdigest()
+            (target / "head.json").write_text(json.dumps(said), encoding="utf-8")
     return target
+
+
+def test_the_estimator_of_another_head_is_refused(
+    saved: Path, embedder: Embedder, tmp_path: Path
+) -> None:
+    save_head(PairRegressor(embedder, head="isotonic").fit(TEXT_PAIRS, TEXT_LABELS), tmp_path / "b")
+    folder = copied(saved, tmp_path / "copy")
+    (folder / "head.skops").write_bytes((tmp_path / "b" / "head.skops").read_bytes())
+    with pytest.raises(
+        InputError, match=r"head\.skops: is not the estimator that head\.json describ"
+    ):
+        load_head(folder, embedder)
 
 
 @pytest.mark.parametrize("name", HEADS)

@@ -42,7 +42,10 @@ def compare_command(
     ] = None,
     train: Annotated[
         list[str] | None,
-        typer.Option(help="Sentence pairs to fit the heads on.", show_default=False),
+        typer.Option(
+            help="Sentence pairs to fit the heads on; may be given several times.",
+            show_default=False,
+        ),
     ] = None,
     threshold: options.Threshold = None,
     prompt: options.Prompt = None,
@@ -81,10 +84,14 @@ def compare_command(
             "got --head and --save-best; train the winner's head with embedkit train head"
         )
     from embedkit.embedder import Embedder
-    from embedkit.evaluation.compare import compare
+    from embedkit.evaluation.compare import check_options, compare
     from embedkit.evaluation.heads import Training, check_heads
     from embedkit.interop.folder import check_target
 
+    similarities = options.names(similarity)
+    check_options(similarities, aggregation)
+    if parsed is not None and chosen is not None:
+        raise InputError("got --recipes and --layers; expected one: a recipe names its layers")
     check_heads(head, training, threshold)
     if training is not None:
         Training.of(training, head)
@@ -93,12 +100,14 @@ def compare_command(
     embedder = Embedder.from_pretrained(
         model, max_length=max_length, device=device, revision=revision
     )
+    if save_best is not None:
+        embedder.check_saveable()
     report = compare(
         embedder,
         pairs,
         parsed,
         layers=chosen,
-        similarities=("cosine",) if similarity is None else similarity.split(),
+        similarities=similarities,
         aggregation=aggregation,
         head=head,
         train=training,

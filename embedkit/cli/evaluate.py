@@ -36,15 +36,16 @@ def evaluate_command(
     columns = PairColumns(sentence1, sentence2, score, subset)
     pairs = [read_pairs(path, columns) for path in data]
     from embedkit.embedder import Embedder
-    from embedkit.evaluation.compare import evaluate
+    from embedkit.evaluation.compare import check_options, evaluate
     from embedkit.evaluation.heads import find_head
 
+    check_options(options.names(similarity), aggregation)
     settings: dict[str, Any] = {"max_length": max_length, "device": device, "revision": revision}
     found = find_head(model, **settings) or Embedder.from_pretrained(model, **settings)
     report = evaluate(
         found,
         pairs,
-        similarities=None if similarity is None else similarity.split(),
+        similarities=None if similarity is None else options.names(similarity),
         aggregation=aggregation,
         threshold=threshold,
         prompt=prompt,

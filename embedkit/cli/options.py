@@ -8,6 +8,19 @@ from typing import Annotated, TypeAlias
 import typer
 
 from embedkit.checkpoint import DEFAULT_MODEL
+from embedkit.errors import InputError
+
+
+def names(similarity: str | None) -> list[str]:
+    """The similarities that a person typed."""
+    if similarity is None:
+        return ["cosine"]
+    if not similarity.split():
+        raise InputError(
+            "--similarity is empty; expected some of cosine, dot, euclidean, manhattan"
+        )
+    return similarity.split()
+
 
 Data: TypeAlias = Annotated[
     list[str],

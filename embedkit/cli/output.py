@@ -22,8 +22,11 @@ def check_out(out: Path | None, save_best: Path | None = None) -> None:
     """
     if out is None:
         return
+    from embedkit.interop.folder import check_writable
+
     if any(path.exists() and not path.is_dir() for path in (out, *out.parents)):
         raise InputError(f"--out {out} is or lies under a file; expected a folder for the report")
+    check_writable(out)
     if save_best is not None and out.resolve() == save_best.resolve():
         raise InputError(f"--out and --save-best are both {out}; expected different folders")
 

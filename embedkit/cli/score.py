@@ -55,16 +55,26 @@ def score_command(
         )
     source = format_of(pairs)
     target = format_of(out) if out is not None else "jsonl" if as_json else source
+    if target == "parquet" and out is None:
+        raise InputError("Parquet cannot be printed; name a file with --out, or use --json")
     rows = read_rows(pairs, (sentence1, sentence2))
     first = next(rows, None)
     if first is None:
         raise InputError(f"{pairs}: has no rows, expected sentence pairs")
     # Everything is read once before the model is loaded: a wrong row is found before long work.
+    total = 0
     for row in chain([first], rows):
         if PREDICTION in row.cells:
             raise InputError(f"{row.place}: has a {PREDICTION!r} already, which would be lost")
+        total += 1
         for name in (sentence1, sentence2):
             text_cell(row.place, name, row.cells.get(name))
+        for name, cell in row.cells.items():
+            if target == "tsv" and isinstance(cell, str) and ("\t" in cell or "\n" in cell):
+                raise InputError(
+                    f"{row.place}, column {name!r}: holds a tab or a line break, which TSV cannot; "
+                    "write another format"
+                )
 
     from embedkit.scorer import load_scorer
 
@@ -75,10 +85,9 @@ def score_command(
 
     schema = read_schema(pairs) if source == target == "parquet" else None
     columns = [*first.cells, PREDICTION]
-    scored = 0
     with (
         open_writer(out, target, columns, schema=schema) as writer,
-        progress(None, "pairs", show=True) as advance,
+        progress(total, "pairs", show=True) as advance,
     ):
         for chunk in _chunks(read_rows(pairs, (sentence1, sentence2))):
             texts = [(str(row.cells[sentence1]), str(row.cells[sentence2])) for row in chunk]
@@ -87,10 +96,9 @@ def score_command(
                 {**row.cells, PREDICTION: prediction}
                 for row, prediction in zip(chunk, predictions, strict=True)
             )
-            scored += len(chunk)
             advance(len(chunk))
     if out is not None:
-        print(f"Scored {scored:,} pairs in {out}.", file=sys.stderr)
+        print(f"Scored {total:,} pairs in {out}.", file=sys.stderr)
 
 
 def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -87,15 +88,19 @@ def train_head_command(
         prompt=prompt,
         seed=seed,
     )
+    for path, pairs in zip(data, sets, strict=True):
+        _check_range(f"{path}", score, pairs.scores.tolist(), regressor.label_range)
     regressor.check(np.concatenate([pairs.scores for pairs in sets]))
     regressor.embedder = Embedder.from_pretrained(
         model, parsed, max_length=max_length, device=device, revision=revision
     )
+    regressor.embedder.check_saveable()
     train_head(regressor, sets, show_progress=True)
     report = None if held_out is None else evaluate(regressor, held_out, show_progress=True)
     notes = {
         "trained on": ", ".join(f"{pairs.name} ({len(pairs.scores):,} pairs)" for pairs in sets),
-        "seed": seed,
+        **({"seed": seed} if head == "mlp" else {}),
+        **regressor.described,
     }
     if report is not None:
         found = (f"{row.metric} {row.value:.4f}" for row in report.results if row.value is not None)
@@ -119,6 +124,18 @@ def train_head_command(
     print(f"Saved the head in {out} after {seconds:.1f} s.", file=sys.stderr)
 
 
+def _check_range(
+    path: str, column: str, scores: list[float], label_range: tuple[float, float] | None
+) -> None:
+    low, high = label_range or (-math.inf, math.inf)
+    for row, score in enumerate(scores, start=1):
+        if not low <= score <= high:
+            raise InputError(
+                f"{path}, row {row}, column {column!r}: got {score:g}, expected {low:g} to "
+                f"{high:g}, the declared range"
+            )
+
+
 def _parse_range(text: str) -> tuple[float, float]:
     try:
         low, high = map(float, text.replace(",", " ").split())
@@ -126,4 +143,6 @@ def _parse_range(text: str) -> tuple[float, float]:
         raise InputError(
             f"--label-range is {text!r}; expected two numbers such as '0 5'"
         ) from error
+    if not math.isfinite(low) or not math.isfinite(high):
+        raise InputError(f"--label-range is {text!r}; expected two finite numbers")
     return low, high

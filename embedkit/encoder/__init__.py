@@ -25,6 +25,11 @@ class Encoder(Protocol):
         ...
 
     @property
+    def whole(self) -> bool:
+        """Whether it is all of its checkpoint's model, and not the encoder beside a decoder."""
+        ...
+
+    @property
     def cuts(self) -> bool:
         """Whether its hidden state k is the last one of the encoder cut to k layers."""
         ...

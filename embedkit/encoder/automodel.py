@@ -32,8 +32,8 @@ class AutoModelEncoder:
     cuts = False
 
     def __init__(self, model: PreTrainedModel, *, has_pooler: bool) -> None:
-        self._whole = not model.config.is_encoder_decoder
-        if not self._whole:
+        self.whole = not model.config.is_encoder_decoder
+        if not self.whole:
             model, has_pooler = model.get_encoder(), False
         if not has_pooler and _pooler_of(model) is not None:
             model.register_module("pooler", None)  # it was invented: neither use nor save it
@@ -150,7 +150,7 @@ class AutoModelEncoder:
     def identity(self) -> dict[str, Any]:
         """The configuration but for what saving changes."""
         volatile = ("_name_or_path", "architectures", "dtype", "transformers_version")
-        config = self.model.config.to_dict()
+        config = self.model.config.to_diff_dict()  # a new version may add defaults
         said = {name: value for name, value in config.items() if name not in volatile}
         return {**said, "output_hidden_states": None}
 
@@ -162,11 +162,6 @@ class AutoModelEncoder:
         """Write the whole model as transformers does; it is never cut."""
         if num_layers != self.num_layers:
             raise ValueError(f"a {self.family} encoder cannot be cut")
-        if not self._whole:
-            raise InputError(
-                f"the encoder of a {self.family} model cannot be saved: AutoModel would look for "
-                "the decoder"
-            )
         self.model.config.output_hidden_states = output_hidden_states
         try:
             self.model.float().save_pretrained(folder)

@@ -147,6 +147,7 @@ class PackedBert:
 
     family = "bert"
     cuts = True
+    whole = True
 
     def __init__(
         self, config: dict[str, Any], weights: TensorSource, *, source: str = "model"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
@@ -11,7 +10,13 @@ from embedkit.embedder import Embedder
 from embedkit.errors import InputError
 from embedkit.evaluation.bootstrap import Resamples
 from embedkit.evaluation.data import Pairs, read_pairs
-from embedkit.evaluation.heads import Training, check_heads, find_head, head_metrics
+from embedkit.evaluation.heads import (
+    Training,
+    check_heads,
+    check_threshold,
+    find_head,
+    head_metrics,
+)
 from embedkit.evaluation.pair_vectors import PairVectors
 from embedkit.evaluation.report import Report
 from embedkit.evaluation.statistics import AGGREGATIONS
@@ -68,14 +73,13 @@ def compare(
     Raises:
         InputError: wrong input, before the encoder runs.
     """
-    started = time.perf_counter()
     sets = _read(data)
     check_heads(head, train, threshold)
     training = None if head is None or train is None else Training.of(_read(train), head)
     if isinstance(recipes, str):
         raise InputError(f"recipes is the str {recipes!r}; expected a list, such as [{recipes!r}]")
     parsed = None if recipes is None else [_parse(recipe) for recipe in recipes]
-    _check_options(similarities, aggregation)
+    check_options(similarities, aggregation)
     if parsed is not None and layers is not None:
         raise InputError("got recipes and layers; expected one of them: a recipe names its layers")
     if parsed is not None and not parsed:
@@ -92,7 +96,6 @@ def compare(
         embedder,
         sets + (training.sets if training else []),
         bounds,
-        started=started,
         prompt=prompt,
         prompt_name=prompt_name,
         show_progress=show_progress,
@@ -138,9 +141,8 @@ def evaluate(
     A head (a `PairRegressor`, or the folder of one) is scored by its predictions, with MSE beside
     the correlations and, with `threshold`, F1; `similarities` (None for the cosine) is for models.
     """
-    started = time.perf_counter()
     sets = _read(data)
-    _check_options(("cosine",) if similarities is None else similarities, aggregation)
+    check_options(("cosine",) if similarities is None else similarities, aggregation)
     head = find_head(model)
     if head is None:
         check_heads(None, None, threshold)
@@ -152,12 +154,12 @@ def evaluate(
             raise InputError("got a prompt for a head; it uses the one that it was trained with")
         if head.embedder is None:
             raise InputError("the head has no embedder; expected one that can read texts")
+        check_threshold(threshold)
         embedder, prompt = head.embedder, head.prompt
     found = PairVectors.of(
         embedder,
         sets,
         [embedder.bound],
-        started=started,
         prompt=prompt,
         prompt_name=prompt_name,
         show_progress=show_progress,
@@ -208,7 +210,12 @@ def _parse(recipe: str | Recipe) -> Recipe:
     return recipe if isinstance(recipe, Recipe) else Recipe.parse(recipe)
 
 
-def _check_options(similarities: Sequence[str], aggregation: str) -> None:
+def check_options(similarities: Sequence[str], aggregation: str) -> None:
+    """Refuse unknown names.
+
+    Raises:
+        InputError: the name and the choices.
+    """
     if isinstance(similarities, str) or not similarities:
         raise InputError(f"similarities is {similarities!r}; expected a list of names")
     for name in similarities:

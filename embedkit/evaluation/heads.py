@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from embedkit.evaluation.bootstrap import Resamples
 from embedkit.evaluation.data import Pairs
 from embedkit.evaluation.statistics import CORRELATIONS
 from embedkit.evaluation.sts import Result, difference, score_predictions, similarities_of
+from embedkit.heads import HEAD
 from embedkit.steps import Vectors
 
 if TYPE_CHECKING:
@@ -34,11 +36,17 @@ def find_head(model: object, **options: Any) -> PairRegressor | None:
         options: for `Embedder.from_pretrained`.
     """
     if isinstance(model, str | Path):
-        if not (Path(model) / "head.json").is_file():  # before scikit-learn is loaded
+        folder = Path(model).expanduser()
+        try:
+            if not (folder / HEAD).is_file():  # before scikit-learn is loaded
+                return None
+        except OSError:  # too long a name, for one
             return None
+        if options.get("max_length") is not None:
+            raise InputError("got a max_length for a head; it was trained with its embedder's")
         from embedkit.heads.folder import load_head
 
-        return load_head(model, **options)
+        return load_head(folder, **options)
     if "embedkit.heads.regressor" not in sys.modules:
         return None  # whoever has a head has loaded it
     from embedkit.heads.regressor import PairRegressor
@@ -59,6 +67,12 @@ def train_head(
     head.fit(both, np.concatenate([pairs.scores for pairs in sets]))
 
 
+def check_threshold(threshold: float | None) -> None:
+    """Refuse a threshold that nothing can reach or miss."""
+    if threshold is not None and not math.isfinite(threshold):
+        raise InputError(f"threshold is {threshold}; expected a finite number")
+
+
 def check_heads(head: Any, train: object, threshold: float | None) -> None:
     """Refuse options that do not go together.
 
@@ -69,6 +83,7 @@ def check_heads(head: Any, train: object, threshold: float | None) -> None:
         raise InputError("head and train go together: a head is fitted on the training pairs")
     if threshold is not None and head is None:
         raise InputError("threshold was given without a head; it is for predictions of heads")
+    check_threshold(threshold)
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,13 +26,13 @@ class PairVectors:
         embedder: ran it.
         encoded: the vectors of the distinct sentences, for each recipe.
         places: for each set (n, 2), where its sentences are among the distinct ones.
-        seconds: when the work started, when the pass started and when it ended.
+        seconds: on the clock, when the pass began and when it ended.
     """
 
     embedder: Embedder
     encoded: Encoded
     places: list[NDArray[np.int64]]
-    seconds: tuple[float, float, float]
+    seconds: tuple[float, float]
 
     @classmethod
     def of(
@@ -40,13 +40,11 @@ class PairVectors:
         embedder: Embedder,
         sets: Sequence[Pairs],
         bounds: Sequence[Bound],
-        *,
-        started: float,
         **encoding: Any,
     ) -> PairVectors:
         """Run each distinct sentence of the sets once; `encoding` is for the embedder."""
         texts = [text for pairs in sets for text in (*pairs.sentence1, *pairs.sentence2)]
-        loaded = time.perf_counter()
+        begun = time.perf_counter()
         encoded = embedder.encode_recipes(texts, bounds, **encoding)
         ran = time.perf_counter()
         places = []
@@ -55,7 +53,7 @@ class PairVectors:
             end = start + 2 * len(pairs.scores)
             places.append(encoded.distinct.inverse[start:end].reshape(2, -1).T)
             start = end
-        return cls(embedder, encoded, places, (started, loaded, ran))
+        return cls(embedder, encoded, places, (begun, ran))
 
     def vectors(self, recipe: int, number: int) -> Vectors:
         """(n, 2, dim) float32, of a recipe and a set by their numbers."""
@@ -71,7 +69,7 @@ class PairVectors:
     ) -> Report:
         """The report of results that were made from these vectors just now."""
         embedder, own = self.embedder, self.embedder.own
-        started, loaded, ran = self.seconds
+        begun, ran = self.seconds
         return Report(
             model={
                 "name": embedder.name,
@@ -91,8 +89,7 @@ class PairVectors:
             forward_passes=len(self.encoded.distinct.texts),
             truncated=int(self.encoded.tokens.truncated.sum()),
             seconds={
-                "load": loaded - started,
-                "encode": ran - loaded,
+                "encode": ran - begun,
                 "score": time.perf_counter() - ran,
             },
         )

@@ -39,7 +39,7 @@ class Report:
         sentences: in the pairs.
         forward_passes: sentences that the encoder ran: each distinct one once.
         truncated: distinct sentences that were cut to the maximum length.
-        seconds: spent loading, encoding and scoring.
+        seconds: spent encoding and scoring.
     """
 
     model: dict[str, Any]
@@ -120,6 +120,11 @@ class Report:
                 "Differences are of the head to a line on the cosine, both fitted on the training "
                 f"pairs, with the 95 % interval of a paired bootstrap ({RESAMPLES:,} resamples)."
             )
+        if any(row.ci95 for row in rows):
+            notes.append(
+                f"Intervals are of a bootstrap over the pairs ({RESAMPLES:,} resamples, within "
+                "subsets)."
+            )
         if len(self.compared) > 1:
             notes.append(OPTIMISTIC)
         return notes
@@ -131,10 +136,11 @@ class Report:
         if self.model["recipe"] is None:
             described += ", no recipe of its own"
         if len(self.compared) > 1:
-            shown = "correlations" if self._has_heads else "Spearman"
-            return f"{self.model['name']} ({described}): {shown} x 100"
+            shown = "correlations x 100" if self._has_heads else "Spearman x 100"
+            return f"{self.model['name']} ({described}): {shown}"
         (recipe,) = self.compared
-        return f"{self.model['name']} ({described}), recipe {recipe}: correlations x 100"
+        by = ", by its head" if self.decided_by == "head" else ""
+        return f"{self.model['name']} ({described}), recipe {recipe}{by}: correlations x 100"
 
     @property
     def _has_heads(self) -> bool:

@@ -198,6 +198,6 @@ def absent(recipe: str, pairs: Pairs, similarities: Sequence[str], reason: str) 
     return [
         Result(recipe, pairs.name, n, name, metric, aggregation, None, reason=reason)
         for name in similarities
-        for metric in ("spearman", "pearson")
+        for metric in CORRELATIONS
         for aggregation in (AGGREGATIONS if pairs.subsets else ("all",))
     ]

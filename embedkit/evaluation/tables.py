@@ -62,7 +62,11 @@ class Grid:
 class _Column(NamedTuple):
     dataset: str
     similarity: str
-    subset: str | None
+    part: str | None  # a subset, or one of those below
+
+
+# No name of a subset holds a line break.
+_INTERVAL, _PEARSON = "\n95 %", "\npearson"
 
 
 def comparison(report: Report) -> Grid:
@@ -74,9 +78,13 @@ def comparison(report: Report) -> Grid:
     several_similarities = len({row.similarity for row in shown}) > 1
     for result in shown:
         names = [result.dataset] * several_sets + [result.similarity] * several_similarities
-        for column, extra, value in _values(result, with_subsets=not several_similarities):
+        for column, extra, cell in _cells(result, detailed=not several_similarities):
             columns.setdefault(column, " ".join([*names, *extra]) or "spearman")
-            cells[result.recipe, column] = _percent(value)
+            cells[result.recipe, column] = cell
+    for result in [] if several_similarities else report.deciding("pearson"):
+        column = _Column(result.dataset, result.similarity, _PEARSON)
+        columns.setdefault(column, " ".join([*[result.dataset] * several_sets, "pearson"]))
+        cells[result.recipe, column] = _percent(result.value)
     best, ranked = report.best_name, report.ranking()
     rows = tuple(
         (recipe, *(cells.get((recipe, column), "-") for column in columns), _mark(report, recipe))
@@ -90,15 +98,14 @@ def comparison(report: Report) -> Grid:
     )
 
 
-def _values(
-    result: Result, *, with_subsets: bool
-) -> Iterator[tuple[_Column, list[str], float | None]]:
-    """Columns of a result, what their headings add to its name, and their values."""
+def _cells(result: Result, *, detailed: bool) -> Iterator[tuple[_Column, list[str], str]]:
+    """Columns of a result, what their headings add to its name, and their texts."""
     column = _Column(result.dataset, result.similarity, None)
-    yield column, [result.aggregation] if result.subsets else [], result.value
-    if with_subsets:
+    yield column, [result.aggregation] if result.subsets else [], _percent(result.value)
+    if detailed:
+        yield column._replace(part=_INTERVAL), ["95 %"], _interval(result.ci95, 100, ".1f")
         for name, subset in (result.subsets or {}).items():
-            yield column._replace(subset=name), [name], subset.value
+            yield column._replace(part=name), [name], _percent(subset.value)
 
 
 def _mark(report: Report, recipe: str) -> str:
@@ -138,12 +145,16 @@ def _difference(result: Result | None, scale: int) -> str:
     """A difference with its interval."""
     if result is None or result.difference is None:
         return ""
-    digits = 2 if scale == 100 else 3
-    shown = f"{scale * result.difference.value:+.{digits}f}"
-    if result.difference.ci95 is None:
-        return shown
-    low, high = (f"{scale * end:+.{digits}f}" for end in result.difference.ci95)
-    return f"{shown} [{low}, {high}]"
+    digits = "+.2f" if scale == 100 else "+.3f"
+    shown = f"{scale * result.difference.value:{digits}}"
+    return f"{shown} {_interval(result.difference.ci95, scale, digits)}".rstrip()
+
+
+def _interval(ci95: tuple[float, float] | None, scale: int, digits: str) -> str:
+    if ci95 is None:
+        return ""
+    low, high = (f"{scale * end:{digits}}" for end in ci95)
+    return f"[{low}, {high}]"
 
 
 def evaluation(report: Report) -> Grid:

@@ -55,7 +55,7 @@ def check_features(names: Sequence[str]) -> tuple[str, ...]:
     Raises:
         InputError: an unknown or repeated name, or none.
     """
-    if isinstance(names, str) or not names:
+    if isinstance(names, str) or not isinstance(names, Sequence) or not names:
         raise InputError(f"features is {names!r}; expected some of {', '.join(FEATURES)}")
     for name in names:
         if name not in FEATURES:

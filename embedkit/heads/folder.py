@@ -8,7 +8,9 @@ rebuilds only classes that it is told to trust.
 
 from __future__ import annotations
 
+import hashlib
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from embedkit.checkpoint import read_json
 from embedkit.errors import InputError
+from embedkit.heads import HEAD
 from embedkit.heads.regressor import HEADS, PairRegressor
 from embedkit.interop.folder import new_folder
 from embedkit.version import __version__
@@ -25,13 +28,13 @@ from embedkit.version import __version__
 if TYPE_CHECKING:
     from embedkit.embedder import Embedder
 
-HEAD = "head.json"
 _ESTIMATOR = "head.skops"
 # Parts of our own heads that skops does not trust unasked.
 _TRUSTED = (
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "scipy.interpolate._interpolate.interp1d",
 )
+_VERSIONS = ("embedkit", "scikit-learn", "skops", "numpy", "torch", "sentence-transformers")
 _SECTION = """
 ## Regression head
 
@@ -40,7 +43,8 @@ This folder also holds a regression head for sentence pairs: `embedkit score PAI
 - head: {head}
 - features: {features}
 - predictions are clipped to {low:g} to {high:g}
-- scikit-learn {sklearn}
+- prompt in front of each sentence: {prompt}
+- versions: {versions}
 {notes}
 """
 
@@ -83,16 +87,18 @@ def save_head(
             "seed": regressor.seed,
             "width": regressor.width_,
             "fingerprint": regressor.embedder.fingerprint,
+            "estimator": _digest(new / _ESTIMATOR),
             "notes": notes or {},
         }
-        text = json.dumps(said, indent=2, ensure_ascii=False)
+        text = json.dumps(said, indent=2, ensure_ascii=False, default=str)
         (new / HEAD).write_text(text + "\n", encoding="utf-8")
         section = _SECTION.format(
             head=described,
             features=", ".join(f"`{name}`" for name in regressor.features_),
             low=low,
             high=high,
-            sklearn=sklearn.__version__,
+            prompt="none" if regressor.prompt is None else json.dumps(regressor.prompt),
+            versions=", ".join(f"{name} {version(name)}" for name in _VERSIONS),
             notes="".join(f"- {name}: {value}\n" for name, value in (notes or {}).items()),
         )
         card = new / "README.md"
@@ -132,6 +138,8 @@ def load_head(
             f"{str(said.get('fingerprint'))[:12]}, got {embedder.fingerprint[:12]}); "
             "train it again with this one, or use the folder's own"
         )
+    if said.get("estimator") != _digest(target / _ESTIMATOR):
+        raise InputError(f"{target / _ESTIMATOR}: is not the estimator that {HEAD} describes")
     estimator = _read_estimator(target / _ESTIMATOR)
     try:
         regressor = PairRegressor(
@@ -150,6 +158,14 @@ def load_head(
     return regressor
 
 
+def _digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
 def _read_estimator(path: Path) -> Any:
     from skops.io import load
     from skops.io.exceptions import UntrustedTypesFoundException
@@ -160,8 +176,6 @@ def _read_estimator(path: Path) -> Any:
         names = ", ".join(map(str, error.args[0])) if isinstance(error.args[0], list) else ""
         found = names or str(error).splitlines()[0]
         raise InputError(f"{path}: holds classes that are not trusted ({found})") from error
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: is missing") from error
     # Whatever reading damaged bytes raises, they are damaged: zip, JSON and array headers alike.
     except Exception as error:
         raise InputError(f"{path}: is damaged ({type(error).__name__}: {error})") from error

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from embedkit.embedder import Embedder
 
 MIN_PAIRS = 10
+MIN_PAIRS_MLP = 20  # a tenth is held out for early stopping
 STRENGTHS = tuple(10.0**power for power in np.arange(-1, 6.5, 0.5))
 
 # What a person types -> the regressor it makes from a seed.
@@ -122,6 +123,12 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         predictions = self.regressor_.predict(pair_features(vectors, self.features_))
         return np.clip(np.asarray(predictions, dtype=np.float64), *self.range_)
 
+    @property
+    def described(self) -> dict[str, Any]:
+        """What training chose, for people."""
+        ridge = self.regressor_[-1] if hasattr(self.regressor_, "steps") else self.regressor_
+        return {"ridge strength": float(ridge.alpha_)} if hasattr(ridge, "alpha_") else {}
+
     def restore(self, regressor: Any, width: int) -> None:
         """Take a fitted estimator from a saved head, instead of `fit`."""
         self.features_ = self._choose_features()
@@ -137,12 +144,23 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             InputError: an unknown head or feature, or labels that no head can learn.
         """
+        if (
+            isinstance(self.seed, bool)
+            or not isinstance(self.seed, int)
+            or not 0 <= self.seed < 2**32
+        ):
+            raise InputError(f"seed is {self.seed!r}; expected a whole number from 0 to 2**32 - 1")
         self._make_regressor()
         self._choose_features()
-        return _check_labels(scores, self.label_range)
+        mlp = isinstance(self.head, str) and self.head == "mlp"
+        return _check_labels(scores, self.label_range, MIN_PAIRS_MLP if mlp else MIN_PAIRS)
 
     def _make_regressor(self) -> Any:
         if not isinstance(self.head, str):
+            if not hasattr(self.head, "fit") or not hasattr(self.head, "predict"):
+                raise InputError(
+                    f"head is {self.head!r}; expected {', '.join(HEADS)}, or a regressor"
+                )
             return clone(self.head)
         if self.head not in HEADS:
             raise InputError(
@@ -186,7 +204,7 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _check_labels(
-    scores: ArrayLike, label_range: tuple[float, float] | None
+    scores: ArrayLike, label_range: tuple[float, float] | None, fewest: int
 ) -> NDArray[np.float64]:
     """Labels that a head can learn, float64 (n,).
 
@@ -197,17 +215,22 @@ def _check_labels(
         labels = np.asarray(scores, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"scores are not all numbers ({error})") from error
-    if labels.ndim != 1 or len(labels) < MIN_PAIRS:
-        raise InputError(f"got scores of shape {labels.shape}; expected (n,), n >= {MIN_PAIRS}")
+    if labels.ndim != 1:
+        raise InputError(f"got scores of shape {labels.shape}; expected (n,)")
+    if len(labels) < fewest:
+        raise InputError(f"got {len(labels)} scored pairs; this head needs at least {fewest}")
     if not np.isfinite(labels).all():
         index = int(np.flatnonzero(~np.isfinite(labels))[0])
         raise InputError(f"scores[{index}] is {labels[index]}; expected a finite number")
     if np.ptp(labels) == 0:
         raise InputError(f"all {len(labels)} scores are {labels[0]:g}; expected different ones")
     if label_range is not None:
-        if len(label_range) != 2:
-            raise InputError(f"label_range is {label_range}; expected two numbers")
-        low, high = label_range
+        try:
+            low, high = map(float, label_range)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"label_range is {label_range!r}; expected two numbers") from error
+        if not math.isfinite(low) or not math.isfinite(high):
+            raise InputError(f"label_range is {label_range}; expected finite numbers")
         if not low < high:
             raise InputError(f"label_range is {label_range}; expected the lower number first")
         outside = np.flatnonzero((labels < low) | (labels > high))

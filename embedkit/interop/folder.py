@@ -12,6 +12,19 @@ from embedkit.errors import InputError
 from embedkit.interop.model_card import MARK
 
 
+def check_writable(folder: Path) -> None:
+    """Refuse a place in which no folder can be made, by making one and taking it away.
+
+    Raises:
+        InputError: the system's reason.
+    """
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    try:
+        tempfile.TemporaryDirectory(prefix=".embedkit-", dir=nearest).cleanup()
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
+
+
 def check_target(folder: Path) -> None:
     """Refuse to save over anything that embedkit did not write.
 
@@ -21,6 +34,7 @@ def check_target(folder: Path) -> None:
     for path in (folder, *folder.parents):
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; expected a folder to save the model in")
+    check_writable(folder)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).exists():
         raise InputError(
             f"{folder} has files in it that embedkit did not write; expected a new or empty folder"

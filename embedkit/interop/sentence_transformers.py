@@ -145,6 +145,11 @@ def _read_modules(path: Path) -> list[tuple[str, Path]]:
                 f"{path}, module {number}: {name!r} is not a module that embedkit can read; "
                 f"expected sentence-transformers' own {', '.join(sorted(set(_CLASSES.values())))}"
             )
+        inside = path.parent.resolve()
+        if not (path.parent / place).resolve().is_relative_to(inside):
+            raise InputError(
+                f"{path}, module {number}: {place!r} is a link out of the model's folder"
+            )
         modules.append((_CLASSES[name], path.parent / place))
     return modules
 
@@ -229,6 +234,24 @@ def _read_dense(folder: Path) -> Dense:
     return Dense(weight, bias, activation)
 
 
+def check_saveable(encoder: Encoder, bound: Bound, settings: Settings) -> None:
+    """Refuse what a sentence-transformers folder cannot say.
+
+    Raises:
+        InputError: the reason.
+    """
+    if not encoder.whole:
+        raise InputError(
+            f"the encoder of a {encoder.family} model cannot be saved: AutoModel would look for "
+            "the decoder"
+        )
+    if bound.recipe.poolings == ("pooler",) and not settings.include_prompt:
+        raise InputError(
+            "recipe 'pooler' cannot be saved for a model that leaves the prompt out of the "
+            "pooling: sentence-transformers would feed the pooler the first token after the prompt"
+        )
+
+
 def write_folder(
     folder: Path,
     encoder: Encoder,
@@ -251,13 +274,9 @@ def write_folder(
     Raises:
         InputError: the recipe cannot be said there.
     """
+    check_saveable(encoder, bound, settings)
     recipe = bound.recipe
     pooler = recipe.poolings == ("pooler",)
-    if pooler and not settings.include_prompt:
-        raise InputError(
-            "recipe 'pooler' cannot be saved for a model that leaves the prompt out of the "
-            "pooling: sentence-transformers would feed the pooler the first token after the prompt"
-        )
     used = recipe.states(encoder.num_layers) or (encoder.num_layers,)
     # Cutting a post-LN encoder to its first k layers gives its hidden state k as the last one.
     num_layers = used[-1] if encoder.cuts else encoder.num_layers

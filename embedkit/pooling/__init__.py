@@ -72,7 +72,7 @@ _ROWS = (
         mean_sqrt_len,
         "sum(h_i) / sqrt(n)",
         "the direction of mean; longer texts get longer vectors",
-        "방향은 mean과 같고, 긴 글일수록 벡터가 길다",
+        "방향은 mean과 같고, 긴 텍스트일수록 벡터가 길다",
         "mean_sqrt_len_tokens",
         "pooling_mode_mean_sqrt_len_tokens",
     ),
@@ -111,7 +111,7 @@ POOLINGS: dict[str, Pooling] = {row.name: row for row in _ROWS}
 def pooling_table(language: str = "en") -> str:
     """The table as Markdown, as the READMEs show it, in English (en) or Korean (ko)."""
     korean = language == "ko"
-    head = "| 풀링 | 글의 벡터 | |" if korean else "| pooling | vector of a text | |"
+    head = "| 풀링 | 텍스트 벡터 | |" if korean else "| pooling | vector of a text | |"
     lines = [head, "| --- | --- | --- |"]
     for row in _ROWS:
         note = row.note_ko if korean else row.note
