@@ -126,7 +126,6 @@ class Training:
         return Fitted(
             PairRegressor(head=self.head).fit(both, self.labels),
             (float(slope), float(intercept)),
-            (float(self.labels.min()), float(self.labels.max())),
         )
 
 
@@ -136,13 +135,12 @@ class Fitted:
 
     Attributes:
         head: fitted on the training pairs.
-        line: slope and intercept of the least-squares line on the training pairs' cosines.
-        label_range: the line is clipped to it, as the head is.
+        line: slope and intercept of the least-squares line on the training pairs' cosines; it is
+            clipped to the labels' range, as the head is.
     """
 
     head: PairRegressor
     line: tuple[float, float]
-    label_range: tuple[float, float]
 
     def score(
         self,
@@ -155,7 +153,7 @@ class Fitted:
         """Results of the line and of the head, the head's with the difference to the line."""
         cosines = similarities_of("cosine", vectors[:, 0], vectors[:, 1])
         slope, intercept = self.line
-        line = np.clip(slope * cosines + intercept, *self.label_range)
+        line = np.clip(slope * cosines + intercept, *self.head.range_)
         head = self.head.predict(vectors)
         metrics = head_metrics(threshold)
         of_line = score_predictions(
