@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from embedkit.checkpoint import DEFAULT_MODEL, find_folder
 from embedkit.encoder import Encoder
 from embedkit.errors import InputError
-from embedkit.fingerprint import fingerprint
+from embedkit.fingerprint import digests, fingerprint, identity
 from embedkit.interop.folder import new_folder
 from embedkit.interop.sentence_transformers import check_saveable, write_folder
 from embedkit.loading import load_folder, name_of, write_loaded
@@ -63,6 +63,9 @@ class Embedder:
         bound: the recipe, resolved against `encoder`, with its steps.
         settings: prompts, similarity, and what the model's folder said.
         name: what the model is called in reports.
+        precision: of the encoder.
+        weights: digests of the encoder's tensors in the checkpoint, needed where the encoder
+            holds them in another precision.
 
     Most callers use `from_pretrained`.
     """
@@ -76,6 +79,7 @@ class Embedder:
         *,
         name: str,
         precision: str = "float32",
+        weights: Mapping[str, str] | None = None,
     ) -> None:
         self.encoder = encoder
         self.tokenizer = tokenizer
@@ -83,6 +87,7 @@ class Embedder:
         self.settings = settings
         self.name = name
         self.precision = precision
+        self._weights = weights
 
     @classmethod
     def from_pretrained(
@@ -139,6 +144,7 @@ class Embedder:
                 f"the default prompt {default!r} is not among the prompts "
                 f"{', '.join(settings.prompts) or '(none)'}"
             )
+        weights = None if precision == "float32" else digests(encoder.tensors(encoder.num_layers))
         place = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             encoder.to(torch.device(place), PRECISIONS[precision])
@@ -147,7 +153,9 @@ class Embedder:
                 f"device is {str(place)!r}, which torch cannot use here; expected cpu, or cuda "
                 "where there is a GPU that this torch was built for"
             ) from error
-        return cls(encoder, tokenizer, bound, settings, name=name, precision=precision)
+        return cls(
+            encoder, tokenizer, bound, settings, name=name, precision=precision, weights=weights
+        )
 
     @property
     def recipe(self) -> Recipe:
@@ -160,14 +168,16 @@ class Embedder:
         return self.bound.width(self.encoder.width)
 
     @cached_property
+    def identity(self) -> dict[str, str | int | bool]:
+        """The parts of `fingerprint` by name."""
+        if self._weights is None:
+            self._weights = digests(self.encoder.tensors(self.encoder.num_layers))
+        return identity(self.encoder, self.tokenizer, self.bound, self.settings, self._weights)
+
+    @property
     def fingerprint(self) -> str:
-        """64 hexadecimal digits, the same for embedders of the same vectors."""
-        if self.precision != "float32":
-            raise InputError(
-                f"the encoder was loaded in {self.precision}; a fingerprint, and so a head, "
-                "needs it in float32"
-            )
-        return fingerprint(self.encoder, self.tokenizer, self.bound, self.settings)
+        """64 hexadecimal digits, the same for embedders of the same vectors but for precision."""
+        return fingerprint(self.identity)
 
     @property
     def own(self) -> Bound | None:
@@ -190,6 +200,7 @@ class Embedder:
             self.settings,
             name=self.name,
             precision=self.precision,
+            weights=self._weights,
         )
 
     def encode(

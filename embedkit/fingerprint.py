@@ -4,47 +4,79 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 from embedkit.encoder import Encoder
 from embedkit.settings import Settings
-from embedkit.steps import Bound, Dense
+from embedkit.steps import Bound, Dense, Vectors
 from embedkit.tokens import TextTokenizer
 
 
-def fingerprint(
-    encoder: Encoder, tokenizer: TextTokenizer, bound: Bound, settings: Settings
-) -> str:
-    """SHA-256, as 64 hexadecimal digits, of all that goes into a float32 vector.
+def digests(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """SHA-256 of each tensor in float32, by name."""
+
+    def digest(tensor: Tensor) -> str:
+        flat = tensor.detach().to("cpu", torch.float32).contiguous()
+        return hashlib.sha256(flat.numpy().data).hexdigest()
+
+    return {name: digest(tensor) for name, tensor in tensors.items()}
+
+
+def identity(
+    encoder: Encoder,
+    tokenizer: TextTokenizer,
+    bound: Bound,
+    settings: Settings,
+    weights: Mapping[str, str],
+) -> dict[str, str | int | bool]:
+    """All that goes into a float32 vector, part by part, so that a difference can be named.
 
     Weights above the last layer that the recipe reads are left out, so a model and the shorter
-    one that `save_pretrained` writes have the same fingerprint.
+    one that `save_pretrained` writes have the same identity.
+
+    Args:
+        encoder: its configuration counts, its weights are taken from `weights`.
+        tokenizer: and its maximum length.
+        bound: the recipe, with its steps.
+        settings: the default prompt and whether prompts are pooled.
+        weights: `digests` of all of the encoder's tensors as the checkpoint has them.
     """
-    recipe = bound.recipe
-    states = recipe.states(encoder.num_layers)
+    states = bound.recipe.states(encoder.num_layers)
     top = states[-1] if encoder.cuts and states else encoder.num_layers
-    default = settings.default_prompt_name
-    digest = hashlib.sha256()
-    said = {
-        "encoder": encoder.identity,
-        "poolings": recipe.poolings,
-        "states": states or (top,),
-        "steps": recipe.steps,
-        "tokenizer": json.loads(tokenizer.backend.to_str()),
-        "include_prompt": settings.include_prompt,
-        "prompt": "" if default is None else settings.prompts[default],
+    used = {
+        name: weights[name]
+        for name in encoder.tensors(top)
+        if not states or "pooler" not in name.split(".")
     }
-    digest.update(json.dumps(said, sort_keys=True).encode())
-    tensors = encoder.tensors(top)
-    for name in sorted(tensors):
-        if not states or "pooler" not in name.split("."):
-            digest.update(name.encode())
-            flat = tensors[name].detach().to("cpu", torch.float32).contiguous()
-            digest.update(flat.numpy().tobytes())
-    for step in bound.steps:
-        if isinstance(step, Dense):
-            digest.update(step.activation.encode())
-            digest.update(step.weight.tobytes())
-            digest.update(b"" if step.bias is None else step.bias.tobytes())
-    return digest.hexdigest()
+    steps = [
+        (step.activation, _array(step.weight), _array(step.bias))
+        for step in bound.steps
+        if isinstance(step, Dense)
+    ]
+    backend = json.loads(tokenizer.backend.to_str())
+    side = backend.pop("truncation")["direction"]
+    default = settings.default_prompt_name
+    return {
+        "weights": _digest([encoder.identity, used]),
+        "tokenizer": _digest([backend, side]),
+        "recipe": _digest([bound.recipe.poolings, states or (top,), bound.recipe.steps, steps]),
+        "max_length": tokenizer.max_length,
+        "default_prompt": "" if default is None else settings.prompts[default],
+        "include_prompt": settings.include_prompt,
+    }
+
+
+def fingerprint(parts: Mapping[str, str | int | bool]) -> str:
+    """SHA-256 of an `identity`, as 64 hexadecimal digits."""
+    return _digest(parts)
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _array(values: Vectors | None) -> str:
+    return "" if values is None else hashlib.sha256(values.tobytes()).hexdigest()

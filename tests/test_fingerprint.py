@@ -200,6 +200,24 @@ def test_leaving_the_prompt_out_of_the_pooling_changes_it(folder: Path) -> None:
     assert load(folder).fingerprint != before
 
 
+def test_the_precision_does_not(bert: Path) -> None:
+    half = load(bert, precision="bfloat16")
+    for recipe in ("mean", "mean@1", "pooler"):
+        assert half.with_recipe(recipe).fingerprint == load(bert, recipe).fingerprint
+
+
+def test_the_part_that_differs_is_named(bert: Path, tmp_path: Path) -> None:
+    shutil.copytree(bert, tmp_path / "copy")
+    change_weight(tmp_path / "copy", "encoder.layer.0.output.dense.bias")
+    whole = load(bert).identity
+    for other, part in (
+        (load(tmp_path / "copy"), "weights"),
+        (load(bert, "cls"), "recipe"),
+        (load(bert, max_length=12), "max_length"),
+    ):
+        assert [name for name in whole if whole[name] != other.identity[name]] == [part]
+
+
 def test_names_and_places_do_not(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "README.md").write_text("another card")
