@@ -298,7 +298,7 @@ class Embedder:
     ) -> Encoded:
         """Vectors of many recipes from one pass; see `encode`."""
         check_texts(texts)
-        prefix = self._prompt(prompt, prompt_name)
+        prefix = self.prompt_text(prompt, prompt_name)
         distinct = Distinct.of(texts)
         tokens = self.tokenizer([prefix + text for text in distinct.texts])
         self._check_ids(tokens)
@@ -314,7 +314,12 @@ class Embedder:
             vectors = run(self.encoder, tokens, recipes, prompt_tokens=skipped, advance=advance)
         return Encoded(vectors, distinct, tokens)
 
-    def _prompt(self, prompt: str | None, prompt_name: str | None) -> str:
+    def prompt_text(self, prompt: str | None = None, prompt_name: str | None = None) -> str:
+        """What `encode` puts in front of each text for these arguments.
+
+        Raises:
+            InputError: both are given, or the model has no prompt of this name.
+        """
         prompts = self.settings.prompts
         if prompt is not None:
             if prompt_name is not None:

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress(total: int, unit: str, *, show: bool | None) -> Iterator[Callable[[int], None]]:
+def progress(total: int | None, unit: str, *, show: bool | None) -> Iterator[Callable[[int], None]]:
     """A function to call with the number of units done.
 
     Args:
-        total: units in all.
+        total: units in all, or None where that is not known.
         unit: what is counted, in the plural.
         show: True or False, or None for "where stderr is a terminal".
     """

@@ -1,4 +1,4 @@
-"""Rows of a file, streamed in and out: TSV, CSV, JSONL and Parquet."""
+"""Rows of a file, streamed in and out: TSV, CSV, JSONL, Parquet and lines of text."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import gzip
 import io
 import json
 import math
-import os
 import re
 import reprlib
-import secrets
 import sys
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -22,6 +20,7 @@ from numbers import Real
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
+from embedkit.durable import replacing
 from embedkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,6 +50,7 @@ class _Wanted(NamedTuple):
     required: Sequence[str]
     optional: Sequence[str] | None
     numbers: Sequence[str]
+    keys: Sequence[str]
 
     def names(self, name: str) -> bool:
         return name in self.required or name in (self.optional or ())
@@ -72,14 +72,15 @@ def read_rows(
     *,
     optional: Sequence[str] | None = None,
     numbers: Sequence[str] = (),
+    keys: Sequence[str] = (),
 ) -> Iterator[Row]:
     """The rows of a file in one of the formats in `READERS`, in memory that does not grow with it.
 
     - TSV: a header line, cells split at tabs; no quoting and no escaping, so `"` is literal.
     - CSV: a header line; quoted cells may hold commas, line breaks and doubled quotes.
     - JSONL: an object a line.
-    - Parquet: in the columns named below, strings (plain or dictionary), and for `numbers` any
-      integer, float or decimal type.
+    - Parquet: in the columns named below, strings (plain or dictionary), for `numbers` any
+      integer, float or decimal type, and for `keys` strings or integers.
 
     Text is UTF-8, with or without a byte order mark; `.gz` is read as it is.
 
@@ -88,6 +89,7 @@ def read_rows(
         required: columns that it must have.
         optional: columns to read where it has them; None for all that it has.
         numbers: those of the named columns that hold numbers; the others hold texts.
+        keys: those that hold texts or whole numbers.
 
     Returns:
         An iterator over rows with the file's own values: str cells for TSV and CSV, where a cell
@@ -102,7 +104,20 @@ def read_rows(
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path}: got a directory, expected a file")
-    return READERS[_suffix(path)](path, _Wanted(required, optional, numbers))
+    return READERS[_suffix(path)](path, _Wanted(required, optional, numbers, keys))
+
+
+def read_lines(path: str | Path) -> Iterator[Row]:
+    """The lines of a file of UTF-8, `.gz` too, as rows of the one column `text`.
+
+    Raises:
+        InputError: the file cannot be read, is empty or no UTF-8.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: got a directory, expected a file")
+    for number, line in enumerate(_lines(path), start=1):
+        yield Row(f"{path}, line {number}", {"text": line})
 
 
 def stem(path: str | Path) -> str:
@@ -202,7 +217,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _empty(path: Path) -> InputError:
-    return InputError(f"{path}: got an empty file, expected sentence pairs")
+    return InputError(f"{path}: got an empty file, expected rows")
 
 
 def _blocks(path: Path) -> Iterator[str]:
@@ -381,12 +396,16 @@ def _check_types(path: Path, schema: pa.Schema, wanted: _Wanted) -> None:
         return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
 
     for field in schema:
-        expects_number = field.name in wanted.numbers
-        fits = is_number(field.type) if expects_number else is_text(field.type)
+        if field.name in wanted.numbers:
+            expected, fits = "numbers", is_number(field.type)
+        elif field.name in wanted.keys:
+            expected = "strings or integers"
+            fits = is_text(field.type) or pa.types.is_integer(field.type)
+        else:
+            expected, fits = "strings", is_text(field.type)
         if wanted.names(field.name) and not fits:
             raise InputError(
-                f"{path}, column {field.name!r}: got type {field.type}, "
-                f"expected {'numbers' if expects_number else 'strings'}"
+                f"{path}, column {field.name!r}: got type {field.type}, expected {expected}"
             )
 
 
@@ -505,20 +524,15 @@ def _replaced(path: Path) -> Iterator[IO[bytes]]:
         got = "a directory" if path.is_dir() else "a device or pipe"
         raise InputError(f"{path}: got {got}, expected a file")
     target = path.resolve()  # a link stays: what it leads to is replaced
-    temporary = target.with_name(f".embedkit-{secrets.token_hex(4)}.tmp")
-    try:
-        file = temporary.open("xb")
-    except OSError as error:
-        raise InputError(f"{path}: got '{error.strerror}', expected a writable folder") from None
-    try:
+    with replacing(target) as temporary:
+        try:
+            file = temporary.open("xb")
+        except OSError as error:
+            raise InputError(
+                f"{path}: got '{error.strerror}', expected a writable folder"
+            ) from None
         with file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 @contextmanager

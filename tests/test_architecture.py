@@ -18,7 +18,8 @@ PACKAGE = Path(embedkit.__file__).parent
 # another; the files of a folder that is one room may import one another.
 ROOMS = (
     ("errors", "version", "datasets"),
-    ("progress", "rows", "checkpoint", "similarity"),
+    ("progress", "durable", "checkpoint", "similarity"),
+    ("rows", "manifest"),
     ("states",),
     ("tokens", "batching"),
     ("encoder", "pooling"),
@@ -28,7 +29,7 @@ ROOMS = (
     ("interop", "fingerprint"),
     ("loading",),
     ("embedder",),
-    ("heads",),
+    ("heads", "corpus"),
     ("evaluation",),
     ("scorer",),
     ("cli",),

@@ -108,7 +108,7 @@ def rows_of(report: Any, **wanted: str) -> list[dict[str, Any]]:
 
 GOOD = "sentence1\tsentence2\tscore\na\tb\t1\nc\td\t2\ne\tf\t3\n"
 BAD_DATA: dict[str, tuple[str, bytes, str]] = {
-    "empty": ("p.tsv", b"", "{path}: got an empty file, expected sentence pairs"),
+    "empty": ("p.tsv", b"", "{path}: got an empty file, expected rows"),
     "column": (
         "p.tsv",
         GOOD.replace("sentence2", "sentence_2").encode(),

@@ -366,7 +366,7 @@ BROKEN: list[tuple[str, bytes, str]] = [
         f"x.parquet.gz: got an unknown suffix, expected one of {ALL_SUFFIXES}",
     ),
     *[
-        (name, data, f"{name}: got an empty file, expected sentence pairs")
+        (name, data, f"{name}: got an empty file, expected rows")
         for name, data in [
             ("x.tsv", b""),
             ("x.csv", b"\xef\xbb\xbf"),

@@ -1,0 +1,1 @@
+"""Texts on disk and their vectors on disk."""

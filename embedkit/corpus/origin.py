@@ -1,0 +1,114 @@
+"""Which embedder stored vectors come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedkit.errors import InputError
+
+if TYPE_CHECKING:
+    from embedkit.embedder import Embedder
+
+_PARTS = {
+    "weights": "other weights",
+    "tokenizer": "another tokenizer",
+    "recipe": "another recipe",
+    "max_length": "another maximum length",
+    "default_prompt": "another default prompt",
+    "include_prompt": "another rule on pooling the prompt",
+}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The embedder behind vectors, as a manifest says it.
+
+    Attributes:
+        model: name or folder, to load it again.
+        recipe: as it prints.
+        max_length: tokens of a text at most.
+        precision: of the encoder.
+        prompt: put in front of each text.
+        similarity: the model's.
+        fingerprint: see `Embedder.fingerprint`.
+        identity: its parts.
+    """
+
+    model: str
+    recipe: str
+    max_length: int
+    precision: str
+    prompt: str
+    similarity: str
+    fingerprint: str
+    identity: Mapping[str, str | int | bool] = field(repr=False)
+
+    @classmethod
+    def of(cls, embedder: Embedder, prompt: str) -> Origin:
+        """The origin of what `embedder` encodes with this text in front."""
+        path = Path(embedder.name)
+        return cls(
+            model=str(path.resolve()) if path.is_dir() else embedder.name,
+            recipe=str(embedder.recipe),
+            max_length=embedder.tokenizer.max_length,
+            precision=embedder.precision,
+            prompt=prompt,
+            similarity=embedder.settings.similarity,
+            fingerprint=embedder.fingerprint,
+            identity=embedder.identity,
+        )
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> Origin:
+        """What `to_json` gave."""
+        return cls(**{part.name: said[part.name] for part in fields(cls)})
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    def load(self, **options: Any) -> Embedder:
+        """The embedder itself; options are those of `Embedder.from_pretrained`.
+
+        Raises:
+            InputError: the model is no longer where it was, or is another.
+        """
+        from embedkit.embedder import Embedder
+
+        options = {"max_length": self.max_length, "precision": self.precision, **options}
+        embedder = Embedder.from_pretrained(self.model, **options)
+        if str(embedder.recipe) != self.recipe:
+            embedder = embedder.with_recipe(self.recipe)
+        self.check(embedder)
+        return embedder
+
+    def check(self, embedder: Embedder) -> None:
+        """Refuse an embedder of other vectors; precision and prompt may differ.
+
+        Raises:
+            InputError: what differs.
+        """
+        if embedder.fingerprint != self.fingerprint:
+            raise InputError(
+                f"the vectors are of {self.model} (recipe {self.recipe}), and {embedder.name} "
+                f"(recipe {embedder.recipe}) makes others: it has "
+                f"{_listed(self.identity, embedder.identity)}; expected the same model"
+            )
+
+    def differences(self, other: Origin) -> list[str]:
+        """What of another origin gives other vectors, in words."""
+        found = []
+        if other.fingerprint != self.fingerprint:
+            found.append(_listed(self.identity, other.identity))
+        for name in ("prompt", "precision"):
+            mine, others = getattr(self, name), getattr(other, name)
+            if mine != others:
+                found.append(f"{name} {others!r} instead of {mine!r}")
+        return found
+
+
+def _listed(mine: Mapping[str, object], others: Mapping[str, object]) -> str:
+    return ", ".join(text for name, text in _PARTS.items() if mine.get(name) != others.get(name))

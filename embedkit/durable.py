@@ -1,0 +1,97 @@
+"""Files that appear whole or not at all, outlast a power cut, and have one writer at a time."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from embedkit.errors import InputError
+
+_TEMPORARY = ".embedkit-{}.tmp"
+_LOCK = ".lock"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name beside `path`: the file written under it takes the place of `path` at the end.
+
+    It is synced first, and the folder after, so a power cut leaves the old file or the new one.
+    When the block fails, nothing is left of it.
+    """
+    temporary = path.with_name(_TEMPORARY.format(secrets.token_hex(4)))
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Be the one that writes into a folder, which is made if need be.
+
+    The system lets go of the lock when the process ends, however it ends.
+
+    Raises:
+        InputError: another process writes there, or the folder cannot be made.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / _LOCK, timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            f"{folder}: another process is writing there; expected one writer at a time, so wait "
+            "for it to end"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def sweep(folder: Path, named: Collection[str]) -> None:
+    """Remove what killed writers left: all files but the lock and those that a manifest names.
+
+    For the sole writer.
+    """
+    for path in folder.iterdir():
+        if path.is_file() and path.name != _LOCK and path.name not in named:
+            path.unlink()
+
+
+def check_own(folder: Path, manifest: str, what: str) -> None:
+    """Refuse to write among files of others.
+
+    Raises:
+        InputError: a file in the way, or a folder with files but without the manifest.
+    """
+    for path in (folder, *folder.parents):
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{path} is a file; expected a folder for {what}")
+    if not folder.is_dir() or (folder / manifest).exists():
+        return
+    others = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    if others:
+        raise InputError(
+            f"{folder} has files of others in it ({min(others)}); expected a new or empty folder "
+            f"for {what}, or one that has them already"
+        )
