@@ -8,6 +8,7 @@ import sys
 import typer
 
 from embedkit.cli.compare import compare_command
+from embedkit.cli.encode import encode_command
 from embedkit.cli.evaluate import evaluate_command
 from embedkit.cli.score import score_command
 from embedkit.cli.train import train_app
@@ -44,6 +45,7 @@ def _options(
 
 app.command("compare")(compare_command)
 app.command("evaluate")(evaluate_command)
+app.command("encode")(encode_command)
 app.command("score")(score_command)
 app.add_typer(train_app, name="train")
 

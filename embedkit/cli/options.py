@@ -70,6 +70,23 @@ Threshold: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
+Recipe: TypeAlias = Annotated[
+    str | None, typer.Option(help="A recipe instead of the model's own.", show_default=False)
+]
+TextColumn: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Column of the texts, text by default; given several times, their texts are joined "
+        "by a space.",
+        show_default=False,
+    ),
+]
+IdColumn: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Column of the ids; by default rows are numbered from 0.", show_default=False
+    ),
+]
 Prompt: TypeAlias = Annotated[
     str | None, typer.Option(help="Text put in front of each sentence.", show_default=False)
 ]

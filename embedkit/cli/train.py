@@ -26,9 +26,7 @@ def train_head_command(
         Path, typer.Option(help="Folder for the head and its embedder.", show_default=False)
     ],
     model: options.Model = DEFAULT_MODEL,
-    recipe: Annotated[
-        str | None, typer.Option(help="A recipe instead of the model's own.", show_default=False)
-    ] = None,
+    recipe: options.Recipe = None,
     head: Annotated[str, typer.Option(help="ridge, mlp or isotonic.")] = "ridge",
     features: Annotated[
         str | None,
