@@ -9,18 +9,26 @@ from embedkit.errors import InputError
 from embedkit.version import __version__
 
 if TYPE_CHECKING:
+    from embedkit.corpus.encode import encode_corpus
+    from embedkit.corpus.source import Corpus
+    from embedkit.corpus.vectors import Vectors
     from embedkit.embedder import Embedder
     from embedkit.evaluation.compare import compare, evaluate
     from embedkit.evaluation.data import PairColumns, Pairs, read_pairs
     from embedkit.evaluation.report import Report
     from embedkit.heads.folder import load_head, save_head
     from embedkit.heads.regressor import PairRegressor
+    from embedkit.index.vector_index import VectorIndex
     from embedkit.pooling import POOLINGS
     from embedkit.recipe import Recipe, RecipeError
 
 # Public names and where they live: loaded at first use, because torch takes a second.
 _PUBLIC = {
     "Embedder": "embedkit.embedder",
+    "Corpus": "embedkit.corpus.source",
+    "encode_corpus": "embedkit.corpus.encode",
+    "Vectors": "embedkit.corpus.vectors",
+    "VectorIndex": "embedkit.index.vector_index",
     "compare": "embedkit.evaluation.compare",
     "evaluate": "embedkit.evaluation.compare",
     "PairColumns": "embedkit.evaluation.data",
@@ -37,6 +45,7 @@ _PUBLIC = {
 
 __all__ = [
     "POOLINGS",
+    "Corpus",
     "Embedder",
     "InputError",
     "PairColumns",
@@ -45,8 +54,11 @@ __all__ = [
     "Recipe",
     "RecipeError",
     "Report",
+    "VectorIndex",
+    "Vectors",
     "__version__",
     "compare",
+    "encode_corpus",
     "evaluate",
     "load_head",
     "read_pairs",

@@ -30,6 +30,7 @@ ROOMS = (
     ("loading",),
     ("embedder",),
     ("heads", "corpus"),
+    ("index",),
     ("evaluation",),
     ("scorer",),
     ("cli",),

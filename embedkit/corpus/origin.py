@@ -98,12 +98,12 @@ class Origin:
                 f"{_listed(self.identity, embedder.identity)}; expected the same model"
             )
 
-    def differences(self, other: Origin) -> list[str]:
-        """What of another origin gives other vectors, in words."""
+    def differences(self, other: Origin, *, precision: bool = True) -> list[str]:
+        """What of another origin gives other vectors, in words; the precision by option."""
         found = []
         if other.fingerprint != self.fingerprint:
             found.append(_listed(self.identity, other.identity))
-        for name in ("prompt", "precision"):
+        for name in ("prompt", "precision") if precision else ("prompt",):
             mine, others = getattr(self, name), getattr(other, name)
             if mine != others:
                 found.append(f"{name} {others!r} instead of {mine!r}")

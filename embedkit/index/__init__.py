@@ -1,0 +1,1 @@
+"""Search among stored vectors with FAISS."""

@@ -1,0 +1,156 @@
+"""Vectors on their way into an index, with their ids and texts, checked."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedkit.corpus.origin import Origin
+from embedkit.corpus.source import check_id
+from embedkit.corpus.vectors import VectorBatch, Vectors
+from embedkit.errors import InputError
+from embedkit.rows import check_text
+from embedkit.steps import Vectors as Matrix
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BATCH = 8192
+
+
+def check_vectors(what: str, values: object, dimension: int | None = None) -> Matrix:
+    """float32 (n, dim), C-contiguous.
+
+    Raises:
+        InputError: no array of numbers (n, dim), another width, or a number that is not finite in
+            float32, with its row.
+    """
+    try:
+        given = np.asarray(values)
+        numbers = given.dtype.kind in "fiu"
+    except ValueError:  # rows of differing lengths
+        numbers = False
+    if not numbers or given.ndim != 2:
+        got = f"{given.dtype} {given.shape}" if numbers else reprlib.repr(values)
+        raise InputError(f"{what}: got {got}, expected an array of numbers (n, dim)")
+    if dimension is not None and given.shape[1] != dimension:
+        raise InputError(
+            f"{what}: got vectors of width {given.shape[1]}, expected {dimension} as in the index"
+        )
+    with np.errstate(over="ignore"):
+        vectors: Matrix = np.ascontiguousarray(given, dtype=np.float32)
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        row = int(finite.argmin())
+        wrong = given[row][~np.isfinite(vectors[row])][0]
+        raise InputError(f"{what}: got {wrong} in row {row}, expected finite numbers of float32")
+    return vectors
+
+
+class Batches:
+    """Rows for an index, in batches, as often as needed.
+
+    Args:
+        vectors: `Vectors`, or an array (n, dim).
+        ids: n of them; None for those of `Vectors`, or numbers from `first_id`.
+        texts: n of them; None for those of `Vectors`, or no texts.
+        dimension: that the vectors must have, or None.
+        first_id: see `ids`.
+
+    Raises:
+        InputError: what is wrong, with its row; damaged `Vectors` are found when they are read.
+    """
+
+    def __init__(
+        self,
+        vectors: Vectors | NDArray[Any],
+        ids: Sequence[str | int] | None,
+        texts: Sequence[str] | None,
+        *,
+        dimension: int | None = None,
+        first_id: int = 0,
+    ) -> None:
+        import pyarrow as pa
+
+        if isinstance(vectors, Vectors):
+            if ids is not None or texts is not None:
+                raise InputError("got ids or texts with Vectors; they have their own")
+            if dimension not in (None, vectors.dimension):
+                raise InputError(
+                    f"vectors: got width {vectors.dimension}, expected {dimension} as in the index"
+                )
+            self._source: Vectors | VectorBatch = vectors
+            self.dimension, self.ids = vectors.dimension, vectors.ids
+            self.has_texts = vectors.has_texts
+            self.origin: Origin | None = vectors.origin
+            return
+        matrix = check_vectors("vectors", vectors, dimension)
+        names = range(first_id, first_id + len(matrix)) if ids is None else ids
+        column = id_column(names, len(matrix))
+        written = None if texts is None else _text_column(texts, len(matrix))
+        self._source = VectorBatch(column, matrix, written)
+        self.dimension, self.ids = matrix.shape[1], pa.chunked_array([column])
+        self.has_texts = texts is not None
+        self.origin = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[VectorBatch]:
+        if isinstance(self._source, Vectors):
+            for batch in self._source:
+                yield batch._replace(vectors=check_vectors("vectors", batch.vectors))
+            return
+        ids, vectors, texts = self._source
+        for start in range(0, len(ids), _BATCH):
+            part = slice(start, start + _BATCH)
+            yield VectorBatch(ids[part], vectors[part], None if texts is None else texts[part])
+
+
+def id_column(ids: Sequence[str | int], n: int) -> pa.Array[Any]:
+    """n ids of one kind, which may be repeated."""
+    import pyarrow as pa
+
+    names = list(ids.tolist() if isinstance(ids, np.ndarray) else ids)
+    if len(names) != n:
+        raise InputError(f"got {len(names)} ids and {n} vectors, expected as many of each")
+    for row, name in enumerate(names):
+        check_id(f"ids[{row}]", name)
+        if type(name) is not type(names[0]):
+            raise InputError(f"ids[{row}]: got {name!r}, expected an id of one kind with ids[0]")
+    return pa.array(names, pa.int64() if names and isinstance(names[0], int) else pa.string())
+
+
+def _text_column(texts: Sequence[str], n: int) -> pa.Array[Any]:
+    import pyarrow as pa
+
+    if isinstance(texts, str) or len(texts) != n:
+        raise InputError(f"got {len(texts)} texts and {n} vectors, expected as many of each")
+    return pa.array([check_text(f"texts[{row}]", text) for row, text in enumerate(texts)])
+
+
+def sample(batches: Iterable[VectorBatch], n: int, size: int) -> Matrix:
+    """float32 (size, dim): vectors of `size` of the n rows, or all where there are fewer."""
+    chosen = np.zeros(n, dtype=np.bool_)
+    chosen[np.random.default_rng(0).choice(n, min(n, size), replace=False)] = True
+    parts = []
+    start = 0
+    for batch in batches:
+        parts.append(batch.vectors[chosen[start : start + len(batch.vectors)]])
+        start += len(batch.vectors)
+    return np.concatenate(parts)
+
+
+def repeated(ids: pa.ChunkedArray[Any]) -> str | int | None:
+    """An id that is there twice, if any."""
+    import pyarrow.compute as pc
+
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return None
+    counts: Any = pc.value_counts(ids)
+    name: str | int = next(row["values"] for row in counts.to_pylist() if row["counts"] > 1)
+    return name

@@ -1,0 +1,462 @@
+"""An index of vectors under ids: build, search, change, store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from embedkit.corpus.origin import Origin
+from embedkit.corpus.vectors import VectorBatch, Vectors
+from embedkit.durable import check_own, sole_writer
+from embedkit.errors import InputError
+from embedkit.index.folder import MANIFEST, State, read_index, write_segment
+from embedkit.index.hits import Hits
+from embedkit.index.kinds import find_ranking, new_index, train
+from embedkit.index.rows import Batches, check_vectors, id_column, repeated, sample
+from embedkit.index.segment import Segment
+from embedkit.progress import progress
+from embedkit.steps import Vectors as Matrix
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from embedkit.embedder import Embedder
+
+Rows: TypeAlias = "Vectors | NDArray[Any]"
+
+_TRAINING = 200_000  # vectors that a kind is trained on at most
+
+
+class VectorIndex:
+    """Nearest neighbours among vectors, with FAISS; make one with `build` or `open`.
+
+    An index that was opened or saved lives in its folder: a change is committed there before the
+    call returns, whole or not at all, and readers see the last committed state. Rows that are
+    removed are passed over by search and stay until `compact`, or until a later `add` of as many
+    rows rewrites their segment.
+
+    Attributes:
+        kind: `flat` (exact), `hnsw`, or a factory string of FAISS.
+        similarity: cosine, dot or euclidean.
+        dimension: numbers in a vector.
+        origin: the embedder behind the vectors, where it is known.
+        embedder: for queries that are texts, or None.
+        folder: where the index lives, or None.
+    """
+
+    def __init__(
+        self,
+        segments: Sequence[Segment],
+        *,
+        kind: str,
+        similarity: str,
+        dimension: int,
+        origin: Origin | None,
+        embedder: Embedder | None,
+    ) -> None:
+        self._segments = tuple(segments)
+        self.kind = kind
+        self.similarity = similarity
+        self.dimension = dimension
+        self.origin = origin
+        self.embedder = embedder
+        self.folder: Path | None = None
+        self._state: State | None = None
+        self._ranking = find_ranking(similarity)
+
+    @classmethod
+    def build(
+        cls,
+        vectors: Rows,
+        *,
+        ids: Sequence[str | int] | None = None,
+        texts: Sequence[str] | None = None,
+        kind: str = "flat",
+        similarity: str | None = None,
+        embedder: Embedder | None = None,
+        show_progress: bool | None = None,
+    ) -> VectorIndex:
+        """An index in memory.
+
+        Args:
+            vectors: `Vectors` of a corpus, or an array (n, dim) of finite numbers.
+            ids: n strings or whole numbers, each once; None numbers the rows of an array from 0.
+            texts: n texts, for hits to show.
+            kind: `flat`, `hnsw`, or a factory string of FAISS.
+            similarity: cosine, dot or euclidean; None for the model's, or cosine.
+            embedder: the one behind the vectors.
+            show_progress: a bar on stderr; None shows it where stderr is a terminal.
+
+        Raises:
+            InputError: what is wrong with the vectors, ids or texts, with its row; a kind that
+                FAISS does not have; another embedder than that of the `Vectors`.
+        """
+        batches = Batches(vectors, ids, texts)
+        origin = batches.origin
+        if embedder is not None:
+            if origin is None:
+                origin = Origin.of(embedder, embedder.prompt_text())
+            origin.check(embedder)
+        if similarity is None:
+            similarity = "cosine" if origin is None else origin.similarity
+        index = cls(
+            (),
+            kind=kind,
+            similarity=similarity,
+            dimension=batches.dimension,
+            origin=origin,
+            embedder=embedder,
+        )
+        index._check(batches)
+        index._segments = (index._segment(batches, (), show_progress),)
+        return index
+
+    @classmethod
+    def open(cls, folder: str | Path, embedder: Embedder | None = None) -> VectorIndex:
+        """The last committed state of an index.
+
+        Args:
+            folder: where it was saved.
+            embedder: for queries that are texts.
+
+        Raises:
+            InputError: no index, a file that is absent or damaged (by name), or an embedder that
+                is not the one behind the vectors.
+        """
+        path = Path(folder)
+        state, segments = read_index(path)
+        if embedder is not None and state.origin is not None:
+            state.origin.check(embedder)
+        index = cls(
+            segments,
+            kind=state.kind,
+            similarity=state.similarity,
+            dimension=state.dimension,
+            origin=state.origin,
+            embedder=embedder,
+        )
+        index.folder, index._state = path, state
+        return index
+
+    def __len__(self) -> int:
+        """Rows that search can find."""
+        return sum(segment.live for segment in self._segments)
+
+    @property
+    def ids(self) -> pa.ChunkedArray[Any]:
+        """The ids of the rows that search can find."""
+        import pyarrow as pa
+
+        columns = [
+            segment.rows.column("id").filter(pa.array(~segment.removed))
+            for segment in self._segments
+        ]
+        return pa.chunked_array([chunk for column in columns for chunk in column.chunks])
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether hits have texts."""
+        return any("text" in segment.rows.column_names for segment in self._segments)
+
+    def search(
+        self,
+        queries: Sequence[str] | NDArray[Any],
+        k: int = 10,
+        *,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+    ) -> Hits:
+        """The k rows nearest to each query.
+
+        Args:
+            queries: n texts, for an index with an embedder, or vectors (n, dim).
+            k: at most; fewer where the index has fewer rows.
+            prompt: put in front of texts.
+            prompt_name: one of the embedder's prompts instead.
+
+        Raises:
+            InputError: wrong queries, or texts for an index without an embedder.
+        """
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+            raise InputError(f"k is {k!r}; expected a whole number from 1")
+        if isinstance(queries, str):
+            raise InputError(
+                f"queries is the str {queries!r}; expected a list, such as [{queries!r}]"
+            )
+        if isinstance(queries, list | tuple) and queries and isinstance(queries[0], str):
+            if self.embedder is None:
+                raise InputError(
+                    "queries are texts, and the index has no embedder; open it with one, or "
+                    "search with vectors"
+                )
+            texts = cast("Sequence[str]", queries)
+            queries = self.embedder.encode(
+                texts, prompt=prompt, prompt_name=prompt_name, show_progress=False
+            )
+        prepared = self._ranking.prepare(check_vectors("queries", queries, self.dimension))
+        scores, rows = self._search(prepared, k)
+        return Hits(scores, rows, [segment.rows for segment in self._segments])
+
+    def _search(self, prepared: Matrix, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Scores and rows, counted through all segments; see `Hits`."""
+        found = [segment.search(prepared, k) for segment in self._segments]
+        starts = np.cumsum([0, *map(len, self._segments)])
+        scores = [
+            np.where(rows < 0, -np.inf, self._ranking.score(distances)).astype(np.float32)
+            for distances, rows in found
+        ]
+        numbers = [
+            np.where(rows < 0, -1, rows + start)
+            for (_, rows), start in zip(found, starts, strict=False)
+        ]
+        if len(found) == 1:
+            return scores[0], numbers[0]
+        if not found:
+            return np.empty((len(prepared), 0), np.float32), np.empty((len(prepared), 0), np.int64)
+        both, all_ = np.concatenate(scores, axis=1), np.concatenate(numbers, axis=1)
+        order = np.argsort(-both, axis=1, kind="stable")[:, : min(k, len(self))]
+        return np.take_along_axis(both, order, 1), np.take_along_axis(all_, order, 1)
+
+    def add(
+        self,
+        vectors: Rows,
+        *,
+        ids: Sequence[str | int] | None = None,
+        texts: Sequence[str] | None = None,
+        show_progress: bool | None = None,
+    ) -> None:
+        """Add rows under new ids; see `build`.
+
+        Without ids, rows of an array are numbered on from the highest id.
+
+        Raises:
+            InputError: what is wrong, an id that is there already, or vectors of another embedder;
+                nothing is added then.
+        """
+        with self._changing():
+            batches = self._batches(vectors, ids, texts)
+            for segment in self._segments:
+                there = segment.rows_of(batches.ids.combine_chunks())
+                if len(there):
+                    name = segment.rows.column("id")[int(there[0])].as_py()
+                    raise InputError(
+                        f"ids: {name!r} is in the index already; expected new ids (update replaces "
+                        "rows)"
+                    )
+            self._put(self._segments, batches, show_progress)
+
+    def update(
+        self,
+        vectors: Rows,
+        *,
+        ids: Sequence[str | int] | None = None,
+        texts: Sequence[str] | None = None,
+        show_progress: bool | None = None,
+    ) -> None:
+        """Add rows; those with ids that are there already take their place.
+
+        Raises:
+            InputError: what is wrong, or vectors of another embedder; nothing is changed then.
+        """
+        with self._changing():
+            batches = self._batches(vectors, ids, texts)
+            segments, _ = self._without(batches.ids.combine_chunks())
+            self._put(segments, batches, show_progress)
+
+    def remove(self, ids: Sequence[str | int]) -> None:
+        """Remove rows.
+
+        Raises:
+            InputError: an id that is not there; nothing is removed then.
+        """
+        if isinstance(ids, str):
+            raise InputError(f"ids is the str {ids!r}; expected a list, such as [{ids!r}]")
+        with self._changing():
+            wanted = id_column(ids, len(ids))
+            self._check_kind(wanted.type)
+            segments, found = self._without(wanted)
+            lost = next((name for name in wanted.to_pylist() if name not in found), None)
+            if lost is not None:
+                raise InputError(f"ids: the index has no {lost!r}; nothing was removed")
+            self._commit(segments)
+
+    def compact(self, *, show_progress: bool | None = None) -> None:
+        """Rewrite the index as one segment without the removed rows; its kind is trained anew."""
+        with self._changing():
+            n = len(self)
+            if n == 0:
+                return
+            empty = new_index(self.kind, self.dimension, self.similarity)
+            if not empty.is_trained:
+                train(empty, sample(_live(self._segments), n, _TRAINING), self.kind)
+            with progress(n, "vectors", show=show_progress) as advance:
+                whole = Segment.of(empty, self.kind, _live(self._segments), n, advance)
+            self._commit([whole])
+
+    def save(self, folder: str | Path) -> None:
+        """Write the index into a folder, where it lives from now on.
+
+        Raises:
+            InputError: the folder has other files in it, or another process writes there.
+        """
+        path = Path(folder)
+        if self.folder is not None and path.resolve() == self.folder.resolve():
+            return  # every change is there already
+        check_own(path, MANIFEST, "an index")
+        with sole_writer(path):
+            before = State.read(path).generation if (path / MANIFEST).exists() else 0
+            unstored = [replace(segment, files=None) for segment in self._segments]
+            self._write(path, unstored, before + 1)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What `embedkit index info` says, as plain values."""
+        return {
+            "kind": self.kind,
+            "similarity": self.similarity,
+            "dimension": self.dimension,
+            "rows": len(self),
+            "removed": sum(map(len, self._segments)) - len(self),
+            "texts": self.has_texts,
+            "segments": len(self._segments),
+            "bytes": sum(entry.bytes for entry in self._state.entries) if self._state else None,
+            "origin": self.origin.to_json() if self.origin else None,
+        }
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Be the one that changes the index, from a state that is the last one."""
+        if self.folder is None or self._state is None:
+            yield
+            return
+        with sole_writer(self.folder):
+            latest = State.read(self.folder).generation
+            if latest != self._state.generation:
+                raise InputError(
+                    f"{self.folder}: was changed by another since it was opened (generation "
+                    f"{latest}, expected {self._state.generation}); open it again"
+                )
+            yield
+
+    def _commit(self, segments: Sequence[Segment]) -> None:
+        """Make these the index's segments."""
+        live = [segment for segment in segments if segment.live]
+        if self.folder is None or self._state is None:
+            self._segments = tuple(live)
+        else:
+            self._write(self.folder, live, self._state.generation + 1)
+
+    def _write(self, folder: Path, segments: Sequence[Segment], generation: int) -> None:
+        stored = [
+            write_segment(folder, f"{generation:06d}-{number}", segment)
+            for number, segment in enumerate(segments)
+        ]
+        files = tuple(segment.files for segment in stored if segment.files is not None)
+        state = State(generation, self.kind, self.similarity, self.dimension, self.origin, files)
+        state.commit(folder)
+        self._segments, self.folder, self._state = tuple(stored), folder, state
+
+    def _batches(
+        self, vectors: Rows, ids: Sequence[str | int] | None, texts: Sequence[str] | None
+    ) -> Batches:
+        """New rows, checked against those that are there."""
+        first = self._next_id() if ids is None and not isinstance(vectors, Vectors) else 0
+        batches = Batches(vectors, ids, texts, dimension=self.dimension, first_id=first)
+        if batches.origin is not None and self.origin is not None:
+            differing = self.origin.differences(batches.origin, precision=False)
+            if differing:
+                raise InputError(
+                    f"vectors: got {', '.join(differing)} than in the index, which is of "
+                    f"{self.origin.model} (recipe {self.origin.recipe}); expected the same embedder"
+                )
+        self._check(batches)
+        return batches
+
+    def _check(self, batches: Batches) -> None:
+        if len(batches) == 0:
+            raise InputError("vectors: got none, expected at least one")
+        twice = repeated(batches.ids)
+        if twice is not None:
+            raise InputError(f"ids: got {twice!r} twice, expected each id once")
+        if self._segments and batches.has_texts != self.has_texts:
+            got, wanted = (
+                "texts" if has else "no texts" for has in (batches.has_texts, self.has_texts)
+            )
+            raise InputError(f"texts: got {got}, expected {wanted} as in the index")
+        self._check_kind(batches.ids.type)
+
+    def _check_kind(self, kind: pa.DataType) -> None:
+        if self._segments:
+            expected = self._segments[0].rows.schema.field("id").type
+            if kind != expected:
+                raise InputError(f"ids: got type {kind}, expected {expected} as in the index")
+
+    def _next_id(self) -> int:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if not self._segments:
+            return 0
+        ids = self.ids
+        if ids.type != pa.int64():
+            raise InputError("ids: got none, expected strings as in the index")
+        return int(pc.max(ids).as_py()) + 1
+
+    def _without(self, ids: pa.Array[Any]) -> tuple[list[Segment], set[str | int]]:
+        """The segments without rows of these ids, and the ids that they had."""
+        segments: list[Segment] = []
+        found: set[Any] = set()
+        for segment in self._segments:
+            rows = segment.rows_of(ids)
+            found.update(segment.rows.column("id").take(rows).to_pylist())
+            segments.append(segment.without(rows) if len(rows) else segment)
+        return segments, found
+
+    def _put(
+        self, segments: Sequence[Segment], batches: Batches, show_progress: bool | None
+    ) -> None:
+        """Commit more rows.
+
+        The last segments are rewritten with them while they have no more rows than the new one:
+        so there are few segments, and a row is rewritten few times.
+        """
+        kept, n = list(segments), len(batches)
+        absorbed: list[Segment] = []
+        while kept and kept[-1].live <= n:
+            absorbed.insert(0, kept.pop())
+            n += absorbed[0].live
+        self._commit([*kept, self._segment(batches, absorbed, show_progress)])
+
+    def _segment(
+        self, batches: Batches, absorbed: Sequence[Segment], show_progress: bool | None
+    ) -> Segment:
+        """The rows of segments and new rows, as one segment."""
+
+        def prepared() -> Iterator[VectorBatch]:
+            for batch in batches:
+                yield batch._replace(vectors=self._ranking.prepare(batch.vectors))
+
+        empty = new_index(self.kind, self.dimension, self.similarity)
+        if not empty.is_trained and self._segments:
+            # All segments are trained alike.
+            empty = faiss.clone_index(self._segments[0].index)
+            empty.reset()
+        elif not empty.is_trained:
+            train(empty, sample(prepared(), len(batches), _TRAINING), self.kind)
+        n = len(batches) + sum(segment.live for segment in absorbed)
+        rows = chain(_live(absorbed), prepared())
+        with progress(n, "vectors", show=show_progress) as advance:
+            return Segment.of(empty, self.kind, rows, n, advance)
+
+
+def _live(segments: Sequence[Segment]) -> Iterator[VectorBatch]:
+    """The rows of segments that are not removed, with their prepared vectors."""
+    return chain.from_iterable(segment.batches() for segment in segments)
