@@ -332,7 +332,7 @@ def test_other_column_names(run: Run, head: Path, tmp_path: Path) -> None:
         ([*CELLS, {**CELLS[0], "sentence2": None}], (), "row 16"),
         ([*CELLS, {"sentence1": "a", "id": "x"}], (), "row 16"),
         ([{"sentence1": "a"}], (), "'sentence2'"),
-        ([], (), "expected sentence pairs"),
+        ([], (), "expected rows"),
         (CELLS, ("--sentence1-column", "left"), "'left'"),
         (CELLS, ("--out", "scored.xlsx"), "scored.xlsx: got an unknown suffix"),
         (CELLS, ("--out", "scored.tsv", "--json"), "got --json and --out"),
