@@ -8,7 +8,7 @@ import pytest
 from command import Run, runner
 
 from embedkit import Embedder
-from embedkit.encoder.packed import PackedBert
+from embedkit.encoder.packed import PackedEncoder
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("EMBEDKIT_DATA") or ROOT.parent / "shared" / "data")
@@ -50,4 +50,4 @@ def no_forward(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         pytest.fail("the encoder ran")
 
-    monkeypatch.setattr(PackedBert, "__call__", fail)
+    monkeypatch.setattr(PackedEncoder, "__call__", fail)

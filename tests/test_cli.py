@@ -24,7 +24,7 @@ from sentence_transformers import SentenceTransformer
 
 from embedkit import POOLINGS, Embedder, Pairs, __version__, compare, evaluate, read_pairs
 from embedkit.datasets import SHIPPED
-from embedkit.encoder.packed import PackedBert
+from embedkit.encoder.packed import PackedEncoder
 
 LAYERS, WIDTH = 2, 32
 POOLED = [name for name in POOLINGS if name != "pooler"]
@@ -349,7 +349,7 @@ def test_the_work_failed(
     def fail(*_: object, **__: object) -> None:
         raise problem
 
-    monkeypatch.setattr(PackedBert, "__call__", fail)
+    monkeypatch.setattr(PackedEncoder, "__call__", fail)
     assert run("compare", data, "-m", bert) == Done(1, "", f"error: {message}\n")
 
 

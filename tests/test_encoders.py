@@ -21,7 +21,7 @@ from torch import Tensor
 from embedkit.checkpoint import Weights
 from embedkit.encoder import Encoder, load_encoder
 from embedkit.encoder.automodel import AutoModelEncoder
-from embedkit.encoder.packed import ACTIVATIONS, PackedBert
+from embedkit.encoder.packed import ACTIVATIONS, PackedEncoder
 from embedkit.errors import InputError
 from embedkit.interop.sentence_transformers import check_saveable
 from embedkit.recipe import Recipe
@@ -120,7 +120,7 @@ def edit_weights(folder: Path, edit: Callable[[dict[str, Tensor]], dict[str, Ten
 def test_packed_bert_as_transformers(shape: str, tmp_path: Path) -> None:
     folder = tiny.make_bert(tmp_path, **BERTS[shape])
     encoder = load_encoder(folder)
-    assert isinstance(encoder, PackedBert)
+    assert isinstance(encoder, PackedEncoder)
     assert_as_theirs(encoder, folder)
 
 
@@ -246,7 +246,7 @@ def test_the_prefix_of_a_model_with_a_head(head: str, has_pooler: bool, tmp_path
     config = transformers.AutoConfig.from_pretrained(tiny.make_bert(tmp_path / "plain", layers=2))
     tiny.randomise(getattr(transformers, head)(config)).save_pretrained(tmp_path / "head")
     encoder = load_encoder(tmp_path / "head")
-    assert isinstance(encoder, PackedBert)
+    assert isinstance(encoder, PackedEncoder)
     assert (encoder.pooler is not None) == has_pooler
     assert_as_theirs(encoder, tmp_path / "head", lengths=[5, 9])
 
@@ -329,7 +329,7 @@ def test_weights_of_something_else(copy: Path) -> None:
     edit_weights(copy, lambda tensors: {"other.weight": torch.zeros(2)})
     assert error_of(copy) == (
         f"{copy}: the weights have no tensor 'embeddings.word_embeddings.weight'; "
-        "expected those of a BERT"
+        "expected those of a BertModel"
     )
 
 
@@ -474,15 +474,16 @@ def test_a_lost_tensor_is_named_at_use(copy: Path) -> None:
     assert str(error.value) == f"{copy}: the weights have no tensor 'nowhere'"
 
 
-# Other families, padded: transformers on one text at a time is the oracle
+# Every family: transformers on one text at a time is the oracle
 
 
-@pytest.mark.parametrize("family", tiny.PADDED_FAMILIES)
-def test_padded_families_as_transformers(family: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_families_as_transformers(family: str, tmp_path: Path) -> None:
     folder = tiny.make_model(tmp_path, family)
     encoder = load_encoder(folder)
-    assert isinstance(encoder, AutoModelEncoder)
-    assert (encoder.family, encoder.cuts) == (family, False)
+    packed = family in tiny.PACKED_FAMILIES
+    assert isinstance(encoder, PackedEncoder if packed else AutoModelEncoder)
+    assert (encoder.family, encoder.cuts) == (family, packed)
     assert (encoder.width, encoder.num_layers, encoder.max_positions) == (32, 3, 512)
     assert (encoder.pooler is not None) == (family in tiny.POOLER_FAMILIES)
     assert_as_theirs(encoder, folder)
@@ -499,7 +500,7 @@ def test_a_pooler_by_checkpoint_only(family: str, tmp_path: Path) -> None:
     assert torch.equal(pooler.weight, weight)
 
 
-@pytest.mark.parametrize("family", ["bert", *tiny.PADDED_FAMILIES])
+@pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_the_longest_text(family: str, tmp_path: Path) -> None:
     folder = tiny.make_model(tmp_path, family, layers=1, max_positions=20)
     encoder = load_encoder(folder)
@@ -530,8 +531,8 @@ def test_a_bert_that_we_do_not_run_ourselves(config: dict[str, Any], tmp_path: P
     assert_as_theirs(encoder, folder)
 
 
-@pytest.mark.parametrize("family", tiny.PADDED_FAMILIES)
-def test_a_padded_family_that_lacks_a_tensor(family: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", tiny.OTHER_FAMILIES)
+def test_a_family_of_transformers_that_lacks_a_tensor(family: str, tmp_path: Path) -> None:
     folder = tiny.make_model(tmp_path, family, layers=1)
     lost = sorted(k for k in load_file(folder / "model.safetensors") if "LayerNorm" in k)[0]
     edit_weights(folder, lambda tensors: {k: v for k, v in tensors.items() if k != lost})
@@ -545,8 +546,10 @@ def test_a_padded_family_that_lacks_a_tensor(family: str, tmp_path: Path) -> Non
     [{"hidden_size": "x"}, {"hidden_size": -1}, {"vocab_size": None}, {"num_attention_heads": 5}],
     ids=str,
 )
-def test_absurd_numbers_of_a_padded_family(changes: dict[str, Any], tmp_path: Path) -> None:
-    folder = edit_config(tiny.make_model(tmp_path, "roberta", layers=1), **changes)
+def test_absurd_numbers_of_a_family_of_transformers(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = edit_config(tiny.make_model(tmp_path, "mpnet", layers=1), **changes)
     assert error_of(folder).startswith(f"{folder}: transformers cannot load this model (")
 
 
@@ -585,7 +588,7 @@ def test_save_a_bert_cut(bert: Path, num_layers: int, tmp_path: Path) -> None:
     assert (load_encoder(tmp_path).pooler is not None) == (num_layers == 3)
 
 
-@pytest.mark.parametrize("family", ["bert", *tiny.PADDED_FAMILIES])
+@pytest.mark.parametrize("family", tiny.FAMILIES)
 @pytest.mark.parametrize("pooler", [True, False])
 def test_save_whole(family: str, pooler: bool, tmp_path: Path) -> None:
     folder = tiny.make_model(tmp_path / "source", family, pooler=pooler)
@@ -614,9 +617,9 @@ def test_save_says_whether_hidden_states_are_wanted(
     assert (output.hidden_states is not None) == wanted
 
 
-def test_a_padded_family_is_not_cut(tmp_path: Path) -> None:
-    encoder = load_encoder(tiny.make_model(tmp_path, "roberta", layers=2))
-    with pytest.raises(ValueError, match=r"^a roberta encoder cannot be cut$"):
+def test_a_family_of_transformers_is_not_cut(tmp_path: Path) -> None:
+    encoder = load_encoder(tiny.make_model(tmp_path, "mpnet", layers=2))
+    with pytest.raises(ValueError, match=r"^a mpnet encoder cannot be cut$"):
         encoder.save(tmp_path / "saved", num_layers=1, output_hidden_states=False)
 
 

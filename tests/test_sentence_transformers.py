@@ -76,7 +76,7 @@ def embedder(bert: Path) -> Embedder:
     return Embedder.from_pretrained(bert)
 
 
-@pytest.fixture(scope="module", params=tiny.PADDED_FAMILIES)
+@pytest.fixture(scope="module", params=tiny.OTHER_FAMILIES)
 def padded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Embedder:
     folder = tiny.make_model(tmp_path_factory.mktemp(request.param), request.param, layers=LAYERS)
     return Embedder.from_pretrained(folder)

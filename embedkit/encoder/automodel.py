@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,7 +159,7 @@ class AutoModelEncoder:
         """The weights under transformers' names, never cut."""
         return dict(self.model.state_dict())
 
-    def save(self, folder: Path, *, num_layers: int, output_hidden_states: bool) -> None:
+    def save(self, folder: Path, *, num_layers: int, output_hidden_states: bool) -> dict[str, Any]:
         """Write the whole model as transformers does; it is never cut."""
         if num_layers != self.num_layers:
             raise ValueError(f"a {self.family} encoder cannot be cut")
@@ -167,6 +168,9 @@ class AutoModelEncoder:
             self.model.float().save_pretrained(folder)
         finally:
             self.model.config.output_hidden_states = False
+        takes = inspect.signature(type(self.model)).parameters
+        without = "add_pooling_layer" in takes and self.pooler is None
+        return {"add_pooling_layer": False} if without else {}
 
 
 def _of_pooler(name: str) -> bool:

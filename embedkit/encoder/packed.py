@@ -1,13 +1,13 @@
-"""BERT without padding: every linear runs over one flat row of tokens.
+"""BERT and its kin without padding: every linear runs over one flat row of tokens.
 
-Devlin et al. 2019; the layout of weights and names is that of transformers' BertModel.
+Devlin et al. 2019; what tells the families apart is in `families`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
+from embedkit.encoder.families import FAMILIES, Numbers
 from embedkit.errors import InputError
 from embedkit.states import TokenBatch, TokenStates
 
@@ -33,17 +34,12 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "swish": F.silu,
 }
 
-_PREFIXES = ("", "bert.")
-_POOLER = ("pooler.dense.weight", "pooler.dense.bias")
-# (ours, theirs): the three projections of attention are one linear here.
-_QKV = ("attention.self.query", "attention.self.key", "attention.self.value")
-_LAYER_PARTS = (
-    "attention.output.dense",
-    "attention.output.LayerNorm",
-    "intermediate.dense",
-    "output.dense",
-    "output.LayerNorm",
-)
+_WORDS = "embeddings.word_embeddings.weight"
+_POSITIONS = "embeddings.position_embeddings.weight"
+_TYPES = "embeddings.token_type_embeddings.weight"
+_NORM = "embeddings.LayerNorm"
+_PROJECTION = "embeddings_project"
+_POOLER = "pooler.dense"
 
 
 class TensorSource(Protocol):
@@ -53,63 +49,6 @@ class TensorSource(Protocol):
     def names(self) -> frozenset[str]: ...
 
     def __getitem__(self, name: str) -> Tensor: ...
-
-
-@dataclass(frozen=True)
-class BertConfig:
-    """What of config.json the forward pass needs; defaults are transformers'."""
-
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    intermediate_size: int = 3072
-    vocab_size: int = 30522
-    max_position_embeddings: int = 512
-    type_vocab_size: int = 2
-    layer_norm_eps: float = 1e-12
-    hidden_act: str = "gelu"
-
-    @staticmethod
-    def reads(config: dict[str, Any]) -> bool:
-        """Whether a config.json is of a BERT that this file computes as transformers does."""
-        return (
-            config.get("model_type") == "bert"
-            and config.get("hidden_act", "gelu") in list(ACTIVATIONS)
-            and config.get("position_embedding_type", "absolute") == "absolute"
-            and not config.get("is_decoder", False)
-            and not config.get("add_cross_attention", False)
-        )
-
-    @classmethod
-    def from_json(cls, config: dict[str, Any], source: str) -> BertConfig:
-        """Check the numbers of a config.json.
-
-        Raises:
-            InputError: a value of the wrong kind or out of range.
-        """
-        values: dict[str, Any] = {}
-        for name, default in cls().__dict__.items():
-            value = config.get(name, default)
-            if isinstance(default, float):
-                wrong = isinstance(value, bool) or not isinstance(value, int | float)
-                wrong = wrong or not 0 < value < float("inf")
-            elif isinstance(default, int):
-                lowest = 0 if name == "num_hidden_layers" else 1
-                wrong = isinstance(value, bool) or not isinstance(value, int) or value < lowest
-            else:
-                wrong = False
-            if wrong:
-                raise InputError(
-                    f"{source}/config.json: {name} is {value!r}; expected a positive number"
-                )
-            values[name] = value
-        self = cls(**values)
-        if self.hidden_size % self.num_attention_heads:
-            raise InputError(
-                f"{source}/config.json: hidden_size {self.hidden_size} is not a multiple of "
-                f"num_attention_heads {self.num_attention_heads}"
-            )
-        return self
 
 
 @dataclass(frozen=True)
@@ -125,6 +64,8 @@ class Affine:
 
 @dataclass(frozen=True)
 class Layer:
+    """One layer; the three projections of attention are one linear here."""
+
     qkv: Affine
     attention_output: Affine
     attention_norm: Affine
@@ -133,19 +74,36 @@ class Layer:
     norm: Affine
 
 
-class PackedBert:
-    """A BERT encoder that takes and returns packed tokens.
+def runs(config: dict[str, Any]) -> bool:
+    """Whether a config.json is of an encoder that this file computes as transformers does."""
+    family = FAMILIES.get(config["model_type"])
+    if family is None:
+        return False
+    key, default = family.numbers["activation"]
+    # transformers also takes BERT's keys for those of another name; this file does not.
+    foreign = {key for key, _ in FAMILIES["bert"].numbers.values()}
+    foreign -= {key for key, _ in family.numbers.values()}
+    return (
+        config.get(key, default) in list(ACTIVATIONS)
+        and config.get("position_embedding_type", "absolute") == "absolute"
+        and not config.get("is_decoder", False)
+        and not config.get("add_cross_attention", False)
+        and foreign.isdisjoint(config)
+    )
+
+
+class PackedEncoder:
+    """A post-LN encoder that takes and returns packed tokens.
 
     Args:
-        config: a BERT's config.json (see `BertConfig.reads`).
-        weights: its tensors under transformers' names, with or without the prefix "bert.".
+        config: a config.json that `runs` says yes to.
+        weights: its tensors under transformers' names, with or without the family's prefix.
         source: what errors call the model.
 
     Raises:
         InputError: a missing tensor or a wrong shape.
     """
 
-    family = "bert"
     cuts = True
     whole = True
 
@@ -153,17 +111,18 @@ class PackedBert:
         self, config: dict[str, Any], weights: TensorSource, *, source: str = "model"
     ) -> None:
         self.config = config
-        self._c = BertConfig.from_json(config, source)
+        self.family: str = config["model_type"]
+        self._family = family = FAMILIES[self.family]
+        self._numbers = n = Numbers.from_json(config, family, source)
         self._device = torch.device("cpu")
         self._dtype = torch.float32
         names = weights.names
-        anchor = "embeddings.word_embeddings.weight"
-        prefix = next((p for p in _PREFIXES if p + anchor in names), None)
+        prefix = next((p for p in ("", family.prefix) if p + _WORDS in names), None)
         if prefix is None:
             raise InputError(
-                f"{source}: the weights have no tensor {anchor!r}; expected those of a BERT"
+                f"{source}: the weights have no tensor {_WORDS!r}; "
+                f"expected those of a {family.architecture}"
             )
-        c, h = self._c, self._c.hidden_size
 
         def tensor(name: str, *shape: int) -> Tensor:
             # TensorFlow's names for a layer norm survive in old checkpoints.
@@ -184,51 +143,53 @@ class PackedBert:
         def linear(name: str, out: int, inside: int) -> Affine:
             return Affine(tensor(f"{name}.weight", out, inside), tensor(f"{name}.bias", out))
 
-        def norm(name: str) -> Affine:
-            return Affine(tensor(f"{name}.weight", h), tensor(f"{name}.bias", h))
+        def norm(name: str, width: int) -> Affine:
+            return Affine(tensor(f"{name}.weight", width), tensor(f"{name}.bias", width))
 
-        self._words = tensor(anchor, c.vocab_size, h)
-        self._positions = tensor(
-            "embeddings.position_embeddings.weight", c.max_position_embeddings, h
-        )
-        self._types = tensor("embeddings.token_type_embeddings.weight", c.type_vocab_size, h)
-        self._norm = norm("embeddings.LayerNorm")
+        self._tables = {
+            name: tensor(name, rows, n.embedding)
+            for name, rows in ((_WORDS, n.vocabulary), (_POSITIONS, n.positions), (_TYPES, n.types))
+            if rows
+        }
+        self._norm = norm(_NORM, n.embedding)
+        self._projection: Affine | None = None
+        if n.embedding != n.width:
+            self._projection = linear(_PROJECTION, n.width, n.embedding)
+        part, w = family.names, n.width
         self._layers: list[Layer] = []
-        for index in range(c.num_hidden_layers):
-            at = f"encoder.layer.{index}."
-            parts = [linear(at + name, h, h) for name in _QKV]
-            qkv = Affine(
-                torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts])
-            )
+        for index in range(n.layers):
+            at = family.layer.format(index)
+            qkv = [linear(at + name, w, w) for name in (part.query, part.key, part.value)]
             self._layers.append(
                 Layer(
-                    qkv,
-                    linear(at + "attention.output.dense", h, h),
-                    norm(at + "attention.output.LayerNorm"),
-                    linear(at + "intermediate.dense", c.intermediate_size, h),
-                    linear(at + "output.dense", h, c.intermediate_size),
-                    norm(at + "output.LayerNorm"),
+                    Affine(torch.cat([p.weight for p in qkv]), torch.cat([p.bias for p in qkv])),
+                    linear(at + part.attention_output, w, w),
+                    norm(at + part.attention_norm, w),
+                    linear(at + part.up, n.inner, w),
+                    linear(at + part.down, w, n.inner),
+                    norm(at + part.norm, w),
                 )
             )
         self._pooler: Affine | None = None
-        if all(prefix + name in names for name in _POOLER):
-            self._pooler = linear("pooler.dense", h, h)
+        both = {f"{prefix}{_POOLER}.weight", f"{prefix}{_POOLER}.bias"}
+        if family.has_pooler and both <= names:
+            self._pooler = linear(_POOLER, w, w)
 
     @property
     def width(self) -> int:
-        return self._c.hidden_size
+        return self._numbers.width
 
     @property
     def num_layers(self) -> int:
-        return self._c.num_hidden_layers
+        return self._numbers.layers
 
     @property
     def vocab_size(self) -> int:
-        return self._c.vocab_size
+        return self._numbers.vocabulary
 
     @property
     def max_positions(self) -> int | None:
-        return self._c.max_position_embeddings
+        return self._numbers.max_positions
 
     @property
     def pooler(self) -> Affine | None:
@@ -242,10 +203,9 @@ class PackedBert:
         def moved(part: Affine) -> Affine:
             return part.to(device, dtype)
 
-        self._words, self._positions, self._types = (
-            table.to(device, dtype) for table in (self._words, self._positions, self._types)
-        )
+        self._tables = {name: table.to(device, dtype) for name, table in self._tables.items()}
         self._norm = moved(self._norm)
+        self._projection = moved(self._projection) if self._projection else None
         self._layers = [
             Layer(*(moved(part) for part in layer.__dict__.values())) for layer in self._layers
         ]
@@ -259,8 +219,7 @@ class PackedBert:
         batch = batch.to(self._device)
         top = self.num_layers if pooler else max(layers)
         states: dict[int, Tensor] = {}
-        x = self._words[batch.token_ids] + self._positions[batch.positions] + self._types[0]
-        x = self._layer_norm(x, self._norm)
+        x = self._embed(batch)
         for index in range(top + 1):
             if index > 0:
                 x = self._run(self._layers[index - 1], x, batch)
@@ -270,23 +229,42 @@ class PackedBert:
         if pooler:
             if self._pooler is None:
                 raise ValueError("this checkpoint has no pooler")
-            first = x[batch.offsets[:-1]]
-            pooled = F.linear(first, self._pooler.weight, self._pooler.bias).tanh()
+            pooled = _linear(x[batch.offsets[:-1]], self._pooler).tanh()
         return TokenStates(states, batch, pooled)
 
+    def _embed(self, batch: TokenBatch) -> Tensor:
+        """(tokens, width): the input of the first layer."""
+        x = self._tables[_WORDS][batch.token_ids] + self._tables[_POSITIONS][self._places(batch)]
+        if _TYPES in self._tables:
+            x = x + self._tables[_TYPES][0]
+        x = self._layer_norm(x, self._norm)
+        return _linear(x, self._projection) if self._projection else x
+
+    def _places(self, batch: TokenBatch) -> Tensor:
+        """(tokens,) int64: rows of the table of positions.
+
+        RoBERTa counts the tokens of a text that are no pad, from `padding` + 1; a pad, which a
+        text can spell, is at `padding`.
+        """
+        padding = self._numbers.padding
+        if padding is None:
+            return batch.positions
+        counted = (batch.token_ids != padding).long()
+        before = F.pad(counted.cumsum(0), (1, 0))
+        return padding + counted * (before[1:] - before[batch.offsets[batch.segments]])
+
     def _layer_norm(self, x: Tensor, part: Affine) -> Tensor:
-        return F.layer_norm(x, (self.width,), part.weight, part.bias, self._c.layer_norm_eps)
+        return F.layer_norm(x, part.weight.shape, part.weight, part.bias, self._numbers.eps)
 
     def _run(self, layer: Layer, x: Tensor, batch: TokenBatch) -> Tensor:
-        attended = self._attend(F.linear(x, layer.qkv.weight, layer.qkv.bias), batch)
-        part = layer.attention_output
-        x = self._layer_norm(x + F.linear(attended, part.weight, part.bias), layer.attention_norm)
-        inner = ACTIVATIONS[self._c.hidden_act](F.linear(x, layer.up.weight, layer.up.bias))
-        return self._layer_norm(x + F.linear(inner, layer.down.weight, layer.down.bias), layer.norm)
+        attended = self._attend(_linear(x, layer.qkv), batch)
+        x = self._layer_norm(x + _linear(attended, layer.attention_output), layer.attention_norm)
+        inner = ACTIVATIONS[self._numbers.activation](_linear(x, layer.up))
+        return self._layer_norm(x + _linear(inner, layer.down), layer.norm)
 
     def _attend(self, qkv: Tensor, batch: TokenBatch) -> Tensor:
         """(tokens, 3 width) -> (tokens, width); a run of texts shares a call."""
-        heads = self._c.num_attention_heads
+        heads = self._numbers.heads
         out = qkv.new_empty(len(qkv), self.width)
         for run in batch.runs:
             block = qkv[run.tokens].view(-1, run.length, 3, heads, self.width // heads)
@@ -298,52 +276,44 @@ class PackedBert:
     @property
     def identity(self) -> dict[str, Any]:
         """What of config.json changes the states, beside the shapes."""
-        c = self._c
-        return {
+        n = self._numbers
+        said = {
             "family": self.family,
-            "heads": c.num_attention_heads,
-            "act": ACTIVATIONS[c.hidden_act].__name__,
-            "eps": c.layer_norm_eps,
+            "heads": n.heads,
+            "act": ACTIVATIONS[n.activation].__name__,
+            "eps": n.eps,
         }
+        return said if n.padding is None else {**said, "padding": n.padding}
 
     def tensors(self, num_layers: int) -> dict[str, Tensor]:
         """The weights under transformers' names, cut to the first `num_layers` layers.
 
         A cut encoder has no pooler: it was made for the last layer.
         """
-        tensors = {
-            "embeddings.word_embeddings.weight": self._words,
-            "embeddings.position_embeddings.weight": self._positions,
-            "embeddings.token_type_embeddings.weight": self._types,
-        }
+        tensors = dict(self._tables)
 
         def put(name: str, part: Affine) -> None:
             tensors[f"{name}.weight"], tensors[f"{name}.bias"] = part.weight, part.bias
 
-        put("embeddings.LayerNorm", self._norm)
+        put(_NORM, self._norm)
+        if self._projection:
+            put(_PROJECTION, self._projection)
+        names = asdict(self._family.names)
         for index, layer in enumerate(self._layers[:num_layers]):
-            at = f"encoder.layer.{index}."
-            split = zip(layer.qkv.weight.chunk(3), layer.qkv.bias.chunk(3), strict=True)
-            for name, (weight, bias) in zip(_QKV, split, strict=True):
-                put(at + name, Affine(weight, bias))
-            parts = (
-                layer.attention_output,
-                layer.attention_norm,
-                layer.up,
-                layer.down,
-                layer.norm,
-            )
-            for name, part in zip(_LAYER_PARTS, parts, strict=True):
-                put(at + name, part)
+            at = self._family.layer.format(index)
+            q, k, v = map(Affine, layer.qkv.weight.chunk(3), layer.qkv.bias.chunk(3))
+            parts = {**layer.__dict__, "query": q, "key": k, "value": v}
+            for part, name in names.items():
+                put(at + name, parts[part])
         if self._pooler and num_layers == self.num_layers:
-            put("pooler.dense", self._pooler)
+            put(_POOLER, self._pooler)
         return tensors
 
-    def save(self, folder: Path, *, num_layers: int, output_hidden_states: bool) -> None:
+    def save(self, folder: Path, *, num_layers: int, output_hidden_states: bool) -> dict[str, Any]:
         """Write config.json and model.safetensors, cut to the first `num_layers` layers."""
         config = dict(self.config) | {
-            "architectures": ["BertModel"],
-            "num_hidden_layers": num_layers,
+            "architectures": [self._family.architecture],
+            self._family.numbers["layers"][0]: num_layers,
             "output_hidden_states": output_hidden_states,
             "dtype": "float32",
         }
@@ -355,3 +325,9 @@ class PackedBert:
         }
         save_file(tensors, folder / "model.safetensors", {"format": "pt"})
         (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+        without = self._family.has_pooler and f"{_POOLER}.weight" not in tensors
+        return {"add_pooling_layer": False} if without else {}
+
+
+def _linear(x: Tensor, part: Affine) -> Tensor:
+    return F.linear(x, part.weight, part.bias)

@@ -281,7 +281,7 @@ def write_folder(
     # Cutting a post-LN encoder to its first k layers gives its hidden state k as the last one.
     num_layers = used[-1] if encoder.cuts else encoder.num_layers
     weighted = used != (num_layers,)
-    encoder.save(folder, num_layers=num_layers, output_hidden_states=weighted)
+    model_args = encoder.save(folder, num_layers=num_layers, output_hidden_states=weighted)
     tokenizer.save(folder)
 
     modules = [("Transformer", "")]
@@ -339,9 +339,8 @@ def write_folder(
         "max_seq_length": tokenizer.max_length,
         "do_lower_case": tokenizer.lower_case,
     }
-    if encoder.family == "bert" and (encoder.pooler is None or num_layers < encoder.num_layers):
-        # Otherwise transformers invents a random pooler, and warns.
-        transformer["model_args"] = {"add_pooling_layer": False}
+    if model_args:
+        transformer["model_args"] = model_args
     _write_json(folder / "sentence_bert_config.json", transformer)
     _write_json(
         folder / "config_sentence_transformers.json",
