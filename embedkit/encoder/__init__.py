@@ -26,7 +26,7 @@ class Encoder(Protocol):
 
     @property
     def whole(self) -> bool:
-        """Whether it is all of its checkpoint's model, and not the encoder beside a decoder."""
+        """Whether transformers can load it alone, and not only with the decoder beside it."""
         ...
 
     @property
@@ -98,4 +98,4 @@ def load_encoder(folder: Path) -> Encoder:
         return PackedEncoder(config, weights, source=str(folder))
     from embedkit.encoder.automodel import AutoModelEncoder
 
-    return AutoModelEncoder.from_folder(folder)
+    return AutoModelEncoder.from_folder(folder, config["model_type"])

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+# Where AutoModel would make a decoder too; sentence-transformers loads these by the same classes.
+_ENCODER_CLASSES = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel"}
+
+
 class AutoModelEncoder:
     """An encoder of transformers behind the packed contract.
 
@@ -43,17 +47,18 @@ class AutoModelEncoder:
         self.family: str = model.config.model_type
 
     @classmethod
-    def from_folder(cls, folder: Path) -> AutoModelEncoder:
-        """Load with AutoModel, which may not run code of the folder's.
+    def from_folder(cls, folder: Path, family: str) -> AutoModelEncoder:
+        """Load with AutoModel, or T5's own encoder class; neither may run code of the folder's.
 
         Raises:
             InputError: transformers has no such family, or cannot load the folder.
         """
+        import transformers
         from huggingface_hub.errors import StrictDataclassError
-        from transformers import AutoModel
 
+        model_class = getattr(transformers, _ENCODER_CLASSES.get(family, "AutoModel"))
         try:
-            model, info = AutoModel.from_pretrained(
+            model, info = model_class.from_pretrained(
                 folder, trust_remote_code=False, local_files_only=True, output_loading_info=True
             )
         except (
