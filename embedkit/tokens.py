@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ VOCABULARIES = (
     "vocab.json",
     "sentencepiece.bpe.model",
     "spiece.model",
+    "spm.model",
     "tokenizer.model",
 )
 TOKENIZER_FILES = (
@@ -188,7 +190,8 @@ def load_tokenizer(
     Raises:
         InputError: no tokenizer, or one that cannot be read.
     """
-    if not any((folder / name).is_file() for name in VOCABULARIES):
+    found = [name for name in VOCABULARIES if (folder / name).is_file()]
+    if not found:
         # transformers would invent an empty vocabulary.
         raise InputError(f"{folder}: has no tokenizer; expected one of {', '.join(VOCABULARIES)}")
     config_path, json_path = folder / "tokenizer_config.json", folder / "tokenizer.json"
@@ -206,6 +209,11 @@ def load_tokenizer(
             truncation_side=_truncation_side(config_path, config),
             lower_case=lower_case,
             write=partial(_write_files, _read_files(folder)),
+        )
+    if all(name.endswith(".model") for name in found) and find_spec("sentencepiece") is None:
+        raise InputError(
+            f"{folder}: its tokenizer is {found[0]} without a tokenizer.json; transformers can "
+            "convert it where sentencepiece is installed (pip install sentencepiece protobuf)"
         )
     from transformers import AutoTokenizer
 

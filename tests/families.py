@@ -202,3 +202,22 @@ FAMILIES: dict[str, Family] = {
 PACKED = tuple(name for name, family in FAMILIES.items() if family.packed)
 OTHERS = tuple(name for name, family in FAMILIES.items() if not family.packed)
 WITH_POOLER = tuple(name for name, family in FAMILIES.items() if family.pooler)
+
+
+def encoder_table(language: str = "en") -> str:
+    """The table as Markdown, as the READMEs show it, in English (en) or Korean (ko)."""
+    korean = language == "ko"
+    lines = [
+        "| 계열 | 모델 예 | 실행 | pooler | 아래층 저장 |"
+        if korean
+        else "| family | such as | run by | pooler | a lower layer is saved |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    whole = "모델 전체 + 층 가중치" if korean else "whole, with layer weights"
+    cut = "그 층까지 잘라서" if korean else "as the encoder cut there"
+    may, none = ("있을 수 있음", "없음") if korean else ("if its weights are there", "none")
+    for family in FAMILIES.values():
+        by, saved = ("embedkit", cut) if family.packed else ("transformers", whole)
+        pooler = may if family.pooler else none
+        lines.append(f"| `{family.model_type}` | {family.example} | {by} | {pooler} | {saved} |")
+    return "\n".join(lines)

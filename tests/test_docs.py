@@ -8,9 +8,11 @@ import re
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from families import encoder_table
 
 from embedkit.pooling import pooling_table
 
@@ -30,12 +32,17 @@ def test_readme_examples_print_what_the_readme_says(language: str) -> None:
         assert out.getvalue() == printed
 
 
+@pytest.mark.parametrize(
+    ("name", "table"), [("poolings", pooling_table), ("encoders", encoder_table)]
+)
 @pytest.mark.parametrize("language", READMES)
-def test_readme_pooling_table_is_the_code_s(language: str) -> None:
+def test_readme_tables_are_the_code_s(
+    name: str, table: Callable[[str], str], language: str
+) -> None:
     text = READMES[language].read_text(encoding="utf-8")
-    inside = re.search(r"<!-- poolings: [^\n]*-->\n(.*?)<!-- end -->", text, re.DOTALL)
+    inside = re.search(rf"<!-- {name}: [^\n]*-->\n(.*?)<!-- end -->", text, re.DOTALL)
     assert inside is not None
-    assert inside.group(1).strip() == pooling_table(language)
+    assert inside.group(1).strip() == table(language)
 
 
 def test_both_readmes_show_the_same_code_and_figures() -> None:

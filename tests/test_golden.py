@@ -6,10 +6,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sentence_transformers import SentenceTransformer
 
-from embedkit import compare, evaluate
+from embedkit import Embedder, compare, evaluate
 from embedkit.cli import main
+from embedkit.encoder.packed import PackedEncoder
 
 # Cosine Spearman of all pairs, and Pearson where it is known.
 GOLDEN = {
@@ -17,6 +20,19 @@ GOLDEN = {
     "sts_en/sts12_test.tsv": (0.723684, 0.813599),
     "sts_en/sts16_test.tsv": (0.789859, 0.779324),
     "sts_ko/korsts_test.tsv": (0.421842, 0.369268),
+}
+
+
+# multilingual-e5-small from its 4-bit copy: Spearman and Pearson, by the prompt.
+E5 = {
+    "query: ": {
+        "sts_en/stsb_test.tsv": (0.839724, 0.824627),
+        "sts_ko/korsts_test.tsv": (0.768461, 0.776988),
+    },
+    "": {
+        "sts_en/stsb_test.tsv": (0.839113, 0.819983),
+        "sts_ko/korsts_test.tsv": (0.744420, 0.752283),
+    },
 }
 
 
@@ -39,6 +55,28 @@ def test_evaluate_gives_the_published_values(
         dataset = Path(name).stem
         assert found[dataset, "spearman"] == pytest.approx(spearman, abs=1e-5)
         assert found[dataset, "pearson"] == pytest.approx(pearson, abs=1e-5)
+
+
+@pytest.mark.parametrize("prompt", E5)
+def test_multilingual_e5_reads_korean_and_its_prompt(
+    prompt: str, e5: Path, shared_data: Callable[[str], Path]
+) -> None:
+    report = evaluate(e5, [shared_data(name) for name in E5[prompt]], prompt=prompt)
+    found = {(row.dataset, row.metric): row.value for row in report.results}
+    for name, (spearman, pearson) in E5[prompt].items():
+        dataset = Path(name).stem
+        assert found[dataset, "spearman"] == pytest.approx(spearman, abs=1e-4)
+        assert found[dataset, "pearson"] == pytest.approx(pearson, abs=1e-4)
+
+
+def test_multilingual_e5_is_sentence_transformers_own(e5: Path) -> None:
+    texts = ["그는 책을 읽고 있다.", "ㅋㅋㅠㅠ 비가 온다", "A man reads a book.", "", "책 " * 600]
+    model = Embedder.from_pretrained(e5, prompts={"query": "query: "}, device="cpu")
+    assert isinstance(model.encoder, PackedEncoder)
+    assert model.encoder.pooler is None
+    oracle = SentenceTransformer(str(e5), device="cpu", prompts={"query": "query: "})
+    got, want = (each.encode(texts, prompt_name="query") for each in (model, oracle))
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * np.abs(want).max())
 
 
 def test_heads_gain_where_the_cosine_is_poor(shared_data: Callable[[str], Path]) -> None:

@@ -384,6 +384,20 @@ def test_saved_files_give_the_same_tokens(
     assert again(TEXTS)["input_ids"] == oracle(TEXTS)["input_ids"]
 
 
+@pytest.mark.parametrize("name", ["spm.model", "spiece.model", "sentencepiece.bpe.model"])
+def test_a_sentencepiece_model_alone(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("embedkit.tokens.find_spec", lambda _: None)
+    (tmp_path / name).write_bytes(b"unread")
+    with pytest.raises(InputError) as error:
+        load(tmp_path, "deberta-v2")
+    assert str(error.value) == (
+        f"{tmp_path}: its tokenizer is {name} without a tokenizer.json; transformers can convert "
+        "it where sentencepiece is installed (pip install sentencepiece protobuf)"
+    )
+
+
 def test_a_text_without_tokens_is_named(tmp_path: Path) -> None:
     """A tokenizer that adds nothing gives none for the empty text."""
     from tokenizers import Tokenizer, models, pre_tokenizers
