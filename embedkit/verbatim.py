@@ -30,11 +30,11 @@ def reads_verbatim(content: dict[str, Any], config: dict[str, Any], family: str)
         family: the model_type of the model.
     """
     name = str(config.get("tokenizer_class", _CLASSES.get(family)))
-    if name in _NO_CLASS:
-        return True
     model = content.get("model")
-    vocab = model.get("vocab") if isinstance(model, dict) else None
-    if not isinstance(model, dict) or not isinstance(vocab, dict):
+    if name in _NO_CLASS or not isinstance(model, dict) or "vocab" not in model:
+        return True  # without a vocabulary, reading it says so, and transformers would invent one
+    vocab = model["vocab"]
+    if not isinstance(vocab, dict):
         return False
     if name.removesuffix("Fast") in _WORDPIECE:
         expected, defaults = _wordpiece(config, vocab)
