@@ -28,6 +28,7 @@ from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 
 from embedkit import Embedder, InputError
+from embedkit.encoder import families as packed_families
 from embedkit.encoder import load_encoder
 from embedkit.encoder.automodel import AutoModelEncoder
 from embedkit.encoder.packed import PackedEncoder
@@ -67,6 +68,13 @@ def test_states_as_transformers(name: str, folder: Path) -> None:
     assert encoder.max_positions == (512 if family.limited else None)
     assert (encoder.pooler is not None) == family.pooler
     assert_as_theirs(encoder, folder, LENGTHS)
+
+
+@pytest.mark.parametrize("model_type", packed_families.FAMILIES)
+def test_defaults_are_those_of_transformers(model_type: str) -> None:
+    config = transformers.AutoConfig.for_model(model_type)
+    numbers = packed_families.FAMILIES[model_type].numbers
+    assert {key: getattr(config, key) for key, _ in numbers.values()} == dict(numbers.values())
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -306,6 +314,13 @@ def test_sentence_transformers_invents_no_pooler(name: str, tmp_path: Path) -> N
         if FAMILIES[name].packed:
             saved = load_file(tmp_path / "saved" / "model.safetensors")
             assert theirs.state_dict().keys() == saved.keys()
+
+
+def test_loaded_objects(name: str, folder: Path) -> None:
+    """A model of transformers and one of sentence-transformers, not their folders."""
+    want = Embedder.from_pretrained(folder, "mean@1").encode(TEXTS)
+    for model in (load_theirs(folder), SentenceTransformer(str(folder), device="cpu")):
+        assert_same(Embedder.from_pretrained(model, "mean@1").encode(TEXTS), want)
 
 
 @pytest.mark.parametrize("name", WITH_POOLER)

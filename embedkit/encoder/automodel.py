@@ -96,7 +96,7 @@ class AutoModelEncoder:
 
     @property
     def max_positions(self) -> int | None:
-        """Tokens that a text may have; RoBERTa's offset (padding_idx + 1) is taken off."""
+        """Tokens that a text may have; MPNet's offset (padding_idx + 1) is taken off."""
         positions = getattr(self.model.config, "max_position_embeddings", None)
         if not isinstance(positions, int) or positions < 1:
             return None
