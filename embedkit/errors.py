@@ -1,10 +1,34 @@
-"""The one error that users cause."""
+"""The one error that users cause, and how its sentence is written."""
 
 from __future__ import annotations
+
+_LONGEST = 2000  # characters of a message
 
 
 class InputError(ValueError):
     """Wrong input: one sentence that says what, what was got and what was expected.
 
-    The command line prints it without a traceback and exits with code 2.
+    The command line prints it without a traceback and exits with code 2. Names, texts and the
+    errors of libraries go into it as they are, so it is made printable here, and the middle of what
+    is too long is left out.
     """
+
+    def __init__(self, message: object) -> None:
+        said = str(message)
+        if len(said) > _LONGEST:
+            half = _LONGEST // 2 - 10
+            said = f"{said[:half]} [...] {said[-half:]}"
+        super().__init__(printable(said))
+
+
+def printable(text: str) -> str:
+    """A text as one line that no terminal obeys: control characters are escaped, as by repr."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says first, or its name."""
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__

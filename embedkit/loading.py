@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _UNLIMITED = 1 << 20  # tokens; for encoders without positions and tokenizers that say 1e30
+_UNSAID = 1 << 12  # tokens, where nobody says how many: attention takes memory with their square
 
 
 class Parts(NamedTuple):
@@ -77,7 +78,8 @@ def _choose_length(
                 f"expected a max_length of at most {most}"
             )
         return int(value)
-    return min(of_tokenizer or _UNLIMITED, most)
+    said = min(of_tokenizer or _UNLIMITED, most)
+    return said if said < _UNLIMITED else _UNSAID
 
 
 def name_of(model: object) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 _BLOCK = 1 << 16  # bytes of text to read at once
+_LONGEST = 1 << 26  # bytes of a line, or characters of a cell; .gz unpacks a little into much
 _BATCH = 1 << 8  # rows of Parquet to read at once
 _ROW_GROUP = 1 << 24  # bytes of Parquet, unpacked, to write at once
 
@@ -192,9 +193,11 @@ def listed(names: Iterable[str]) -> str:
 
 
 def _check_once(place: str, names: Sequence[str]) -> None:
+    seen = set()
     for name in names:
-        if names.count(name) > 1:
+        if name in seen:
             raise InputError(f"{place}: got column {name!r} twice, expected each name once")
+        seen.add(name)
 
 
 def _is_zipped(path: Path) -> bool:
@@ -225,7 +228,11 @@ def _blocks(path: Path) -> Iterator[str]:
     offset = lines = 0  # of the blocks before
     is_empty = True
     with _opened(path) as file:
-        while block := file.read(_BLOCK) + file.readline():
+        while block := file.read(_BLOCK) + file.readline(_LONGEST):
+            if len(block) > _LONGEST:
+                raise InputError(
+                    f"{path}, after line {lines}: got a line of more than {_LONGEST:,} bytes"
+                )
             try:
                 text = block.decode()
             except UnicodeDecodeError as error:
@@ -308,7 +315,7 @@ def _csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
     row = 0
     while True:
         line = reader.line_num + 1  # the record's first
-        limit = csv.field_size_limit(2**31 - 1)  # of the whole process, so lifted for a moment
+        limit = csv.field_size_limit(_LONGEST)  # of the whole process, so lifted for a moment
         try:
             cells = next(reader, None)
         except csv.Error as error:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.checkpoint import read_json
-from embedkit.errors import InputError
+from embedkit.errors import InputError, first_line
 from embedkit.verbatim import reads_verbatim
 
 if TYPE_CHECKING:
@@ -40,7 +41,12 @@ TOKENIZER_FILES = (
     "added_tokens.json",
     "merges.txt",
 )
-_CHUNK = 4096  # texts tokenized at a time: their Encoding objects are larger than their ids
+# Texts, and their characters, tokenized at a time: Encoding objects are larger than their ids.
+_CHUNK = 4096
+_CHARACTERS = 1 << 20
+_LARGEST_ID = 2**31 - 1
+_MOST_GROWTH = 1000  # characters that normalizers may make of one
+_LONGEST_WORD = 1000  # characters; WordPiece takes time that grows with their square
 
 
 @dataclass(frozen=True)
@@ -120,9 +126,17 @@ class TextTokenizer:
         ids: list[NDArray[np.int32]] = []
         special: list[NDArray[np.bool_]] = []
         truncated: list[bool] = []
-        for start in range(0, len(texts), _CHUNK):
-            for encoding in self.backend.encode_batch_fast(list(texts[start : start + _CHUNK])):
-                ids.append(np.array(encoding.ids, dtype=np.int32))
+        for chunk in _chunks(texts):
+            with _refusing("a text cannot be tokenized"):
+                encodings = self.backend.encode_batch_fast(chunk)
+            for encoding in encodings:
+                found = np.array(encoding.ids, dtype=np.uint32)
+                if len(found) > self.max_length or (found > _LARGEST_ID).any():
+                    raise InputError(
+                        f"the tokenizer gave {len(found)} tokens, the largest of id {found.max()}; "
+                        f"expected at most {self.max_length}, of ids up to {_LARGEST_ID}"
+                    )
+                ids.append(found.astype(np.int32))
                 special.append(np.array(encoding.special_tokens_mask, dtype=np.bool_))
                 truncated.append(bool(encoding.overflowing))
         lengths = [len(row) for row in ids]
@@ -196,17 +210,18 @@ def load_tokenizer(
         raise InputError(f"{folder}: has no tokenizer; expected one of {', '.join(VOCABULARIES)}")
     config_path, json_path = folder / "tokenizer_config.json", folder / "tokenizer.json"
     config = read_json(config_path) if config_path.exists() else {}
-    if json_path.exists() and reads_verbatim(read_json(json_path), config, family):
+    content = read_json(json_path) if json_path.exists() else {}
+    _check_growth(json_path, content)
+    own_length, side = _own_length(config_path, config), _truncation_side(config_path, config)
+    if content and reads_verbatim(content, config, family):
         from tokenizers import Tokenizer
 
-        try:
+        with _refusing(f"{json_path}: is no tokenizer"):
             backend = Tokenizer.from_file(str(json_path))
-        except Exception as error:  # tokenizers raises nothing narrower
-            raise InputError(f"{json_path}: is no tokenizer ({error})") from error
         return TextTokenizer(
             backend,
-            max_length=max_length(_own_length(config_path, config)),
-            truncation_side=_truncation_side(config_path, config),
+            max_length=max_length(own_length),
+            truncation_side=side,
             lower_case=lower_case,
             write=partial(_write_files, _read_files(folder)),
         )
@@ -217,13 +232,10 @@ def load_tokenizer(
         )
     from transformers import AutoTokenizer
 
-    try:
+    with _refusing(f"{folder}: has no tokenizer that can be read"):
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
         )
-    except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise InputError(f"{folder}: has no tokenizer that can be read ({reason})") from error
     return wrap_tokenizer(tokenizer, lower_case=lower_case, max_length=max_length)
 
 
@@ -253,6 +265,60 @@ def wrap_tokenizer(
         lower_case=lower_case,
         write=write,
     )
+
+
+@contextmanager
+def _refusing(problem: str) -> Iterator[None]:
+    """What tokenizers and transformers make of damaged files, or damaged files of texts.
+
+    Rust's errors are plain Exceptions, and its panics BaseExceptions.
+    """
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise InputError(f"{problem} ({first_line(error)})") from error
+
+
+def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Neighbouring texts, of few characters or one."""
+    chunk: list[str] = []
+    characters = 0
+    for text in texts:
+        characters += len(text)
+        if chunk and (len(chunk) == _CHUNK or characters > _CHARACTERS):
+            yield chunk
+            chunk, characters = [], len(text)
+        chunk.append(text)
+    if chunk:
+        yield chunk
+
+
+def _check_growth(path: Path, content: dict[str, Any]) -> None:
+    """Refuse a tokenizer that makes very much of a text, or takes very long for a word."""
+    for name in ("model", "post_processor"):
+        if not isinstance(content.get(name) or {}, dict):
+            raise InputError(f"{path}: {name} is {content[name]!r}; expected an object")
+    growth = 1
+    left: list[object] = [content.get("normalizer")]
+    while left:
+        part = left.pop()
+        if isinstance(part, dict):
+            left += part.values()
+            made = part.get("content" if part.get("type") == "Replace" else "prepend")
+            growth = min(growth * max(1, len(str(made or ""))), _MOST_GROWTH + 1)
+        elif isinstance(part, list):
+            left += part
+    if growth > _MOST_GROWTH:
+        raise InputError(f"{path}: its normalizers make more than {_MOST_GROWTH} characters of one")
+    longest = (content.get("model") or {}).get("max_input_chars_per_word")
+    if isinstance(longest, int | float) and longest > _LONGEST_WORD:
+        raise InputError(
+            f"{path}: max_input_chars_per_word is {longest}; expected at most {_LONGEST_WORD}"
+        )
 
 
 def _own_length(path: Path, config: dict[str, Any]) -> int | None:

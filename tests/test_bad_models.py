@@ -10,6 +10,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from embedkit import Embedder, InputError
+from embedkit import Embedder, InputError, checkpoint
+from embedkit.heads.folder import load_head
 
 LAYERS, WIDTH = 2, 32
 TEXTS = ["a man plays guitar", "rain"]
@@ -45,6 +47,12 @@ def model(source: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def distilbert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.make_model(tmp_path_factory.mktemp("distilbert"), "distilbert", layers=LAYERS)
+
+
+@pytest.fixture(scope="module")
+def albert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a family that transformers runs."""
+    return tiny.make_model(tmp_path_factory.mktemp("albert"), "albert", layers=LAYERS)
 
 
 def refuse(folder: str | Path, message: str, **options: Any) -> None:
@@ -554,8 +562,8 @@ def test_a_dense_without_weights(model: Path) -> None:
 
 @pytest.mark.parametrize(
     ("weight", "bias"),
-    [((8, 7), (8,)), ((8, WIDTH), (9,)), ((8,), (8,)), ((8, WIDTH), (8, 1))],
-    ids=["too-narrow", "long-bias", "one-dimension", "bias-matrix"],
+    [((8, 7), (8,)), ((8, WIDTH), (9,)), ((8,), (8,)), ((8, WIDTH), (8, 1)), ((1,) * 70, (1,))],
+    ids=["too-narrow", "long-bias", "one-dimension", "bias-matrix", "more-than-numpy-has"],
 )
 def test_a_dense_that_does_not_fit(
     model: Path, weight: tuple[int, ...], bias: tuple[int, ...]
@@ -686,3 +694,296 @@ def test_the_tokenizer_is_too_large_for_the_encoder(model: Path) -> None:
     tiny.make_tokenizer_files(model, vocab=(*tiny.VOCAB, "elephant"))
     with pytest.raises(InputError, match=r"gave token .*; they do not belong together$"):
         Embedder.from_pretrained(model).encode(["an elephant"])
+
+
+# What stands in a folder
+
+
+@pytest.mark.parametrize("name", ["config.json", "README.md", "1_Pooling/config.json"])
+@pytest.mark.parametrize("relative", [True, False])
+def test_a_link_out_of_the_folder(model: Path, name: str, relative: bool) -> None:
+    """Whether the file is read or not, and although the same file is there."""
+    path, outside = model / name, model.parent / "outside"
+    path.rename(outside)
+    path.symlink_to(os.path.relpath(outside, path.parent) if relative else outside)
+    refuse(model, rf"{name}: is a link out of the model's folder; expected a file in its place$")
+
+
+@pytest.mark.parametrize("target", ["nowhere", "vocab.txt", "/proc/self/nothing"])
+def test_a_link_to_no_file(model: Path, target: str) -> None:
+    (model / "vocab.txt").symlink_to(target)
+    refuse(model, r"vocab\.txt: is a link to no file$")
+
+
+def test_links_within_the_folder_and_to_it(model: Path) -> None:
+    """The good case beside the bad ones."""
+    want = Embedder.from_pretrained(model).encode(TEXTS)
+    (model / "config.json").rename(model / "real.json")
+    (model / "config.json").symlink_to("real.json")
+    (model.parent / "link").symlink_to(model)
+    assert np.array_equal(Embedder.from_pretrained(model.parent / "link").encode(TEXTS), want)
+
+
+def test_links_of_the_hubs_cache(model: Path) -> None:
+    """snapshots/REVISION holds links to blobs, from its own folders too."""
+    want = Embedder.from_pretrained(model).encode(TEXTS)
+    cache = model.parent / "models--a--b"
+    snapshot = cache / "snapshots" / ("0" * 40)
+    shutil.copytree(model, snapshot)
+    (cache / "blobs").mkdir()
+    for number, path in enumerate(path for path in snapshot.rglob("*") if path.is_file()):
+        blob = path.rename(cache / "blobs" / str(number))
+        path.symlink_to(os.path.relpath(blob, path.parent))
+    assert np.array_equal(Embedder.from_pretrained(snapshot).encode(TEXTS), want)
+    (cache / "refs").write_text("{}")
+    (snapshot / "config.json").unlink()
+    (snapshot / "config.json").symlink_to("../../refs")
+    refuse(snapshot, r"config\.json: is a link out of the model's folder")
+
+
+@pytest.mark.parametrize("name", ["config.json", "modules.json", "1_Pooling/config.json"])
+def test_a_pipe(model: Path, name: str) -> None:
+    """Reading one would wait for ever."""
+    (model / name).unlink()
+    os.mkfifo(model / name)
+    refuse(model, rf"{name}: is a pipe, a socket or a device; expected a file$")
+
+
+def test_a_head_with_a_pipe(model: Path) -> None:
+    (model / "head.json").write_text("{}")
+    os.mkfifo(model / "head.skops")
+    with pytest.raises(InputError, match=r"head\.skops: is a pipe, a socket or a device"):
+        load_head(model)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "~nobody-of-this-name/model"])
+def test_a_name_that_no_file_can_have(name: str) -> None:
+    refuse(name, "there is no such folder")
+
+
+def test_json_is_too_large(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "_MOST_JSON", 1000)
+    (model / "config.json").write_text(" " * 1001)
+    refuse(model, r"config\.json: has 1,001 bytes; expected at most 1,000$")
+
+
+def test_an_error_is_one_printable_line(model: Path) -> None:
+    """Whatever the folder says: no terminal obeys it, and it does not fill the screen."""
+    edit(model / "config_sentence_transformers.json", similarity_fn_name="\x1b[31m\n\u202e\ud800")
+    refuse(model, r"similarity_fn_name is '\\x1b\[31m\\n\\u202e\\ud800'; expected one of cosine")
+    edit(model / "config_sentence_transformers.json", similarity_fn_name="x" * 10**6)
+    with pytest.raises(InputError) as caught:
+        Embedder.from_pretrained(model)
+    assert len(str(caught.value)) < 2100
+    assert str(caught.value).endswith("; expected one of cosine, dot, euclidean, manhattan")
+
+
+# Sizes that transformers would believe
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000; expected at most 1,000,0"),
+        ({"num_labels": 10**9}, "num_labels is 1000000000; expected at most 1,000,000$"),
+        ({"text_config": {"n_layers": 10**9}}, "n_layers is 1000000000; expected at most 1,000,00"),
+        ({"num_hidden_layers": 10**4}, r"asks for 10,000 layers, and the weights have \d+ tensors"),
+        ({"intermediate_size": 10**7}, r"asks for more than .* numbers, over 4 times those in the"),
+        (
+            {"hidden_size": 10**6},
+            r"asks for more than .* numbers, over 4 times those in the weight",
+        ),
+        ({"vocab_size": 10**9}, r"asks for more than .* numbers, over 4 times those in the weight"),
+        ({"num_hidden_groups": 10**6}, "asks for more than .* numbers, over 4 times those in the "),
+        ({"quantization_config": {"quant_method": "fp8"}}, "the weights are quantized; expected p"),
+        ({"attn_implementation": "org/kernel"}, "code of the hub, which is not run$"),
+        ({"is_encoder_decoder": True}, "does not run as an encoder of texts|cannot load"),
+    ],
+    ids=str,
+)
+def test_config_asks_for_too_much(
+    albert: Path, changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    """Before any of it is allocated."""
+    folder = shutil.copytree(albert, tmp_path / "model")
+    edit(folder / "config.json", **changes)
+    refuse(folder, message)
+
+
+def test_transformers_reads_no_other_weights(albert: Path, tmp_path: Path) -> None:
+    """It prefers shards of this name, and files that config.json names."""
+    folder = shutil.copytree(albert, tmp_path / "model")
+    want = Embedder.from_pretrained(folder).encode(TEXTS)
+    other = tiny.make_model(tmp_path / "other", "albert", layers=LAYERS, seed=1)
+    shard = "shard-00001-model-00001-of-00001.safetensors"
+    shutil.copy(other / "model.safetensors", folder / shard)
+    assert np.array_equal(Embedder.from_pretrained(folder).encode(TEXTS), want)
+    edit(folder / "config.json", transformers_weights=shard)
+    with contextlib.suppress(InputError):
+        assert np.array_equal(Embedder.from_pretrained(folder).encode(TEXTS), want)
+
+
+def test_attentions_are_not_kept(albert: Path, tmp_path: Path) -> None:
+    """They are not asked for, and transformers could not save the model."""
+    folder = shutil.copytree(albert, tmp_path / "model")
+    want = Embedder.from_pretrained(folder).encode(TEXTS)
+    edit(folder / "config.json", output_attentions=True)
+    embedder = Embedder.from_pretrained(folder)
+    assert np.array_equal(embedder.encode(TEXTS), want)
+    embedder.save_pretrained(tmp_path / "saved")
+
+
+# Pickles that claim more than they hold
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (torch.zeros(1).expand(10**6, 10**6), r"claims tensors of 4,000,000,[\d,]+ bytes and has"),
+        (torch.empty(10**7, 10**7, device="meta"), "expected a dict of tensors by name$"),
+        (torch.eye(3).to_sparse(), "expected a dict of tensors by name$"),
+    ],
+    ids=["expanded", "meta", "sparse"],
+)
+def test_a_pickle_that_claims_too_much(model: Path, value: torch.Tensor, message: str) -> None:
+    tensors = load_file(model / "model.safetensors")
+    (model / "model.safetensors").unlink()
+    torch.save({**tensors, "x": value}, model / "pytorch_model.bin")
+    refuse(model, rf"pytorch_model\.bin: {message}")
+
+
+def test_a_pickle_in_a_packed_zip(model: Path) -> None:
+    torch.save(load_file(model / "model.safetensors"), model / "plain")
+    (model / "model.safetensors").unlink()
+    packed = zipfile.ZipFile(model / "pytorch_model.bin", "w", zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(model / "plain") as plain, packed:
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    refuse(model, r"pytorch_model\.bin: has packed records; expected a file that torch wrote$")
+
+
+def test_a_pickle_of_parameters(model: Path) -> None:
+    """They ask for gradients; their values are as good as others."""
+    want = Embedder.from_pretrained(model).encode(TEXTS)
+    for folder in (model, model / "2_Dense"):
+        tensors = load_file(folder / "model.safetensors")
+        (folder / "model.safetensors").unlink()
+        parameters = {name: torch.nn.Parameter(tensor) for name, tensor in tensors.items()}
+        torch.save(parameters, folder / "pytorch_model.bin")
+    assert np.array_equal(Embedder.from_pretrained(model).encode(TEXTS), want)
+
+
+# What else of sentence-transformers' files did not hold
+
+
+@pytest.mark.parametrize("path", ["1_Pooling\0", "\ud800", "1_Pooling\n"])
+def test_a_path_that_no_file_can_have(model: Path, path: str) -> None:
+    set_module(model, 1, path=path)
+    refuse(model, r"modules\.json, module 1: path '.*' leads out of the model's folder$")
+
+
+def test_a_path_that_is_too_long(model: Path) -> None:
+    set_module(model, 1, path="x" * 1000)
+    refuse(model, r"modules\.json, module 1: path '.*' is no folder's \(File name too long\)$")
+
+
+@pytest.mark.parametrize("prompts", [{"query": "\ud800"}, {"\ud800": "query"}])
+def test_prompts_with_a_lone_surrogate(model: Path, prompts: dict[str, str]) -> None:
+    edit(model / "config_sentence_transformers.json", prompts=prompts)
+    refuse(model, r"config_sentence_transformers\.json: prompts: got the lone surrogate")
+
+
+@pytest.mark.parametrize("shape", [(), (2, 2)])
+def test_layer_weights_of_another_shape(
+    source: Path, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    Embedder.from_pretrained(source, recipe="mean@1,-1").save_pretrained(folder)
+    place = folder / "1_WeightedLayerPooling" / "model.safetensors"
+    save_file({"layer_weights": torch.ones(shape)}, place)
+    refuse(folder, r"layer_weights have shape \(.*\); expected \(n,\)$")
+
+
+def test_a_dense_of_no_numbers(model: Path) -> None:
+    tensors = {"linear.weight": torch.zeros(0, WIDTH), "linear.bias": torch.zeros(0)}
+    save_file(tensors, model / "2_Dense" / "model.safetensors")
+    refuse(model, "weight and bias do not fit")
+
+
+# Tokenizers that are no tokenizers
+
+
+def replace(content: str, times: int = 1) -> dict[str, Any]:
+    step = {"type": "Replace", "pattern": {"String": "a"}, "content": content}
+    return {"type": "Sequence", "normalizers": [step] * times}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"normalizer": replace("a" * 10**4)}, "its normalizers make more than 1000 characters of"),
+        ({"normalizer": replace("aaaa", 30)}, "its normalizers make more than 1000 characters of "),
+        ({"normalizer": {"type": "Prepend", "prepend": "a" * 10**6}}, "its normalizers make more"),
+        ({"model": 3}, "model is 3; expected an object$"),
+        ({"post_processor": [1]}, r"post_processor is \[1\]; expected an object$"),
+        (
+            {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "!"}},
+            r"(is no tokenizer|no tokenizer that can be read) \(",  # a panic
+        ),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+@pytest.mark.parametrize("family", ["bert", "albert"])
+def test_a_tokenizer_that_would_run_wild(
+    model: Path, albert: Path, family: str, changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    folder = model if family == "bert" else shutil.copytree(albert, tmp_path / "albert")
+    edit(folder / "tokenizer.json", **changes)
+    refuse(folder, message)
+
+
+@pytest.mark.parametrize("changes", [{"model_max_length": "512"}, {"truncation_side": "middle"}])
+def test_tokenizer_config_of_a_family_of_transformers(
+    albert: Path, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(albert, tmp_path / "model")
+    edit(folder / "tokenizer_config.json", **changes)
+    refuse(
+        folder, r"tokenizer_config\.json: (model_max_length is '512'|truncation_side is 'middle')"
+    )
+
+
+def test_words_may_not_be_too_long(model: Path) -> None:
+    content = json.loads((model / "tokenizer.json").read_text())
+    content["model"]["max_input_chars_per_word"] = 10**9
+    (model / "tokenizer.json").write_text(json.dumps(content))
+    refuse(model, r"max_input_chars_per_word is 1000000000; expected at most 1000$")
+
+
+def test_an_id_of_more_than_31_bits(model: Path) -> None:
+    content = json.loads((model / "tokenizer.json").read_text())
+    content["model"]["vocab"]["rain"] = 2**32 - 1
+    (model / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(
+        InputError, match=r"largest of id 4294967295; expected .* up to 2147483647$"
+    ):
+        Embedder.from_pretrained(model).encode(TEXTS)
+
+
+def test_a_tokenizer_that_gives_more_than_the_longest_text(model: Path) -> None:
+    """Truncation counts a text once; this post-processor repeats it."""
+    text = {"Sequence": {"id": "A", "type_id": 0}}
+    template = {"type": "TemplateProcessing", "single": [text] * 3, "pair": [text]}
+    edit(model / "tokenizer.json", post_processor={**template, "special_tokens": {}})
+    edit(model / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    with pytest.raises(InputError, match=r"gave \d+ tokens.*; expected at most 8,"):
+        Embedder.from_pretrained(model, max_length=8).encode(["the cat reads a book in the city"])
+
+
+def test_a_tokenizer_that_fails_at_a_text(model: Path) -> None:
+    content = json.loads((model / "tokenizer.json").read_text())
+    words = {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "[NO]"}
+    (model / "tokenizer.json").write_text(json.dumps({**content, "model": words}))
+    edit(model / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    with pytest.raises(InputError, match=r"^a text cannot be tokenized \(.*Missing \[UNK\]"):
+        Embedder.from_pretrained(model).encode(TEXTS)

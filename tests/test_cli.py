@@ -754,3 +754,48 @@ def test_the_default_model(run: Run, tmp_path: Path) -> None:
         (row,) = rows_of(report, metric=metric, aggregation="all")
         want = float(correlate(cosine, pairs.scores)[0])
         assert row["value"] == pytest.approx(want, abs=1e-5)
+
+
+# What a terminal would obey
+
+ESCAPE = "\x1b[31mred\x1b[0m \x9b2J\u202e"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_names_do_not_reach_the_terminal_raw(
+    run: Run, command: str, bert: Path, data: Path, tmp_path: Path
+) -> None:
+    """A file's name, a subset and the model's name, in tables on stdout and in Markdown."""
+    model = bert.rename(bert.with_name(f"model{ESCAPE}"))
+    path = tmp_path / f"pairs{ESCAPE}.tsv"
+    lines = ["sentence1\tsentence2\tscore\tsubset"]
+    lines += [f"{a}\t{b}\t{score}\t{ESCAPE}{score > 2}" for a, b, score in PAIRS]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    try:
+        done = run(command, path, "-m", model, "--out", tmp_path / "out", "--aggregation", "mean")
+    finally:
+        model.rename(bert)
+    assert done.code == 0, done.err
+    markdown = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    for text in (done.out, markdown):
+        assert all(line.isprintable() for line in text.split("\n"))
+        assert r"\x1b[31mred" in text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", f"{ESCAPE}.tsv"],
+        ["evaluate", f"{ESCAPE}"],
+        ["compare", "first_look", "--recipes", ESCAPE],
+        ["compare", "first_look", "--recipes", f"mean@{ESCAPE}"],
+        ["evaluate", "first_look", "--sentence1-column", ESCAPE],
+        ["score", f"{ESCAPE}.tsv"],
+        ["encode", f"{ESCAPE}.txt", "--out", "x"],
+    ],
+)
+@pytest.mark.usefixtures("no_model")
+def test_errors_do_not_reach_the_terminal_raw(run: Run, arguments: list[str]) -> None:
+    message = refused(run(*arguments))
+    assert message.isprintable()
+    assert r"\x1b[31mred" in message

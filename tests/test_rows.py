@@ -601,3 +601,41 @@ def test_without_a_schema_the_values_decide_on_the_types(
         InputError, match="row 2, column 'a': got type double, expected int64 as in the rows before"
     ):
         write(path, [{"a": 1}, {"a": 2.5}])
+
+
+# Files that unpack to very much
+
+
+@pytest.mark.parametrize("suffix", TEXT_SUFFIXES)
+def test_a_line_or_cell_without_end(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few bytes of gzip, or a quote that nothing closes, may be gigabytes."""
+    monkeypatch.setattr(rows_module, "_LONGEST", 200_000)
+    path = tmp_path / f"pairs{suffix}"
+    header, cell = ("", '{"a": "') if "jsonl" in suffix else ("a\n", '"')
+    line = cell + ("x" * 250 if "csv" not in suffix else "x" * 249 + "\n") * 1000
+    text = (header + line).encode()
+    path.write_bytes(gzip.compress(text) if suffix.endswith(".gz") else text)
+    with pytest.raises(
+        InputError, match=r"a line of more than 200,000 bytes$|field limit \(200000"
+    ):
+        list(read_rows(path, ()))
+
+
+def test_a_cell_of_a_million_characters(tmp_path: Path) -> None:
+    text = "가나다 " * 250_000
+    for suffix in (*TEXT_SUFFIXES, ".parquet"):
+        path = write(tmp_path / f"pairs{suffix}", [{"a": text, "b": ""}])
+        assert [row.cells["a"] for row in read_rows(path, ["a"])] == [text], suffix
+
+
+def test_very_many_columns(tmp_path: Path) -> None:
+    names = [f"c{number}" for number in range(100_000)]
+    path = tmp_path / "pairs.tsv"
+    path.write_text("\t".join(names) + "\n" + "\t".join("x" for _ in names))
+    (row,) = read_rows(path, ["c99999"], optional=())
+    assert row.cells == {"c99999": "x"}
+    path.write_text("\t".join([*names, "c7"]) + "\n")
+    with pytest.raises(InputError, match="got column 'c7' twice"):
+        list(read_rows(path, []))

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from sentence_transformers.base.modules import Transformer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from embedkit import tokens as tokens_module
 from embedkit.errors import InputError
 from embedkit.tokens import TextTokenizer, Tokenized, check_texts, load_tokenizer
 
@@ -473,3 +474,20 @@ def both_of(folders: dict[str, Path]) -> Callable[[str], tuple[TextTokenizer, An
         return ours, Transformer(str(folders[family]), max_seq_length=64)
 
     return make
+
+
+def test_long_texts_are_tokenized_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An Encoding takes some 100 bytes a token, most of which truncation throws away."""
+    monkeypatch.setattr(tokens_module, "_CHARACTERS", 100)
+    monkeypatch.setattr(tokens_module, "_CHUNK", 3)
+    texts = ["a" * n for n in (1, 1, 1, 1, 99, 2, 500, 1, 60, 40, 0, 0)]
+    chunks = [[len(text) for text in chunk] for chunk in tokens_module._chunks(texts)]
+    assert chunks == [[1, 1, 1], [1, 99], [2], [500], [1, 60], [40, 0, 0]]
+
+
+@pytest.mark.parametrize("piece", ["a b ", "가"])
+def test_a_million_characters(piece: str) -> None:
+    """All but the first tokens are cut."""
+    tokenizer = load(MINILM)
+    (ids,) = ids_of(tokenizer([piece * (10**6 // len(piece))]))
+    assert ids == ids_of(tokenizer([piece * 600]))[0]

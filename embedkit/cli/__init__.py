@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 
 import typer
@@ -12,7 +13,7 @@ from embedkit.cli.encode import encode_command
 from embedkit.cli.evaluate import evaluate_command
 from embedkit.cli.score import score_command
 from embedkit.cli.train import train_app
-from embedkit.errors import InputError
+from embedkit.errors import InputError, printable
 from embedkit.version import __version__
 
 _INTERRUPTED = 130  # what typer makes of Ctrl-C
@@ -56,6 +57,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # A terminal or pipe of another encoding must not lose a report in Korean.
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    # transformers' remarks would quote a folder's files.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
         app()
     except InputError as error:
@@ -69,13 +72,12 @@ def main() -> None:
     except MemoryError as error:
         _fail(f"out of memory ({error})" if str(error) else "out of memory", 1)
     except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, and torch may not be loaded
+        # torch's, on a GPU and on a CPU; torch may not be loaded.
+        if type(error).__name__ != "OutOfMemoryError" and "CPUAllocator" not in str(error):
             raise
         _fail(str(error).splitlines()[0], 1)
 
 
 def _fail(problem: object, code: int) -> None:
-    # A lone surrogate in a message must not become a second error.
-    text = f"error: {problem}".encode("utf-8", "backslashreplace").decode("utf-8")
-    print(text, file=sys.stderr)
+    print(f"error: {printable(str(problem))}", file=sys.stderr)
     sys.exit(code)

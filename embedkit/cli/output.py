@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embedkit.errors import InputError
+from embedkit.errors import InputError, printable
 
 if TYPE_CHECKING:
     from embedkit.evaluation.report import Report
@@ -43,4 +43,5 @@ def show(report: Report, *, as_json: bool, out: Path | None) -> None:
     console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
     report.print(console)
     if out is not None:
-        console.print(f"Wrote {out / 'report.json'} and {out / 'report.md'}.", markup=False)
+        wrote = f"Wrote {out / 'report.json'} and {out / 'report.md'}."
+        console.print(printable(wrote), markup=False)

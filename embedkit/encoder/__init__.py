@@ -98,4 +98,4 @@ def load_encoder(folder: Path) -> Encoder:
         return PackedEncoder(config, weights, source=str(folder))
     from embedkit.encoder.automodel import AutoModelEncoder
 
-    return AutoModelEncoder.from_folder(folder, config["model_type"])
+    return AutoModelEncoder.from_folder(folder, config, weights)

@@ -9,7 +9,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedkit.errors import InputError
+from embedkit.errors import InputError, printable
 from embedkit.evaluation.bootstrap import RESAMPLES
 from embedkit.evaluation.sts import Result
 from embedkit.evaluation.tables import Grid, comparison, evaluation, heads
@@ -175,15 +175,15 @@ class Report:
 
     def to_markdown(self) -> str:
         """report.md: the table and the notes."""
-        notes = "\n".join(f"- {note}" for note in self.notes)
-        return f"# {self.title}\n\n{self.grid().markdown()}\n\n{notes}\n"
+        notes = "\n".join(f"- {printable(note)}" for note in self.notes)
+        return f"# {printable(self.title)}\n\n{self.grid().markdown()}\n\n{notes}\n"
 
     def print(self, console: Console) -> None:
         """Table and notes on a console of rich's."""
-        console.print(self.title, style="bold", markup=False, highlight=False)
+        console.print(printable(self.title), style="bold", markup=False, highlight=False)
         console.print(self.grid().terminal())
         for note in self.notes:
-            console.print(note, markup=False, highlight=False)
+            console.print(printable(note), markup=False, highlight=False)
 
     def __str__(self) -> str:
         from rich.console import Console

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from embedkit.errors import printable
 from embedkit.evaluation.statistics import CORRELATIONS
 from embedkit.evaluation.sts import Result
 
@@ -44,14 +45,14 @@ class Grid:
 
         table = Table(header_style="bold")
         for place in self._places:
-            heading = Text(self.headings[place])
+            heading = Text(printable(self.headings[place]))
             if place in self.texts:
                 table.add_column(heading, overflow="fold")
             else:
                 table.add_column(heading, overflow="fold", justify="right")
         for place, cells in enumerate(self.rows):
             style = "bold" if place == self.bold else None
-            table.add_row(*(Text(cell) for cell in cells), style=style)
+            table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
         return table
 
     @property
@@ -185,4 +186,4 @@ def _plain(value: float | None) -> str:
 
 
 def _escape(cell: str) -> str:
-    return cell.replace("\\", "\\\\").replace("|", "\\|")
+    return printable(cell).replace("\\", "\\\\").replace("|", "\\|")

@@ -18,7 +18,7 @@ import sklearn
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from embedkit.checkpoint import read_json
+from embedkit.checkpoint import check_entries, read_json
 from embedkit.errors import InputError
 from embedkit.heads import HEAD
 from embedkit.heads.regressor import HEADS, PairRegressor
@@ -129,6 +129,7 @@ def load_head(
     target = Path(folder)
     if not is_head(target):
         raise InputError(f"{target}: has no {HEAD}; expected a folder of embedkit train head")
+    check_entries(target)
     said = read_json(target / HEAD)
     if embedder is None:
         embedder = Embedder.from_pretrained(target, **options)

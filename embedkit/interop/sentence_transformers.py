@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from embedkit.checkpoint import Weights, read_json
+from embedkit.checkpoint import Weights, check_entries, load_json, read_json
 from embedkit.encoder import Encoder
 from embedkit.errors import InputError
 from embedkit.interop.model_card import write_card
 from embedkit.pooling import POOLINGS
 from embedkit.recipe import LAST, Recipe
+from embedkit.rows import check_text
 from embedkit.settings import Settings
 from embedkit.similarity import SIMILARITIES
 from embedkit.steps import ACTIVATIONS, Bound, Dense, Normalize, Step, Vectors
@@ -97,6 +98,8 @@ def read_settings(folder: Path) -> Settings:
     prompts = general.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(p, str) for p in prompts.values()):
         raise InputError(f"{general_path}: prompts must map names to texts, got {prompts!r}")
+    for said in (*prompts, *prompts.values()):
+        check_text(f"{general_path}: prompts", said)
     default = general.get("default_prompt_name")
     if default is not None and not isinstance(default, str):
         raise InputError(f"{general_path}: the default prompt is {default!r}; expected a name")
@@ -122,10 +125,7 @@ def _step_names(steps: list[Step]) -> tuple[str, ...]:
 
 def _read_modules(path: Path) -> list[tuple[str, Path]]:
     """The modules as (kind, folder), checked and in order."""
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: is not JSON ({error})") from error
+    entries = load_json(path)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise InputError(f"{path}: expected a list of modules")
     modules = []
@@ -134,7 +134,7 @@ def _read_modules(path: Path) -> list[tuple[str, Path]]:
         if not isinstance(name, str) or not isinstance(place, str):
             raise InputError(f"{path}, module {number}: expected a type and a path, both text")
         parts = PurePosixPath(place.replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts or ":" in place:
+        if parts.is_absolute() or ".." in parts.parts or ":" in place or not place.isprintable():
             raise InputError(
                 f"{path}, module {number}: path {place!r} leads out of the model's folder"
             )
@@ -145,12 +145,20 @@ def _read_modules(path: Path) -> list[tuple[str, Path]]:
                 f"{path}, module {number}: {name!r} is not a module that embedkit can read; "
                 f"expected sentence-transformers' own {', '.join(sorted(set(_CLASSES.values())))}"
             )
-        inside = path.parent.resolve()
-        if not (path.parent / place).resolve().is_relative_to(inside):
+        target = path.parent / place
+        try:
+            is_folder = target.is_dir()
+        except OSError as error:  # too long a name, for one
             raise InputError(
-                f"{path}, module {number}: {place!r} is a link out of the model's folder"
-            )
-        modules.append((_CLASSES[name], path.parent / place))
+                f"{path}, module {number}: path {place!r} is no folder's ({error.strerror})"
+            ) from error
+        if is_folder:
+            if not target.resolve().is_relative_to(path.parent.resolve()):
+                raise InputError(
+                    f"{path}, module {number}: {place!r} is a link out of the model's folder"
+                )
+            check_entries(target)
+        modules.append((_CLASSES[name], target))
     return modules
 
 
@@ -189,7 +197,10 @@ def _read_layers(folder: Path, encoder_folder: Path) -> tuple[int, ...]:
         raise InputError(
             f"{folder / 'config.json'}: layer_start is {start!r}; expected a hidden state from 0"
         )
-    weights = Weights(folder)["layer_weights"].float().tolist()
+    tensor = Weights(folder)["layer_weights"]
+    if tensor.ndim != 1:
+        raise InputError(f"{folder}: layer_weights have shape {tuple(tensor.shape)}; expected (n,)")
+    weights = tensor.float().tolist()
     used = [start + place for place, weight in enumerate(weights) if weight != 0]
     if not used or len({weight for weight in weights if weight != 0}) > 1:
         raise InputError(
@@ -225,13 +236,13 @@ def _read_dense(folder: Path) -> Dense:
     if config.get("use_residual"):
         raise InputError(f"{folder / 'config.json'}: has a residual; expected a plain Dense")
     weights = Weights(folder)
-    weight = weights["linear.weight"].float().numpy()
-    bias: Vectors | None = None
-    if config.get("bias", True):
-        bias = weights["linear.bias"].float().numpy()
-    if weight.ndim != 2 or (bias is not None and bias.shape != weight.shape[:1]):
-        raise InputError(f"{folder}: weight and bias do not fit, got shapes {weight.shape}")
-    return Dense(weight, bias, activation)
+    weight = weights["linear.weight"].float()
+    bias = weights["linear.bias"].float() if config.get("bias", True) else None
+    wide = weight.ndim == 2 and weight.numel() > 0
+    if not wide or (bias is not None and bias.shape != weight.shape[:1]):
+        shapes = [tuple(tensor.shape) for tensor in (weight, bias) if tensor is not None]
+        raise InputError(f"{folder}: weight and bias do not fit, got shapes {shapes}")
+    return Dense(weight.numpy(), None if bias is None else bias.numpy(), activation)
 
 
 def check_saveable(encoder: Encoder, bound: Bound, settings: Settings) -> None:
