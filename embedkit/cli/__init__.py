@@ -11,7 +11,9 @@ import typer
 from embedkit.cli.compare import compare_command
 from embedkit.cli.encode import encode_command
 from embedkit.cli.evaluate import evaluate_command
+from embedkit.cli.index import index_app
 from embedkit.cli.score import score_command
+from embedkit.cli.search import search_command
 from embedkit.cli.train import train_app
 from embedkit.errors import InputError, printable
 from embedkit.version import __version__
@@ -47,7 +49,9 @@ def _options(
 app.command("compare")(compare_command)
 app.command("evaluate")(evaluate_command)
 app.command("encode")(encode_command)
+app.command("search")(search_command)
 app.command("score")(score_command)
+app.add_typer(index_app, name="index")
 app.add_typer(train_app, name="train")
 
 

@@ -70,16 +70,24 @@ class Origin:
         """Plain values."""
         return asdict(self)
 
-    def load(self, **options: Any) -> Embedder:
-        """The embedder itself; options are those of `Embedder.from_pretrained`.
+    def load(self, model: str | None = None, *, device: str | None = None) -> Embedder:
+        """The embedder itself.
+
+        Args:
+            model: where it is now; None for where it was.
+            device: see `Embedder.from_pretrained`.
 
         Raises:
             InputError: the model is no longer where it was, or is another.
         """
         from embedkit.embedder import Embedder
 
-        options = {"max_length": self.max_length, "precision": self.precision, **options}
-        embedder = Embedder.from_pretrained(self.model, **options)
+        embedder = Embedder.from_pretrained(
+            model or self.model,
+            device=device,
+            max_length=self.max_length,
+            precision=self.precision,
+        )
         if str(embedder.recipe) != self.recipe:
             embedder = embedder.with_recipe(self.recipe)
         self.check(embedder)

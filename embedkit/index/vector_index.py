@@ -166,6 +166,13 @@ class VectorIndex:
         """Whether hits have texts."""
         return any("text" in segment.rows.column_names for segment in self._segments)
 
+    @property
+    def has_integer_ids(self) -> bool:
+        """Whether ids are whole numbers, not strings."""
+        import pyarrow as pa
+
+        return any(segment.rows.schema.field("id").type == pa.int64() for segment in self._segments)
+
     def search(
         self,
         queries: Sequence[str] | NDArray[Any],

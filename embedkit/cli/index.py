@@ -1,0 +1,160 @@
+"""`embedkit index`: build, add, remove, info, compact."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from embedkit.errors import InputError, printable
+
+if TYPE_CHECKING:
+    from embedkit.index.vector_index import VectorIndex
+
+index_app = typer.Typer(
+    help="Make and change an index of vectors.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+_Index = Annotated[Path, typer.Argument(help="Folder of the index.", show_default=False)]
+_Vectors = Annotated[Path, typer.Argument(help="Folder of embedkit encode.", show_default=False)]
+_Json = Annotated[bool, typer.Option("--json", help="Print what the index is as JSON on stdout.")]
+
+
+@index_app.command("build")
+def build_command(
+    vectors: _Vectors,
+    out: Annotated[Path, typer.Option(help="Folder for the index.", show_default=False)],
+    kind: Annotated[
+        str,
+        typer.Option(help="flat (exact), hnsw, or a factory string of FAISS such as IVF256,Flat."),
+    ] = "flat",
+    similarity: Annotated[
+        str | None,
+        typer.Option(
+            help="cosine, dot or euclidean; by default the model's own.", show_default=False
+        ),
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """Build an index from the vectors of a corpus; an index that is there is replaced.
+
+    Example: [bold]embedkit index build vectors --out my-index --kind hnsw[/bold]
+    """
+    from embedkit.corpus.vectors import Vectors
+    from embedkit.durable import check_own
+    from embedkit.index.folder import MANIFEST
+    from embedkit.index.vector_index import VectorIndex
+
+    check_own(out, MANIFEST, "an index")
+    index = VectorIndex.build(
+        Vectors.open(vectors), kind=kind, similarity=similarity, show_progress=True
+    )
+    index.save(out)
+    _show(index, as_json=as_json)
+
+
+@index_app.command("add")
+def add_command(
+    index: _Index,
+    vectors: _Vectors,
+    update: Annotated[
+        bool, typer.Option("--update", help="Replace rows of ids that are there already.")
+    ] = False,
+    as_json: _Json = False,
+) -> None:
+    """Add the vectors of a corpus, all or none.
+
+    Example: [bold]embedkit index add my-index new-vectors[/bold]
+    """
+    from embedkit.corpus.vectors import Vectors
+    from embedkit.index.vector_index import VectorIndex
+
+    more = Vectors.open(vectors)
+    found = VectorIndex.open(index)
+    change = found.update if update else found.add
+    change(more, show_progress=True)
+    _show(found, as_json=as_json)
+
+
+@index_app.command("remove")
+def remove_command(
+    index: _Index,
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="Ids of rows.", show_default=False)
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--ids", help="File of ids, one a line.", show_default=False)
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """Remove rows, all or none; their place is freed by compact.
+
+    Example: [bold]embedkit index remove my-index doc-7 doc-9[/bold]
+    """
+    from embedkit.index.vector_index import VectorIndex
+    from embedkit.rows import read_lines
+
+    names = list(ids or [])
+    if file is not None:
+        names += [str(row.cells["text"]) for row in read_lines(file)]
+    if not names:
+        raise InputError("got no ids; expected some, as arguments or in a file (--ids)")
+    found = VectorIndex.open(index)
+    found.remove([_number(name) for name in names] if found.has_integer_ids else names)
+    _show(found, as_json=as_json)
+
+
+@index_app.command("info")
+def info_command(index: _Index, as_json: _Json = False) -> None:
+    """Say what an index holds, after checking all of its files.
+
+    Example: [bold]embedkit index info my-index[/bold]
+    """
+    from embedkit.index.vector_index import VectorIndex
+
+    _show(VectorIndex.open(index), as_json=as_json, to_stdout=True)
+
+
+@index_app.command("compact")
+def compact_command(index: _Index, as_json: _Json = False) -> None:
+    """Rewrite an index without its removed rows, as one segment.
+
+    Example: [bold]embedkit index compact my-index[/bold]
+    """
+    from embedkit.index.vector_index import VectorIndex
+
+    found = VectorIndex.open(index)
+    found.compact(show_progress=True)
+    _show(found, as_json=as_json)
+
+
+def _number(name: str) -> int:
+    try:
+        return int(name)
+    except ValueError:
+        raise InputError(f"ids: got {name!r}, expected whole numbers as in the index") from None
+
+
+def _show(index: VectorIndex, *, as_json: bool, to_stdout: bool = False) -> None:
+    said = index.info
+    if as_json:
+        print(json.dumps({"schema": 1, "folder": str(index.folder), **said}, ensure_ascii=False))
+        return
+    print(printable(_sentence(index, said)), file=sys.stdout if to_stdout else sys.stderr)
+
+
+def _sentence(index: VectorIndex, said: dict[str, Any]) -> str:
+    origin = index.origin
+    model = "an unknown model" if origin is None else f"{origin.model} (recipe {origin.recipe})"
+    prompt = f", prompt {origin.prompt!r}" if origin is not None and origin.prompt else ""
+    return (
+        f"{index.folder}: {said['rows']:,} rows of {said['dimension']} numbers by {model}{prompt}; "
+        f"{said['kind']}, {said['similarity']}, {said['segments']} segments, "
+        f"{said['removed']:,} rows removed, {said['bytes'] / 1e6:,.1f} MB, "
+        f"{'with' if said['texts'] else 'without'} texts"
+    )

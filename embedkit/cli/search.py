@@ -1,0 +1,108 @@
+"""`embedkit search`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from embedkit.cli import options
+from embedkit.errors import InputError, printable
+
+if TYPE_CHECKING:
+    from embedkit.corpus.source import Document
+    from embedkit.index.hits import Hit
+
+_CHUNK = 1024  # queries at a time
+
+
+def search_command(
+    index: Annotated[Path, typer.Argument(help="Folder of the index.", show_default=False)],
+    query: Annotated[str | None, typer.Argument(help="A text.", show_default=False)] = None,
+    k: Annotated[int, typer.Option("-k", help="Hits of a query at most.")] = 10,
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of queries instead: .txt (one a line), .csv, .tsv, .jsonl (each also .gz) "
+            "or .parquet.",
+            show_default=False,
+        ),
+    ] = None,
+    text_column: options.TextColumn = None,
+    id_column: options.IdColumn = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Where the index's model is now; by default where it was.",
+            show_default=False,
+        ),
+    ] = None,
+    prompt: options.Prompt = None,
+    prompt_name: options.PromptName = None,
+    device: options.Device = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print an object a query on stdout, one a line.")
+    ] = False,
+) -> None:
+    """Search an index for texts.
+
+    Example: [bold]embedkit search my-index "which pooling is best?" -k 5[/bold]
+    """
+    if (query is None) == (queries is None):
+        raise InputError("expected either a QUERY or a file of them (--queries)")
+    if k < 1:
+        raise InputError(f"-k is {k}; expected a whole number from 1")
+    from embedkit.corpus.source import Corpus, Document
+
+    if query is not None:
+        asked: Corpus | list[Document] = [Document("QUERY", 0, query)]
+    else:
+        asked = Corpus(Path(str(queries)), tuple(text_column or ["text"]), id_column)
+        for _ in asked:  # a wrong row shows before the model is loaded
+            pass
+    from embedkit.index.vector_index import VectorIndex
+
+    found = VectorIndex.open(index)
+    if found.origin is None and model is None:
+        raise InputError(f"{index}: does not say what model its vectors are of; name it with -m")
+    from embedkit.embedder import Embedder
+
+    if found.origin is None:
+        found.embedder = Embedder.from_pretrained(str(model), device=device)
+    else:
+        found.embedder = found.origin.load(model, device=device)
+    for chunk in _chunks(iter(asked)):
+        hits = found.search(
+            [document.text for document in chunk], k, prompt=prompt, prompt_name=prompt_name
+        )
+        for document, of_query in zip(chunk, hits, strict=True):
+            _show(document, of_query, as_json=as_json, named=query is None)
+
+
+def _chunks(documents: Iterator[Document]) -> Iterator[list[Document]]:
+    while chunk := list(islice(documents, _CHUNK)):
+        yield chunk
+
+
+def _show(query: Document, hits: list[Hit], *, as_json: bool, named: bool) -> None:
+    if as_json:
+        said: dict[str, Any] = {"id": query.id} if named else {}
+        said |= {"query": query.text, "hits": [_plain(hit) for hit in hits]}
+        sys.stdout.write(json.dumps(said, ensure_ascii=False) + "\n")
+        return
+    if named:
+        print(printable(f"{query.id}: {query.text}"))
+    for hit in hits:
+        text = "" if hit.text is None else f"  {hit.text}"
+        print(printable(f"{hit.score:7.4f}  {hit.id}{text}"))
+
+
+def _plain(hit: Hit) -> dict[str, Any]:
+    return {name: value for name, value in hit._asdict().items() if value is not None}
