@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 from embedkit.errors import InputError
 
 _TEMPORARY = ".embedkit-{}.tmp"
-_LOCK = ".lock"
+_OURS = re.compile(r"\.embedkit-\w+\.tmp|\d{6}[-\d]*(\.removed)?\.(parquet|faiss|arrow|npy)")
 
 
 @contextmanager
@@ -40,9 +41,14 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def lock_of(manifest: str) -> str:
+    """The file that a writer locks; it stays, and tells whose folder it is."""
+    return f".{manifest}.lock"
+
+
 @contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
-    """Be the one that writes into a folder, which is made if need be.
+def sole_writer(folder: Path, manifest: str) -> Iterator[None]:
+    """Be the one that writes what a manifest names into a folder, which is made if need be.
 
     The system lets go of the lock when the process ends, however it ends.
 
@@ -53,7 +59,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / _LOCK, timeout=0)
+        lock = FileLock(folder / lock_of(manifest), timeout=0)
         lock.acquire()
     except Timeout:
         raise InputError(
@@ -69,12 +75,12 @@ def sole_writer(folder: Path) -> Iterator[None]:
 
 
 def sweep(folder: Path, named: Collection[str]) -> None:
-    """Remove what killed writers left: all files but the lock and those that a manifest names.
+    """Remove what killed writers left: our own kinds of files that no manifest names.
 
     For the sole writer.
     """
     for path in folder.iterdir():
-        if path.is_file() and path.name != _LOCK and path.name not in named:
+        if _OURS.fullmatch(path.name) and path.name not in named:
             path.unlink()
 
 
@@ -82,16 +88,18 @@ def check_own(folder: Path, manifest: str, what: str) -> None:
     """Refuse to write among files of others.
 
     Raises:
-        InputError: a file in the way, or a folder with files but without the manifest.
+        InputError: a file in the way, or a folder with files where we never wrote.
     """
     for path in (folder, *folder.parents):
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; expected a folder for {what}")
-    if not folder.is_dir() or (folder / manifest).exists():
+    if not folder.is_dir() or any(
+        (folder / name).exists() for name in (manifest, lock_of(manifest))
+    ):
         return
-    others = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    others = sorted(path.name for path in folder.iterdir())
     if others:
         raise InputError(
-            f"{folder} has files of others in it ({min(others)}); expected a new or empty folder "
+            f"{folder} has files of others in it ({others[0]}); expected a new or empty folder "
             f"for {what}, or one that has them already"
         )

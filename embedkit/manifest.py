@@ -73,7 +73,7 @@ def write_manifest(path: Path, content: Mapping[str, Any]) -> None:
     """Commit: the file is replaced in one step, and holds a checksum of its own content."""
     said = {**content, "crc32": _own(content)}
     with replacing(path) as new:
-        new.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        new.write_text(json.dumps(said, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

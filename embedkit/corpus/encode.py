@@ -90,7 +90,7 @@ def encode_corpus(
         raise InputError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
     origin = Origin.of(embedder, embedder.prompt_text(prompt, prompt_name))
     check_own(target, MANIFEST, "vectors")
-    with sole_writer(target):
+    with sole_writer(target, MANIFEST):
         with progress(None, "rows read", show=show_progress) as advance:
             plan = Plan(corpus, advance)
         store = Store(
@@ -105,8 +105,8 @@ def encode_corpus(
         if (target / MANIFEST).exists():
             found = Store.read(target)
             _check_same(found, store)
-            sweep(target, {MANIFEST, *(shard.file.name for shard in found.shards)})
             before, store = found.rows, _keep(found, plan)
+        sweep(target, {shard.file.name for shard in store.shards})
         kept = store.rows
         work = _Pass(embedder, origin.prompt)
         with progress(plan.to_do, "texts", show=show_progress) as advance:

@@ -88,7 +88,7 @@ class State:
                 "segments": self.segments,
             },
         )
-        sweep(folder, {MANIFEST, *(entry.name for entry in self.entries)})
+        sweep(folder, {entry.name for entry in self.entries})
 
     @property
     def entries(self) -> list[FileEntry]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,7 +56,7 @@ class Batches:
 
     Args:
         vectors: `Vectors`, or an array (n, dim).
-        ids: n of them; None for those of `Vectors`, or numbers from `first_id`.
+        ids: n of them; None for those of `Vectors`, or numbers from `first_id()`.
         texts: n of them; None for those of `Vectors`, or no texts.
         dimension: that the vectors must have, or None.
         first_id: see `ids`.
@@ -72,7 +72,7 @@ class Batches:
         texts: Sequence[str] | None,
         *,
         dimension: int | None = None,
-        first_id: int = 0,
+        first_id: Callable[[], int] = lambda: 0,
     ) -> None:
         import pyarrow as pa
 
@@ -89,7 +89,12 @@ class Batches:
             self.origin: Origin | None = vectors.origin
             return
         matrix = check_vectors("vectors", vectors, dimension)
-        names = range(first_id, first_id + len(matrix)) if ids is None else ids
+        if len(matrix) == 0:
+            raise InputError("vectors: got none, expected at least one")
+        names = ids
+        if names is None:
+            first = first_id()
+            names = range(first, first + len(matrix))
         column = id_column(names, len(matrix))
         written = None if texts is None else _text_column(texts, len(matrix))
         self._source = VectorBatch(column, matrix, written)

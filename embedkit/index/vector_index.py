@@ -116,7 +116,7 @@ class VectorIndex:
             embedder=embedder,
         )
         index._check(batches)
-        index._segments = (index._segment(batches, (), show_progress),)
+        index._segments = (index._rewritten((), batches, show_progress),)
         return index
 
     @classmethod
@@ -296,17 +296,14 @@ class VectorIndex:
             self._commit(segments)
 
     def compact(self, *, show_progress: bool | None = None) -> None:
-        """Rewrite the index as one segment without the removed rows; its kind is trained anew."""
+        """Rewrite the index as one segment without the removed rows.
+
+        A kind that was trained stays as it was trained; to train it anew, build anew.
+        """
         with self._changing():
-            n = len(self)
-            if n == 0:
+            if len(self) == 0:
                 return
-            empty = new_index(self.kind, self.dimension, self.similarity)
-            if not empty.is_trained:
-                train(empty, sample(_live(self._segments), n, _TRAINING), self.kind)
-            with progress(n, "vectors", show=show_progress) as advance:
-                whole = Segment.of(empty, self.kind, _live(self._segments), n, advance)
-            self._commit([whole])
+            self._commit([self._rewritten(self._segments, None, show_progress)])
 
     def save(self, folder: str | Path) -> None:
         """Write the index into a folder, where it lives from now on.
@@ -318,7 +315,7 @@ class VectorIndex:
         if self.folder is not None and path.resolve() == self.folder.resolve():
             return  # every change is there already
         check_own(path, MANIFEST, "an index")
-        with sole_writer(path):
+        with sole_writer(path, MANIFEST):
             before = State.read(path).generation if (path / MANIFEST).exists() else 0
             unstored = [replace(segment, files=None) for segment in self._segments]
             self._write(path, unstored, before + 1)
@@ -344,7 +341,7 @@ class VectorIndex:
         if self.folder is None or self._state is None:
             yield
             return
-        with sole_writer(self.folder):
+        with sole_writer(self.folder, MANIFEST):
             latest = State.read(self.folder).generation
             if latest != self._state.generation:
                 raise InputError(
@@ -375,8 +372,7 @@ class VectorIndex:
         self, vectors: Rows, ids: Sequence[str | int] | None, texts: Sequence[str] | None
     ) -> Batches:
         """New rows, checked against those that are there."""
-        first = self._next_id() if ids is None and not isinstance(vectors, Vectors) else 0
-        batches = Batches(vectors, ids, texts, dimension=self.dimension, first_id=first)
+        batches = Batches(vectors, ids, texts, dimension=self.dimension, first_id=self._next_id)
         if batches.origin is not None and self.origin is not None:
             differing = self.origin.differences(batches.origin, precision=False)
             if differing:
@@ -440,15 +436,15 @@ class VectorIndex:
         while kept and kept[-1].live <= n:
             absorbed.insert(0, kept.pop())
             n += absorbed[0].live
-        self._commit([*kept, self._segment(batches, absorbed, show_progress)])
+        self._commit([*kept, self._rewritten(absorbed, batches, show_progress)])
 
-    def _segment(
-        self, batches: Batches, absorbed: Sequence[Segment], show_progress: bool | None
+    def _rewritten(
+        self, segments: Sequence[Segment], batches: Batches | None, show_progress: bool | None
     ) -> Segment:
-        """The rows of segments and new rows, as one segment."""
+        """The rows of segments, and new rows, as one segment."""
 
-        def prepared() -> Iterator[VectorBatch]:
-            for batch in batches:
+        def new() -> Iterator[VectorBatch]:
+            for batch in batches or ():
                 yield batch._replace(vectors=self._ranking.prepare(batch.vectors))
 
         empty = new_index(self.kind, self.dimension, self.similarity)
@@ -456,14 +452,9 @@ class VectorIndex:
             # All segments are trained alike.
             empty = faiss.clone_index(self._segments[0].index)
             empty.reset()
-        elif not empty.is_trained:
-            train(empty, sample(prepared(), len(batches), _TRAINING), self.kind)
-        n = len(batches) + sum(segment.live for segment in absorbed)
-        rows = chain(_live(absorbed), prepared())
+        elif not empty.is_trained and batches is not None:
+            train(empty, sample(new(), len(batches), _TRAINING), self.kind)
+        n = len(batches or ()) + sum(segment.live for segment in segments)
+        rows = chain(chain.from_iterable(segment.batches() for segment in segments), new())
         with progress(n, "vectors", show=show_progress) as advance:
             return Segment.of(empty, self.kind, rows, n, advance)
-
-
-def _live(segments: Sequence[Segment]) -> Iterator[VectorBatch]:
-    """The rows of segments that are not removed, with their prepared vectors."""
-    return chain.from_iterable(segment.batches() for segment in segments)

@@ -1,0 +1,424 @@
+"""The index against brute force, through changes, on disk and damaged."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from embedkit import Corpus, Embedder, InputError, VectorIndex, Vectors, encode_corpus
+from embedkit.durable import sole_writer
+from embedkit.index.kinds import RANKINGS
+from embedkit.index.vector_index import VectorIndex as Index
+from embedkit.similarity import find_similarity
+
+WIDTH = 16
+GENERATOR = np.random.default_rng(5)
+STORED = GENERATOR.normal(size=(400, WIDTH)).astype(np.float32)
+QUERIES = GENERATOR.normal(size=(9, WIDTH)).astype(np.float32)
+# Kinds that search everything, and of whose hits little is lost by rounding.
+WHOLE = ("flat", "hnsw", "IVF1,Flat", "SQ8", "HNSW16,SQ8", "OPQ16,SQ8", "PCA16,Flat")
+NAMES = [f"문서 {n}" for n in range(len(STORED))]
+
+
+def nearest(
+    vectors: dict[Any, np.ndarray], queries: np.ndarray, k: int, similarity: str
+) -> tuple[list[list[Any]], np.ndarray]:
+    """Brute force: ids and scores."""
+    names = list(vectors)
+    matrix = np.stack(list(vectors.values())).astype(np.float64)
+    scores = find_similarity(similarity).matrix(queries.astype(np.float64), matrix)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return (
+        [[names[row] for row in rows] for rows in order],
+        np.take_along_axis(scores, order, 1),
+    )
+
+
+def recall(found: list[list[Any]], wanted: list[list[Any]]) -> float:
+    return float(
+        np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(found, wanted, strict=True)])
+    )
+
+
+@pytest.mark.parametrize("similarity", RANKINGS)
+@pytest.mark.parametrize("kind", WHOLE)
+def test_every_kind_and_similarity_through_changes(
+    kind: str, similarity: str, tmp_path: Path
+) -> None:
+    texts = [f"text {name}" for name in NAMES]
+    index = VectorIndex.build(
+        STORED[:300], ids=NAMES[:300], texts=texts[:300], kind=kind, similarity=similarity
+    )
+    index.save(tmp_path / "index")
+    index.add(STORED[300:350], ids=NAMES[300:350], texts=texts[300:350])
+    index.remove(NAMES[:350:3])
+    index.update(STORED[350:360], ids=NAMES[1:11], texts=texts[350:360])
+    current = {name: STORED[n] for n, name in enumerate(NAMES[:350]) if n % 3}
+    current |= dict(zip(NAMES[1:11], STORED[350:360], strict=True))
+    wanted, scores = nearest(current, QUERIES, 7, similarity)
+    exact = kind in ("flat", "hnsw", "IVF1,Flat")
+    again = VectorIndex.open(tmp_path / "index")
+    hits = again.search(QUERIES, 7)
+    compacted = VectorIndex.open(tmp_path / "index")
+    compacted.compact()
+    assert (compacted.info["segments"], compacted.info["removed"]) == (1, 0)
+    for other in (index, again, compacted, VectorIndex.open(tmp_path / "index")):
+        assert len(other) == len(current)
+        assert sorted(other.ids.to_pylist()) == sorted(current)
+        found = other.search(QUERIES, 7)
+        assert recall(found.ids, wanted) >= (1 if exact else 0.9)
+        if exact:
+            assert found.ids == hits.ids == wanted
+            assert np.abs(found.scores - scores).max() < 1e-5
+    first = hits[0][0]
+    assert (first.id, first.text) == (hits.ids[0][0], hits.texts[0][0])
+    renamed = dict(zip(NAMES[1:11], texts[350:360], strict=True))
+    assert hits.texts == [
+        [renamed.get(name, f"text {name}") for name in names] for names in hits.ids
+    ]
+
+
+CHANGES = st.lists(
+    st.tuples(
+        st.sampled_from(["add", "update", "remove", "compact", "open"]),
+        st.lists(st.integers(0, 30), min_size=1, max_size=12, unique=True),
+    ),
+    max_size=12,
+)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(changes=CHANGES, kind=st.sampled_from(["flat", "hnsw", "IVF2,Flat"]))
+def test_an_index_is_a_dict_with_neighbours(
+    changes: list[tuple[str, list[int]]],
+    kind: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("dict")
+    model = {n: STORED[n] for n in range(40, 60)}
+    index = VectorIndex.build(STORED[40:60], ids=list(range(40, 60)), kind=kind)
+    index.save(folder)
+    for step, (change, ids) in enumerate(changes):
+        vectors = STORED[(np.array(ids) + 31 * step) % len(STORED)]
+        if change == "open":
+            index = VectorIndex.open(folder)
+        elif change == "compact":
+            index.compact()
+        elif change == "update":
+            index.update(vectors, ids=ids)
+            model |= dict(zip(ids, vectors, strict=True))
+        elif change == "add" and any(n in model for n in ids):
+            with pytest.raises(InputError, match="is in the index already"):
+                index.add(vectors, ids=ids)
+        elif change == "add":
+            index.add(vectors, ids=ids)
+            model |= dict(zip(ids, vectors, strict=True))
+        elif any(n not in model for n in ids):
+            with pytest.raises(InputError, match="nothing was removed"):
+                index.remove(ids)
+        else:
+            index.remove(ids)
+            for n in ids:
+                del model[n]
+        assert len(index) == len(model)
+        assert sorted(index.ids.to_pylist()) == sorted(model)
+        stored = VectorIndex.open(folder)
+        assert sorted(stored.ids.to_pylist()) == sorted(model)
+        if model and kind != "IVF2,Flat":
+            # As many as there are, so that ties need no order.
+            found = stored.search(QUERIES, len(model))
+            _, scores = nearest(model, QUERIES, len(model), "cosine")
+            assert np.abs(found.scores - scores).max() < 1e-5
+
+
+def test_segments_stay_few_while_rows_come_one_by_one() -> None:
+    index = VectorIndex.build(STORED[:1])
+    for row in STORED[1:100]:
+        index.add(row[None])
+        assert index.info["segments"] <= 7
+    assert index.ids.to_pylist() == list(range(100))
+    wanted, _ = nearest(dict(enumerate(STORED[:100])), QUERIES, 10, "cosine")
+    assert index.search(QUERIES).ids == wanted
+
+
+def test_more_hits_than_rows_are_all_rows() -> None:
+    index = VectorIndex.build(STORED[:5])
+    index.remove([1, 3])
+    hits = index.search(QUERIES, 50)
+    assert hits.scores.shape == (9, 3)
+    assert {frozenset(ids) for ids in hits.ids} == {frozenset([0, 2, 4])}
+    index.remove([0, 2, 4])
+    assert [list(hit) for hit in index.search(QUERIES)] == [[]] * 9
+    assert len(index) == 0
+    index.add(STORED[:2], ids=["a", "b"])
+    assert index.search(STORED[:1], 1).ids == [["a"]]
+
+
+def test_a_zero_vector_is_like_nothing() -> None:
+    index = VectorIndex.build(np.vstack([np.zeros((1, WIDTH)), STORED[:3]]))
+    hits = index.search(STORED[:1], 4)
+    assert dict(zip(hits.ids[0], hits.scores[0].tolist(), strict=True))[0] == 0
+
+
+def test_fewer_hits_than_asked_for_are_no_hits() -> None:
+    """IVF looks into one of its lists only."""
+    index = VectorIndex.build(STORED, kind="IVF40,Flat")
+    hits = index.search(QUERIES, 200)
+    assert all(0 < len(ids) < 200 for ids in hits.ids)
+    assert np.isneginf(hits.scores[0, len(hits.ids[0]) :]).all()
+    assert len(hits[0]) == len(hits.ids[0])
+
+
+# What is refused, with nothing kept
+
+
+BAD: list[tuple[Any, dict[str, Any], str]] = [
+    (STORED[:2, :3], {}, "got vectors of width 3, expected 16 as in the index"),
+    (STORED[0], {}, "got float32 (16,), expected an array of numbers (n, dim)"),
+    ([["a"] * WIDTH], {}, "expected an array of numbers (n, dim)"),
+    ([[1.0], [1.0, 2.0]], {}, "expected an array of numbers (n, dim)"),
+    (np.full((2, WIDTH), [[1.0], [np.nan]]), {}, "got nan in row 1, expected finite numbers"),
+    (np.full((1, WIDTH), np.inf), {}, "got inf in row 0"),
+    (np.full((1, WIDTH), 1e39), {}, "got 1e+39 in row 0, expected finite numbers of float32"),
+    (STORED[:0], {}, "vectors: got none"),
+    (STORED[:2], {"ids": ["x"]}, "got 1 ids and 2 vectors"),
+    (STORED[:2], {"ids": ["x", "x"]}, "got 'x' twice"),
+    (STORED[:2], {"ids": ["x", 1]}, "ids[1]: got 1, expected an id of one kind with ids[0]"),
+    (STORED[:2], {"ids": ["x", ""]}, "ids[1]: got '', expected an id"),
+    (STORED[:2], {"ids": ["x", None]}, "ids[1]: got None, expected an id"),
+    (STORED[:2], {"ids": ["x", "\ud800"]}, "lone surrogate"),
+    (STORED[:2], {"ids": [1, 2]}, "ids: got type int64, expected string as in the index"),
+    (STORED[:2], {}, "ids: got none, expected strings as in the index"),
+    (STORED[:2], {"ids": ["x", "문서 0"]}, "'문서 0' is in the index already"),
+    (STORED[:2], {"ids": ["x", "y"], "texts": None}, "texts: got no texts, expected texts"),
+    (STORED[:2], {"ids": ["x", "y"], "texts": ["a"]}, "got 1 texts and 2 vectors"),
+    (STORED[:2], {"ids": ["x", "y"], "texts": ["a", 3]}, "texts[1]: got 3, expected a str"),
+]
+
+
+@pytest.mark.parametrize(("vectors", "options", "message"), BAD)
+def test_a_bad_batch_leaves_nothing(
+    vectors: Any, options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    index = VectorIndex.build(STORED[:5], ids=NAMES[:5], texts=NAMES[:5])
+    index.save(tmp_path / "index")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "index").iterdir()}
+    given_ = {"texts": ["a", "b"], **options} if len(vectors) == 2 else options
+    with pytest.raises(InputError) as caught:
+        index.add(vectors, **given_)
+    assert message in str(caught.value)
+    assert len(index) == 5
+    assert {path.name: path.read_bytes() for path in (tmp_path / "index").iterdir()} == before
+
+
+def test_wrong_questions_are_refused() -> None:
+    index = VectorIndex.build(STORED[:5])
+    for queries, k, message in (
+        (QUERIES, 0, "k is 0; expected a whole number from 1"),
+        (QUERIES, True, "k is True"),
+        ("text", 1, r"queries is the str 'text'; expected a list"),
+        (["text"], 1, "has no embedder; open it with one"),
+        (QUERIES[:, :2], 1, "queries: got vectors of width 2, expected 16"),
+        (QUERIES * np.nan, 1, "queries: got nan in row 0"),
+        ([], 1, "queries: got"),
+    ):
+        with pytest.raises(InputError, match=message):
+            index.search(queries, k)
+    with pytest.raises(InputError, match="ids is the str 'abc'"):
+        index.remove("abc")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "flatt"}, "kind is 'flatt', and FAISS has none for 16 dimensions and cosine"),
+        ({"kind": "IDMap,Flat"}, "expected one without IDMap"),
+        ({"kind": "IVF500,Flat"}, "cannot be trained on 400 vectors"),
+        ({"kind": "PQ5"}, "PQ5"),
+        ({"similarity": "manhattan"}, "similarity is 'manhattan'; an index has one of cosine"),
+    ],
+)
+def test_kinds_that_are_not_to_be_had(options: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        VectorIndex.build(STORED, **options)
+
+
+# On disk
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two segments, with vectors of their own and removed rows."""
+    index = VectorIndex.build(STORED[:300], kind="SQ8", texts=NAMES[:300])
+    index.save(tmp_path / "index")
+    index.add(STORED[300:310], texts=NAMES[300:310])
+    index.remove([0, 305])
+    return tmp_path / "index"
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, Path.unlink])
+def test_damage_is_found_and_named(damage: Callable[[Path], None], folder: Path) -> None:
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    assert len(names) == 9, names
+    for name in names:
+        copy = folder.with_name("copy")
+        shutil.copytree(folder, copy)
+        damage(copy / name)
+        with pytest.raises(InputError, match=name):
+            VectorIndex.open(copy)
+        shutil.rmtree(copy)
+
+
+def test_a_manifest_that_lies_is_refused(folder: Path) -> None:
+    said = json.loads((folder / "index.json").read_text())
+    for name, value in (("similarity", "dot"), ("generation", 9), ("segments", [])):
+        (folder / "index.json").write_text(json.dumps({**said, name: value}))
+        with pytest.raises(InputError, match=r"index.json: is damaged, its CRC-32 is"):
+            VectorIndex.open(folder)
+
+
+def test_readers_see_the_last_committed_state(folder: Path) -> None:
+    reader, writer = VectorIndex.open(folder), VectorIndex.open(folder)
+    wanted = reader.search(QUERIES, 5)
+    writer.update(STORED[310:400], ids=list(range(90)), texts=NAMES[310:400])
+    # Its files may be gone, but what was opened stays.
+    again = reader.search(QUERIES, 5)
+    assert (again.ids, again.texts) == (wanted.ids, wanted.texts)
+    assert len(VectorIndex.open(folder)) == len(writer)
+    with pytest.raises(InputError, match="was changed by another since it was opened"):
+        reader.remove([1])
+    with sole_writer(folder, "index.json"), pytest.raises(InputError, match="another process"):
+        writer.remove([1])
+    writer.remove([1])
+    assert len(VectorIndex.open(folder)) == len(writer)
+
+
+def test_a_reader_that_a_writer_overtakes_reads_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from embedkit.index import folder as on_disk
+
+    read, overtaken = on_disk._read, []
+
+    def slow(path: Path, files: Any) -> Any:
+        if not overtaken:
+            overtaken.append(True)
+            monkeypatch.setattr(on_disk, "_read", read)
+            Index.open(path).compact()
+        return read(path, files)
+
+    monkeypatch.setattr(on_disk, "_read", slow)
+    assert len(VectorIndex.open(folder)) == 308
+
+
+def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
+    index = VectorIndex.build(STORED[:3])
+    (tmp_path / "000001-0.faiss").write_text("mine")
+    with pytest.raises(InputError, match=r"has files of others in it \(000001-0.faiss\)"):
+        index.save(tmp_path)
+    assert (tmp_path / "000001-0.faiss").read_text() == "mine"
+
+
+def test_saving_over_an_index_replaces_it(folder: Path) -> None:
+    VectorIndex.build(STORED[:3], ids=["a", "b", "c"]).save(folder)
+    assert VectorIndex.open(folder).ids.to_pylist() == ["a", "b", "c"]
+    assert len(list(folder.glob("*.faiss"))) == 1
+
+
+# With a model
+
+
+@pytest.fixture(scope="module")
+def embedder(tmp_path_factory: pytest.TempPathFactory) -> Embedder:
+    folder = tiny.make_bert(tmp_path_factory.mktemp("bert"), layers=2, width=WIDTH)
+    return Embedder.from_pretrained(folder, device="cpu")
+
+
+@pytest.fixture
+def vectors(embedder: Embedder, tmp_path: Path) -> Vectors:
+    path = tmp_path / "x.txt"
+    path.write_text("".join(f"{text}\n" for text in tiny.TEXTS), encoding="utf-8")
+    encode_corpus(embedder, Corpus(path), tmp_path / "vectors", texts=True)
+    return Vectors.open(tmp_path / "vectors")
+
+
+def test_texts_are_searched_with_the_model_behind(
+    embedder: Embedder, vectors: Vectors, tmp_path: Path
+) -> None:
+    index = VectorIndex.build(vectors, embedder=embedder)
+    index.save(tmp_path / "index")
+    again = VectorIndex.open(tmp_path / "index", embedder)
+    hits = again.search([tiny.TEXTS[4], tiny.TEXTS[1]], 1)
+    assert [(of[0].id, of[0].text) for of in hits] == [(4, tiny.TEXTS[4]), (1, tiny.TEXTS[1])]
+    assert np.abs(hits.scores - 1).max() < 1e-6
+    assert again.search([""], 1, prompt=tiny.TEXTS[4]).ids == [[4]]
+    assert again.origin == vectors.origin
+    assert again.origin.load().fingerprint == embedder.fingerprint
+
+
+def test_another_model_is_refused(embedder: Embedder, vectors: Vectors, tmp_path: Path) -> None:
+    index = VectorIndex.build(vectors)
+    index.save(tmp_path / "index")
+    other = embedder.with_recipe("cls")
+    for use in (
+        lambda: VectorIndex.open(tmp_path / "index", other),
+        lambda: VectorIndex.build(vectors, embedder=other),
+    ):
+        with pytest.raises(InputError, match=r"makes others: it has another recipe; expected the"):
+            use()
+    encode_corpus(other, Corpus(tmp_path / "x.txt"), tmp_path / "cls", texts=True)
+    with pytest.raises(InputError, match=r"vectors: got another recipe than in the index"):
+        index.update(Vectors.open(tmp_path / "cls"))
+    encode_corpus(
+        embedder, Corpus(tmp_path / "x.txt"), tmp_path / "prompt", texts=True, prompt="a "
+    )
+    with pytest.raises(InputError, match=r"got prompt 'a ' instead of '' than in the index"):
+        index.update(Vectors.open(tmp_path / "prompt"))
+    half = Embedder.from_pretrained(embedder.name, device="cpu", precision="bfloat16")
+    assert len(VectorIndex.open(tmp_path / "index", half).search(["a"], 3).ids[0]) == 3
+
+
+def test_an_index_is_the_same_from_arrays_and_from_disk(
+    embedder: Embedder, vectors: Vectors
+) -> None:
+    mine = VectorIndex.build(embedder.encode(tiny.TEXTS), texts=list(tiny.TEXTS), embedder=embedder)
+    theirs = VectorIndex.build(vectors)
+    assert mine.search(QUERIES, 8).ids == theirs.search(QUERIES, 8).ids
+    assert mine.origin == theirs.origin
+
+
+def test_faiss_and_torch_in_one_process_end_quietly(tmp_path: Path) -> None:
+    """Two copies of OpenMP can crash at the end."""
+    code = (
+        "import numpy as np, torch\n"
+        "from embedkit import VectorIndex\n"
+        "torch.randn(300, 300) @ torch.randn(300, 300)\n"
+        "index = VectorIndex.build(np.eye(8), kind='hnsw')\n"
+        "print(index.search(np.eye(8), 1).ids)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{[[n] for n in range(8)]}\n"
+    assert done.stderr == ""
