@@ -1,0 +1,39 @@
+"""Scores a file of sentence pairs.
+
+    python examples/score_pairs.py PAIRS.csv [--model minilm]
+
+The file has the columns sentence1 and sentence2; the score is the cosine, or the prediction of a
+regression head where the model's folder holds one (`embedkit train head`).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from embedkit import InputError
+from embedkit.rows import read_rows, text_cell
+from embedkit.scorer import load_scorer
+
+COLUMNS = ("sentence1", "sentence2")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pairs", type=Path)
+    parser.add_argument("--model", default="minilm")
+    options = parser.parse_args()
+    try:
+        pairs = [
+            tuple(text_cell(place, name, cells[name]) for name in COLUMNS)
+            for place, cells in read_rows(options.pairs, COLUMNS)
+        ]
+        scores = load_scorer(options.model)([(first, second) for first, second in pairs])
+    except InputError as error:
+        parser.exit(2, f"error: {error}\n")
+    for score, (first, second) in sorted(zip(scores, pairs, strict=True), reverse=True):
+        print(f"{score:.3f}  {first} | {second}")
+
+
+if __name__ == "__main__":
+    main()
