@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -69,15 +70,19 @@ class Hits:
 
     def _column(self, name: str) -> list[list[Any]]:
         found = self._rows >= 0
+        flat = take(self._tables, name, self._rows[found])
         counts = found.sum(1).tolist()
-        flat = iter(take(self._tables, name, self._rows[found]))
-        return [[next(flat) for _ in range(count)] for count in counts]
+        ends = accumulate(counts)
+        return [flat[end - count : end] for count, end in zip(counts, ends, strict=True)]
 
 
 def take(tables: Sequence[pa.Table], name: str, rows: NDArray[np.int64]) -> list[Any]:
     """Cells of a column by row number, counted through the tables one after another."""
     if len(tables) == 1:
-        return tables[0].column(name).take(rows).to_pylist()
+        column = tables[0].column(name)
+        # One chunk is taken from twice as fast as a column of it.
+        whole = column.chunk(0) if column.num_chunks == 1 else column
+        return whole.take(rows).to_pylist()
     ends = np.cumsum([len(table) for table in tables])
     places = np.searchsorted(ends, rows, side="right")
     cells: list[Any] = [None] * len(rows)

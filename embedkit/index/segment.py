@@ -88,7 +88,9 @@ class Segment:
             columns = {"id": ids} if texts is None else {"id": ids, "text": texts}
             tables.append(pa.table(columns))
             advance(len(matrix))
-        return cls(empty, pa.concat_tables(tables), vectors, np.zeros(n, dtype=np.bool_))
+        return cls(
+            empty, pa.concat_tables(tables).combine_chunks(), vectors, np.zeros(n, dtype=np.bool_)
+        )
 
     def rows_of(self, ids: pa.Array[Any]) -> NDArray[np.int64]:
         """The rows that have these ids and are not removed."""

@@ -214,23 +214,24 @@ class VectorIndex:
 
     def _search(self, prepared: Matrix, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Scores and rows, counted through all segments; see `Hits`."""
-        found = [segment.search(prepared, k) for segment in self._segments]
-        starts = np.cumsum([0, *map(len, self._segments)])
-        scores = [
-            np.where(rows < 0, -np.inf, self._ranking.score(distances)).astype(np.float32)
-            for distances, rows in found
-        ]
-        numbers = [
-            np.where(rows < 0, -1, rows + start)
-            for (_, rows), start in zip(found, starts, strict=False)
-        ]
-        if len(found) == 1:
-            return scores[0], numbers[0]
-        if not found:
+        scores, rows = [], []
+        start = 0
+        for segment in self._segments:
+            distances, found = segment.search(prepared, k)
+            of_segment = self._ranking.score(distances)
+            missing = found < 0
+            if missing.any():
+                of_segment[missing] = -np.inf
+            scores.append(of_segment)
+            rows.append(found if start == 0 else np.where(missing, -1, found + start))
+            start += len(segment)
+        if len(scores) == 1:
+            return scores[0], rows[0]
+        if not scores:
             return np.empty((len(prepared), 0), np.float32), np.empty((len(prepared), 0), np.int64)
-        both, all_ = np.concatenate(scores, axis=1), np.concatenate(numbers, axis=1)
+        both, numbers = np.concatenate(scores, axis=1), np.concatenate(rows, axis=1)
         order = np.argsort(-both, axis=1, kind="stable")[:, : min(k, len(self))]
-        return np.take_along_axis(both, order, 1), np.take_along_axis(all_, order, 1)
+        return np.take_along_axis(both, order, 1), np.take_along_axis(numbers, order, 1)
 
     def add(
         self,

@@ -1,0 +1,115 @@
+"""What VectorIndex costs beside FAISS itself, and what an approximate index misses.
+
+    python benchmarks/index.py VECTORS [--rows 1000000] [--runs 7] [--out results.json]
+
+VECTORS is a folder of `embedkit encode`. Its vectors are repeated up to --rows, each with Gaussian
+noise of half its length added, and so are other ones of them for 1,000 queries. Measured: recall@10
+of kind hnsw against exact search; queries a second of VectorIndex.search, ids included, over those
+of FAISS's index.search with the same parameters, in batches of 100, and the milliseconds of one
+query; one thread, in turn, medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+from embedkit import VectorIndex, Vectors
+from embedkit.index.kinds import new_index
+
+QUERIES = 1000
+BATCH = 100
+K = 10
+
+
+def noisy(vectors: np.ndarray, rows: int, seed: int) -> np.ndarray:
+    """(rows, dim) float32 of unit length: vectors chosen at random, with noise."""
+    generator = np.random.default_rng(seed)
+    made = vectors[generator.integers(len(vectors), size=rows)]
+    made /= np.linalg.norm(made, axis=1, keepdims=True)
+    scale = 0.5 / made.shape[1] ** 0.5
+    for start in range(0, rows, 10_000):
+        part = made[start : start + 10_000]
+        part += generator.normal(scale=scale, size=part.shape)
+    made /= np.linalg.norm(made, axis=1, keepdims=True)
+    return made
+
+
+def in_turn(jobs: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
+    """Median seconds of each, after one run that is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+    for number in range(runs + 1):
+        for name, job in jobs.items():
+            started = time.perf_counter()
+            job()
+            if number:
+                seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("vectors", type=Path)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    real = Vectors.open(options.vectors).to_numpy()
+    stored, queries = noisy(real, options.rows, 0), noisy(real, QUERIES, 1)
+    exact = VectorIndex.build(stored).search(queries, K)
+    started = time.perf_counter()
+    index = VectorIndex.build(stored, kind="hnsw", show_progress=True)
+    build = time.perf_counter() - started
+    hits = index.search(queries, K)
+    found = [len(set(a) & set(b)) / K for a, b in zip(hits.ids, exact.ids, strict=True)]
+
+    (segment,) = index._segments  # FAISS's own index, as it is inside
+    raw = segment.index
+    fresh = new_index("hnsw", raw.d, "cosine")
+    assert (raw.hnsw.efSearch, raw.metric_type) == (fresh.hnsw.efSearch, fresh.metric_type)
+    faiss.omp_set_num_threads(1)
+    batches = [queries[start : start + BATCH] for start in range(0, QUERIES, BATCH)]
+    seconds = in_turn(
+        {
+            "FAISS, batches": lambda: [raw.search(batch, K) for batch in batches],
+            "embedkit, batches": lambda: [index.search(batch, K).ids for batch in batches],
+            "FAISS, one by one": lambda: [raw.search(query[None], K) for query in queries],
+            "embedkit, one by one": lambda: [index.search(query[None], K).ids for query in queries],
+        },
+        options.runs,
+    )
+    result = {
+        "rows": options.rows,
+        "dimensions": raw.d,
+        "distinct vectors before noise": len(real),
+        "machine": platform.processor() or platform.machine(),
+        "faiss": faiss.__version__,
+        "hnsw": {
+            "links": raw.hnsw.nb_neighbors(1),
+            "efConstruction": raw.hnsw.efConstruction,
+            "efSearch": raw.hnsw.efSearch,
+        },
+        "build seconds, all threads": build,
+        "recall@10": float(np.mean(found)),
+        "queries a second": {name: QUERIES / value for name, value in seconds.items()},
+        "batches of 100: embedkit / FAISS": seconds["FAISS, batches"]
+        / seconds["embedkit, batches"],
+        "one query: embedkit - FAISS, ms": 1000
+        * (seconds["embedkit, one by one"] - seconds["FAISS, one by one"])
+        / QUERIES,
+    }
+    print(json.dumps(result, indent=2))
+    if options.out:
+        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

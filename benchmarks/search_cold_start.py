@@ -1,0 +1,83 @@
+"""How long `embedkit search` takes from the shell to the printed result, and where it goes.
+
+    python benchmarks/search_cold_start.py INDEX [--runs 5] [--out results.json]
+
+INDEX is a folder of `embedkit index build`. Wall seconds of whole processes, after one that is not
+counted; then the parts, measured once in one process in the order in which the command does them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+QUERY = "a dog runs in the park"
+PARTS = f"""
+import json, sys, time
+parts, before = {{}}, time.perf_counter()
+def part(name):
+    global before
+    now = time.perf_counter()
+    parts[name], before = now - before, now
+import embedkit.cli
+part("import the command line")
+import torch
+part("import torch")
+import faiss
+part("import faiss")
+import pyarrow
+from embedkit.embedder import Embedder
+from embedkit.index.vector_index import VectorIndex
+part("import the rest")
+index = VectorIndex.open(sys.argv[1])
+part("read and check the index")
+index.embedder = index.origin.load()
+part("load and check the model")
+hits = index.search([{QUERY!r}])
+hits[0]
+part("encode the query and search")
+print(json.dumps(parts))
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("index", type=Path)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    command = [sys.executable, "-m", "embedkit", "search", str(options.index), QUERY]
+    times = []
+    for number in range(options.runs + 1):
+        started = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)  # noqa: S603
+        if number:
+            times.append(time.perf_counter() - started)
+    parts = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", PARTS, str(options.index)], check=True, capture_output=True
+    )
+    info = subprocess.run(  # noqa: S603
+        [*command[:3], "index", "info", str(options.index), "--json"],
+        check=True,
+        capture_output=True,
+    )
+    said = json.loads(info.stdout)
+    result = {
+        "index": {name: said[name] for name in ("rows", "dimension", "kind", "bytes", "texts")},
+        "machine": platform.processor() or platform.machine(),
+        "seconds": {"median": statistics.median(times), "min": min(times), "max": max(times)},
+        "parts": json.loads(parts.stdout),
+    }
+    print(json.dumps(result, indent=2))
+    if options.out:
+        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
