@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from embedkit.evaluation.compare import compare, evaluate
     from embedkit.evaluation.data import PairColumns, Pairs, read_pairs
     from embedkit.evaluation.report import Report
+    from embedkit.evaluation.retrieval_data import RetrievalSet, read_retrieval
     from embedkit.heads.folder import load_head, save_head
     from embedkit.heads.regressor import PairRegressor
     from embedkit.index.vector_index import VectorIndex
@@ -35,6 +36,8 @@ _PUBLIC = {
     "Pairs": "embedkit.evaluation.data",
     "read_pairs": "embedkit.evaluation.data",
     "Report": "embedkit.evaluation.report",
+    "RetrievalSet": "embedkit.evaluation.retrieval_data",
+    "read_retrieval": "embedkit.evaluation.retrieval_data",
     "PairRegressor": "embedkit.heads.regressor",
     "load_head": "embedkit.heads.folder",
     "save_head": "embedkit.heads.folder",
@@ -54,6 +57,7 @@ __all__ = [
     "Recipe",
     "RecipeError",
     "Report",
+    "RetrievalSet",
     "VectorIndex",
     "Vectors",
     "__version__",
@@ -62,6 +66,7 @@ __all__ = [
     "evaluate",
     "load_head",
     "read_pairs",
+    "read_retrieval",
     "save_head",
 ]
 

@@ -121,6 +121,21 @@ def read_lines(path: str | Path) -> Iterator[Row]:
         yield Row(f"{path}, line {number}", {"text": line})
 
 
+def tsv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number, from 1, and cells of each line of a TSV file, a header not told apart.
+
+    Raises:
+        InputError: as in `read_rows`.
+    """
+    for line, text in enumerate(_lines(path), start=1):
+        yield line, text.split("\t") if text else []
+
+
+def line_place(path: Path, row: int, line: int) -> str:
+    """Where a record of a file with a header stands; the header is row 0."""
+    return f"{path}, {f'row {row}' if row else 'header'} (line {line})"
+
+
 def stem(path: str | Path) -> str:
     """The file's name without its suffix: `korsts_train` of `korsts_train.tsv.gz`.
 
@@ -261,18 +276,13 @@ def _lines(path: Path) -> Iterator[str]:
             yield line.removesuffix("\r")
 
 
-def _line_place(path: Path, row: int, line: int) -> str:
-    """Where a record of a file with a header stands; the header is row 0."""
-    return f"{path}, {f'row {row}' if row else 'header'} (line {line})"
-
-
 def _table_rows(
     path: Path, records: Iterable[tuple[int, list[str]]], wanted: _Wanted
 ) -> Iterator[Row]:
     """The rows under a header, from records of line number and cells."""
     header: list[str] = []
     for row, (line, cells) in enumerate(records):
-        place = _line_place(path, row, line)
+        place = line_place(path, row, line)
         if row == 0:
             header = cells
             _check_once(place, header)
@@ -299,9 +309,7 @@ def _parsed(cell: str) -> float | str:
 
 
 def _read_tsv(path: Path, wanted: _Wanted) -> Iterator[Row]:
-    lines = enumerate(_lines(path), start=1)
-    records = ((line, text.split("\t") if text else []) for line, text in lines)
-    return _table_rows(path, records, wanted)
+    return _table_rows(path, tsv_records(path), wanted)
 
 
 def _read_csv(path: Path, wanted: _Wanted) -> Iterator[Row]:
@@ -320,7 +328,7 @@ def _csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
             cells = next(reader, None)
         except csv.Error as error:
             raise InputError(
-                f"{_line_place(path, row, line)}: got malformed CSV ({error}), "
+                f"{line_place(path, row, line)}: got malformed CSV ({error}), "
                 "expected each opening quote to have its closing one at the end of the cell"
             ) from None
         finally:
@@ -333,7 +341,7 @@ def _csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _read_jsonl(path: Path, wanted: _Wanted) -> Iterator[Row]:
     for row, line in enumerate(_lines(path), start=1):
-        place = _line_place(path, row, line=row)
+        place = line_place(path, row, line=row)
         try:
             cells = json.loads(line, object_pairs_hook=_json_object)
         except json.JSONDecodeError as error:

@@ -1,10 +1,12 @@
 """The paired bootstrap over sentence pairs (Efron and Tibshirani 1993, chapter 13: percentiles).
 
-A resample is a count for each pair, so ranks come from cumulative sums and nothing is sorted again.
+Queries are resampled likewise. A resample is a count for each of them, so ranks come from
+cumulative sums and nothing is sorted again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -35,14 +37,8 @@ class Resamples:
     @classmethod
     def of(cls, pairs: Pairs, resamples: int = RESAMPLES, seed: int = SEED) -> Resamples:
         """The same pairs, number and seed give the same resamples."""
-        generator = np.random.default_rng(seed)
-        names = np.array(pairs.subsets or [""] * len(pairs.scores))
-        counts = np.zeros((len(pairs.scores), resamples))
-        for name in dict.fromkeys(names.tolist()):
-            places = np.flatnonzero(names == name)
-            shares = np.full(len(places), 1 / len(places))
-            counts[places] = generator.multinomial(len(places), shares, size=resamples).T
-        return cls(pairs.scores, counts)
+        names = pairs.subsets or [""] * len(pairs.scores)
+        return cls(pairs.scores, draw(names, resamples, seed))
 
     def within(self, chosen: NDArray[np.bool_]) -> Resamples:
         """The part of each resample that lies in a subset."""
@@ -113,6 +109,18 @@ class Resamples:
             spread = (centred**2 * drawn).sum(0)
             chunks.append((centred[group] * self.counts[:, columns], spread))
         return chunks
+
+
+def draw(groups: Sequence[str], resamples: int = RESAMPLES, seed: int = SEED) -> _Array:
+    """(n, resamples) how often each of n things was drawn, within the group that each is in."""
+    generator = np.random.default_rng(seed)
+    names = np.array(groups)
+    counts = np.zeros((len(names), resamples))
+    for name in dict.fromkeys(names.tolist()):
+        places = np.flatnonzero(names == name)
+        shares = np.full(len(places), 1 / len(places))
+        counts[places] = generator.multinomial(len(places), shares, size=resamples).T
+    return counts
 
 
 def interval(values: _Array) -> tuple[float, float] | None:

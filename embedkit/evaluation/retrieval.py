@@ -1,0 +1,98 @@
+"""Rankings of a retrieval set's documents against its judgements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedkit.evaluation.bootstrap import draw, interval
+from embedkit.evaluation.rankings import RANKING_METRICS
+from embedkit.evaluation.retrieval_data import RetrievalSet
+from embedkit.evaluation.search import nearest
+from embedkit.evaluation.sts import Result
+from embedkit.steps import Vectors
+
+DEPTH = 1000  # of a ranking, trec_eval's and BEIR's
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """The judgements of a retrieval set by places, and the resamples of its n queries.
+
+    Attributes:
+        name: of the set.
+        relevant: for each query the places and the gains of the documents judged relevant.
+        ideal: (n, most of them) their gains from the highest down, padded with 0.
+        itself: (n,) the place of the query's own document, to leave out; -1 where there is none.
+        counts: (n, resamples) how often each query was drawn.
+    """
+
+    name: str
+    relevant: list[tuple[NDArray[np.int64], NDArray[np.int64]]]
+    ideal: NDArray[np.int64]
+    itself: NDArray[np.int64]
+    counts: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, data: RetrievalSet) -> Judged:
+        places = {name: place for place, name in enumerate(data.document_ids)}
+        relevant = []
+        for judged in data.judgements.values():
+            gains = {places[name]: gain for name, gain in judged.items() if gain > 0}
+            relevant.append((np.array([*gains], np.int64), np.array([*gains.values()], np.int64)))
+        itself = [places[query] if query in data.own_documents else -1 for query in data.judgements]
+        ideal = np.zeros((len(relevant), max(len(gains) for _, gains in relevant)), np.int64)
+        for row, (_, highest) in zip(ideal, relevant, strict=True):
+            row[: len(highest)] = np.sort(highest)[::-1]
+        return cls(data.name, relevant, ideal, np.array(itself), draw([""] * len(relevant)))
+
+    def score(
+        self, recipe: str, queries: Vectors, documents: Vectors, similarities: Sequence[str]
+    ) -> list[Result]:
+        """The metrics of each similarity, means over the queries.
+
+        Args:
+            recipe: what the results are filed under.
+            queries: (n, dim) float32.
+            documents: (m, dim) float32, in the order of `RetrievalSet.document_ids`.
+            similarities: names from the table of similarities.
+        """
+        if not (np.isfinite(queries).all() and np.isfinite(documents).all()):
+            return self.absent(recipe, similarities, "the similarities are not all finite")
+        if len(documents) > 1 and (documents == documents[0]).all():
+            return self.absent(recipe, similarities, "the similarities are all the same")
+        results = []
+        for similarity in similarities:
+            # One more than the depth, for the query itself may have to go.
+            gains = self._gains(nearest(queries, documents, similarity, DEPTH + 1))
+            for metric, measure in RANKING_METRICS.items():
+                values = measure(gains, self.ideal)
+                ci95 = interval(values @ self.counts / len(values))
+                value = float(values.mean())
+                results.append(
+                    Result(recipe, self.name, len(values), similarity, metric, "all", value, ci95)
+                )
+        return results
+
+    def absent(self, recipe: str, similarities: Sequence[str], reason: str) -> list[Result]:
+        """The rows of a recipe that has no values."""
+        n = len(self.relevant)
+        return [
+            Result(recipe, self.name, n, similarity, metric, "all", None, reason=reason)
+            for similarity in similarities
+            for metric in RANKING_METRICS
+        ]
+
+    def _gains(self, rankings: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(n, DEPTH) gains in the order of rankings (n, k) of places."""
+        gains = np.zeros((len(rankings), DEPTH), dtype=np.int64)
+        for row, ranked, itself, relevant in zip(
+            gains, rankings, self.itself, self.relevant, strict=True
+        ):
+            others = ranked[ranked != itself][:DEPTH]
+            for place, gain in zip(*relevant, strict=True):
+                row[: len(others)][others == place] = gain
+        return gains

@@ -1,0 +1,186 @@
+"""Metrics of rankings and exact search, against trec_eval and brute force."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import beir
+import numpy as np
+import pytest
+import scipy.spatial.distance
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from embedkit.evaluation import search
+from embedkit.evaluation.rankings import RANKING_METRICS
+from embedkit.evaluation.retrieval import DEPTH, Judged
+from embedkit.evaluation.retrieval_data import RetrievalSet
+from embedkit.evaluation.search import nearest
+
+Array = np.ndarray[Any, Any]
+
+# Graded relevance, below 0 too; few scores, so that many tie; ids that sort as strings.
+IDS = st.text("01é9ab", min_size=1, max_size=3)
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, float]]]:
+    documents = draw(st.lists(IDS, min_size=1, max_size=30, unique=True))
+    queries = [f"q{number}" for number in range(draw(st.integers(1, 4)))]
+    judged = st.dictionaries(st.sampled_from(documents), st.integers(-1, 3), min_size=1)
+    judgements = {query: draw(judged) for query in queries}
+    judgements[queries[0]][documents[0]] = 1  # a set has at least one relevant document
+    score = st.integers(-2, 2).map(float)
+    scores = {query: {name: draw(score) for name in documents} for query in queries}
+    return judgements, scores
+
+
+def retrieval_set(judgements: beir.Judgements, documents: list[str]) -> RetrievalSet:
+    texts = dict.fromkeys(documents, "text")
+    return RetrievalSet("r", dict.fromkeys(judgements, "query"), texts, judgements)
+
+
+@given(runs())
+@settings(max_examples=150, deadline=None)
+def test_trec_eval_says_the_same(
+    run: tuple[dict[str, dict[str, int]], dict[str, dict[str, float]]],
+) -> None:
+    """Whole way: dot products of one-hot queries are the scores, ties and all."""
+    judgements, scores = run
+    data = retrieval_set(judgements, list(scores["q0"]))
+    queries = np.eye(len(judgements), dtype=np.float32)
+    documents = np.array(
+        [[scores[query][name] for query in judgements] for name in data.document_ids], np.float32
+    )
+    want = beir.trec_eval(judgements, scores)
+    rows = Judged.of(data).score("mean", queries, documents, ["dot"])
+    assert [row.metric for row in rows] == list(RANKING_METRICS)
+    for row in rows:
+        if len(documents) > 1 and (documents == documents[0]).all():
+            assert (row.value, row.reason) == (None, "the similarities are all the same")
+        else:
+            assert row.value == pytest.approx(np.mean(want[row.metric]), abs=1e-12), row.metric
+            assert 0 <= row.value <= 1
+
+
+def test_a_long_ranking_is_cut_where_trec_eval_s_is() -> None:
+    rng = np.random.default_rng(0)
+    names = [str(number) for number in range(3000)]
+    judgements = {
+        f"q{q}": {
+            name: int(grade)
+            for name, grade in zip(
+                rng.choice(names, 400, replace=False), rng.integers(0, 3, 400), strict=True
+            )
+        }
+        for q in range(5)
+    }
+    data = retrieval_set(judgements, names)
+    queries = rng.normal(size=(5, 8)).astype(np.float32)
+    documents = rng.integers(-1, 2, (3000, 8)).astype(np.float32)  # 3^8 vectors, so some are equal
+    matrix = (queries.astype(np.float64) @ documents.T.astype(np.float64)).astype(np.float32)
+    scores = {
+        query: dict(zip(data.document_ids, row.tolist(), strict=True))
+        for query, row in zip(judgements, matrix, strict=True)
+    }
+    want = beir.trec_eval(judgements, scores)
+    for row in Judged.of(data).score("mean", queries, documents, ["dot"]):
+        assert row.value == pytest.approx(np.mean(want[row.metric]), abs=1e-12), row.metric
+    assert DEPTH == 1000
+
+
+def test_values_by_hand() -> None:
+    gains = np.array([[0, 2, 0, 1], [0, 0, 0, 0]])
+    ideal = np.array([[2, 1, 1], [0, 0, 0]])
+    values = {name: metric(gains, ideal).tolist() for name, metric in RANKING_METRICS.items()}
+    best = 2 + 1 / np.log2(3) + 1 / 2
+    assert values == {
+        "ndcg@10": [pytest.approx((2 / np.log2(3) + 1 / np.log2(5)) / best), 0],
+        "recall@100": [pytest.approx(2 / 3), 0],
+        "mrr@10": [0.5, 0],
+        "map": [pytest.approx((1 / 2 + 2 / 4) / 3), 0],
+    }
+
+
+def test_the_interval_is_of_resampled_queries() -> None:
+    """scipy's percentile bootstrap of the mean, to the error of 1,000 resamples."""
+    rng = np.random.default_rng(1)
+    n = 200
+    judgements = {f"q{q}": {str(q): 1} for q in range(n)}
+    data = retrieval_set(judgements, [str(q) for q in range(n)])
+    queries = rng.normal(size=(n, 16)).astype(np.float32)
+    places = {name: place for place, name in enumerate(data.document_ids)}
+    documents = rng.normal(size=(n, 16)).astype(np.float32)
+    for q in range(n):
+        documents[places[str(q)]] = queries[q] + rng.normal(size=16)
+    ranking = nearest(queries, documents, "cosine", n)
+    ranks = [int(np.flatnonzero(ranking[q] == places[str(q)])[0]) for q in range(n)]
+    values = np.array([1 / np.log2(rank + 2) if rank < 10 else 0 for rank in ranks])
+    row = Judged.of(data).score("mean", queries, documents, ["cosine"])[0]
+    assert row.n == n
+    assert row.value == pytest.approx(values.mean())
+    want = scipy.stats.bootstrap(
+        (values,), np.mean, n_resamples=9999, method="percentile", rng=np.random.default_rng(2)
+    ).confidence_interval
+    assert row.ci95 == pytest.approx(want, abs=0.006)
+
+
+# A query that is a document too
+
+
+@pytest.mark.parametrize("relevant", [False, True], ids=["left out", "relevant"])
+def test_a_query_does_not_find_itself(relevant: bool) -> None:
+    judgements = {"a": {"b": 1, **({"a": 1} if relevant else {})}}
+    data = retrieval_set(judgements, ["a", "b", "c"])
+    vectors = {"a": [1, 0], "b": [0.9, 0.1], "c": [0, 1]}
+    documents = np.array([vectors[name] for name in data.document_ids], np.float32)
+    rows = Judged.of(data).score("mean", np.array([[1, 0]], np.float32), documents, ["cosine"])
+    assert data.own_documents == (set() if relevant else {"a"})
+    assert [row.value for row in rows] == [1, 1, 1, 1]  # b is first, or a and then b
+
+
+# No value
+
+
+def test_vectors_without_a_similarity_have_a_reason() -> None:
+    data = retrieval_set({"q": {"a": 1}}, ["a", "b"])
+    queries, documents = np.ones((1, 2), np.float32), np.ones((2, 2), np.float32)
+    rows = Judged.of(data).score("mean", queries, documents, ["cosine"])
+    assert {row.reason for row in rows} == {"the similarities are all the same"}
+    rows = Judged.of(data).score("mean", queries * np.nan, documents, ["cosine"])
+    assert {(row.value, row.reason) for row in rows} == {
+        (None, "the similarities are not all finite")
+    }
+
+
+# Search
+
+
+DISTANCES = {
+    "cosine": lambda a, b: 1 - scipy.spatial.distance.cdist(a, b, "cosine"),
+    "dot": lambda a, b: a @ b.T,
+    "euclidean": lambda a, b: -scipy.spatial.distance.cdist(a, b, "euclidean"),
+    "manhattan": lambda a, b: -scipy.spatial.distance.cdist(a, b, "cityblock"),
+}
+
+
+@pytest.mark.parametrize("similarity", DISTANCES)
+@pytest.mark.parametrize("k", [1, 7, 40, 99])
+def test_nearest_is_brute_force(similarity: str, k: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "_QUERIES", 3)
+    monkeypatch.setattr(search, "_DOCUMENTS", 11)
+    rng = np.random.default_rng(k)
+    queries, documents = (rng.normal(size=(n, 5)).astype(np.float32) for n in (8, 40))
+    matrix = DISTANCES[similarity](queries.astype(float), documents.astype(float))
+    want = np.argsort(-matrix, axis=1, kind="stable")[:, :k]
+    np.testing.assert_array_equal(nearest(queries, documents, similarity, k), want)
+
+
+@given(st.lists(st.integers(-2, 2), min_size=1, max_size=60), st.integers(1, 20), st.integers(1, 9))
+@settings(deadline=None)
+def test_ties_keep_the_order_of_the_documents(scores: list[int], k: int, block: int) -> None:
+    documents = np.array(scores, np.float32)[:, None]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "_DOCUMENTS", block)
+        (found,) = nearest(np.ones((1, 1), np.float32), documents, "dot", k).tolist()
+    assert found == sorted(range(len(scores)), key=lambda place: -scores[place])[:k]
