@@ -180,7 +180,9 @@ def test_a_missing_file(run: Run, command: str, data: Path) -> None:
 
 @pytest.mark.usefixtures("no_model")
 def test_a_folder_is_no_data(run: Run, tmp_path: Path) -> None:
-    assert refused(run("compare", tmp_path)) == f"{tmp_path}: got a directory, expected a file"
+    assert refused(run("compare", tmp_path)).startswith(
+        f"{tmp_path}: got a folder without corpus.jsonl, expected a retrieval set in BEIR's layout"
+    )
 
 
 @pytest.mark.usefixtures("no_model")
@@ -605,7 +607,7 @@ def test_out(run: Run, data: Path, bert: Path, tmp_path: Path) -> None:
     assert markdown.startswith(f"# {bert} (bert, 2 layers, no recipe of its own)")
     for row in rows_of(done.json, metric="spearman"):
         assert f"\n| {row['recipe']} | {100 * row['value']:.2f} |" in markdown
-    assert "\n- The best of several recipes was chosen on the same pairs" in markdown
+    assert "\n- The best of several recipes was chosen on the same data" in markdown
     table = run("compare", data, "-m", bert, "--out", folder).out  # over the old one
     assert f"Wrote {folder / 'report.json'} and {folder / 'report.md'}." in table.replace("\n", "")
 

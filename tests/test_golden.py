@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command import Run
 from sentence_transformers import SentenceTransformer
 
 from embedkit import Embedder, compare, evaluate
@@ -77,6 +78,18 @@ def test_multilingual_e5_is_sentence_transformers_own(e5: Path) -> None:
     oracle = SentenceTransformer(str(e5), device="cpu", prompts={"query": "query: "})
     got, want = (each.encode(texts, prompt_name="query") for each in (model, oracle))
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * np.abs(want).max())
+
+
+def test_evaluate_gives_the_published_retrieval_values(
+    shared_data: Callable[[str], Path], run: Run
+) -> None:
+    """The one pass over 5,183 abstracts of up to 256 tokens is the longest test of all."""
+    done = run("evaluate", shared_data("retrieval/scifact"), "--json")
+    found = {row["metric"]: row for row in done.json["results"]}
+    assert {row["n"] for row in found.values()} == {300}
+    assert found["ndcg@10"]["value"] == pytest.approx(0.64508, abs=1e-4)
+    assert found["recall@100"]["value"] == pytest.approx(0.92500, abs=1e-4)
+    assert done.json["forward_passes"] == 5483
 
 
 def test_heads_gain_where_the_cosine_is_poor(shared_data: Callable[[str], Path]) -> None:

@@ -50,6 +50,8 @@ def compare_command(
     threshold: options.Threshold = None,
     prompt: options.Prompt = None,
     prompt_name: options.PromptName = None,
+    query_prompt: options.QueryPrompt = None,
+    document_prompt: options.DocumentPrompt = None,
     max_length: options.MaxLength = None,
     device: options.Device = None,
     revision: options.Revision = None,
@@ -67,24 +69,25 @@ def compare_command(
     score: options.Score = "score",
     subset: options.Subset = "subset",
 ) -> None:
-    """Compare the poolings of a model on sentence pairs, and keep the winner.
+    """Compare the poolings of a model on sentence pairs and retrieval sets, and keep the winner.
 
     Example: [bold]embedkit compare korsts_test.tsv -m klue/bert-base --save-best my-model[/bold]
     """
     output.check_out(out, save_best)
-    from embedkit.evaluation.data import PairColumns, read_pairs
+    from embedkit.evaluation.data import PairColumns
+    from embedkit.evaluation.sets import only_pairs, read_sets
 
     columns = PairColumns(sentence1, sentence2, score, subset)
-    pairs = [read_pairs(path, columns) for path in data]
+    sets = read_sets(data, columns)
     parsed = None if recipes is None else [Recipe.parse(text) for text in recipes.split()]
     chosen = None if layers is None else _parse_layers(layers)
-    training = None if train is None else [read_pairs(path, columns) for path in train]
+    training = None if train is None else read_sets(train, columns)
     if head is not None and save_best is not None:
         raise InputError(
             "got --head and --save-best; train the winner's head with embedkit train head"
         )
     from embedkit.embedder import Embedder
-    from embedkit.evaluation.compare import check_options, compare
+    from embedkit.evaluation.compare import check_options, check_prompts, compare
     from embedkit.evaluation.heads import Training, check_heads
     from embedkit.interop.folder import check_target
 
@@ -92,9 +95,11 @@ def compare_command(
     check_options(similarities, aggregation)
     if parsed is not None and chosen is not None:
         raise InputError("got --recipes and --layers; expected one: a recipe names its layers")
+    check_prompts(sets, query_prompt, document_prompt)
     check_heads(head, training, threshold)
     if training is not None:
-        Training.of(training, head)
+        only_pairs(sets)
+        Training.of(only_pairs(training), head)
     if save_best is not None:
         check_target(save_best)
     embedder = Embedder.from_pretrained(
@@ -104,7 +109,7 @@ def compare_command(
         embedder.check_saveable()
     report = compare(
         embedder,
-        pairs,
+        sets,
         parsed,
         layers=chosen,
         similarities=similarities,
@@ -114,6 +119,8 @@ def compare_command(
         threshold=threshold,
         prompt=prompt,
         prompt_name=prompt_name,
+        query_prompt=query_prompt,
+        document_prompt=document_prompt,
         show_progress=True,
     )
     output.show(report, as_json=as_json, out=out)

@@ -16,6 +16,8 @@ def evaluate_command(
     threshold: options.Threshold = None,
     prompt: options.Prompt = None,
     prompt_name: options.PromptName = None,
+    query_prompt: options.QueryPrompt = None,
+    document_prompt: options.DocumentPrompt = None,
     max_length: options.MaxLength = None,
     device: options.Device = None,
     revision: options.Revision = None,
@@ -26,30 +28,34 @@ def evaluate_command(
     score: options.Score = "score",
     subset: options.Subset = "subset",
 ) -> None:
-    """Score a model's own recipe, or a regression head, on sentence pairs.
+    """Score a model's own recipe on sentence pairs and retrieval sets, or a head on pairs.
 
     Example: [bold]embedkit evaluate stsb_test.tsv korsts_test.tsv -m klue/bert-base[/bold]
     """
     output.check_out(out)
-    from embedkit.evaluation.data import PairColumns, read_pairs
+    from embedkit.evaluation.data import PairColumns
+    from embedkit.evaluation.sets import read_sets
 
     columns = PairColumns(sentence1, sentence2, score, subset)
-    pairs = [read_pairs(path, columns) for path in data]
+    sets = read_sets(data, columns)
     from embedkit.embedder import Embedder
-    from embedkit.evaluation.compare import check_options, evaluate
+    from embedkit.evaluation.compare import check_options, check_prompts, evaluate
     from embedkit.evaluation.heads import find_head
 
     check_options(options.names(similarity), aggregation)
+    check_prompts(sets, query_prompt, document_prompt)
     settings: dict[str, Any] = {"max_length": max_length, "device": device, "revision": revision}
     found = find_head(model, **settings) or Embedder.from_pretrained(model, **settings)
     report = evaluate(
         found,
-        pairs,
+        sets,
         similarities=None if similarity is None else options.names(similarity),
         aggregation=aggregation,
         threshold=threshold,
         prompt=prompt,
         prompt_name=prompt_name,
+        query_prompt=query_prompt,
+        document_prompt=document_prompt,
         show_progress=True,
     )
     output.show(report, as_json=as_json, out=out)

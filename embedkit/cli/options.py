@@ -27,7 +27,8 @@ Data: TypeAlias = Annotated[
     typer.Argument(
         metavar="DATA...",
         help="Sentence pairs: .tsv, .csv, .jsonl (each also .gz) or .parquet; "
-        "first_look is the set that comes with embedkit.",
+        "first_look is the set that comes with embedkit. A folder is a retrieval set in BEIR's "
+        "layout.",
         show_default=False,
     ),
 ]
@@ -88,10 +89,26 @@ IdColumn: TypeAlias = Annotated[
     ),
 ]
 Prompt: TypeAlias = Annotated[
-    str | None, typer.Option(help="Text put in front of each sentence.", show_default=False)
+    str | None, typer.Option(help="Text put in front of each text.", show_default=False)
 ]
 PromptName: TypeAlias = Annotated[
     str | None, typer.Option(help="One of the model's own prompts instead.", show_default=False)
+]
+QueryPrompt: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="For the queries of retrieval sets; by default --prompt, else the model's prompt "
+        "called query.",
+        show_default=False,
+    ),
+]
+DocumentPrompt: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="For the documents; by default --prompt, else the model's prompt called document, "
+        "passage or corpus.",
+        show_default=False,
+    ),
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print report.json, not a table.")]
 Out: TypeAlias = Annotated[

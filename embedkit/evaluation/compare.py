@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 from embedkit.embedder import Embedder
 from embedkit.errors import InputError
 from embedkit.evaluation.bootstrap import Resamples
-from embedkit.evaluation.data import Pairs, read_pairs
+from embedkit.evaluation.data import Pairs
 from embedkit.evaluation.heads import (
     Training,
     check_heads,
@@ -17,8 +17,12 @@ from embedkit.evaluation.heads import (
     find_head,
     head_metrics,
 )
-from embedkit.evaluation.pair_vectors import PairVectors
+from embedkit.evaluation.prompts import role_prompts
 from embedkit.evaluation.report import Report
+from embedkit.evaluation.retrieval import Judged
+from embedkit.evaluation.retrieval_data import RetrievalSet
+from embedkit.evaluation.set_vectors import SetVectors
+from embedkit.evaluation.sets import Data, DataSet, only_pairs, read_sets
 from embedkit.evaluation.statistics import AGGREGATIONS
 from embedkit.evaluation.sts import Result, absent, score_predictions, score_vectors
 from embedkit.pooling import POOLINGS
@@ -34,7 +38,8 @@ if TYPE_CHECKING:
     from embedkit.heads.regressor import PairRegressor
 
 Model: TypeAlias = "Embedder | str | Path | PreTrainedModel | SentenceTransformer"
-Data: TypeAlias = "str | Path | Pairs | Sequence[str | Path | Pairs]"
+# What is known of a set before the vectors are.
+_Prepared: TypeAlias = "Judged | tuple[Pairs, Resamples]"
 
 
 def compare(
@@ -50,13 +55,16 @@ def compare(
     threshold: float | None = None,
     prompt: str | None = None,
     prompt_name: str | None = None,
+    query_prompt: str | None = None,
+    document_prompt: str | None = None,
     show_progress: bool | None = None,
 ) -> Report:
-    """Score many recipes of one model on sentence pairs.
+    """Score many recipes of one model on sentence pairs and retrieval sets, in one pass.
 
     Args:
         model: an `Embedder`, or anything that `Embedder.from_pretrained` takes.
-        data: files or `Pairs`, one or several.
+        data: one or several of: files of sentence pairs, folders of retrieval sets (see
+            `read_pairs` and `read_retrieval`), `Pairs`, `RetrievalSet`.
         recipes: which; None for every pooling on the last layer, `mean@first-last` and the model's
             own recipe.
         layers: with `recipes` None, cross the poolings with these hidden states; "all" for all.
@@ -66,16 +74,24 @@ def compare(
             what is best; the first similarity and a line on it are shown beside.
         train: files or `Pairs` for the heads, from the same pass.
         threshold: adds the F1 score of "at least this" to what heads are measured by.
-        prompt: put in front of each sentence.
+        prompt: put in front of each text.
         prompt_name: one of the model's prompts instead.
+        query_prompt: for the queries of retrieval sets; without it and the two above, the model's
+            prompt called `query`, if it has one.
+        document_prompt: likewise for documents; the model's may be called `document`, `passage` or
+            `corpus`.
         show_progress: a bar on stderr; None shows it where stderr is a terminal.
 
     Raises:
         InputError: wrong input, before the encoder runs.
     """
-    sets = _read(data)
+    sets = read_sets(data)
+    check_prompts(sets, query_prompt, document_prompt)
     check_heads(head, train, threshold)
-    training = None if head is None or train is None else Training.of(_read(train), head)
+    training = None
+    if head is not None and train is not None:
+        only_pairs(sets)
+        training = Training.of(only_pairs(read_sets(train)), head)
     if isinstance(recipes, str):
         raise InputError(f"recipes is the str {recipes!r}; expected a list, such as [{recipes!r}]")
     parsed = None if recipes is None else [_parse(recipe) for recipe in recipes]
@@ -92,31 +108,37 @@ def compare(
         bounds, missing = _default_recipes(embedder, layers)
     bounds = list({bound.recipe: bound for bound in bounds}.values())
     similarities = list(dict.fromkeys(similarities))
-    found = PairVectors.of(
+    prompts = role_prompts(
+        embedder, prompt, prompt_name, query=query_prompt, document=document_prompt
+    )
+    found = SetVectors.of(
         embedder,
-        sets + (training.sets if training else []),
+        [*sets, *(training.sets if training else [])],
         bounds,
-        prompt=prompt,
-        prompt_name=prompt_name,
+        prompts,
         show_progress=show_progress,
     )
-    samples = [Resamples.of(pairs) for pairs in sets]
+    prepared = [_prepare(data) for data in sets]
     results: list[Result] = []
     for recipe, bound in enumerate(bounds):
         name = str(bound.recipe)
         fitted = None
         if training is not None:
             numbers = range(len(sets), len(found.places))
-            fitted = training.fit([found.vectors(recipe, number) for number in numbers])
-        for number, (pairs, resamples) in enumerate(zip(sets, samples, strict=True)):
-            vectors = found.vectors(recipe, number)
-            results += score_vectors(name, pairs, vectors, similarities, resamples)
-            if fitted is not None:
+            fitted = training.fit([found.pairs(recipe, number) for number in numbers])
+        for number, known in enumerate(prepared):
+            results += _score(name, known, found, recipe, number, similarities)
+            if fitted is not None and not isinstance(known, Judged):
+                pairs, resamples = known
+                vectors = found.pairs(recipe, number)
                 results += fitted.score(name, pairs, vectors, resamples, threshold)
     reason = "the checkpoint has no pooler weights"
-    for pairs in sets:
-        for lacking in missing:
-            results += absent(str(lacking), pairs, similarities, reason)
+    for known in prepared:
+        for lacking in map(str, missing):
+            if isinstance(known, Judged):
+                results += known.absent(lacking, similarities, reason)
+            else:
+                results += absent(lacking, known[0], similarities, reason)
     return found.report(
         results,
         [*(bound.recipe for bound in bounds), *missing],
@@ -134,14 +156,18 @@ def evaluate(
     threshold: float | None = None,
     prompt: str | None = None,
     prompt_name: str | None = None,
+    query_prompt: str | None = None,
+    document_prompt: str | None = None,
     show_progress: bool | None = None,
 ) -> Report:
-    """Score a model's own recipe, or a head, on sentence pairs; see `compare`.
+    """Score a model's own recipe on sentence pairs and retrieval sets, or a head on pairs.
 
-    A head (a `PairRegressor`, or the folder of one) is scored by its predictions, with MSE beside
-    the correlations and, with `threshold`, F1; `similarities` (None for the cosine) is for models.
+    See `compare`. A head (a `PairRegressor`, or the folder of one) is scored by its predictions,
+    with MSE beside the correlations and, with `threshold`, F1; `similarities` (None for the cosine)
+    is for models.
     """
-    sets = _read(data)
+    sets = read_sets(data)
+    check_prompts(sets, query_prompt, document_prompt)
     check_options(("cosine",) if similarities is None else similarities, aggregation)
     head = find_head(model)
     if head is None:
@@ -154,29 +180,26 @@ def evaluate(
             raise InputError("got a prompt for a head; it uses the one that it was trained with")
         if head.embedder is None:
             raise InputError("the head has no embedder; expected one that can read texts")
+        only_pairs(sets)
         check_threshold(threshold)
         embedder, prompt = head.embedder, head.prompt
-    found = PairVectors.of(
-        embedder,
-        sets,
-        [embedder.bound],
-        prompt=prompt,
-        prompt_name=prompt_name,
-        show_progress=show_progress,
+    prompts = role_prompts(
+        embedder, prompt, prompt_name, query=query_prompt, document=document_prompt
     )
+    found = SetVectors.of(embedder, sets, [embedder.bound], prompts, show_progress=show_progress)
     names = list(dict.fromkeys(similarities or ("cosine",)))
     results: list[Result] = []
-    for number, pairs in enumerate(sets):
-        vectors, resamples = found.vectors(0, number), Resamples.of(pairs)
-        name = str(embedder.recipe)
-        if head is None:
-            results += score_vectors(name, pairs, vectors, names, resamples)
+    name = str(embedder.recipe)
+    for number, known in enumerate(map(_prepare, sets)):
+        if head is None or isinstance(known, Judged):
+            results += _score(name, known, found, 0, number, names)
         else:
+            pairs, resamples = known
             results += score_predictions(
                 name,
                 pairs,
                 "head",
-                head.predict(vectors),
+                head.predict(found.pairs(0, number)),
                 head_metrics(threshold),
                 resamples,
                 threshold=threshold,
@@ -189,21 +212,36 @@ def evaluate(
     )
 
 
-def _read(data: Data) -> list[Pairs]:
-    if not isinstance(data, str | Path | Pairs | Sequence):
-        raise InputError(f"data is {data!r}; expected files of sentence pairs, or Pairs")
-    items = [data] if isinstance(data, str | Path | Pairs) else list(data)
-    if not items:
-        raise InputError("data is empty; expected at least one file of sentence pairs")
-    sets = [item if isinstance(item, Pairs) else read_pairs(item) for item in items]
-    names = [pairs.name for pairs in sets]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(
-                f"two data sets are called {name!r}; expected different names, "
-                "because results are filed under them"
-            )
-    return sets
+def _prepare(data: DataSet) -> _Prepared:
+    return Judged.of(data) if isinstance(data, RetrievalSet) else (data, Resamples.of(data))
+
+
+def _score(
+    name: str,
+    known: _Prepared,
+    found: SetVectors,
+    recipe: int,
+    number: int,
+    similarities: Sequence[str],
+) -> list[Result]:
+    """The results of a recipe on a set, both by their numbers in `found`."""
+    if isinstance(known, Judged):
+        queries, documents = (found.texts(recipe, number, role) for role in ("query", "document"))
+        return known.score(name, queries, documents, similarities)
+    pairs, resamples = known
+    return score_vectors(name, pairs, found.pairs(recipe, number), similarities, resamples)
+
+
+def check_prompts(sets: Sequence[DataSet], *own: str | None) -> None:
+    """Refuse prompts of queries or documents where there are none.
+
+    Raises:
+        InputError: as said.
+    """
+    if any(own) and not any(isinstance(data, RetrievalSet) for data in sets):
+        raise InputError(
+            "got a prompt for queries or documents, but no retrieval set; expected a folder of one"
+        )
 
 
 def _parse(recipe: str | Recipe) -> Recipe:

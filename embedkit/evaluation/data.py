@@ -75,6 +75,11 @@ class Pairs:
                 "expected at least two different scores"
             )
 
+    @property
+    def texts(self) -> dict[str, tuple[str, ...]]:
+        """What has to be encoded: the first sentences, then the second ones."""
+        return {"sentence": (*self.sentence1, *self.sentence2)}
+
     @classmethod
     def from_columns(
         cls,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from io import StringIO
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedkit.errors import InputError, printable
 from embedkit.evaluation.bootstrap import RESAMPLES
+from embedkit.evaluation.kinds import KINDS, MAIN, Kind
 from embedkit.evaluation.sts import Result
 from embedkit.evaluation.tables import Grid, comparison, evaluation, heads
 from embedkit.recipe import Recipe
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 OPTIMISTIC = (
-    "The best of several recipes was chosen on the same pairs that score it, so its score is "
+    "The best of several recipes was chosen on the same data that scores it, so its score is "
     "optimistic."
 )
 
@@ -36,7 +38,10 @@ class Report:
         compared: recipes by the names that `results` uses.
         decided_by: the similarity that decides what is best; `head` for heads.
         aggregation: of data with subsets, the one that decides and that tables show.
-        sentences: in the pairs.
+        retrieval: how retrieval sets were searched: index, depth of the rankings, prompts, and for
+            each set its documents and the queries that were left out of their own rankings; None
+            where there are only pairs.
+        sentences: in the data, queries and documents among them.
         forward_passes: sentences that the encoder ran: each distinct one once.
         truncated: distinct sentences that were cut to the maximum length.
         seconds: spent encoding and scoring.
@@ -47,6 +52,7 @@ class Report:
     compared: dict[str, Recipe]
     decided_by: str
     aggregation: str
+    retrieval: dict[str, Any] | None
     sentences: int
     forward_passes: int
     truncated: int
@@ -54,7 +60,7 @@ class Report:
 
     @property
     def best(self) -> Recipe | None:
-        """The recipe of the highest Spearman correlation, averaged over the datasets.
+        """The recipe of the highest main metric (see `MAIN`), averaged over the datasets.
 
         The first similarity and the report's aggregation decide; of recipes that agree to six
         digits the model's own wins. None where no recipe has a value on every dataset.
@@ -81,7 +87,7 @@ class Report:
     def _averages(self) -> dict[str, float | None]:
         """What decides for each recipe: None where a dataset has no value."""
         values: dict[str, list[float | None]] = {recipe: [] for recipe in self.compared}
-        for result in self.deciding("spearman"):
+        for result in self.deciding(*MAIN):
             if result.similarity == self.decided_by:
                 values[result.recipe].append(result.value)
         averages: dict[str, float | None] = {}
@@ -91,26 +97,29 @@ class Report:
             averages[recipe] = sum(defined) / len(defined) if whole else None
         return averages
 
-    def deciding(self, metric: str) -> list[Result]:
-        """A metric's results in the report's aggregation, or `all` where there are no subsets."""
+    def deciding(self, *metrics: str) -> list[Result]:
+        """Results of metrics in the report's aggregation, or `all` where there are no subsets."""
         with_subsets = {row.dataset for row in self.results if row.aggregation != "all"}
         return [
             row
             for row in self.results
-            if row.metric == metric
+            if row.metric in metrics
             and row.aggregation == (self.aggregation if row.dataset in with_subsets else "all")
         ]
 
     @property
     def notes(self) -> list[str]:
         """What a reader must know beside the numbers, in sentences."""
+        texts = "sentences" if self.retrieval is None else "texts"
         share = 100 * self.truncated / self.forward_passes
         notes = [
-            f"{self.forward_passes:,} distinct of {self.sentences:,} sentences were encoded, each "
+            f"{self.forward_passes:,} distinct of {self.sentences:,} {texts} were encoded, each "
             f"once; {self.truncated:,} of them ({share:.1f} %) were cut to "
             f"{self.model['max_length']} tokens."
         ]
-        rows = self.deciding("spearman")
+        if self.retrieval is not None:
+            notes += _searched(self.retrieval)
+        rows = self.deciding(*MAIN)
         if self.aggregation != "all" and any(row.aggregation != "all" for row in rows):
             notes.append(f"Subsets are aggregated as {self.aggregation}.")
         reasons = {(row.recipe, row.reason): None for row in rows if row.reason}
@@ -121,9 +130,10 @@ class Report:
                 f"pairs, with the 95 % interval of a paired bootstrap ({RESAMPLES:,} resamples)."
             )
         if any(row.ci95 for row in rows):
+            units = [kind.units for kind in self.kinds]
             notes.append(
-                f"Intervals are of a bootstrap over the pairs ({RESAMPLES:,} resamples, within "
-                "subsets)."
+                f"Intervals are of a bootstrap over the {' or '.join(units)} ({RESAMPLES:,} "
+                f"resamples{', within subsets' if 'pairs' in units else ''})."
             )
         if len(self.compared) > 1:
             notes.append(OPTIMISTIC)
@@ -136,11 +146,22 @@ class Report:
         if self.model["recipe"] is None:
             described += ", no recipe of its own"
         if len(self.compared) > 1:
-            shown = "correlations x 100" if self._has_heads else "Spearman x 100"
-            return f"{self.model['name']} ({described}): {shown}"
+            shown = (
+                "correlations"
+                if self._has_heads
+                else " and ".join(kind.title for kind in self.kinds)
+            )
+            return f"{self.model['name']} ({described}): {shown} x 100"
         (recipe,) = self.compared
+        kinds = " and ".join(kind.metrics for kind in self.kinds)
         by = ", by its head" if self.decided_by == "head" else ""
-        return f"{self.model['name']} ({described}), recipe {recipe}{by}: correlations x 100"
+        return f"{self.model['name']} ({described}), recipe {recipe}{by}: {kinds} x 100"
+
+    @property
+    def kinds(self) -> list[Kind]:
+        """Those of the data."""
+        metrics = {result.metric for result in self.results}
+        return [kind for kind in KINDS if kind.main in metrics]
 
     @property
     def _has_heads(self) -> bool:
@@ -163,6 +184,7 @@ class Report:
             "decided_by": self.decided_by,
             "aggregation": self.aggregation,
             "notes": self.notes,
+            "retrieval": self.retrieval,
             "sentences": self.sentences,
             "forward_passes": self.forward_passes,
             "truncated": self.truncated,
@@ -207,6 +229,24 @@ class Report:
             raise InputError(
                 f"{target}: the report cannot be written ({error.strerror})"
             ) from error
+
+
+def _searched(retrieval: dict[str, Any]) -> Iterator[str]:
+    """How retrieval sets were searched, in sentences."""
+    for name, documents in retrieval["documents"].items():
+        yield (
+            f"Each query of {name} ranks its {documents:,} documents by exact search, to the first "
+            f"{retrieval['depth']:,}."
+        )
+        left_out = retrieval["left_out"][name]
+        if left_out:
+            yield (
+                f"{left_out:,} queries of {name} are documents too, and were left out of their own "
+                "rankings, as in BEIR."
+            )
+    query, document = (retrieval["prompts"][role] for role in ("query", "document"))
+    if query or document:
+        yield f"The prompt of queries is {query!r}, of documents {document!r}."
 
 
 def _said(result: dict[str, Any]) -> dict[str, Any]:

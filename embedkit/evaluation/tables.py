@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from embedkit.errors import printable
+from embedkit.evaluation.kinds import MAIN, OTHERS
 from embedkit.evaluation.statistics import CORRELATIONS
 from embedkit.evaluation.sts import Result
 
@@ -67,24 +68,25 @@ class _Column(NamedTuple):
 
 
 # No name of a subset holds a line break.
-_INTERVAL, _PEARSON = "\n95 %", "\npearson"
+_INTERVAL, _OTHER = "\n95 %", "\n"
 
 
 def comparison(report: Report) -> Grid:
     """A row a recipe, best first; a column a dataset and similarity, and subsets apart."""
     columns: dict[_Column, str] = {}
     cells: dict[tuple[str, _Column], str] = {}
-    shown = report.deciding("spearman")
+    shown = report.deciding(*MAIN)
     several_sets = len({row.dataset for row in shown}) > 1
     several_similarities = len({row.similarity for row in shown}) > 1
     for result in shown:
         names = [result.dataset] * several_sets + [result.similarity] * several_similarities
+        names += [result.metric] * (len(report.kinds) > 1)
         for column, extra, cell in _cells(result, detailed=not several_similarities):
-            columns.setdefault(column, " ".join([*names, *extra]) or "spearman")
+            columns.setdefault(column, " ".join([*names, *extra]) or result.metric)
             cells[result.recipe, column] = cell
-    for result in [] if several_similarities else report.deciding("pearson"):
-        column = _Column(result.dataset, result.similarity, _PEARSON)
-        columns.setdefault(column, " ".join([*[result.dataset] * several_sets, "pearson"]))
+    for result in [] if several_similarities else report.deciding(*OTHERS):
+        column = _Column(result.dataset, result.similarity, _OTHER + result.metric)
+        columns.setdefault(column, " ".join([*[result.dataset] * several_sets, result.metric]))
         cells[result.recipe, column] = _percent(result.value)
     best, ranked = report.best_name, report.ranking()
     rows = tuple(
@@ -161,9 +163,10 @@ def _interval(ci95: tuple[float, float] | None, scale: int, digits: str) -> str:
 def evaluation(report: Report) -> Grid:
     """A row a dataset, similarity and aggregation, and a row a subset; a column a metric."""
     metrics = tuple(dict.fromkeys(result.metric for result in report.results))
+    units = " or ".join(kind.units for kind in report.kinds)
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     for result in report.results:
-        shown = _percent if result.metric in CORRELATIONS else _plain
+        shown = _percent if result.metric in (*MAIN, *OTHERS) else _plain
         row = (result.dataset, f"{result.n:,}", result.similarity, result.aggregation)
         rows.setdefault(row, {})[result.metric] = shown(result.value)
         if result.aggregation == "all":
@@ -171,8 +174,10 @@ def evaluation(report: Report) -> Grid:
                 row = (f"  {name}", f"{subset.n:,}", result.similarity, f"in {result.dataset}")
                 rows.setdefault(row, {})[result.metric] = shown(subset.value)
     return Grid(
-        ("dataset", "pairs", "similarity", "aggregation", *metrics),
-        tuple((*row, *(cells[metric] for metric in metrics)) for row, cells in rows.items()),
+        ("dataset", units, "similarity", "aggregation", *metrics),
+        tuple(
+            (*row, *(cells.get(metric, "") for metric in metrics)) for row, cells in rows.items()
+        ),
         frozenset({0, 2, 3}),
     )
 

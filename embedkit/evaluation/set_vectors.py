@@ -1,0 +1,132 @@
+"""The vectors of data sets: several sets, several recipes, one pass."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedkit.embedder import Embedder, Encoded
+from embedkit.evaluation.report import Report
+from embedkit.evaluation.retrieval import DEPTH
+from embedkit.evaluation.retrieval_data import RetrievalSet
+from embedkit.evaluation.sets import DataSet
+from embedkit.evaluation.sts import Result
+from embedkit.recipe import Recipe
+from embedkit.steps import Bound, Vectors
+
+
+@dataclass(frozen=True, eq=False)
+class SetVectors:
+    """What one pass over the texts of data sets gives.
+
+    Attributes:
+        embedder: ran it.
+        sets: whose texts they are.
+        prompts: what was put in front of the texts of each role.
+        encoded: by prompt, the vectors of its distinct texts for each recipe.
+        places: for each set and role, where its texts are among the distinct ones of its prompt.
+        seconds: on the clock, when the pass began and when it ended.
+    """
+
+    embedder: Embedder
+    sets: Sequence[DataSet]
+    prompts: Mapping[str, str]
+    encoded: dict[str, Encoded]
+    places: list[dict[str, NDArray[np.int64]]]
+    seconds: tuple[float, float]
+
+    @classmethod
+    def of(
+        cls,
+        embedder: Embedder,
+        sets: Sequence[DataSet],
+        bounds: Sequence[Bound],
+        prompts: Mapping[str, str],
+        *,
+        show_progress: bool | None = None,
+    ) -> SetVectors:
+        """Run each distinct text once, behind the prompt of its role; see `role_prompts`."""
+        by_prompt: dict[str, list[str]] = {}
+        spans: list[dict[str, slice]] = [{} for _ in sets]
+        for data, roles in zip(sets, spans, strict=True):
+            for role, texts in data.texts.items():
+                gathered = by_prompt.setdefault(prompts[role], [])
+                roles[role] = slice(len(gathered), len(gathered) + len(texts))
+                gathered += texts
+        begun = time.perf_counter()
+        encoded = {
+            prompt: embedder.encode_recipes(
+                texts, bounds, prompt=prompt, show_progress=show_progress
+            )
+            for prompt, texts in by_prompt.items()
+        }
+        ran = time.perf_counter()
+        places = [
+            {role: encoded[prompts[role]].distinct.inverse[span] for role, span in roles.items()}
+            for roles in spans
+        ]
+        return cls(embedder, sets, prompts, encoded, places, (begun, ran))
+
+    def texts(self, recipe: int, number: int, role: str) -> Vectors:
+        """(texts, dim) float32, of a recipe and a set by their numbers."""
+        return self.encoded[self.prompts[role]].vectors[recipe][self.places[number][role]]
+
+    def pairs(self, recipe: int, number: int) -> Vectors:
+        """(n, 2, dim) float32, of a recipe and a set of pairs by their numbers."""
+        vectors = self.encoded[self.prompts["sentence"]].vectors[recipe]
+        both: Vectors = vectors[self.places[number]["sentence"].reshape(2, -1).T]
+        return both
+
+    def report(
+        self,
+        results: Sequence[Result],
+        recipes: Sequence[Recipe],
+        *,
+        decided_by: str,
+        aggregation: str,
+    ) -> Report:
+        """The report of results that were made from these vectors just now."""
+        embedder, own = self.embedder, self.embedder.own
+        begun, ran = self.seconds
+        return Report(
+            model={
+                "name": embedder.name,
+                "family": embedder.encoder.family,
+                "layers": embedder.encoder.num_layers,
+                "width": embedder.encoder.width,
+                "pooler": embedder.encoder.pooler is not None,
+                "recipe": str(own.recipe) if own else None,
+                "max_length": embedder.tokenizer.max_length,
+                "precision": embedder.precision,
+            },
+            results=tuple(results),
+            compared={str(recipe): recipe for recipe in recipes},
+            decided_by=decided_by,
+            aggregation=aggregation,
+            retrieval=self._retrieval(),
+            sentences=sum(len(each.distinct.inverse) for each in self.encoded.values()),
+            forward_passes=sum(len(each.distinct.texts) for each in self.encoded.values()),
+            truncated=sum(int(each.tokens.truncated.sum()) for each in self.encoded.values()),
+            seconds={
+                "encode": ran - begun,
+                "score": time.perf_counter() - ran,
+            },
+        )
+
+    def _retrieval(self) -> dict[str, Any] | None:
+        """What a reader must know of the retrieval sets, if there are some."""
+        sets = [data for data in self.sets if isinstance(data, RetrievalSet)]
+        if not sets:
+            return None
+        return {
+            "index": "flat",
+            "depth": DEPTH,
+            "prompts": {role: self.prompts[role] for role in sets[0].texts},
+            "documents": {data.name: len(data.documents) for data in sets},
+            "left_out": {data.name: len(data.own_documents) for data in sets},
+        }

@@ -1,0 +1,60 @@
+"""The data sets of an evaluation: files of sentence pairs, and folders of retrieval sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from embedkit.errors import InputError
+from embedkit.evaluation.data import PairColumns, Pairs, read_pairs
+from embedkit.evaluation.retrieval_data import RetrievalSet, read_retrieval
+
+DataSet: TypeAlias = Pairs | RetrievalSet
+Data: TypeAlias = "str | Path | DataSet | Sequence[str | Path | DataSet]"
+
+
+def read_sets(data: Data, columns: PairColumns | None = None) -> list[DataSet]:
+    """Reads what is not read yet: a folder as a retrieval set, anything else as sentence pairs.
+
+    Raises:
+        InputError: see `read_pairs` and `read_retrieval`; or two sets of one name.
+    """
+    if not isinstance(data, str | Path | DataSet | Sequence):
+        raise InputError(
+            f"data is {data!r}; expected files of sentence pairs, folders of retrieval sets, Pairs "
+            "or a RetrievalSet"
+        )
+    items = [data] if isinstance(data, str | Path | DataSet) else list(data)
+    if not items:
+        raise InputError("data is empty; expected at least one file or folder")
+    sets = [
+        item if isinstance(item, DataSet) else _read(item, columns or PairColumns())
+        for item in items
+    ]
+    names = [each.name for each in sets]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(
+                f"two data sets are called {name!r}; expected different names, "
+                "because results are filed under them"
+            )
+    return sets
+
+
+def only_pairs(sets: Sequence[DataSet]) -> list[Pairs]:
+    """The sets, of which none is a retrieval set.
+
+    Raises:
+        InputError: one is.
+    """
+    for each in sets:
+        if isinstance(each, RetrievalSet):
+            raise InputError(
+                f"{each.name} is a retrieval set; a head is trained and scored on sentence pairs"
+            )
+    return [each for each in sets if isinstance(each, Pairs)]
+
+
+def _read(path: str | Path, columns: PairColumns) -> DataSet:
+    return read_retrieval(path) if Path(path).is_dir() else read_pairs(path, columns)
