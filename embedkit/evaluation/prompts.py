@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from embedkit.embedder import Embedder
 
-# Names of prompts that sentence-transformers' encode_query and encode_document look for.
 _ROLES = {"query": ("query",), "document": ("document", "passage", "corpus")}
 
 
@@ -19,8 +18,8 @@ def role_prompts(
         prompt_name: one of the model's prompts instead.
         own: a prompt for `query` or `document` alone. Where that is None, and `prompt` and
             `prompt_name` are too, it is the model's prompt of that name (a document's may also be
-            called `passage` or `corpus`), or empty: so do sentence-transformers' `encode_query`
-            and `encode_document`.
+            called `passage` or `corpus`), or empty: so sentence-transformers documents its
+            `encode_query` and `encode_document`.
 
     Raises:
         InputError: an unknown prompt_name, or both it and prompt.

@@ -1,0 +1,341 @@
+"""Retrieval sets in compare and evaluate: the same values as trec_eval gives for other tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import beir
+import numpy as np
+import pytest
+import tiny
+from command import Run, refused
+from rich.cells import cell_len
+from sentence_transformers import SentenceTransformer
+
+from embedkit import Embedder, InputError, Pairs, RetrievalSet, compare, evaluate, read_retrieval
+from embedkit.encoder.packed import PackedBert
+
+WORDS = ("cat", "dog", "bird", "city", "rain", "sun", "music", "book", "park", "train", "news")
+DOCUMENTS = [
+    {
+        "_id": str(n),
+        "title": WORDS[n % 11] if n % 3 else "",
+        "text": " ".join(WORDS[(n * k + k) % 11] for k in range(1, 2 + n % 5)),
+    }
+    for n in range(24)
+]
+QUERIES = [{"_id": f"q{n}", "text": f"the {word} is not in it"} for n, word in enumerate(WORDS)]
+QRELS = "".join(
+    f"q{n}\t{(7 * n + 1) % 24}\t1\nq{n}\t{n}\t2\nq{n}\t{(5 * n + 3) % 24}\t0\n"
+    for n in range(2, 10)
+)
+METRICS = ["ndcg@10", "recall@100", "mrr@10", "map"]
+SENTENCES = ("dog", "a cat", "two birds", "the sun is not in it", "he eats")
+PAIRS = [(SENTENCES[i % 5], SENTENCES[(i + 1 + i // 5) % 5], float(i % 4)) for i in range(10)]
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.make_bert(tmp_path_factory.mktemp("bert"), layers=2, pooler=False, seed=3)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return beir.write(tmp_path_factory.mktemp("words") / "words", DOCUMENTS, QUERIES, QRELS)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pairs") / "pairs.tsv"
+    rows = ["sentence1\tsentence2\tscore", *("\t".join(map(str, row)) for row in PAIRS)]
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def trec_eval(
+    data: RetrievalSet, queries: np.ndarray[Any, Any], documents: np.ndarray[Any, Any]
+) -> dict[str, float]:
+    """Means over the queries, by cosine."""
+    queries, documents = (
+        x.astype(np.float64) / np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
+        for x in (queries, documents)
+    )
+    scores = {
+        query: dict(zip(data.document_ids, row.tolist(), strict=True))
+        for query, row in zip(data.judgements, queries @ documents.T, strict=True)
+    }
+    return {
+        metric: float(np.mean(values))
+        for metric, values in beir.trec_eval(data.judgements, scores).items()
+    }
+
+
+def values_of(report: Any, recipe: str) -> dict[str, float]:
+    return {
+        row["metric"]: row["value"]
+        for row in report["results"]
+        if row["recipe"] == recipe and row["dataset"] == "words"
+    }
+
+
+@pytest.mark.parametrize("recipe", ["mean", "cls@1", "max+mean@1,-1/normalize"])
+def test_values_are_trec_eval_s_of_sentence_transformers_vectors(
+    run: Run, bert: Path, folder: Path, tmp_path: Path, recipe: str
+) -> None:
+    Embedder.from_pretrained(bert, recipe=recipe).save_pretrained(tmp_path / "model")
+    theirs = SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    data = read_retrieval(folder)
+    texts = data.texts
+    want = trec_eval(data, *(theirs.encode(list(texts[role])) for role in ("query", "document")))
+    report = run("compare", folder, "-m", bert, "--recipes", f"{recipe} last", "--json").json
+    own = str(Embedder.from_pretrained(bert, recipe=recipe).recipe)
+    assert values_of(report, own) == pytest.approx(want, abs=1e-9)
+    (row,) = evaluate(tmp_path / "model", folder).deciding("ndcg@10")
+    assert (row.n, row.similarity, row.aggregation) == (8, "cosine", "all")
+    assert row.value == pytest.approx(want["ndcg@10"], abs=1e-9)
+    assert row.ci95 is not None
+    assert 0 <= row.ci95[0] < row.value < row.ci95[1] <= 1
+
+
+def test_similarities(run: Run, bert: Path, folder: Path) -> None:
+    names = "cosine dot euclidean manhattan"
+    report = run("evaluate", folder, "-m", bert, "-s", names, "--json").json
+    assert [(row["similarity"], row["metric"]) for row in report["results"]] == [
+        (name, metric) for name in names.split() for metric in METRICS
+    ]
+    assert report["retrieval"] == {
+        "index": "flat",
+        "depth": 1000,
+        "prompts": {"query": "", "document": ""},
+        "documents": {"words": 24},
+        "left_out": {"words": 0},
+    }
+
+
+# Pairs and retrieval sets together
+
+
+def test_one_report_from_one_pass(
+    run: Run, bert: Path, folder: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[int] = []
+    forward = PackedBert.__call__
+
+    def counted(self: PackedBert, batch: Any, *args: Any, **kwargs: Any) -> Any:
+        encoded.append(len(batch.offsets) - 1)
+        return forward(self, batch, *args, **kwargs)
+
+    monkeypatch.setattr(PackedBert, "__call__", counted)
+    report = run("compare", pairs, folder, "-m", bert, "--json").json
+    data = read_retrieval(folder)
+    texts = {*SENTENCES, *data.texts["query"], *data.texts["document"]}
+    assert len(texts) < len(SENTENCES) + 8 + len(set(data.documents.values()))  # one is shared
+    assert sum(encoded) == report["forward_passes"] == len(texts)
+    assert report["sentences"] == 20 + 8 + 24
+    metrics = {
+        dataset: {row["metric"] for row in report["results"] if row["dataset"] == dataset}
+        for dataset in ("pairs", "words")
+    }
+    assert metrics == {"pairs": {"spearman", "pearson"}, "words": set(METRICS)}
+    alone = run("compare", folder, "-m", bert, "--json").json
+    for recipe in {row["recipe"] for row in report["results"]}:
+        assert values_of(report, recipe) == values_of(alone, recipe)
+
+
+def test_the_best_is_that_of_the_main_metrics_together(
+    run: Run, bert: Path, folder: Path, pairs: Path, tmp_path: Path
+) -> None:
+    best = tmp_path / "best"
+    done = run("compare", pairs, folder, "-m", bert, "--json", "--save-best", best)
+    totals: dict[str, float] = {}
+    for row in done.json["results"]:
+        if row["metric"] in ("spearman", "ndcg@10") and row["value"] is not None:
+            totals[row["recipe"]] = totals.get(row["recipe"], 0) + row["value"]
+    assert totals[done.json["best"]] == pytest.approx(max(totals.values()), abs=1e-6)
+    again = run("evaluate", folder, "-m", best, "--json").json
+    (recipe,) = {row["recipe"] for row in again["results"]}
+    assert values_of(again, recipe) == pytest.approx(
+        values_of(done.json, done.json["best"]), abs=1e-9
+    )
+
+
+def test_one_constant_vector_ranks_nothing(bert: Path, folder: Path) -> None:
+    report = compare(bert, folder, ["cls@0", "mean"])
+    rows = [row for row in report.results if row.recipe == "cls@0"]
+    assert {(row.value, row.reason) for row in rows} == {
+        (None, "the similarities are all the same")
+    }
+    assert str(report.best) == "mean"
+
+
+def test_no_pooler_is_shown_as_absent(bert: Path, folder: Path) -> None:
+    rows = [row for row in compare(bert, folder).results if row.recipe == "pooler"]
+    assert [row.metric for row in rows] == METRICS
+    assert {row.reason for row in rows} == {"the checkpoint has no pooler weights"}
+
+
+def test_queries_that_are_documents_too(bert: Path) -> None:
+    texts = {str(n): f"{WORDS[n]} {n}" for n in range(11)}
+    data = RetrievalSet("r", texts, texts, {"1": {"2": 1}, "3": {"4": 1}})
+    report = evaluate(bert, data)
+    assert report.retrieval is not None
+    assert report.retrieval["left_out"] == {"r": 2}
+    assert (
+        "2 queries of r are documents too, and were left out of their own rankings, as in BEIR."
+    ) in report.notes
+    embedder = Embedder.from_pretrained(bert)
+    documents = embedder.encode([texts[name] for name in data.document_ids])
+    similarities = embedder.similarity([texts["1"], texts["3"]], documents)
+    scores = {
+        query: {
+            name: float(score)
+            for name, score in zip(data.document_ids, row, strict=True)
+            if name != query
+        }
+        for query, row in zip(data.judgements, similarities, strict=True)
+    }
+    want = beir.trec_eval(data.judgements, scores)
+    got = {row.metric: row.value for row in report.results}
+    assert got == pytest.approx({metric: np.mean(values) for metric, values in want.items()})
+
+
+# Prompts
+
+OWN = {"query": "query play ", "document": "passage play ", "other": "a "}
+
+
+@pytest.fixture(scope="module")
+def with_prompts(bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model = tmp_path_factory.mktemp("prompts") / "model"
+    Embedder.from_pretrained(bert, recipe="mean", prompts=OWN).save_pretrained(model)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("options", "query", "document"),
+    [
+        ([], OWN["query"], OWN["document"]),
+        (["--prompt", "one "], "one ", "one "),
+        (["--prompt-name", "other"], "a ", "a "),
+        (["--query-prompt", "two "], "two ", OWN["document"]),
+        (["--prompt", "one ", "--document-prompt", ""], "one ", ""),
+    ],
+)
+def test_prompts(
+    run: Run, with_prompts: Path, folder: Path, options: list[str], query: str, document: str
+) -> None:
+    data = read_retrieval(folder)
+    texts = {role: list(of_role) for role, of_role in data.texts.items()}
+    theirs = SentenceTransformer(str(with_prompts), device="cpu")
+    if options:
+        vectors = (
+            theirs.encode(texts["query"], prompt=query),
+            theirs.encode(texts["document"], prompt=document),
+        )
+    else:
+        vectors = (theirs.encode_query(texts["query"]), theirs.encode_document(texts["document"]))
+    done = run("evaluate", folder, "-m", with_prompts, *options, "--json")
+    assert values_of(done.json, "mean") == pytest.approx(trec_eval(data, *vectors), abs=1e-9)
+    assert done.json["retrieval"]["prompts"] == {"query": query, "document": document}
+    note = f"The prompt of queries is {query!r}, of documents {document!r}."
+    assert note in done.json["notes"]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "query", "document"),
+    [
+        ({"passage": "p ", "corpus": "c "}, "", "p "),
+        ({"corpus": "c ", "query": "q "}, "q ", "c "),
+        ({"document": "", "passage": "p "}, "", ""),
+    ],
+)
+def test_other_names_of_the_document_prompt(
+    bert: Path, folder: Path, prompts: dict[str, str], query: str, document: str
+) -> None:
+    report = evaluate(Embedder.from_pretrained(bert, prompts=prompts), folder)
+    assert report.retrieval is not None
+    assert report.retrieval["prompts"] == {"query": query, "document": document}
+
+
+def test_a_prompt_of_queries_needs_queries(run: Run, bert: Path, pairs: Path) -> None:
+    message = (
+        "got a prompt for queries or documents, but no retrieval set; expected a folder of one"
+    )
+    for command in ("compare", "evaluate"):
+        assert refused(run(command, pairs, "-m", bert, "--query-prompt", "q ")) == message
+    with pytest.raises(InputError, match=message):
+        evaluate(bert, pairs, document_prompt="d ")
+
+
+# Wrong data
+
+
+@pytest.mark.usefixtures("no_model")
+@pytest.mark.parametrize("command", ["compare", "evaluate"])
+def test_a_bad_folder(run: Run, command: str, pairs: Path, tmp_path: Path) -> None:
+    beir.write(tmp_path, DOCUMENTS, QUERIES, QRELS + "q9\t999\t1\n")
+    assert refused(run(command, pairs, tmp_path)) == (
+        f"{tmp_path}/qrels/test.tsv, row 25 (line 25), column 'corpus-id': got '999', expected an "
+        "_id of the corpus"
+    )
+
+
+@pytest.mark.usefixtures("no_forward")
+def test_heads_take_no_retrieval_sets(run: Run, bert: Path, folder: Path, pairs: Path) -> None:
+    message = "words is a retrieval set; a head is trained and scored on sentence pairs"
+    for data, train in ((folder, pairs), (pairs, folder)):
+        options = ("--head", "ridge", "--train", train)
+        assert refused(run("compare", data, "-m", bert, *options)) == message
+        with pytest.raises(InputError, match=message):
+            compare(bert, data, head="ridge", train=train)
+
+
+def test_a_saved_head_takes_no_retrieval_set(
+    run: Run, bert: Path, folder: Path, pairs: Path, tmp_path: Path
+) -> None:
+    head = tmp_path / "head"
+    assert run("train", "head", pairs, "-m", bert, "--out", head).code == 0
+    assert refused(run("evaluate", folder, "-m", head)) == (
+        "words is a retrieval set; a head is trained and scored on sentence pairs"
+    )
+
+
+def test_two_sets_of_one_name(bert: Path, folder: Path) -> None:
+    same = Pairs.from_columns("words", *zip(*PAIRS, strict=True))
+    with pytest.raises(InputError, match="two data sets are called 'words'"):
+        compare(bert, [folder, same])
+
+
+# Tables
+
+
+def test_tables(run: Run, bert: Path, folder: Path, pairs: Path, tmp_path: Path) -> None:
+    done = run("compare", folder, "-m", bert, "--out", tmp_path / "report")
+    markdown = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
+    assert "| recipe | ndcg@10 | 95 % | recall@100 | mrr@10 | map |  |" in markdown
+    assert markdown.splitlines()[0].endswith(": nDCG@10 x 100")
+    assert "- Intervals are of a bootstrap over the queries (1,000 resamples)." in markdown
+    assert "ranks its 24 documents by exact search, to the first 1,000." in markdown
+    table = [line for line in done.out.splitlines() if line[:1] in "┏┃┡│└"]
+    assert max(map(cell_len, table)) <= 80
+
+    mixed = compare(bert, [pairs, folder], ["mean", "cls"])
+    assert mixed.grid().headings == (
+        *("recipe", "pairs spearman", "pairs spearman 95 %", "words ndcg@10", "words ndcg@10 95 %"),
+        *("pairs pearson", "words recall@100", "words mrr@10", "words map", ""),
+    )
+    assert mixed.title.endswith(": Spearman and nDCG@10 x 100")
+    assert any("over the pairs or queries (1,000 resamples, within" in note for note in mixed.notes)
+
+    one = evaluate(bert, [pairs, folder])
+    assert one.grid().headings == (
+        *("dataset", "pairs or queries", "similarity", "aggregation"),
+        *("spearman", "pearson", *METRICS),
+    )
+    values = {row.metric: f"{100 * row.value:.2f}" for row in one.results if row.value is not None}
+    assert [row[4:] for row in one.grid().rows] == [
+        (values["spearman"], values["pearson"], "", "", "", ""),
+        ("", "", *(values[metric] for metric in METRICS)),
+    ]
+    assert one.title.endswith(": correlations and retrieval metrics x 100")
