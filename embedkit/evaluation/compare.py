@@ -238,7 +238,8 @@ def check_prompts(sets: Sequence[DataSet], *own: str | None) -> None:
     Raises:
         InputError: as said.
     """
-    if any(own) and not any(isinstance(data, RetrievalSet) for data in sets):
+    given = any(prompt is not None for prompt in own)
+    if given and not any(isinstance(data, RetrievalSet) for data in sets):
         raise InputError(
             "got a prompt for queries or documents, but no retrieval set; expected a folder of one"
         )

@@ -84,7 +84,8 @@ def comparison(report: Report) -> Grid:
         for column, extra, cell in _cells(result, detailed=not several_similarities):
             columns.setdefault(column, " ".join([*names, *extra]) or result.metric)
             cells[result.recipe, column] = cell
-    for result in [] if several_similarities else report.deciding(*OTHERS):
+    brief = several_similarities or len(report.kinds) > 1  # else too wide for a terminal
+    for result in [] if brief else report.deciding(*OTHERS):
         column = _Column(result.dataset, result.similarity, _OTHER + result.metric)
         columns.setdefault(column, " ".join([*[result.dataset] * several_sets, result.metric]))
         cells[result.recipe, column] = _percent(result.value)
@@ -163,7 +164,7 @@ def _interval(ci95: tuple[float, float] | None, scale: int, digits: str) -> str:
 def evaluation(report: Report) -> Grid:
     """A row a dataset, similarity and aggregation, and a row a subset; a column a metric."""
     metrics = tuple(dict.fromkeys(result.metric for result in report.results))
-    units = " or ".join(kind.units for kind in report.kinds)
+    units = report.kinds[0].units if len(report.kinds) == 1 else "n"
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     for result in report.results:
         shown = _percent if result.metric in (*MAIN, *OTHERS) else _plain
