@@ -320,6 +320,13 @@ def test_tables(run: Run, bert: Path, folder: Path, pairs: Path, tmp_path: Path)
     table = [line for line in done.out.splitlines() if line[:1] in "┏┃┡│└"]
     assert max(map(cell_len, table)) <= 80
 
+    table = run("evaluate", folder, "-m", bert).out.splitlines()
+    assert "metrics x 100" in table[0]
+    assert [name.strip() for name in table[2].strip("┃").split("┃")] == [
+        *("dataset", "queries", "similarity", *METRICS)
+    ]
+    assert max(map(cell_len, table[1:6])) <= 80
+
     mixed = compare(bert, [pairs, folder], ["mean", "cls"])
     assert mixed.grid().headings == (
         *("recipe", "pairs spearman", "pairs spearman 95 %", "words ndcg@10", "words ndcg@10 95 %"),

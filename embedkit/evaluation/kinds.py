@@ -23,9 +23,10 @@ class Kind(NamedTuple):
     units: str
 
 
-KINDS = (
-    Kind("spearman", "Spearman", ("pearson",), "correlations", "pairs"),
-    Kind("ndcg@10", "nDCG@10", ("recall@100", "mrr@10", "map"), "retrieval metrics", "queries"),
+PAIRS = Kind("spearman", "Spearman", ("pearson",), "correlations", "pairs")
+RETRIEVAL = Kind(
+    "ndcg@10", "nDCG@10", ("recall@100", "mrr@10", "map"), "retrieval metrics", "queries"
 )
+KINDS = (PAIRS, RETRIEVAL)
 MAIN = tuple(kind.main for kind in KINDS)
 OTHERS = tuple(metric for kind in KINDS for metric in kind.others)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from embedkit.errors import printable
-from embedkit.evaluation.kinds import MAIN, OTHERS
+from embedkit.evaluation.kinds import MAIN, OTHERS, RETRIEVAL
 from embedkit.evaluation.statistics import CORRELATIONS
 from embedkit.evaluation.sts import Result
 
@@ -174,12 +174,17 @@ def evaluation(report: Report) -> Grid:
             for name, subset in (result.subsets or {}).items():
                 row = (f"  {name}", f"{subset.n:,}", result.similarity, f"in {result.dataset}")
                 rows.setdefault(row, {})[result.metric] = shown(subset.value)
+    # Retrieval sets have no subsets.
+    named = ("dataset", units, "similarity", "aggregation")[
+        : 3 if report.kinds == [RETRIEVAL] else 4
+    ]
     return Grid(
-        ("dataset", units, "similarity", "aggregation", *metrics),
+        (*named, *metrics),
         tuple(
-            (*row, *(cells.get(metric, "") for metric in metrics)) for row, cells in rows.items()
+            (*row[: len(named)], *(cells.get(metric, "") for metric in metrics))
+            for row, cells in rows.items()
         ),
-        frozenset({0, 2, 3}),
+        frozenset({0, 2, 3} & {*range(len(named))}),
     )
 
 
