@@ -14,7 +14,7 @@ from rich.cells import cell_len
 from sentence_transformers import SentenceTransformer
 
 from embedkit import Embedder, InputError, Pairs, RetrievalSet, compare, evaluate, read_retrieval
-from embedkit.encoder.packed import PackedBert
+from embedkit.encoder.packed import PackedEncoder
 
 WORDS = ("cat", "dog", "bird", "city", "rain", "sun", "music", "book", "park", "train", "news")
 DOCUMENTS = [
@@ -120,13 +120,13 @@ def test_one_report_from_one_pass(
     run: Run, bert: Path, folder: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded: list[int] = []
-    forward = PackedBert.__call__
+    forward = PackedEncoder.__call__
 
-    def counted(self: PackedBert, batch: Any, *args: Any, **kwargs: Any) -> Any:
+    def counted(self: PackedEncoder, batch: Any, *args: Any, **kwargs: Any) -> Any:
         encoded.append(len(batch.offsets) - 1)
         return forward(self, batch, *args, **kwargs)
 
-    monkeypatch.setattr(PackedBert, "__call__", counted)
+    monkeypatch.setattr(PackedEncoder, "__call__", counted)
     report = run("compare", pairs, folder, "-m", bert, "--json").json
     data = read_retrieval(folder)
     texts = {*SENTENCES, *data.texts["query"], *data.texts["document"]}
