@@ -184,3 +184,14 @@ def test_ties_keep_the_order_of_the_documents(scores: list[int], k: int, block: 
         patch.setattr(search, "_DOCUMENTS", block)
         (found,) = nearest(np.ones((1, 1), np.float32), documents, "dot", k).tolist()
     assert found == sorted(range(len(scores)), key=lambda place: -scores[place])[:k]
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])
+def test_an_index_of_kind_flat_is_exact_search(similarity: str) -> None:
+    rng = np.random.default_rng(4)
+    queries, documents = (rng.normal(size=(n, 8)).astype(np.float32) for n in (5, 60))
+    for k in (7, 99):
+        np.testing.assert_array_equal(
+            nearest(queries, documents, similarity, k, index="Flat"),
+            nearest(queries, documents, similarity, k),
+        )

@@ -113,6 +113,50 @@ def test_similarities(run: Run, bert: Path, folder: Path) -> None:
     }
 
 
+# An approximate index
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])
+def test_a_small_graph_finds_all(bert: Path, folder: Path, similarity: str) -> None:
+    exact = evaluate(bert, folder, similarities=[similarity])
+    graph = evaluate(bert, folder, similarities=[similarity], index="hnsw")
+    assert graph.results == exact.results
+    assert graph.retrieval is not None
+    assert graph.retrieval["index"] == "hnsw"
+    assert (
+        "Each query of words ranks its 24 documents by an approximate index, hnsw, to the first "
+        "1,000."
+    ) in graph.notes
+
+
+def test_an_index_that_looks_into_one_cell_of_two_loses_some(
+    run: Run, bert: Path, folder: Path
+) -> None:
+    exact = run("compare", folder, "-m", bert, "--recipes", "mean cls", "--json").json
+    options = ("--recipes", "mean cls", "--index", "IVF2,Flat", "--json")
+    cells = run("compare", folder, "-m", bert, *options).json
+    for recipe in ("mean", "cls"):
+        assert values_of(cells, recipe)["recall@100"] < values_of(exact, recipe)["recall@100"] == 1
+
+
+@pytest.mark.usefixtures("no_forward")
+@pytest.mark.parametrize("command", ["compare", "evaluate"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--index", "hsnw"], "kind is 'hsnw', and FAISS has none for 32 dimensions and cosine"),
+        (
+            ["--index", "hnsw", "-s", "cosine manhattan"],
+            "similarity is 'manhattan'; an index has one of cosine, dot, euclidean",
+        ),
+    ],
+)
+def test_an_index_that_there_is_not(
+    run: Run, bert: Path, folder: Path, command: str, options: list[str], message: str
+) -> None:
+    assert refused(run(command, folder, "-m", bert, *options)).startswith(message)
+
+
 # Pairs and retrieval sets together
 
 
@@ -258,12 +302,14 @@ def test_other_names_of_the_document_prompt(
     assert report.retrieval["prompts"] == {"query": query, "document": document}
 
 
-def test_a_prompt_of_queries_needs_queries(run: Run, bert: Path, pairs: Path) -> None:
+def test_options_of_retrieval_sets_need_one(run: Run, bert: Path, pairs: Path) -> None:
     message = (
-        "got a prompt for queries or documents, but no retrieval set; expected a folder of one"
+        "got an index, or a prompt for queries or documents, but no retrieval set; expected a "
+        "folder of one"
     )
     for command in ("compare", "evaluate"):
-        assert refused(run(command, pairs, "-m", bert, "--query-prompt", "q ")) == message
+        for option in (("--query-prompt", "q "), ("--index", "hnsw")):
+            assert refused(run(command, pairs, "-m", bert, *option)) == message
     with pytest.raises(InputError, match=message):
         evaluate(bert, pairs, document_prompt="")
 

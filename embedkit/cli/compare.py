@@ -52,6 +52,7 @@ def compare_command(
     prompt_name: options.PromptName = None,
     query_prompt: options.QueryPrompt = None,
     document_prompt: options.DocumentPrompt = None,
+    index: options.Index = "flat",
     max_length: options.MaxLength = None,
     device: options.Device = None,
     revision: options.Revision = None,
@@ -87,7 +88,7 @@ def compare_command(
             "got --head and --save-best; train the winner's head with embedkit train head"
         )
     from embedkit.embedder import Embedder
-    from embedkit.evaluation.compare import check_options, check_prompts, compare
+    from embedkit.evaluation.compare import check_options, check_retrieval, compare
     from embedkit.evaluation.heads import Training, check_heads
     from embedkit.interop.folder import check_target
 
@@ -95,7 +96,7 @@ def compare_command(
     check_options(similarities, aggregation)
     if parsed is not None and chosen is not None:
         raise InputError("got --recipes and --layers; expected one: a recipe names its layers")
-    check_prompts(sets, query_prompt, document_prompt)
+    check_retrieval(sets, query_prompt, document_prompt, index)
     check_heads(head, training, threshold)
     if training is not None:
         only_pairs(sets)
@@ -121,6 +122,7 @@ def compare_command(
         prompt_name=prompt_name,
         query_prompt=query_prompt,
         document_prompt=document_prompt,
+        index=index,
         show_progress=True,
     )
     output.show(report, as_json=as_json, out=out)

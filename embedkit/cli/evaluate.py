@@ -18,6 +18,7 @@ def evaluate_command(
     prompt_name: options.PromptName = None,
     query_prompt: options.QueryPrompt = None,
     document_prompt: options.DocumentPrompt = None,
+    index: options.Index = "flat",
     max_length: options.MaxLength = None,
     device: options.Device = None,
     revision: options.Revision = None,
@@ -39,11 +40,11 @@ def evaluate_command(
     columns = PairColumns(sentence1, sentence2, score, subset)
     sets = read_sets(data, columns)
     from embedkit.embedder import Embedder
-    from embedkit.evaluation.compare import check_options, check_prompts, evaluate
+    from embedkit.evaluation.compare import check_options, check_retrieval, evaluate
     from embedkit.evaluation.heads import find_head
 
     check_options(options.names(similarity), aggregation)
-    check_prompts(sets, query_prompt, document_prompt)
+    check_retrieval(sets, query_prompt, document_prompt, index)
     settings: dict[str, Any] = {"max_length": max_length, "device": device, "revision": revision}
     found = find_head(model, **settings) or Embedder.from_pretrained(model, **settings)
     report = evaluate(
@@ -56,6 +57,7 @@ def evaluate_command(
         prompt_name=prompt_name,
         query_prompt=query_prompt,
         document_prompt=document_prompt,
+        index=index,
         show_progress=True,
     )
     output.show(report, as_json=as_json, out=out)

@@ -110,6 +110,12 @@ DocumentPrompt: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
+Index: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        help="For retrieval sets: flat, which is exact, hnsw, or a factory string of FAISS."
+    ),
+]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print report.json, not a table.")]
 Out: TypeAlias = Annotated[
     Path | None,

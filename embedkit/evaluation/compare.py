@@ -21,6 +21,7 @@ from embedkit.evaluation.prompts import role_prompts
 from embedkit.evaluation.report import Report
 from embedkit.evaluation.retrieval import Judged
 from embedkit.evaluation.retrieval_data import RetrievalSet
+from embedkit.evaluation.search import EXACT, check_index
 from embedkit.evaluation.set_vectors import SetVectors
 from embedkit.evaluation.sets import Data, DataSet, only_pairs, read_sets
 from embedkit.evaluation.statistics import AGGREGATIONS
@@ -57,6 +58,7 @@ def compare(
     prompt_name: str | None = None,
     query_prompt: str | None = None,
     document_prompt: str | None = None,
+    index: str = EXACT,
     show_progress: bool | None = None,
 ) -> Report:
     """Score many recipes of one model on sentence pairs and retrieval sets, in one pass.
@@ -80,13 +82,15 @@ def compare(
             prompt called `query`, if it has one.
         document_prompt: likewise for documents; the model's may be called `document`, `passage` or
             `corpus`.
+        index: how retrieval sets are searched: `flat`, which is exact, `hnsw`, or a factory string
+            of FAISS, to see what approximation costs.
         show_progress: a bar on stderr; None shows it where stderr is a terminal.
 
     Raises:
         InputError: wrong input, before the encoder runs.
     """
     sets = read_sets(data)
-    check_prompts(sets, query_prompt, document_prompt)
+    check_retrieval(sets, query_prompt, document_prompt, index)
     check_heads(head, train, threshold)
     training = None
     if head is not None and train is not None:
@@ -108,6 +112,7 @@ def compare(
         bounds, missing = _default_recipes(embedder, layers)
     bounds = list({bound.recipe: bound for bound in bounds}.values())
     similarities = list(dict.fromkeys(similarities))
+    check_index(index, similarities, [bound.width(embedder.encoder.width) for bound in bounds])
     prompts = role_prompts(
         embedder, prompt, prompt_name, query=query_prompt, document=document_prompt
     )
@@ -127,7 +132,7 @@ def compare(
             numbers = range(len(sets), len(found.places))
             fitted = training.fit([found.pairs(recipe, number) for number in numbers])
         for number, known in enumerate(prepared):
-            results += _score(name, known, found, recipe, number, similarities)
+            results += _score(name, known, found, recipe, number, similarities, index)
             if fitted is not None and not isinstance(known, Judged):
                 pairs, resamples = known
                 vectors = found.pairs(recipe, number)
@@ -144,6 +149,7 @@ def compare(
         [*(bound.recipe for bound in bounds), *missing],
         decided_by=similarities[0] if training is None else "head",
         aggregation=aggregation,
+        index=index,
     )
 
 
@@ -158,6 +164,7 @@ def evaluate(
     prompt_name: str | None = None,
     query_prompt: str | None = None,
     document_prompt: str | None = None,
+    index: str = EXACT,
     show_progress: bool | None = None,
 ) -> Report:
     """Score a model's own recipe on sentence pairs and retrieval sets, or a head on pairs.
@@ -167,7 +174,7 @@ def evaluate(
     is for models.
     """
     sets = read_sets(data)
-    check_prompts(sets, query_prompt, document_prompt)
+    check_retrieval(sets, query_prompt, document_prompt, index)
     check_options(("cosine",) if similarities is None else similarities, aggregation)
     head = find_head(model)
     if head is None:
@@ -183,16 +190,17 @@ def evaluate(
         only_pairs(sets)
         check_threshold(threshold)
         embedder, prompt = head.embedder, head.prompt
+    names = list(dict.fromkeys(similarities or ("cosine",)))
+    check_index(index, names, [embedder.dimension])
     prompts = role_prompts(
         embedder, prompt, prompt_name, query=query_prompt, document=document_prompt
     )
     found = SetVectors.of(embedder, sets, [embedder.bound], prompts, show_progress=show_progress)
-    names = list(dict.fromkeys(similarities or ("cosine",)))
     results: list[Result] = []
     name = str(embedder.recipe)
     for number, known in enumerate(map(_prepare, sets)):
         if head is None or isinstance(known, Judged):
-            results += _score(name, known, found, 0, number, names)
+            results += _score(name, known, found, 0, number, names, index)
         else:
             pairs, resamples = known
             results += score_predictions(
@@ -209,6 +217,7 @@ def evaluate(
         [embedder.recipe],
         decided_by=names[0] if head is None else "head",
         aggregation=aggregation,
+        index=index,
     )
 
 
@@ -223,25 +232,29 @@ def _score(
     recipe: int,
     number: int,
     similarities: Sequence[str],
+    index: str,
 ) -> list[Result]:
     """The results of a recipe on a set, both by their numbers in `found`."""
     if isinstance(known, Judged):
         queries, documents = (found.texts(recipe, number, role) for role in ("query", "document"))
-        return known.score(name, queries, documents, similarities)
+        return known.score(name, queries, documents, similarities, index)
     pairs, resamples = known
     return score_vectors(name, pairs, found.pairs(recipe, number), similarities, resamples)
 
 
-def check_prompts(sets: Sequence[DataSet], *own: str | None) -> None:
-    """Refuse prompts of queries or documents where there are none.
+def check_retrieval(
+    sets: Sequence[DataSet], query_prompt: str | None, document_prompt: str | None, index: str
+) -> None:
+    """Refuse options of retrieval sets where there are none.
 
     Raises:
         InputError: as said.
     """
-    given = any(prompt is not None for prompt in own)
+    given = query_prompt is not None or document_prompt is not None or index != EXACT
     if given and not any(isinstance(data, RetrievalSet) for data in sets):
         raise InputError(
-            "got a prompt for queries or documents, but no retrieval set; expected a folder of one"
+            "got an index, or a prompt for queries or documents, but no retrieval set; expected a "
+            "folder of one"
         )
 
 

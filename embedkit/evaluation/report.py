@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from embedkit.errors import InputError, printable
 from embedkit.evaluation.bootstrap import RESAMPLES
 from embedkit.evaluation.kinds import KINDS, MAIN, Kind
+from embedkit.evaluation.search import EXACT
 from embedkit.evaluation.sts import Result
 from embedkit.evaluation.tables import Grid, comparison, evaluation, heads
 from embedkit.recipe import Recipe
@@ -233,9 +234,11 @@ class Report:
 
 def _searched(retrieval: dict[str, Any]) -> Iterator[str]:
     """How retrieval sets were searched, in sentences."""
+    index = retrieval["index"]
     for name, documents in retrieval["documents"].items():
+        by = "exact search" if index == EXACT else f"an approximate index, {index}"
         yield (
-            f"Each query of {name} ranks its {documents:,} documents by exact search, to the first "
+            f"Each query of {name} ranks its {documents:,} documents by {by}, to the first "
             f"{retrieval['depth']:,}."
         )
         left_out = retrieval["left_out"][name]

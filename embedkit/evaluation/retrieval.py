@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from embedkit.evaluation.bootstrap import draw, interval
 from embedkit.evaluation.rankings import RANKING_METRICS
 from embedkit.evaluation.retrieval_data import RetrievalSet
-from embedkit.evaluation.search import nearest
+from embedkit.evaluation.search import EXACT, nearest
 from embedkit.evaluation.sts import Result
 from embedkit.steps import Vectors
 
@@ -50,7 +50,12 @@ class Judged:
         return cls(data.name, relevant, ideal, np.array(itself), draw([""] * len(relevant)))
 
     def score(
-        self, recipe: str, queries: Vectors, documents: Vectors, similarities: Sequence[str]
+        self,
+        recipe: str,
+        queries: Vectors,
+        documents: Vectors,
+        similarities: Sequence[str],
+        index: str = EXACT,
     ) -> list[Result]:
         """The metrics of each similarity, means over the queries.
 
@@ -59,6 +64,7 @@ class Judged:
             queries: (n, dim) float32.
             documents: (m, dim) float32, in the order of `RetrievalSet.document_ids`.
             similarities: names from the table of similarities.
+            index: see `nearest`.
         """
         if not (np.isfinite(queries).all() and np.isfinite(documents).all()):
             return self.absent(recipe, similarities, "the similarities are not all finite")
@@ -67,7 +73,7 @@ class Judged:
         results = []
         for similarity in similarities:
             # One more than the depth, for the query itself may have to go.
-            gains = self._gains(nearest(queries, documents, similarity, DEPTH + 1))
+            gains = self._gains(nearest(queries, documents, similarity, DEPTH + 1, index))
             for metric, measure in RANKING_METRICS.items():
                 values = measure(gains, self.ideal)
                 ci95 = interval(values @ self.counts / len(values))

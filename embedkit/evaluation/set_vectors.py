@@ -89,6 +89,7 @@ class SetVectors:
         *,
         decided_by: str,
         aggregation: str,
+        index: str,
     ) -> Report:
         """The report of results that were made from these vectors just now."""
         embedder, own = self.embedder, self.embedder.own
@@ -108,7 +109,7 @@ class SetVectors:
             compared={str(recipe): recipe for recipe in recipes},
             decided_by=decided_by,
             aggregation=aggregation,
-            retrieval=self._retrieval(),
+            retrieval=self._retrieval(index),
             sentences=sum(len(each.distinct.inverse) for each in self.encoded.values()),
             forward_passes=sum(len(each.distinct.texts) for each in self.encoded.values()),
             truncated=sum(int(each.tokens.truncated.sum()) for each in self.encoded.values()),
@@ -118,13 +119,13 @@ class SetVectors:
             },
         )
 
-    def _retrieval(self) -> dict[str, Any] | None:
+    def _retrieval(self, index: str) -> dict[str, Any] | None:
         """What a reader must know of the retrieval sets, if there are some."""
         sets = [data for data in self.sets if isinstance(data, RetrievalSet)]
         if not sets:
             return None
         return {
-            "index": "flat",
+            "index": index,
             "depth": DEPTH,
             "prompts": {role: self.prompts[role] for role in sets[0].texts},
             "documents": {data.name: len(data.documents) for data in sets},
