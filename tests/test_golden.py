@@ -80,6 +80,7 @@ def test_multilingual_e5_is_sentence_transformers_own(e5: Path) -> None:
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * np.abs(want).max())
 
 
+@pytest.mark.slow
 def test_evaluate_gives_the_published_retrieval_values(
     shared_data: Callable[[str], Path], run: Run
 ) -> None:
