@@ -24,7 +24,7 @@ EXAMPLE = re.compile(r"```python\n(.*?)```\n\n```text\n(.*?)```", re.DOTALL)
 @pytest.mark.parametrize("language", READMES)
 def test_readme_examples_print_what_the_readme_says(language: str) -> None:
     examples = EXAMPLE.findall(READMES[language].read_text(encoding="utf-8"))
-    assert len(examples) == 2
+    assert len(examples) == 3
     for code, printed in examples:
         out = io.StringIO()
         with contextlib.redirect_stdout(out):

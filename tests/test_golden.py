@@ -11,7 +11,7 @@ import pytest
 from command import Run
 from sentence_transformers import SentenceTransformer
 
-from embedkit import Embedder, compare, evaluate
+from embedkit import Embedder, compare, evaluate, read_retrieval
 from embedkit.cli import main
 from embedkit.encoder.packed import PackedEncoder
 
@@ -91,6 +91,36 @@ def test_evaluate_gives_the_published_retrieval_values(
     assert found["ndcg@10"]["value"] == pytest.approx(0.64508, abs=1e-4)
     assert found["recall@100"]["value"] == pytest.approx(0.92500, abs=1e-4)
     assert done.json["forward_passes"] == 5483
+
+
+@pytest.mark.slow
+def test_encode_index_and_search_give_them_too(
+    shared_data: Callable[[str], Path], run: Run, tmp_path: Path
+) -> None:
+    scifact = shared_data("retrieval/scifact")
+    judged = read_retrieval(scifact).judgements
+    queries = tmp_path / "queries.jsonl"
+    with (scifact / "queries.jsonl").open(encoding="utf-8") as lines:
+        queries.write_text("".join(x for x in lines if json.loads(x)["_id"] in judged))
+    columns = ("--text-column", "title", "--text-column", "text", "--id-column", "_id")
+    run("encode", scifact / "corpus.jsonl.gz", *columns, "--out", tmp_path / "vectors")
+    run("index", "build", tmp_path / "vectors", "--out", tmp_path / "index")
+    done = run(
+        *("search", tmp_path / "index", "--queries", queries, "--id-column", "_id"),
+        *("-k", 100, "--json"),
+    )
+    assert done.code == 0, done.err
+    ndcg, recall = [], []
+    for line in map(json.loads, done.out.splitlines()):
+        gains = judged[line["id"]]
+        found = [gains.get(hit["id"], 0) for hit in line["hits"]]
+        discounts = 1 / np.log2(np.arange(2, 12))
+        ideal = sorted(gains.values(), reverse=True)[:10]
+        ndcg.append(found[:10] @ discounts / (ideal @ discounts[: len(ideal)]))
+        recall.append(sum(found) / sum(gains.values()))
+    assert len(ndcg) == 300
+    assert np.mean(ndcg) == pytest.approx(0.64508, abs=1e-4)
+    assert np.mean(recall) == pytest.approx(0.92500, abs=1e-4)
 
 
 def test_heads_gain_where_the_cosine_is_poor(shared_data: Callable[[str], Path]) -> None:
