@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from embedkit.checkpoint import DEFAULT_MODEL, find_folder
 from embedkit.encoder import Encoder
 from embedkit.errors import InputError
 from embedkit.fingerprint import digests, fingerprint, identity
+from embedkit.fitting import Reading, fit_recipes
 from embedkit.interop.folder import new_folder
 from embedkit.interop.sentence_transformers import check_saveable, write_folder
 from embedkit.loading import load_folder, name_of, write_loaded
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from transformers import PreTrainedModel
 
+GIVEN = "given by the caller"
 PRECISIONS = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -170,6 +172,7 @@ class Embedder:
     @cached_property
     def identity(self) -> dict[str, str | int | bool]:
         """The parts of `fingerprint` by name."""
+        self.bound.check_fitted()
         if self._weights is None:
             self._weights = digests(self.encoder.tensors(self.encoder.num_layers))
         return identity(self.encoder, self.tokenizer, self.bound, self.settings, self._weights)
@@ -203,6 +206,72 @@ class Embedder:
             weights=self._weights,
         )
 
+    def fit(
+        self,
+        texts: Iterable[str],
+        *,
+        source: str = GIVEN,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        show_progress: bool | None = None,
+    ) -> Embedder:
+        """Fit what the recipe learns from texts: its steps, and the weights of `idf_mean`.
+
+        Args:
+            texts: any number of texts, streamed in constant memory; a list, or anything that yields
+                them. Read once, but for recipes that need more passes (see `embedkit.fitting`).
+            source: where they are from, for the model card.
+            prompt: as `encode` will put in front of each text.
+            prompt_name: one of the model's prompts instead.
+            show_progress: a bar on stderr; None shows it where stderr is a terminal.
+
+        Returns:
+            The embedder itself; `bound.fit` says what was fitted.
+
+        Raises:
+            InputError: nothing to fit, too few texts, or texts that are none.
+        """
+        if not self.recipe.to_fit:
+            raise InputError(f"recipe {str(self.recipe)!r} has nothing to fit on texts")
+        bound = Bound.of(self.recipe, self.encoder.width)
+        (self.bound,) = self.fit_recipes(
+            [bound],
+            texts,
+            source=source,
+            prompt=prompt,
+            prompt_name=prompt_name,
+            show_progress=show_progress,
+        )
+        self.__dict__.pop("identity", None)  # it was cached
+        return self
+
+    def fit_recipes(
+        self,
+        recipes: Sequence[Bound],
+        texts: Iterable[str],
+        *,
+        source: str = GIVEN,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        show_progress: bool | None = None,
+    ) -> list[Bound]:
+        """Many recipes fitted together; see `fit`. Those that are fitted stay as they are."""
+        prefix = self.prompt_text(prompt, prompt_name)
+
+        def encode(texts: Sequence[str], recipes: Sequence[Bound]) -> list[Vectors]:
+            encoded = self.encode_recipes(texts, recipes, prompt=prefix, show_progress=False)
+            return [vectors[encoded.distinct.inverse] for vectors in encoded.vectors]
+
+        def count(texts: Sequence[str]) -> NDArray[np.int64]:
+            tokens, skipped = self._tokenize(texts, prefix)
+            starts = np.repeat(tokens.offsets[:-1], tokens.lengths)
+            pooled = np.arange(len(tokens.token_ids)) - starts >= skipped
+            content = tokens.token_ids[pooled & ~tokens.special]
+            return np.bincount(content, minlength=self.encoder.vocab_size)
+
+        reading = Reading(encode, count)
+        return fit_recipes(recipes, texts, reading, source=source, show_progress=show_progress)
+
     def encode(
         self,
         texts: Sequence[str],
@@ -224,7 +293,8 @@ class Embedder:
             float32 (n, dim), in the order of `texts`.
 
         Raises:
-            InputError: an empty list, an element that is no str (its index), an unknown prompt.
+            InputError: an empty list, an element that is no str (its index), an unknown prompt, or
+                a recipe that is not fitted.
         """
         encoded = self.encode_recipes(
             texts, [self.bound], prompt=prompt, prompt_name=prompt_name, show_progress=show_progress
@@ -263,13 +333,14 @@ class Embedder:
         The folder appears whole or not at all; one that embedkit wrote before is replaced.
 
         Raises:
-            InputError: another thing is in the way, or the recipe cannot be said there.
+            InputError: another thing is in the way, or the recipe is not fitted or cannot be said
+                there.
         """
         with new_folder(Path(folder)) as new:
             self.write(new)
 
     def check_saveable(self) -> None:
-        """Raise the InputError that `save_pretrained` would, before long work."""
+        """Raise the InputError that `save_pretrained` of the fitted recipe would."""
         if self.precision != "float32":
             raise InputError(
                 f"the encoder was loaded in {self.precision}; load it in float32 to save it"
@@ -278,6 +349,7 @@ class Embedder:
 
     def write(self, folder: Path) -> None:
         """Write into an empty folder; see `save_pretrained`."""
+        self.bound.check_fitted()
         self.check_saveable()
         write_folder(
             folder, self.encoder, self.tokenizer, self.bound, self.settings, name=self.name
@@ -298,9 +370,18 @@ class Embedder:
     ) -> Encoded:
         """Vectors of many recipes from one pass; see `encode`."""
         check_texts(texts)
+        for bound in recipes:
+            bound.check_fitted()
         prefix = self.prompt_text(prompt, prompt_name)
         distinct = Distinct.of(texts)
-        tokens = self.tokenizer([prefix + text for text in distinct.texts])
+        tokens, skipped = self._tokenize(distinct.texts, prefix)
+        with progress(len(tokens.token_ids), "tokens", show=show_progress) as advance:
+            vectors = run(self.encoder, tokens, recipes, prompt_tokens=skipped, advance=advance)
+        return Encoded(vectors, distinct, tokens)
+
+    def _tokenize(self, texts: Sequence[str], prefix: str) -> tuple[Tokenized, int]:
+        """Tokens of texts behind a prompt, and how many first ones are left out of the pooling."""
+        tokens = self.tokenizer([prefix + text for text in texts])
         self._check_ids(tokens)
         skipped = 0
         if prefix and not self.settings.include_prompt:
@@ -310,9 +391,7 @@ class Embedder:
                     f"the prompt fills the {self.tokenizer.max_length} tokens that a text may "
                     "have, and is left out of the pooling; expected a shorter prompt"
                 )
-        with progress(len(tokens.token_ids), "tokens", show=show_progress) as advance:
-            vectors = run(self.encoder, tokens, recipes, prompt_tokens=skipped, advance=advance)
-        return Encoded(vectors, distinct, tokens)
+        return tokens, skipped
 
     def prompt_text(self, prompt: str | None = None, prompt_name: str | None = None) -> str:
         """What `encode` puts in front of each text for these arguments.

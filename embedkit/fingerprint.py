@@ -56,13 +56,15 @@ def identity(
         for step in bound.steps
         if isinstance(step, Dense)
     ]
+    names = [step.name for step in bound.steps]  # as they run: dense, whatever it was fitted as
+    learnt = [] if bound.token_weights is None else [_array(bound.token_weights)]
     backend = json.loads(tokenizer.backend.to_str())
     side = backend.pop("truncation")["direction"]
     default = settings.default_prompt_name
     return {
         "weights": _digest([encoder.identity, used]),
         "tokenizer": _digest([backend, side]),
-        "recipe": _digest([bound.recipe.poolings, states or (top,), bound.recipe.steps, steps]),
+        "recipe": _digest([bound.recipe.poolings, states or (top,), names, steps, *learnt]),
         "max_length": tokenizer.max_length,
         "default_prompt": "" if default is None else settings.prompts[default],
         "include_prompt": settings.include_prompt,

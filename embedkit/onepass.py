@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -66,7 +66,7 @@ def run(
         pooled = _Pooled(states.without_prompt(prompt_tokens))
         for place, bound in enumerate(recipes):
             vectors = torch.cat(
-                [pooled(name, needed[bound.recipe]) for name in bound.recipe.poolings], 1
+                [pooled(name, needed[bound.recipe], bound) for name in bound.recipe.poolings], 1
             )
             rows = bound.apply(vectors.cpu().numpy())
             result = results[place]
@@ -84,16 +84,20 @@ class _Pooled:
     def __init__(self, states: TokenStates) -> None:
         self._states = states
         self._averages: dict[tuple[int, ...], TokenStates] = {}
-        self._vectors: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+        self._vectors: dict[tuple[str, tuple[int, ...], int], Tensor] = {}
 
-    def __call__(self, name: str, layers: tuple[int, ...]) -> Tensor:
+    def __call__(self, name: str, layers: tuple[int, ...], bound: Bound) -> Tensor:
         """(texts, width) float32."""
-        key = (name, layers)
+        weights = bound.token_weights if POOLINGS[name].fitted else None
+        key = (name, layers, id(weights))
         if key not in self._vectors:
             states = self._states
             if layers:
                 if layers not in self._averages:
                     self._averages[layers] = states.average(layers)
                 states = self._averages[layers]
+            if weights is not None:
+                device = states.batch.offsets.device
+                states = replace(states, token_weights=torch.from_numpy(weights).to(device))
             self._vectors[key] = POOLINGS[name].reduce(states).float()
         return self._vectors[key]

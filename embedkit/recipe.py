@@ -1,7 +1,7 @@
 """Recipes: all that lies between hidden states and sentence vectors.
 
-Grammar: ``POOL[+POOL...][@LAYER[,LAYER...]][/STEP...]``, for example ``mean``, ``cls@-2``,
-``mean@1,-1/normalize``, ``cls+mean/normalize``.
+Grammar: ``POOL[+POOL...][@LAYER[,LAYER...]][/STEP[:K]...]``, for example ``mean``, ``cls@-2``,
+``mean@1,-1/normalize``, ``cls+mean/whiten:256/normalize``.
 """
 
 from __future__ import annotations
@@ -11,15 +11,75 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import accumulate
+from typing import NamedTuple
 
 from embedkit.errors import InputError
 from embedkit.pooling import POOLINGS
 
-STEPS: dict[str, str] = {"normalize": "divide by the Euclidean norm; a zero vector stays zero"}
+
+class StepKind(NamedTuple):
+    """A row of the table of steps.
+
+    Attributes:
+        name: what a recipe says.
+        number: how it takes a number: ``""`` for not at all, ``":K"``, or ``"[:K]"`` if it may.
+        fitted: whether it learns from texts.
+        note: what it does with a vector v.
+        note_ko: the same in Korean.
+    """
+
+    name: str
+    number: str
+    fitted: bool
+    note: str
+    note_ko: str
+
+
+_STEPS = (
+    StepKind("center", "", True, "subtract the mean", "평균을 뺀다"),
+    StepKind(
+        "standardize",
+        "",
+        True,
+        "subtract the mean, and divide each number by its standard deviation",
+        "평균을 빼고 차원마다 표준편차로 나눈다",
+    ),
+    StepKind(
+        "remove_top",
+        ":K",
+        True,
+        "subtract the mean, and project out the K directions that vary most",
+        "평균을 빼고 분산이 가장 큰 방향 K개를 없앤다",
+    ),
+    StepKind(
+        "whiten",
+        "[:K]",
+        True,
+        "uncorrelated numbers of variance 1, of the K directions that vary most (or of all)",
+        "분산이 가장 큰 방향 K개(없으면 전부)를 상관 없이 분산 1로",
+    ),
+    StepKind(
+        "pca",
+        ":K",
+        True,
+        "subtract the mean, and keep the K directions that vary most",
+        "평균을 빼고 분산이 가장 큰 방향 K개만 남긴다",
+    ),
+    StepKind("truncate", ":K", False, "keep the first K numbers", "앞 숫자 K개만 남긴다"),
+    StepKind(
+        "normalize",
+        "",
+        False,
+        "divide by the norm; a zero vector stays zero",
+        "노름으로 나눈다. 영벡터는 그대로 둔다",
+    ),
+)
+STEPS: dict[str, StepKind] = {kind.name: kind for kind in _STEPS}
 DENSE = "dense"  # the trained Dense layers of a loaded folder: printed, never typed
 LAST = (-1,)
 FIRST_LAST = (1, -1)
 
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,8}", re.ASCII)
 _ORDER = {name: place for place, name in enumerate(POOLINGS)}
 
@@ -36,10 +96,11 @@ class Recipe:
         poolings: names from the pooling table, in its order; more than one are concatenated.
         layers: hidden states whose average is pooled; 0 is the input of the first layer, negative
             numbers count from the end.
-        steps: names of the steps that follow, in order.
+        steps: the steps that follow, in order, as they print: `normalize`, `whiten:256`.
 
     Raises:
-        RecipeError: an unknown or repeated name, or a pooler with layers or company.
+        RecipeError: an unknown or repeated name, a step without the number that it needs, or a
+            pooler with layers or company.
     """
 
     poolings: tuple[str, ...]
@@ -105,6 +166,13 @@ class Recipe:
             text += "@" + ",".join(map(str, self.layers))
         return "/".join((text, *self.steps))
 
+    @property
+    def to_fit(self) -> tuple[str, ...]:
+        """The poolings and steps that learn from texts."""
+        poolings = tuple(name for name in self.poolings if POOLINGS[name].fitted)
+        kinds = ((step, split_step(step)[0]) for step in self.steps if step != DENSE)
+        return poolings + tuple(step for step, name in kinds if STEPS[name].fitted)
+
     def resolve(self, num_layers: int, *, has_pooler: bool = True) -> Recipe:
         """The recipe as a model of `num_layers` layers has it: two that mean the same are equal.
 
@@ -146,14 +214,18 @@ def _find_flaw(
     for index, name in enumerate(poolings):
         if name not in POOLINGS:
             return "pooling", index, _unknown("pooling", name, POOLINGS)
-    for index, name in enumerate(steps):
-        if name not in STEPS and name != DENSE:
-            return "step", index, _unknown("step", name, STEPS)
-    parts: dict[str, Sequence[str | int]] = {"pooling": poolings, "layer": layers, "step": steps}
+    for index, step in enumerate(steps):
+        if problem := _step_flaw(step):
+            return "step", index, problem
+        if index and step == steps[index - 1] != DENSE:
+            return "step", index, f"step {step} is there twice in a row; expected it once"
+    parts: dict[str, Sequence[str | int]] = {"pooling": poolings, "layer": layers}
     for kind, names in parts.items():
+        seen: set[str | int] = set()  # a folder's recipe may name a million layers
         for index, part in enumerate(names):
-            if part in names[:index] and part != DENSE:
+            if part in seen:
                 return kind, index, f"{kind} {part} is there twice; expected it once"
+            seen.add(part)
     if "pooler" in poolings:
         if len(poolings) > 1:
             problem = "pooler stands alone, it cannot be concatenated with others"
@@ -163,12 +235,48 @@ def _find_flaw(
     return None
 
 
-def _unknown(what: str, name: str, choices: Collection[str]) -> str:
+def _step_flaw(step: str) -> str | None:
+    if step == DENSE:
+        return None
+    name, colon, number = step.partition(":")
+    kind = STEPS.get(name)
+    if kind is None:
+        return _unknown("step", name, STEPS, [row.name + row.number for row in _STEPS])
+    if not colon:
+        return f"step {name} needs a number, such as {name}:8" if kind.number == ":K" else None
+    if not kind.number:
+        return f"step {name} takes no number, got {number!r}"
+    if not _NUMBER.fullmatch(number):
+        return f"step {name} takes a whole number from 1, such as {name}:8; got {number!r}"
+    return None
+
+
+def split_step(step: str) -> tuple[str, int | None]:
+    """A step's name and its number: `whiten:256` is ("whiten", 256), `whiten` ("whiten", None)."""
+    name, colon, number = step.partition(":")
+    return name, int(number) if colon else None
+
+
+def _unknown(
+    what: str, name: str, choices: Collection[str], shown: Collection[str] | None = None
+) -> str:
     close = get_close_matches(name, choices, n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
-    return f"unknown {what} {name!r}{hint}; choose from {', '.join(choices)}"
+    return f"unknown {what} {name!r}{hint}; choose from {', '.join(shown or choices)}"
 
 
 def _places(start: int, parts: Sequence[str]) -> list[int]:
     """Where each part begins when they stand one separator apart."""
     return list(accumulate((len(part) + 1 for part in parts), initial=start))[: len(parts)]
+
+
+def step_table(language: str = "en") -> str:
+    """The table as Markdown, as the READMEs show it, in English (en) or Korean (ko)."""
+    korean = language == "ko"
+    head = "| 단계 | 텍스트로 학습 | |" if korean else "| step | fitted on texts | |"
+    fitted = "예" if korean else "yes"
+    lines = [head, "| --- | --- | --- |"]
+    for kind in _STEPS:
+        note = kind.note_ko if korean else kind.note
+        lines.append(f"| `{kind.name}{kind.number}` | {fitted if kind.fitted else ''} | {note} |")
+    return "\n".join(lines)

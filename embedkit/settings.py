@@ -9,7 +9,7 @@ import numpy as np
 
 from embedkit.encoder import Encoder
 from embedkit.recipe import LAST, Recipe
-from embedkit.steps import Bound, Dense, Step, make_steps
+from embedkit.steps import Bound, Dense, Step
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Settings:
     Attributes:
         encoder_folder: where config.json and the weights are.
         recipe: its poolings, layers and steps, or None for a plain transformers folder.
-        steps: the steps of `recipe`, with their weights.
+        steps: the steps of `recipe`, with their weights; neighbours that are affine are one.
         max_length: tokens of a text at most, or None where it is left to the tokenizer.
         lower_case: texts are lower-cased first.
         include_prompt: prompt tokens count in the pooling.
@@ -48,13 +48,13 @@ class Settings:
         """A recipe bound to the encoder, with the folder's own steps where it is the own one.
 
         Raises:
-            RecipeError: the encoder does not have it.
+            RecipeError: the encoder does not have it, or a step keeps more numbers than there are.
         """
         resolved = _resolve(recipe, encoder)
         own = self.own(encoder)
         if own is not None and own.recipe == resolved:
             return own
-        return Bound(resolved, make_steps(resolved))
+        return Bound.of(resolved, encoder.width)
 
     def recognise_pooler(self, encoder: Encoder) -> Settings:
         """cls, then a Dense with the checkpoint's own pooler weights: that is `pooler`."""

@@ -105,12 +105,14 @@ class TokenStates:
         pooler_output: (texts, width) tanh(W h_cls + b), where it was asked for.
         first_position: the place of each text's first row in its text, counted from 1; above 1 when
             the prompt was left out.
+        token_weights: (vocabulary,) what a token counts, where a pooling asks for it.
     """
 
     layers: Mapping[int, Tensor]
     batch: TokenBatch
     pooler_output: Tensor | None = None
     first_position: int = 1
+    token_weights: Tensor | None = None
 
     def __post_init__(self) -> None:
         for index, state in self.layers.items():
@@ -149,4 +151,5 @@ class TokenStates:
             batch,
             self.pooler_output,
             self.first_position + prompt_tokens,
+            self.token_weights,
         )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.errors import InputError
-from embedkit.recipe import DENSE, Recipe
+from embedkit.recipe import DENSE, STEPS, Recipe, RecipeError, split_step
 
 Vectors = NDArray[np.float32]
 
@@ -47,7 +48,7 @@ class Normalize:
 
 @dataclass(frozen=True)
 class Dense:
-    """activation(W v + b), a trained layer of a sentence-transformers folder.
+    """activation(W v + b): steps fitted and folded, or a trained layer of a folder.
 
     Attributes:
         weight: (out, in) float32.
@@ -81,26 +82,125 @@ def _sigmoid(x: Vectors) -> Vectors:
     return y
 
 
+IDENTITY = "torch.nn.modules.linear.Identity"
 # By the class name that sentence-transformers writes.
 ACTIVATIONS: dict[str, Callable[[Vectors], Vectors]] = {
-    "torch.nn.modules.linear.Identity": lambda x: x,
+    IDENTITY: lambda x: x,
     "torch.nn.modules.activation.Tanh": np.tanh,
     "torch.nn.modules.activation.ReLU": lambda x: np.maximum(x, np.float32(0)),
     "torch.nn.modules.activation.Sigmoid": _sigmoid,
 }
 
 
-def make_steps(recipe: Recipe) -> tuple[Step, ...]:
-    """The steps that a typed recipe names."""
-    return tuple({"normalize": Normalize}[name]() for name in recipe.steps)
+@dataclass(frozen=True)
+class Truncate:
+    """The first `number` numbers."""
+
+    number: int
+
+    @property
+    def name(self) -> str:
+        return f"truncate:{self.number}"
+
+    def width(self, before: int) -> int:
+        if before < self.number:
+            raise InputError(f"step {self.name} has vectors of {before} numbers; expected more")
+        return self.number
+
+    def __call__(self, vectors: Vectors) -> Vectors:
+        return np.ascontiguousarray(vectors[:, : self.number])
+
+    def dense(self, before: int) -> Dense:
+        """The same as a matrix."""
+        return Dense(np.eye(self.number, before, dtype=np.float32), None, IDENTITY)
+
+
+@dataclass(frozen=True)
+class Unfitted:
+    """Neighbouring affine steps that have seen no texts yet."""
+
+    names: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return "/".join(self.names)
+
+    def width(self, before: int) -> int:
+        raise InputError(_unfitted(self.name))
+
+    def __call__(self, vectors: Vectors) -> Vectors:
+        raise InputError(_unfitted(self.name))
+
+
+def _unfitted(what: str) -> str:
+    return (
+        f"{what} is not fitted yet; fit it on texts first, with Embedder.fit(texts) "
+        "(embedkit compare --fit FILE --save-best DIR on the command line)"
+    )
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a recipe was fitted on.
+
+    Attributes:
+        source: where the texts are from, as a person would say it.
+        texts: how many.
+        notes: what a reader must know of the result, such as directions that were dropped.
+    """
+
+    source: str
+    texts: int
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        texts = "text" if self.texts == 1 else "texts"
+        return "; ".join((f"fitted on {self.texts:,} {texts} ({self.source})", *self.notes))
 
 
 @dataclass(frozen=True)
 class Bound:
-    """A recipe resolved against an encoder, with its steps ready to run."""
+    """A recipe resolved against an encoder, with its steps ready to run.
+
+    Attributes:
+        recipe: resolved.
+        steps: of `recipe`, but neighbours that are affine are one.
+        token_weights: (vocabulary,) float32, where a pooling of `recipe` learns them.
+        fit: what was fitted here, if anything.
+    """
 
     recipe: Recipe
     steps: tuple[Step, ...]
+    token_weights: Vectors | None = None
+    fit: Fit | None = None
+
+    @classmethod
+    def of(cls, recipe: Recipe, encoder_width: int) -> Bound:
+        """A typed recipe; what it learns from texts is still to be fitted.
+
+        Raises:
+            RecipeError: a step that keeps more numbers than there are.
+        """
+        _check_widths(recipe, encoder_width * len(recipe.poolings))
+        return cls(recipe, tuple(_unfold(names) for names in fold(recipe.steps)))
+
+    @property
+    def unfitted(self) -> str | None:
+        """The first part that has to be fitted, as it prints."""
+        if self.token_weights is None:
+            for name in self.recipe.poolings:
+                if name in self.recipe.to_fit:
+                    return name
+        return next((step.name for step in self.steps if isinstance(step, Unfitted)), None)
+
+    def check_fitted(self) -> None:
+        """Refuse a recipe that has not seen its texts.
+
+        Raises:
+            InputError: what is not fitted, and what to do.
+        """
+        if self.unfitted is not None:
+            raise InputError(f"recipe {str(self.recipe)!r}: {_unfitted(self.unfitted)}")
 
     def width(self, encoder_width: int) -> int:
         """Numbers in a sentence vector."""
@@ -114,3 +214,33 @@ class Bound:
         for step in self.steps:
             vectors = step(vectors)
         return vectors
+
+
+def fold(steps: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Names of steps, grouped as they run: `normalize` alone, neighbours of others together."""
+    groups = groupby(steps, lambda name: name == "normalize")
+    return [tuple(names) for _, names in groups]
+
+
+def _unfold(names: tuple[str, ...]) -> Step:
+    if names == ("normalize",):
+        return Normalize()
+    kinds = [split_step(name) for name in names]
+    if any(STEPS[name].fitted for name, _ in kinds):
+        return Unfitted(names)
+    return Truncate(kinds[-1][1] or 0)
+
+
+def _check_widths(recipe: Recipe, width: int) -> None:
+    for step in recipe.steps:
+        if step == DENSE:
+            raise RecipeError("the step dense comes with a model and cannot be asked for")
+        name, number = split_step(step)
+        most = width - 1 if name == "remove_top" else width
+        if number is not None and number > most:
+            raise RecipeError(
+                f"recipe {str(recipe)!r}: step {step} has vectors of {width} numbers before it; "
+                f"expected 1 to {most}"
+            )
+        if number is not None and name != "remove_top":
+            width = number

@@ -163,8 +163,8 @@ class TextTokenizer:
         return len(tokens.token_ids) - int(tokens.special[-1])
 
 
-def check_texts(texts: Sequence[str], what: str = "texts") -> None:
-    """Refuse what no tokenizer can read, before any work.
+def check_texts(texts: Sequence[str], what: str = "texts", *, first: int = 0) -> None:
+    """Refuse what no tokenizer can read, before any work; errors count from `first`.
 
     Raises:
         InputError: a lone str, an empty list, an element that is no str (its index), or a lone
@@ -174,7 +174,7 @@ def check_texts(texts: Sequence[str], what: str = "texts") -> None:
         raise InputError(f"{what} is one {type(texts).__name__}; expected a list of str")
     if len(texts) == 0:
         raise InputError(f"{what} is empty; expected at least one str")
-    for index, text in enumerate(texts):
+    for index, text in enumerate(texts, start=first):
         if not isinstance(text, str):
             raise InputError(f"{what}[{index}] is {text!r}; expected a str")
         if not text.isascii():

@@ -18,14 +18,15 @@ PACKAGE = Path(embedkit.__file__).parent
 # another; the files of a folder that is one room may import one another.
 ROOMS = (
     ("errors", "version", "datasets", "verbatim"),
-    ("progress", "durable", "checkpoint", "similarity"),
+    ("progress", "durable", "checkpoint", "similarity", "moments"),
     ("rows", "manifest"),
     ("states",),
     ("tokens", "batching"),
     ("encoder", "pooling"),
     ("recipe",),
     ("steps",),
-    ("onepass", "settings"),
+    ("affine",),
+    ("onepass", "settings", "fitting"),
     ("interop", "fingerprint"),
     ("loading",),
     ("embedder",),

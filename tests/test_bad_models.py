@@ -498,6 +498,7 @@ def test_modules_json_is_wrong(model: Path, content: str, message: str) -> None:
         (["Transformer", "Pooling", "Transformer"], "expected a Transformer first$"),
         (["Pooling", "Transformer"], "expected a Transformer first$"),
         (["Transformer", "Normalize", "Pooling"], "expected a Pooling$"),
+        (["Transformer", "Pooling", "Normalize", "Normalize"], "expected one Normalize at a time$"),
     ],
 )
 def test_modules_in_another_order(model: Path, kinds: list[str], message: str) -> None:

@@ -27,7 +27,7 @@ from embedkit.datasets import SHIPPED
 from embedkit.encoder.packed import PackedEncoder
 
 LAYERS, WIDTH = 2, 32
-POOLED = [name for name in POOLINGS if name != "pooler"]
+POOLED = [name for name, row in POOLINGS.items() if row.sentence_transformers]
 SENTENCES = (
     *("a man plays guitar", "a woman reads a book", "the cat runs slowly", "rain in the city"),
     *("two birds", "the sun is not in the park", "he eats", "she eats", "news of the train", ""),
@@ -202,7 +202,7 @@ BAD_OPTIONS: dict[str, tuple[list[str], str]] = {
     "recipe": (
         ["--recipes", "mean cls+maen"],
         "recipe 'cls+maen', character 5: unknown pooling 'maen' (did you mean mean?); "
-        "choose from cls, max, mean, mean_sqrt_len, weighted_mean, last, pooler",
+        f"choose from {', '.join(POOLINGS)}",
     ),
     "no recipe": (["--recipes", " "], "recipes is empty; expected at least one"),
     "recipe's layer": (

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from math import sqrt
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -16,9 +18,12 @@ from transformers import AutoModel
 
 from embedkit.encoder import load_encoder
 from embedkit.pooling import POOLINGS, pooling_table
+from embedkit.pooling.idf import idf_weights
 from embedkit.states import TokenStates
 
 WIDTH = 16
+# What sentence-transformers calls these where its mask hides special tokens.
+CONTENT_POOLINGS = {"mean_content": "mean", "max_content": "max"}
 TOKEN_POOLINGS = [name for name, row in POOLINGS.items() if row.sentence_transformers]
 
 many_lengths = st.lists(st.integers(1, 512), min_size=1, max_size=6)
@@ -29,15 +34,21 @@ def make_states(lengths: Sequence[int], seed: int = 0, shift: float = 0) -> Toke
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randn(sum(lengths), WIDTH, generator=generator) + shift
     pooler = torch.randn(len(lengths), WIDTH, generator=generator).tanh()
-    return TokenStates({1: rows}, tiny.pack([range(n) for n in lengths]), pooler)
+    batch = tiny.pack([range(n) for n in lengths])
+    special = torch.rand(sum(lengths), generator=generator) < 0.3
+    weights = torch.rand(max(lengths), generator=generator)
+    return TokenStates({1: rows}, replace(batch, special=special), pooler, token_weights=weights)
 
 
 def select(states: TokenStates, texts: Sequence[int]) -> TokenStates:
     """The states as they would be had only these texts run, in this order."""
     rows = torch.cat([torch.where(states.batch.segments == text)[0] for text in texts])
     batch = tiny.pack([range(states.batch.lengths[text]) for text in texts])
+    batch = replace(batch, special=states.batch.special[rows])
     assert states.pooler_output is not None
-    return TokenStates({1: states.only[rows]}, batch, states.pooler_output[list(texts)])
+    pooler = states.pooler_output[list(texts)]
+    weights = states.token_weights
+    return TokenStates({1: states.only[rows]}, batch, pooler, token_weights=weights)
 
 
 def reduce(name: str, states: TokenStates) -> Tensor:
@@ -55,9 +66,21 @@ def pad(states: TokenStates, side: str) -> tuple[Tensor, Tensor]:
     return padded, mask
 
 
-def theirs(pooling: Pooling, states: TokenStates, side: str, prompt_length: int = 0) -> Tensor:
-    """Their vectors in float64, so that all that differs is our rounding."""
+def theirs(
+    pooling: Pooling,
+    states: TokenStates,
+    side: str,
+    prompt_length: int = 0,
+    *,
+    content: bool = False,
+) -> Tensor:
+    """Their vectors in float64, so that all that differs is our rounding.
+
+    With `content`, their mask hides special tokens.
+    """
     padded, mask = pad(states, side)
+    if content:
+        mask[mask == 1] = (~states.batch.special).long()
     vectors: Tensor = pooling(
         {
             "token_embeddings": padded.double(),
@@ -138,10 +161,61 @@ def test_without_the_prompt_as_sentence_transformers(
     assert_close(got, theirs(pooling, states, side, prompt))
 
 
+@pytest.mark.parametrize("name", CONTENT_POOLINGS)
+@settings(max_examples=25, deadline=None)
+@given(lengths=many_lengths, seed=seeds, shift=st.sampled_from([0.0, 1.0, -5.0]))
+@example(lengths=[512, 1], seed=48, shift=0.0)
+def test_content_as_sentence_transformers_with_special_tokens_masked(
+    name: str, lengths: list[int], seed: int, shift: float
+) -> None:
+    states = make_states(lengths, seed, shift)
+    content = ~states.batch.special
+    counts = torch.tensor([int(part.sum()) for part in content.split(states.batch.lengths)])
+    got = reduce(name, states)
+    assert torch.equal(got[counts == 0], torch.zeros(int((counts == 0).sum()), WIDTH))
+    if (counts > 0).any():
+        expected = theirs(Pooling(WIDTH, CONTENT_POOLINGS[name]), states, "right", content=True)
+        assert_close(got[counts > 0], expected[counts > 0])
+
+
+@settings(max_examples=25, deadline=None)
+@given(lengths=many_lengths, seed=seeds)
+def test_idf_mean_is_the_formula_of_sif(lengths: list[int], seed: int) -> None:
+    states = make_states(lengths, seed)
+    assert states.token_weights is not None
+    got = reduce("idf_mean", states)
+    for text, rows in enumerate(states.only.double().split(lengths)):
+        ids = range(lengths[text])
+        special = states.batch.special[states.batch.segments == text].tolist()
+        terms = [states.token_weights[i] * rows[i] for i in ids if not special[i]]
+        expected = torch.stack(terms).mean(0) if terms else torch.zeros(WIDTH).double()
+        assert (got[text] - expected).abs().max() <= 1e-6 * max(1, expected.abs().max())
+
+
+def test_idf_weights() -> None:
+    """a / (a + p) with a = 0.001, and 1 for a token that was not seen."""
+    weights = idf_weights(np.array([0, 1, 999]))
+    assert weights.dtype == np.float32
+    assert weights.tolist() == pytest.approx([1, 0.5, 1 / 1000])
+
+
+def test_a_text_of_special_tokens_only_has_the_zero_vector() -> None:
+    states = make_states([2, 3])
+    states = replace(states, batch=replace(states.batch, special=torch.ones(5, dtype=torch.bool)))
+    for name in ("mean_content", "max_content", "idf_mean"):
+        assert torch.equal(reduce(name, states), torch.zeros(2, WIDTH)), name
+
+
+def test_idf_mean_needs_weights() -> None:
+    states = replace(make_states([2]), token_weights=None)
+    with pytest.raises(ValueError, match=r"^these states have no token_weights$"):
+        reduce("idf_mean", states)
+
+
 def test_the_table_has_all_of_their_poolings_in_their_order() -> None:
     names = [row.sentence_transformers for row in POOLINGS.values() if row.sentence_transformers]
     assert names == list(Pooling.POOLING_MODES)
-    assert list(POOLINGS) == [*TOKEN_POOLINGS, "pooler"]
+    assert list(POOLINGS) == [*TOKEN_POOLINGS, *CONTENT_POOLINGS, "idf_mean", "pooler"]
 
 
 def test_they_concatenate_old_folders_in_our_order(tmp_path: Path) -> None:

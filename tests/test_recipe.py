@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from contextlib import suppress
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import pytest
 from hypothesis import example, given, settings
@@ -13,10 +13,21 @@ from embedkit.errors import InputError
 from embedkit.pooling import POOLINGS
 from embedkit.recipe import DENSE, FIRST_LAST, LAST, STEPS, Recipe, RecipeError
 
-CHOICES = "cls, max, mean, mean_sqrt_len, weighted_mean, last, pooler"
+CHOICES = (
+    "cls, max, mean, mean_sqrt_len, weighted_mean, last, mean_content, max_content, "
+    "idf_mean, pooler"
+)
+STEP_CHOICES = "center, standardize, remove_top:K, whiten[:K], pca:K, truncate:K, normalize"
+WHOLE = "takes a whole number from 1, such as pca:8"
 NUMBER = "is not a number; expected a hidden state such as 0, 6 or -1, or first-last"
 
-step_lists = st.lists(st.sampled_from(list(STEPS)), unique=True).map(tuple)
+numbers = st.integers(1, 999_999_999)
+plain_steps = st.sampled_from([name for name, kind in STEPS.items() if kind.number != ":K"])
+numbered = st.sampled_from([name for name, kind in STEPS.items() if kind.number])
+some_steps = plain_steps | st.builds("{}:{}".format, numbered, numbers)
+step_lists = (
+    st.lists(some_steps).filter(lambda steps: all(a != b for a, b in pairwise(steps))).map(tuple)
+)
 joined = st.builds(
     Recipe,
     st.lists(st.sampled_from([p for p in POOLINGS if p != "pooler"]), min_size=1, unique=True).map(
@@ -28,7 +39,7 @@ joined = st.builds(
 recipes = joined | st.builds(Recipe, st.just(("pooler",)), st.just(LAST), step_lists)
 # Texts that are nearly recipes reach more of the parser than any text does.
 near_texts = st.lists(
-    st.sampled_from([*POOLINGS, *STEPS, DENSE, "first-last", *"+@,/-0179 ²x", "٣", ""]), max_size=8
+    st.sampled_from([*POOLINGS, *STEPS, DENSE, "first-last", *"+@,/:-0179 ²x", "٣", ""]), max_size=8
 ).map("".join)
 
 
@@ -48,6 +59,15 @@ near_texts = st.lists(
         ("mean+cls/normalize", ("cls", "mean"), (-1,), ("normalize",), "cls+mean/normalize"),
         ("last+max@2,1", ("max", "last"), (1, 2), (), "max+last@1,2"),
         ("pooler/normalize", ("pooler",), (-1,), ("normalize",), "pooler/normalize"),
+        (
+            "mean/normalize/whiten:256/normalize",
+            ("mean",),
+            (-1,),
+            ("normalize", "whiten:256", "normalize"),
+            "mean/normalize/whiten:256/normalize",
+        ),
+        ("idf_mean+cls/whiten", ("cls", "idf_mean"), (-1,), ("whiten",), "cls+idf_mean/whiten"),
+        ("max_content/pca:8", ("max_content",), (-1,), ("pca:8",), "max_content/pca:8"),
         ("weighted_mean@12", ("weighted_mean",), (12,), (), "weighted_mean@12"),
     ],
 )
@@ -127,8 +147,7 @@ def test_resolve(typed: str, num_layers: int, printed: str, states: tuple[int, .
 @settings(deadline=None)
 @given(st.integers(1, 48), st.data())
 def test_recipes_that_mean_the_same_resolve_to_one(num_layers: int, data: st.DataObject) -> None:
-    numbers = st.integers(0, num_layers)
-    layers = data.draw(st.lists(numbers, min_size=1, unique=True))
+    layers = data.draw(st.lists(st.integers(0, num_layers), min_size=1, unique=True))
     other_names = [data.draw(st.sampled_from([k, k - num_layers - 1])) for k in layers]
     one = Recipe(("mean",), tuple(layers)).resolve(num_layers)
     other = Recipe(("mean",), tuple(other_names)).resolve(num_layers)
@@ -190,14 +209,27 @@ def test_a_pooler_that_the_model_does_not_have() -> None:
         ("mean@first-last,2", 6, f"layer 'first-last' {NUMBER}"),
         ("mean@1@2", 6, f"layer '1@2' {NUMBER}"),
         ("mean@1,6,1", 10, "layer 1 is there twice; expected it once"),
-        ("mean/", 6, "unknown step ''; choose from normalize"),
+        ("mean/", 6, f"unknown step ''; choose from {STEP_CHOICES}"),
         (
             "mean@1/normalise",
             8,
-            "unknown step 'normalise' (did you mean normalize?); choose from normalize",
+            f"unknown step 'normalise' (did you mean normalize?); choose from {STEP_CHOICES}",
         ),
-        ("mean/normalize/normalize", 16, "step normalize is there twice; expected it once"),
-        ("mean@1,-1/normalize/foo", 21, "unknown step 'foo'; choose from normalize"),
+        (
+            "mean/normalize/normalize",
+            16,
+            "step normalize is there twice in a row; expected it once",
+        ),
+        ("mean@1,-1/normalize/foo", 21, f"unknown step 'foo'; choose from {STEP_CHOICES}"),
+        ("mean/whiten:8/pca", 15, "step pca needs a number, such as pca:8"),
+        ("mean/center:3", 6, "step center takes no number, got '3'"),
+        ("mean/pca:0", 6, f"step pca {WHOLE}; got '0'"),
+        ("mean/pca:-1", 6, f"step pca {WHOLE}; got '-1'"),
+        ("mean/pca:08", 6, f"step pca {WHOLE}; got '08'"),
+        ("mean/pca:", 6, f"step pca {WHOLE}; got ''"),
+        ("mean/pca:8:8", 6, f"step pca {WHOLE}; got '8:8'"),
+        ("mean/pca:٣", 6, f"step pca {WHOLE}; got '٣'"),
+        ("mean/pca:9999999999", 6, f"step pca {WHOLE}; got '9999999999'"),
         ("mean/dense", 6, "the step dense comes with a model and cannot be typed"),
         ("mean@1/normalize/dense", 18, "the step dense comes with a model and cannot be typed"),
         ("pooler@2", 8, "pooler takes no layer, it always reads the last one"),
@@ -221,7 +253,7 @@ def test_errors_of_the_constructor() -> None:
         (("mean",), (1, 1), (), "layer 1 is there twice; expected it once"),
         (("pooler",), (1,), (), "pooler takes no layer, it always reads the last one"),
         (("lst",), LAST, (), f"unknown pooling 'lst' (did you mean last?); choose from {CHOICES}"),
-        (("mean",), LAST, ("whiten",), "unknown step 'whiten'; choose from normalize"),
+        (("mean",), LAST, ("pca",), "step pca needs a number, such as pca:8"),
     ]:
         with pytest.raises(RecipeError) as error:
             Recipe(poolings, layers, steps)

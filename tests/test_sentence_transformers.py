@@ -26,7 +26,7 @@ from embedkit import POOLINGS, Embedder, InputError
 
 LAYERS, WIDTH = 3, 32
 TEXTS = list(tiny.TEXTS)
-POOLED = [name for name in POOLINGS if name != "pooler"]
+POOLED = [name for name, row in POOLINGS.items() if row.sentence_transformers]
 LEGACY_KEYS = {
     "cls": "pooling_mode_cls_token",
     "mean": "pooling_mode_mean_tokens",

@@ -303,7 +303,8 @@ def _default_recipes(
                 f"layers has {layer!r}, which is not in this model; expected 0 to {top}, or "
                 f"{-top - 1} to -1 counted from the end"
             )
-    poolings = [name for name in POOLINGS if name != "pooler"]
+    # With the pooler below, these are what a saved model can have.
+    poolings = [name for name, row in POOLINGS.items() if row.sentence_transformers]
     recipes = [Recipe((name,), (layer,)) for layer in chosen for name in poolings]
     if layers is None and top > 1:
         recipes.append(Recipe(("mean",), FIRST_LAST))

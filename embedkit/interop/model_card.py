@@ -6,7 +6,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from embedkit.checkpoint import read_json
 from embedkit.encoder import Encoder
+from embedkit.recipe import Recipe, RecipeError
 from embedkit.settings import Settings
 from embedkit.steps import Bound
 from embedkit.version import __version__
@@ -25,7 +27,7 @@ tags: [sentence-transformers, feature-extraction, sentence-similarity, embedkit]
 Turns a text into a vector of {width} float32 numbers. Saved by embedkit {version}.
 
 - encoder: {name} ({family}, {layers})
-- recipe: `{recipe}`, on {states} of {total}
+- recipe: `{recipe}`, on {states} of {total}{fit}
 - maximum length: {max_length} tokens
 - similarity: {similarity}
 - prompts: {prompts}
@@ -92,6 +94,7 @@ def write_card(
         layers=f"{num_layers} layers" + (f", cut from {total}" if num_layers < total else ""),
         states=f"hidden state{'s' if len(used) > 1 else ''} {', '.join(map(str, used))}",
         total=total,
+        fit="" if bound.fit is None else f"\n- steps: {bound.fit}",
         max_length=max_length,
         similarity=settings.similarity,
         prompts=json.dumps(settings.prompts, ensure_ascii=False) if settings.prompts else "none",
@@ -100,3 +103,14 @@ def write_card(
     (folder / "README.md").write_text(card, encoding="utf-8")
     mark = {"embedkit": __version__, "recipe": str(recipe), "source": name}
     (folder / MARK).write_text(json.dumps(mark, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_recipe(folder: Path) -> Recipe | None:
+    """The recipe that embedkit wrote beside the weights, if it did and it can be read."""
+    path = folder / MARK
+    if not path.is_file():
+        return None
+    try:
+        return Recipe.parse(read_json(path).get("recipe", ""))
+    except RecipeError:  # steps of a model's own, which are called dense
+        return None

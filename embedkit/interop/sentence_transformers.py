@@ -7,6 +7,7 @@ read. No class that a folder names is ever imported.
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,13 +16,23 @@ import numpy as np
 from embedkit.checkpoint import Weights, check_entries, load_json, read_json
 from embedkit.encoder import Encoder
 from embedkit.errors import InputError
-from embedkit.interop.model_card import write_card
+from embedkit.interop.model_card import read_recipe, write_card
 from embedkit.pooling import POOLINGS
-from embedkit.recipe import LAST, Recipe
+from embedkit.recipe import LAST, Recipe, split_step
 from embedkit.rows import check_text
 from embedkit.settings import Settings
 from embedkit.similarity import SIMILARITIES
-from embedkit.steps import ACTIVATIONS, Bound, Dense, Normalize, Step, Vectors
+from embedkit.steps import (
+    ACTIVATIONS,
+    IDENTITY,
+    Bound,
+    Dense,
+    Normalize,
+    Step,
+    Truncate,
+    Vectors,
+    fold,
+)
 from embedkit.tokens import TextTokenizer
 
 _NEW = "sentence_transformers.sentence_transformer.modules"
@@ -75,6 +86,10 @@ def read_settings(folder: Path) -> Settings:
         raise InputError(f"{modules_path}: got {' > '.join(kinds)}, expected a Pooling")
     poolings, include_prompt = _read_pooling(rest.pop(0)[1] / "config.json")
     steps: list[Step] = []
+    if ("Normalize", "Normalize") in pairwise(kind for kind, _ in rest):
+        raise InputError(
+            f"{modules_path}: got {' > '.join(kinds)}, expected one Normalize at a time"
+        )
     for kind, path in rest:
         if kind not in ("Dense", "Normalize"):
             raise InputError(
@@ -105,7 +120,7 @@ def read_settings(folder: Path) -> Settings:
         raise InputError(f"{general_path}: the default prompt is {default!r}; expected a name")
     return Settings(
         encoder_folder,
-        Recipe(poolings, layers, _step_names(steps)),
+        Recipe(poolings, layers, _step_names(folder, steps)),
         tuple(steps),
         config.get("max_seq_length"),
         bool(config.get("do_lower_case", False)),
@@ -116,11 +131,33 @@ def read_settings(folder: Path) -> Settings:
     )
 
 
-def _step_names(steps: list[Step]) -> tuple[str, ...]:
-    names = [step.name for step in steps]
-    if names.count("normalize") > 1:
-        raise InputError("the folder normalizes twice; expected one Normalize")
-    return tuple(names)
+def _step_names(folder: Path, steps: list[Step]) -> tuple[str, ...]:
+    """What the steps are called: as in embedkit's own file where that fits, else what they are.
+
+    The weights decide what a step does; the file only says how it came to be.
+    """
+    plain = tuple(step.name for step in steps)
+    said = read_recipe(folder)
+    if said is None:
+        return plain
+    # The pooler is written as a Dense in front of the steps.
+    first = 1 if said.poolings == ("pooler",) else 0
+    groups = fold(said.steps)
+    fits = len(steps) == first + len(groups) and all(
+        _could_be(step, names) for step, names in zip(steps[first:], groups, strict=True)
+    )
+    return plain[:first] + said.steps if fits else plain
+
+
+def _could_be(step: Step, names: tuple[str, ...]) -> bool:
+    if not isinstance(step, Dense):
+        return step.name == names[-1]
+    numbers = [number for name, number in map(split_step, names) if name != "remove_top"]
+    return (
+        names != ("normalize",)
+        and step.activation == IDENTITY
+        and all(number is None or len(step.weight) <= number for number in numbers)
+    )
 
 
 def _read_modules(path: Path) -> list[tuple[str, Path]]:
@@ -224,7 +261,7 @@ def _read_normalize(folder: Path) -> Normalize:
     return Normalize()
 
 
-def _read_dense(folder: Path) -> Dense:
+def _read_dense(folder: Path) -> Dense | Truncate:
     config = read_json(folder / "config.json")
     activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
     if activation not in list(ACTIVATIONS):
@@ -242,7 +279,10 @@ def _read_dense(folder: Path) -> Dense:
     if not wide or (bias is not None and bias.shape != weight.shape[:1]):
         shapes = [tuple(tensor.shape) for tensor in (weight, bias) if tensor is not None]
         raise InputError(f"{folder}: weight and bias do not fit, got shapes {shapes}")
-    return Dense(weight.numpy(), None if bias is None else bias.numpy(), activation)
+    dense = Dense(weight.numpy(), None if bias is None else bias.numpy(), activation)
+    kept, width = dense.weight.shape
+    plain = bias is None and activation == IDENTITY and kept < width
+    return Truncate(kept) if plain and np.array_equal(dense.weight, np.eye(kept, width)) else dense
 
 
 def check_saveable(encoder: Encoder, bound: Bound, settings: Settings) -> None:
@@ -261,6 +301,12 @@ def check_saveable(encoder: Encoder, bound: Bound, settings: Settings) -> None:
             "recipe 'pooler' cannot be saved for a model that leaves the prompt out of the "
             "pooling: sentence-transformers would feed the pooler the first token after the prompt"
         )
+    for name in bound.recipe.poolings:
+        if name != "pooler" and POOLINGS[name].sentence_transformers is None:
+            raise InputError(
+                f"recipe {str(bound.recipe)!r} cannot be saved: sentence-transformers has no "
+                f"pooling {name}; choose one that it has, such as mean"
+            )
 
 
 def write_folder(
@@ -325,23 +371,26 @@ def write_folder(
         },
     )
     steps = bound.steps
-    if pooler and (dense := encoder.pooler) is not None:
-        weight, bias = (tensor.float().cpu().numpy() for tensor in (dense.weight, dense.bias))
+    if pooler and (affine := encoder.pooler) is not None:
+        weight, bias = (tensor.float().cpu().numpy() for tensor in (affine.weight, affine.bias))
         steps = (Dense(weight, bias, "torch.nn.modules.activation.Tanh"), *steps)
+    width = encoder.width * len(recipe.poolings)
     for step in steps:
-        if isinstance(step, Dense):
+        dense = step.dense(width) if isinstance(step, Truncate) else step
+        width = step.width(width)
+        if isinstance(dense, Dense):
             place = new_module(
                 "Dense",
                 {
-                    "in_features": step.weight.shape[1],
-                    "out_features": step.weight.shape[0],
-                    "bias": step.bias is not None,
-                    "activation_function": step.activation,
+                    "in_features": dense.weight.shape[1],
+                    "out_features": dense.weight.shape[0],
+                    "bias": dense.bias is not None,
+                    "activation_function": dense.activation,
                 },
             )
-            tensors = {"linear.weight": step.weight}
-            if step.bias is not None:
-                tensors["linear.bias"] = step.bias
+            tensors = {"linear.weight": dense.weight}
+            if dense.bias is not None:
+                tensors["linear.bias"] = dense.bias
             _write_tensors(place, tensors)
         else:
             new_module("Normalize", {})

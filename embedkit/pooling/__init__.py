@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from embedkit.pooling.content import max_content, mean_content
 from embedkit.pooling.first_last import cls, last
+from embedkit.pooling.idf import idf_mean
 from embedkit.pooling.maximum import maximum
 from embedkit.pooling.means import mean, mean_sqrt_len, weighted_mean
 from embedkit.pooling.pooler import pooler
@@ -27,6 +29,7 @@ class Pooling(NamedTuple):
         note_ko: the same in Korean.
         sentence_transformers: its name in sentence-transformers 5.4 and later, or None.
         legacy_key: its key in the folders of sentence-transformers up to 5.3, or None.
+        fitted: whether it learns token weights from texts.
     """
 
     name: str
@@ -36,9 +39,10 @@ class Pooling(NamedTuple):
     note_ko: str
     sentence_transformers: str | None
     legacy_key: str | None
+    fitted: bool = False
 
 
-# In sentence-transformers' order of concatenation.
+# In sentence-transformers' order of concatenation, then those that it does not have.
 _ROWS = (
     Pooling(
         "cls",
@@ -93,6 +97,34 @@ _ROWS = (
         "마지막 토큰. 디코더용이며 BERT에서는 [SEP]",
         "lasttoken",
         "pooling_mode_lasttoken",
+    ),
+    Pooling(
+        "mean_content",
+        mean_content,
+        "sum(h_i) / n over content tokens",
+        "mean without special tokens",
+        "특수 토큰을 뺀 mean",
+        None,
+        None,
+    ),
+    Pooling(
+        "max_content",
+        max_content,
+        "max over content tokens of h_i",
+        "max without special tokens",
+        "특수 토큰을 뺀 max",
+        None,
+        None,
+    ),
+    Pooling(
+        "idf_mean",
+        idf_mean,
+        "sum(w_i h_i) / n over content tokens, w = a / (a + p)",
+        "frequent tokens count less (SIF, a = 0.001); p is a token's share of the fit texts",
+        "흔한 토큰일수록 비중이 작다(SIF, a = 0.001). p는 학습 텍스트에서 토큰이 차지하는 비율",
+        None,
+        None,
+        fitted=True,
     ),
     Pooling(
         "pooler",

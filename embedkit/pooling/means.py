@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from embedkit.states import TokenStates
 
 
-def _sum(states: TokenStates, rows: Tensor) -> Tensor:
+def segment_sum(states: TokenStates, rows: Tensor) -> Tensor:
+    """(texts, width): the sum of the rows (tokens, width) of each text."""
     # Blocks of one length, because torch's sum is pairwise: adding rows one by one loses digits.
     total = rows.new_empty(len(states.batch.lengths), rows.shape[1])
     for run in states.batch.runs:
@@ -28,16 +29,16 @@ def _count(states: TokenStates) -> Tensor:
 
 def mean(states: TokenStates) -> Tensor:
     """(texts, width): sum(h_i) / n."""
-    return _sum(states, states.only) / _count(states)
+    return segment_sum(states, states.only) / _count(states)
 
 
 def mean_sqrt_len(states: TokenStates) -> Tensor:
     """(texts, width): sum(h_i) / sqrt(n)."""
-    return _sum(states, states.only) / _count(states).sqrt()
+    return segment_sum(states, states.only) / _count(states).sqrt()
 
 
 def weighted_mean(states: TokenStates) -> Tensor:
     """(texts, width): sum(i h_i) / sum(i), i the place of a token in its text from 1."""
     places = states.batch.positions + states.first_position
     weights = places.to(states.only.dtype).unsqueeze(1)
-    return _sum(states, states.only * weights) / _sum(states, weights)
+    return segment_sum(states, states.only * weights) / segment_sum(states, weights)

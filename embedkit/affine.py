@@ -1,0 +1,145 @@
+"""Steps that are affine maps, fitted from the moments of vectors and folded into one matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedkit.errors import InputError
+from embedkit.moments import Moments
+from embedkit.recipe import split_step
+from embedkit.steps import IDENTITY, Dense
+
+_Array: TypeAlias = NDArray[np.float64]
+
+DEAD = 1e-6  # of the largest variance: what is below would be blown up, and is mostly rounding
+_ROUNDING = 1e-12  # of the largest variance, in float64
+
+
+def fit_affine(steps: Sequence[str], moments: Moments) -> tuple[Dense, tuple[str, ...]]:
+    """Neighbouring steps, fitted and folded.
+
+    Each is fitted on what the ones before it leave. An affine map takes mean and covariance along,
+    so those in front of the first step serve all of them.
+
+    Args:
+        steps: as they print; none is `normalize`.
+        moments: of the vectors in front of the first one.
+
+    Returns:
+        The map, and notes on directions that were dropped.
+
+    Raises:
+        InputError: too few vectors for a step, or vectors that do not vary.
+    """
+    mean, covariance = moments.mean, moments.covariance
+    if not np.isfinite(covariance).all():
+        raise InputError(f"step {steps[0]}: the vectors to fit it on are not finite")
+    weight, bias = np.eye(len(mean)), np.zeros(len(mean))
+    rounding = np.finfo(np.float32).eps * np.abs(mean).max()
+    noise = max(_ROUNDING * covariance.diagonal().max(), rounding**2)
+    notes = []
+    for step in steps:
+        name, asked = split_step(step)
+        kind, width = _KINDS[name], len(mean)
+        number = width if asked is None else asked
+        least = number if kind.least is None else kind.least
+        if moments.count <= least:
+            texts = "text" if least == 1 else "texts"
+            raise InputError(
+                f"step {step} needs more than {least:,} {texts} to fit on, got {moments.count:,}"
+            )
+        if number > width:
+            raise InputError(f"step {step}: only {width} directions are left before it")
+        if kind.reads_variance:
+            _check_varies(f"step {step} has nothing to fit", covariance, weight, noise)
+        turn = kind.matrix(covariance, number)
+        if kind.chooses and len(turn) < number:
+            notes.append(
+                f"{step} keeps {len(turn)} of {width} directions; the variance of the others is "
+                f"less than {DEAD:g} of the largest"
+            )
+        covariance = turn @ covariance @ turn.T
+        if name == "remove_top":
+            _check_varies(f"step {step} leaves nothing", covariance, weight, noise)
+        weight, bias = turn @ weight, turn @ (bias - mean if kind.centers else bias)
+        mean = turn @ (np.zeros(width) if kind.centers else mean)
+    return Dense(weight.astype(np.float32), bias.astype(np.float32), IDENTITY), tuple(notes)
+
+
+def _check_varies(problem: str, covariance: _Array, weight: _Array, noise: float) -> None:
+    """Refuse a covariance that is the noise in front of the map `weight`, and nothing more."""
+    if covariance.diagonal().max() <= noise * np.linalg.norm(weight, 2) ** 2:
+        raise InputError(f"{problem}: the vectors of the texts to fit on do not vary enough")
+
+
+def _eye(covariance: _Array, number: int) -> _Array:
+    return np.eye(number, len(covariance))
+
+
+def _standardize(covariance: _Array, number: int) -> _Array:
+    """1 / standard deviation; a number that does not vary is left, as in scikit-learn's scaler."""
+    variances = covariance.diagonal()
+    varies = variances >= DEAD * variances.max()
+    matrix: _Array = np.diag(1 / np.sqrt(np.where(varies, variances, 1)))
+    return matrix
+
+
+def _top(covariance: _Array, number: int) -> tuple[_Array, _Array]:
+    """The directions that vary most, (k, width), and their variances, (k,); dead ones left out.
+
+    The largest number of each is positive, as in scikit-learn's PCA.
+    """
+    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+    values, rows = values[::-1], vectors.T[::-1]
+    kept = min(number, int((values >= DEAD * values[0]).sum()))
+    values, rows = values[:kept], rows[:kept]
+    return rows * np.sign(rows[np.arange(kept), np.abs(rows).argmax(1)])[:, None], values
+
+
+def _remove_top(covariance: _Array, number: int) -> _Array:
+    """I - V'V of the top directions V: Mu and Viswanath 2018, "All-but-the-Top", algorithm 1."""
+    rows, _ = _top(covariance, number)
+    rest: _Array = np.eye(len(covariance)) - rows.T @ rows
+    return rest
+
+
+def _whiten(covariance: _Array, number: int) -> _Array:
+    """Su et al. 2021, "Whitening Sentence Representations for Better Semantics", algorithm 1."""
+    rows, values = _top(covariance, number)
+    return rows / np.sqrt(values)[:, None]
+
+
+def _pca(covariance: _Array, number: int) -> _Array:
+    return _top(covariance, number)[0]
+
+
+class _Kind(NamedTuple):
+    """A row of the table.
+
+    Attributes:
+        matrix: covariance (width, width) and number -> (out, width).
+        centers: whether the mean is subtracted first.
+        reads_variance: whether it needs vectors that vary.
+        chooses: whether the rows of its matrix are directions that it keeps.
+        least: it needs more vectors than this; None for its number.
+    """
+
+    matrix: Callable[[_Array, int], _Array]
+    centers: bool = True
+    reads_variance: bool = True
+    chooses: bool = False
+    least: int | None = None
+
+
+_KINDS = {
+    "center": _Kind(_eye, reads_variance=False, least=0),
+    "standardize": _Kind(_standardize, least=1),
+    "remove_top": _Kind(_remove_top),
+    "whiten": _Kind(_whiten, chooses=True),
+    "pca": _Kind(_pca, chooses=True),
+    "truncate": _Kind(_eye, centers=False, reads_variance=False, least=0),
+}
