@@ -188,8 +188,9 @@ class Embedder:
         return self.settings.own(self.encoder)
 
     def bind(self, recipe: Recipe) -> Bound:
-        """Any recipe, resolved against this model."""
-        return self.settings.bind(recipe, self.encoder)
+        """Any recipe, resolved against this model; its present one as it is, fitted or not."""
+        bound = self.settings.bind(recipe, self.encoder)
+        return self.bound if bound.recipe == self.recipe else bound
 
     def with_recipe(self, recipe: str | Recipe | Bound) -> Embedder:
         """The same encoder, tokenizer and prompts with another recipe."""

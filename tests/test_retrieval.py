@@ -12,6 +12,7 @@ import tiny
 from command import Run, refused
 from rich.cells import cell_len
 from sentence_transformers import SentenceTransformer
+from sklearn.decomposition import PCA
 
 from embedkit import Embedder, InputError, Pairs, RetrievalSet, compare, evaluate, read_retrieval
 from embedkit.encoder.packed import PackedEncoder
@@ -392,3 +393,48 @@ def test_tables(run: Run, bert: Path, folder: Path, pairs: Path, tmp_path: Path)
         ("", "", *(values[metric] for metric in METRICS)),
     ]
     assert one.title.endswith(": correlations and retrieval metrics x 100")
+
+
+# Recipes that are fitted
+
+
+def whitened(embedder: Embedder, data: RetrievalSet, texts: list[str]) -> dict[str, float]:
+    """By scikit-learn, fitted on these texts behind the prompt of documents."""
+    prompts = embedder.settings.prompts
+    query, document = prompts.get("query", ""), prompts.get("document", "")
+    pca = PCA(4, whiten=True, svd_solver="full").fit(embedder.encode(texts, prompt=document))
+    return trec_eval(
+        data,
+        pca.transform(embedder.encode(list(data.texts["query"]), prompt=query)),
+        pca.transform(embedder.encode(list(data.texts["document"]), prompt=document)),
+    )
+
+
+def test_steps_fitted_on_a_retrieval_set(bert: Path, folder: Path) -> None:
+    data = read_retrieval(folder)
+    scored = [text for texts in data.texts.values() for text in texts]
+    report = compare(str(bert), folder, ["mean", "mean/whiten:4"], fit="data")
+    want = whitened(Embedder.from_pretrained(bert, device="cpu"), data, scored)
+    assert values_of(report.to_dict(), "mean/whiten:4") == pytest.approx(want, abs=1e-9)
+    assert report.fit is not None
+    assert (report.fit["on_data"], report.fit["texts"]) == (True, len(scored))
+
+
+def test_texts_to_fit_on_have_the_prompt_of_documents(with_prompts: Path, folder: Path) -> None:
+    texts = [f"{first} {second}" for first in WORDS for second in WORDS]
+    report = compare(str(with_prompts), folder, ["mean/whiten:4"], fit=texts)
+    embedder = Embedder.from_pretrained(with_prompts, device="cpu")
+    want = whitened(embedder, read_retrieval(folder), texts)
+    assert values_of(report.to_dict(), "mean/whiten:4") == pytest.approx(want, abs=1e-9)
+
+
+@pytest.mark.usefixtures("no_forward")
+def test_scored_texts_of_several_prompts_are_not_fitted_on(
+    with_prompts: Path, folder: Path
+) -> None:
+    with pytest.raises(InputError) as error:
+        compare(str(with_prompts), folder, ["mean/whiten:4"], fit="data")
+    assert str(error.value) == (
+        f"the scored texts have several prompts, {OWN['document']!r} and {OWN['query']!r} among "
+        "them, and recipes are fitted behind one; name other texts to fit on (--fit FILE)"
+    )

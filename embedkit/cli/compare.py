@@ -20,8 +20,9 @@ def compare_command(
     recipes: Annotated[
         str | None,
         typer.Option(
-            help="Recipes, separated by spaces, such as 'mean cls@-2 mean@1,-1/normalize'; "
-            "by default every pooling, mean@first-last and the model's own.",
+            help="Recipes, separated by spaces, such as 'mean cls@-2 mean@1,-1/whiten:256'; by "
+            "default the poolings that a saved model can have, mean@first-last and the model's "
+            "own.",
             show_default=False,
         ),
     ] = None,
@@ -32,6 +33,12 @@ def compare_command(
             show_default=False,
         ),
     ] = None,
+    fit: options.Fit = None,
+    fit_column: options.FitColumn = None,
+    fit_on_data: Annotated[
+        bool,
+        typer.Option("--fit-on-data", help="Fit on the scored sentences; the report says so."),
+    ] = False,
     similarity: options.Similarity = None,
     aggregation: options.Aggregation = "all",
     head: Annotated[
@@ -83,6 +90,9 @@ def compare_command(
     parsed = None if recipes is None else [Recipe.parse(text) for text in recipes.split()]
     chosen = None if layers is None else _parse_layers(layers)
     training = None if train is None else read_sets(train, columns)
+    if fit is not None and fit_on_data:
+        raise InputError("got --fit and --fit-on-data; expected one of them")
+    corpus = options.fit_corpus(fit, fit_column)
     if head is not None and save_best is not None:
         raise InputError(
             "got --head and --save-best; train the winner's head with embedkit train head"
@@ -107,12 +117,14 @@ def compare_command(
         model, max_length=max_length, device=device, revision=revision
     )
     if save_best is not None:
-        embedder.check_saveable()
+        for recipe in parsed or [embedder.recipe]:
+            embedder.with_recipe(recipe).check_saveable()
     report = compare(
         embedder,
         sets,
         parsed,
         layers=chosen,
+        fit="data" if fit_on_data else corpus,
         similarities=similarities,
         aggregation=aggregation,
         head=head,
@@ -129,7 +141,8 @@ def compare_command(
     if save_best is not None:
         if report.best is None:
             raise InputError("no recipe has a value on every data set; there is no best to save")
-        embedder.with_recipe(report.best).save_pretrained(save_best)
+        best = report.fitted.get(str(report.best), report.best)
+        embedder.with_recipe(best).save_pretrained(save_best)
         print(f"Saved recipe {report.best} in {save_best}.", file=sys.stderr)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.errors import InputError
+
+if TYPE_CHECKING:
+    from embedkit.corpus.source import Corpus
 
 
 def names(similarity: str | None) -> list[str]:
@@ -20,6 +23,19 @@ def names(similarity: str | None) -> list[str]:
             "--similarity is empty; expected some of cosine, dot, euclidean, manhattan"
         )
     return similarity.split()
+
+
+def fit_corpus(fit: Path | None, columns: list[str] | None) -> Corpus | None:
+    """The texts of --fit, with a first look at them."""
+    if fit is None:
+        if columns is not None:
+            raise InputError("got --fit-column without --fit; expected both")
+        return None
+    from embedkit.corpus.source import Corpus
+
+    corpus = Corpus(fit, tuple(columns or ["text"]))
+    next(iter(corpus), None)  # a wrong column shows before the model is loaded
+    return corpus
 
 
 Data: TypeAlias = Annotated[
@@ -86,6 +102,22 @@ IdColumn: TypeAlias = Annotated[
     str | None,
     typer.Option(
         help="Column of the ids; by default rows are numbered from 0.", show_default=False
+    ),
+]
+Fit: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="Texts that steps such as whiten:256 are fitted on: .txt (a text a line), .csv, .tsv, "
+        ".jsonl (each also .gz) or .parquet.",
+        show_default=False,
+    ),
+]
+FitColumn: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Column of the texts in --fit, text by default; given several times, their texts are "
+        "joined by a space.",
+        show_default=False,
     ),
 ]
 Prompt: TypeAlias = Annotated[

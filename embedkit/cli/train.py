@@ -27,6 +27,8 @@ def train_head_command(
     ],
     model: options.Model = DEFAULT_MODEL,
     recipe: options.Recipe = None,
+    fit: options.Fit = None,
+    fit_column: options.FitColumn = None,
     head: Annotated[str, typer.Option(help="ridge, mlp or isotonic.")] = "ridge",
     features: Annotated[
         str | None,
@@ -68,11 +70,13 @@ def train_head_command(
     sets = [read_pairs(path, columns) for path in data]
     held_out = None if dev is None else read_pairs(dev, columns)
     parsed = None if recipe is None else Recipe.parse(recipe)
+    corpus = options.fit_corpus(fit, fit_column)
 
     import numpy as np
 
     from embedkit.embedder import Embedder
     from embedkit.evaluation.compare import evaluate
+    from embedkit.evaluation.fitted import CorpusTexts
     from embedkit.evaluation.heads import train_head
     from embedkit.heads.folder import save_head
     from embedkit.heads.regressor import PairRegressor
@@ -93,6 +97,10 @@ def train_head_command(
         model, parsed, max_length=max_length, device=device, revision=revision
     )
     regressor.embedder.check_saveable()
+    if corpus is not None:
+        regressor.embedder.fit(
+            CorpusTexts(corpus), source=corpus.path.name, prompt=prompt, show_progress=True
+        )
     train_head(regressor, sets, show_progress=True)
     report = None if held_out is None else evaluate(regressor, held_out, show_progress=True)
     notes = {

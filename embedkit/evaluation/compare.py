@@ -10,6 +10,7 @@ from embedkit.embedder import Embedder
 from embedkit.errors import InputError
 from embedkit.evaluation.bootstrap import Resamples
 from embedkit.evaluation.data import Pairs
+from embedkit.evaluation.fitted import FitTexts, fit_for
 from embedkit.evaluation.heads import (
     Training,
     check_heads,
@@ -49,6 +50,7 @@ def compare(
     recipes: Sequence[str | Recipe] | None = None,
     *,
     layers: str | Sequence[int] | None = None,
+    fit: FitTexts | None = None,
     similarities: Sequence[str] = ("cosine",),
     aggregation: str = "all",
     head: str | BaseEstimator | None = None,
@@ -67,9 +69,13 @@ def compare(
         model: an `Embedder`, or anything that `Embedder.from_pretrained` takes.
         data: one or several of: files of sentence pairs, folders of retrieval sets (see
             `read_pairs` and `read_retrieval`), `Pairs`, `RetrievalSet`.
-        recipes: which; None for every pooling on the last layer, `mean@first-last` and the model's
-            own recipe.
+        recipes: which; None for the poolings of sentence-transformers on the last layer, `pooler`,
+            `mean@first-last` and the model's own recipe.
         layers: with `recipes` None, cross the poolings with these hidden states; "all" for all.
+        fit: what recipes with fitted steps or poolings learn from: texts, a `Corpus`, or "data" for
+            the texts of `data` themselves, which the report then says. One pass over them serves
+            all recipes, see `Embedder.fit`. The prompt in front of texts is that of sentences, or
+            of documents where there are retrieval sets only.
         similarities: names from the table of similarities; the first one decides what is best.
         aggregation: which aggregation decides what is best, where the pairs have subsets.
         head: fit each recipe a head of its own on `train` (see `PairRegressor`), which then decides
@@ -112,10 +118,12 @@ def compare(
         bounds, missing = _default_recipes(embedder, layers)
     bounds = list({bound.recipe: bound for bound in bounds}.values())
     similarities = list(dict.fromkeys(similarities))
-    check_index(index, similarities, [bound.width(embedder.encoder.width) for bound in bounds])
     prompts = role_prompts(
         embedder, prompt, prompt_name, query=query_prompt, document=document_prompt
     )
+    waiting = [bound.recipe for bound in bounds if bound.unfitted]
+    bounds = fit_for(embedder, bounds, fit, sets, prompts, show_progress=show_progress)
+    check_index(index, similarities, [bound.width(embedder.encoder.width) for bound in bounds])
     found = SetVectors.of(
         embedder,
         [*sets, *(training.sets if training else [])],
@@ -147,6 +155,7 @@ def compare(
     return found.report(
         results,
         [*(bound.recipe for bound in bounds), *missing],
+        fitted=[bound for bound in bounds if bound.recipe in waiting],
         decided_by=similarities[0] if training is None else "head",
         aggregation=aggregation,
         index=index,
@@ -316,5 +325,5 @@ def _default_recipes(
         recipes.append(pooler)
     bounds = [embedder.bind(recipe) for recipe in recipes]
     if embedder.own is not None:
-        bounds.append(embedder.own)
+        bounds.append(embedder.bind(embedder.own.recipe))
     return bounds, missing

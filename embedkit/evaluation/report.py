@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from embedkit.errors import InputError, printable
 from embedkit.evaluation.bootstrap import RESAMPLES
+from embedkit.evaluation.fitted import ON_DATA
 from embedkit.evaluation.kinds import KINDS, MAIN, Kind
 from embedkit.evaluation.search import EXACT
 from embedkit.evaluation.sts import Result
 from embedkit.evaluation.tables import Grid, comparison, evaluation, heads
 from embedkit.recipe import Recipe
+from embedkit.steps import Bound
 from embedkit.version import __version__
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class Report:
         model: what was scored: name, family, layers, width, own recipe, maximum length, ...
         results: a row for each recipe, dataset, similarity, metric and aggregation.
         compared: recipes by the names that `results` uses.
+        fitted: of these, the ones that were fitted for the report, for `Embedder.with_recipe`.
         decided_by: the similarity that decides what is best; `head` for heads.
         aggregation: of data with subsets, the one that decides and that tables show.
         retrieval: how retrieval sets were searched: index, depth of the rankings, prompts, and for
@@ -51,6 +54,7 @@ class Report:
     model: dict[str, Any]
     results: tuple[Result, ...]
     compared: dict[str, Recipe]
+    fitted: dict[str, Bound]
     decided_by: str
     aggregation: str
     retrieval: dict[str, Any] | None
@@ -125,6 +129,8 @@ class Report:
             notes.append(f"Subsets are aggregated as {self.aggregation}.")
         reasons = {(row.recipe, row.reason): None for row in rows if row.reason}
         notes += [f"{recipe} has no value: {reason}." for recipe, reason in reasons]
+        if self.fit is not None:
+            notes.append(self._fit_note(self.fit))
         if any(row.difference for row in self.results):
             notes.append(
                 "Differences are of the head to a line on the cosine, both fitted on the training "
@@ -139,6 +145,28 @@ class Report:
         if len(self.compared) > 1:
             notes.append(OPTIMISTIC)
         return notes
+
+    @property
+    def fit(self) -> dict[str, Any] | None:
+        """What recipes were fitted on, and what a reader must know of each; None if none was."""
+        fits = {name: bound.fit for name, bound in self.fitted.items() if bound.fit}
+        if not fits:
+            return None
+        first = next(iter(fits.values()))  # one reading of the texts serves all
+        return {
+            "source": first.source,
+            "texts": first.texts,
+            "on_data": first.source == ON_DATA,
+            "recipes": {name: list(fit.notes) for name, fit in fits.items()},
+        }
+
+    @staticmethod
+    def _fit_note(fit: dict[str, Any]) -> str:
+        note = f"{', '.join(fit['recipes'])}: fitted on {fit['texts']:,} texts ({fit['source']})."
+        if fit["on_data"]:
+            note += " Their scores were not used, but figures for other texts may be lower."
+        dropped = (f"{name}: {note}." for name, notes in fit["recipes"].items() for note in notes)
+        return " ".join((note, *dropped))
 
     @property
     def title(self) -> str:
@@ -182,6 +210,7 @@ class Report:
             "model": self.model,
             "results": [_said(asdict(result)) for result in self.results],
             "best": self.best_name if len(self.compared) > 1 else None,
+            "fit": self.fit,
             "decided_by": self.decided_by,
             "aggregation": self.aggregation,
             "notes": self.notes,

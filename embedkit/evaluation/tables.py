@@ -114,7 +114,10 @@ def _cells(result: Result, *, detailed: bool) -> Iterator[tuple[_Column, list[st
 
 def _mark(report: Report, recipe: str) -> str:
     marks = {"best": report.best_name, "own": report.model["recipe"]}
-    return ", ".join(mark for mark, name in marks.items() if name == recipe)
+    found = [mark for mark, name in marks.items() if name == recipe]
+    if report.fit is not None and recipe in report.fitted:
+        found.append("fitted on the data" if report.fit["on_data"] else "fitted")
+    return ", ".join(found)
 
 
 def heads(report: Report) -> Grid:
