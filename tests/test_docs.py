@@ -15,6 +15,7 @@ import pytest
 from families import encoder_table
 
 from embedkit.pooling import pooling_table
+from embedkit.recipe import step_table
 
 ROOT = Path(__file__).resolve().parent.parent
 READMES = {"en": ROOT / "README.md", "ko": ROOT / "README.ko.md"}
@@ -33,7 +34,8 @@ def test_readme_examples_print_what_the_readme_says(language: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "table"), [("poolings", pooling_table), ("encoders", encoder_table)]
+    ("name", "table"),
+    [("poolings", pooling_table), ("steps", step_table), ("encoders", encoder_table)],
 )
 @pytest.mark.parametrize("language", READMES)
 def test_readme_tables_are_the_code_s(
