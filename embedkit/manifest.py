@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from embedkit.durable import replacing
 from embedkit.errors import InputError
 
+SCHEMA = 1  # of the manifests of vectors and of indexes
 _CHUNK = 1 << 20  # bytes
 
 
@@ -71,6 +72,7 @@ def _crc32(path: Path) -> str:
 
 def write_manifest(path: Path, content: Mapping[str, Any]) -> None:
     """Commit: the file is replaced in one step, and holds a checksum of its own content."""
+    content = {"schema": SCHEMA, **content}
     said = {**content, "crc32": _own(content)}
     with replacing(path) as new:
         new.write_text(json.dumps(said, indent=1, ensure_ascii=False), encoding="utf-8")
@@ -80,7 +82,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """What `write_manifest` was given.
 
     Raises:
-        InputError: the file cannot be read or is damaged.
+        InputError: the file cannot be read, is damaged, or of another schema.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -92,6 +94,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if _own(content) != wanted:
         raise InputError(
             f"{path}: is damaged, its CRC-32 is {_own(content)}, expected {str(wanted)[:8]}"
+        )
+    if content.pop("schema", None) != SCHEMA:
+        raise InputError(
+            f"{path}: was written by another embedkit, expected schema {SCHEMA}; make it anew"
         )
     return dict(content)
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tiny
+from bytes_of import flip, truncate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -374,16 +375,6 @@ def test_a_second_writer_is_refused_at_once(embedder: Embedder, tmp_path: Path) 
         pytest.raises(InputError, match="another process is writing there; expected one writer"),
     ):
         encode_corpus(embedder, corpus, tmp_path / "out")
-
-
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
 
 
 @pytest.mark.parametrize("damage", [truncate, flip, Path.unlink])

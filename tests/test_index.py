@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
+from bytes_of import flip, truncate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -267,16 +268,6 @@ def folder(tmp_path: Path) -> Path:
     index.add(STORED[300:310], texts=NAMES[300:310])
     index.remove([0, 305])
     return tmp_path / "index"
-
-
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
 
 
 @pytest.mark.parametrize("damage", [truncate, flip, Path.unlink])

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 MANIFEST = "manifest.json"
-SCHEMA = 1
 DTYPES = ("float32", "float16")
 _BATCH = 8192  # rows read at once
 
@@ -80,11 +79,6 @@ class Store:
         if not path.is_file():
             raise InputError(f"{folder}: has no {MANIFEST}; expected a folder of embedkit encode")
         said = read_manifest(path)
-        if said.get("schema") != SCHEMA:
-            raise InputError(
-                f"{path}: is of schema {said.get('schema')!r}, expected {SCHEMA}; "
-                "encode again with this embedkit"
-            )
         try:
             return cls(
                 folder=folder,
@@ -104,7 +98,6 @@ class Store:
         """Make a new state the one that readers see."""
         new = replace(self, **changes)
         said: Mapping[str, Any] = {
-            "schema": SCHEMA,
             "origin": new.origin.to_json(),
             "dimension": new.dimension,
             "dtype": new.dtype,

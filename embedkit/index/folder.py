@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MANIFEST = "index.json"
-SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -57,11 +56,6 @@ class State:
         if not path.is_file():
             raise InputError(f"{folder}: has no {MANIFEST}; expected a folder of an index")
         said = read_manifest(path)
-        if said.get("schema") != SCHEMA:
-            raise InputError(
-                f"{path}: is of schema {said.get('schema')!r}, expected {SCHEMA}; "
-                "build the index again with this embedkit"
-            )
         try:
             return cls(
                 said["generation"],
@@ -79,7 +73,6 @@ class State:
         write_manifest(
             folder / MANIFEST,
             {
-                "schema": SCHEMA,
                 "generation": self.generation,
                 "kind": self.kind,
                 "similarity": self.similarity,
