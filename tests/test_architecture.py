@@ -133,6 +133,9 @@ print("heavy:", *found)
         "from embedkit.cli import main; sys.argv = ['embedkit', '--version']; main()",
         "from embedkit.cli import main; sys.argv = ['embedkit', 'compare', '--help']; main()",
         "from embedkit.cli import main; sys.argv = ['embedkit', 'evaluate', '--help']; main()",
+        "from embedkit.cli import main; sys.argv = ['embedkit', 'encode', '--help']; main()",
+        "from embedkit.cli import main; sys.argv = ['embedkit', 'search', '--help']; main()",
+        "from embedkit.cli import main; sys.argv = ['embedkit', 'index', 'build', '--help']; main()",
     ],
 )
 def test_the_doors_load_nothing_heavy(code: str) -> None:
