@@ -166,7 +166,7 @@ class Embedder:
 
     @property
     def dimension(self) -> int:
-        """Numbers in a sentence vector."""
+        """Numbers in a sentence vector; at most these, where a step is not fitted yet."""
         return self.bound.width(self.encoder.width)
 
     @cached_property

@@ -47,8 +47,7 @@ def load_folder(folder: Path, recipe: Recipe | None, max_length: int | None) -> 
     encoder = load_encoder(settings.encoder_folder)
     settings = settings.recognise_pooler(encoder)
     bound = settings.bind(recipe or settings.recipe or Recipe(("mean",)), encoder)
-    if bound.unfitted is None:
-        bound.width(encoder.width)  # its Dense layers fit
+    bound.width(encoder.width)  # its Dense layers fit
 
     def choose_length(of_tokenizer: int | None) -> int:
         return _choose_length(max_length, settings.max_length, of_tokenizer, encoder.max_positions)

@@ -126,7 +126,9 @@ class Unfitted:
         return "/".join(self.names)
 
     def width(self, before: int) -> int:
-        raise InputError(_unfitted(self.name))
+        """At most: directions that do not vary are dropped when it is fitted."""
+        numbers = [number for name, number in map(split_step, self.names) if name != "remove_top"]
+        return next((number for number in reversed(numbers) if number is not None), before)
 
     def __call__(self, vectors: Vectors) -> Vectors:
         raise InputError(_unfitted(self.name))

@@ -438,3 +438,9 @@ def test_scored_texts_of_several_prompts_are_not_fitted_on(
         f"the scored texts have several prompts, {OWN['document']!r} and {OWN['query']!r} among "
         "them, and recipes are fitted behind one; name other texts to fit on (--fit FILE)"
     )
+
+
+@pytest.mark.usefixtures("no_forward")
+def test_an_index_that_there_is_not_is_refused_before_the_fit(bert: Path, folder: Path) -> None:
+    with pytest.raises(InputError, match="PQ7"):  # 4 numbers are not cut in 7
+        compare(str(bert), folder, ["mean/whiten:4"], fit="data", index="PQ7")

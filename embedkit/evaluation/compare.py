@@ -121,9 +121,9 @@ def compare(
     prompts = role_prompts(
         embedder, prompt, prompt_name, query=query_prompt, document=document_prompt
     )
+    check_index(index, similarities, [bound.width(embedder.encoder.width) for bound in bounds])
     waiting = [bound.recipe for bound in bounds if bound.unfitted]
     bounds = fit_for(embedder, bounds, fit, sets, prompts, show_progress=show_progress)
-    check_index(index, similarities, [bound.width(embedder.encoder.width) for bound in bounds])
     found = SetVectors.of(
         embedder,
         [*sets, *(training.sets if training else [])],
