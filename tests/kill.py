@@ -52,10 +52,17 @@ def child(name: str, paths: list[Path]) -> subprocess.Popen[str]:
     return process
 
 
+def start(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
 def run_child(name: str, paths: list[Path]) -> None:
     print("ready", flush=True)
     sys.stdin.readline()
     WORK[name](*paths)
+    print("done", flush=True)
 
 
 @dataclass
@@ -90,20 +97,19 @@ class Bench:
     def killed(self, name: str, paths: list[Path], seconds: float) -> bool:
         """Whether the child was still at work when it was killed after `seconds`."""
         with child(name, paths) as process:
-            assert process.stdin is not None
-            process.stdin.write("\n")
-            process.stdin.flush()
+            start(process)
             time.sleep(seconds)
             process.send_signal(signal.SIGKILL)
-            process.wait()
-        return process.returncode == -signal.SIGKILL
+            out, _ = process.communicate()
+        return out == ""
 
     def duration(self, name: str, paths: list[Path]) -> float:
         with child(name, paths) as process:
             started = time.perf_counter()
-            process.communicate("\n")
-        assert process.returncode == 0
-        return time.perf_counter() - started
+            start(process)
+            assert process.stdout is not None
+            assert process.stdout.readline() == "done\n"
+            return time.perf_counter() - started
 
     def encode_once(self, seconds: float) -> str:
         """What was found after a kill, in a word; AssertionError where rows are lost."""
