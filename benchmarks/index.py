@@ -7,7 +7,8 @@ VECTORS is a folder of `embedkit encode`. Its vectors are repeated up to --rows,
 noise of half its length added, and so are other ones of them for 1,000 queries. Measured: recall@10
 of kind hnsw against exact search; queries a second of VectorIndex.search, ids included, over those
 of FAISS's index.search with the same parameters, in batches of 100, and the milliseconds of one
-query; one thread, in turn, medians. --keep leaves the index in a folder, or takes the one that is there.
+query; one thread, in turn, medians. --keep leaves the index in a folder, or takes the one that is
+there.
 """
 
 from __future__ import annotations
