@@ -80,8 +80,12 @@ def take(tables: Sequence[pa.Table], name: str, rows: NDArray[np.int64]) -> list
     """Cells of a column by row number, counted through the tables one after another."""
     if len(tables) == 1:
         column = tables[0].column(name)
-        # One chunk is taken from twice as fast as a column of it.
+        # A segment has one chunk of each: numpy takes from its numbers, and Arrow from it rather
+        # than from the column, in a fraction of the time that one query has.
         whole = column.chunk(0) if column.num_chunks == 1 else column
+        if column.type == "int64":
+            numbers: list[Any] = whole.to_numpy()[rows].tolist()
+            return numbers
         return whole.take(rows).to_pylist()
     ends = np.cumsum([len(table) for table in tables])
     places = np.searchsorted(ends, rows, side="right")

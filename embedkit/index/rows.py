@@ -43,9 +43,9 @@ def check_vectors(what: str, values: object, dimension: int | None = None) -> Ma
         )
     with np.errstate(over="ignore"):
         vectors: Matrix = np.ascontiguousarray(given, dtype=np.float32)
-    finite = np.isfinite(vectors).all(axis=1)
+    finite = np.isfinite(vectors)
     if not finite.all():
-        row = int(finite.argmin())
+        row = int(finite.all(axis=1).argmin())
         wrong = given[row][~np.isfinite(vectors[row])][0]
         raise InputError(f"{what}: got {wrong} in row {row}, expected finite numbers of float32")
     return vectors
