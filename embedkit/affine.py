@@ -56,7 +56,8 @@ def fit_affine(steps: Sequence[str], moments: Moments) -> tuple[Dense, tuple[str
             raise InputError(f"step {step}: only {width} directions are left before it")
         if kind.reads_variance:
             _check_varies(f"step {step} has nothing to fit", covariance, weight, noise)
-        turn = kind.matrix(covariance, number)
+        scale = 1 if kind.unbiased else 1 - 1 / moments.count
+        turn = kind.matrix(covariance * scale, number)
         if kind.chooses and len(turn) < number:
             notes.append(
                 f"{step} keeps {len(turn)} of {width} directions; the variance of the others is "
@@ -124,6 +125,8 @@ class _Kind(NamedTuple):
         matrix: covariance (width, width) and number -> (out, width).
         centers: whether the mean is subtracted first.
         reads_variance: whether it needs vectors that vary.
+        unbiased: whether variances are divided by n - 1, as in scikit-learn's PCA, and not by n, as
+            in its scaler.
         chooses: whether the rows of its matrix are directions that it keeps.
         least: it needs more vectors than this; None for its number.
     """
@@ -131,13 +134,14 @@ class _Kind(NamedTuple):
     matrix: Callable[[_Array, int], _Array]
     centers: bool = True
     reads_variance: bool = True
+    unbiased: bool = True
     chooses: bool = False
     least: int | None = None
 
 
 _KINDS = {
     "center": _Kind(_eye, reads_variance=False, least=0),
-    "standardize": _Kind(_standardize, least=1),
+    "standardize": _Kind(_standardize, unbiased=False, least=1),
     "remove_top": _Kind(_remove_top),
     "whiten": _Kind(_whiten, chooses=True),
     "pca": _Kind(_pca, chooses=True),
