@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from embedkit.moments import Moments
 from embedkit.pooling.idf import idf_weights
 from embedkit.progress import progress
 from embedkit.recipe import Recipe
+from embedkit.rows import chunks
 from embedkit.steps import Bound, Fit, Unfitted, Vectors, fold
 from embedkit.tokens import check_texts
 
@@ -91,8 +91,8 @@ def fit_recipes(
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
-    rest, start = iter(texts), 0
-    while chunk := list(islice(rest, _CHUNK)):
+    start = 0
+    for chunk in chunks(texts, _CHUNK):
         check_texts(chunk, first=start)
         yield chunk
         start += len(chunk)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from embedkit.durable import replacing
 from embedkit.errors import InputError
+
+T = TypeVar("T")
 
 SCHEMA = 1  # of the manifests of vectors and of indexes
 _CHUNK = 1 << 20  # bytes
@@ -78,12 +80,23 @@ def write_manifest(path: Path, content: Mapping[str, Any]) -> None:
         new.write_text(json.dumps(said, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
-    """What `write_manifest` was given.
+def read_manifest(
+    folder: Path, name: str, expected: str, parse: Callable[[dict[str, Any]], T]
+) -> T:
+    """What `write_manifest` was given, parsed.
+
+    Args:
+        folder: where the manifest is.
+        name: its name.
+        expected: what a folder with it is, for errors.
+        parse: makes a record of its content; what it raises means that the content is wrong.
 
     Raises:
-        InputError: the file cannot be read, is damaged, or of another schema.
+        InputError: the file is absent, cannot be read, is damaged, or of another schema.
     """
+    path = folder / name
+    if not path.is_file():
+        raise InputError(f"{folder}: has no {name}; expected {expected}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         wanted = content.pop("crc32")
@@ -99,7 +112,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: was written by another embedkit, expected schema {SCHEMA}; make it anew"
         )
-    return dict(content)
+    try:
+        return parse(content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: is damaged ({type(error).__name__}: {error})") from error
 
 
 def _own(content: Mapping[str, Any]) -> str:

@@ -15,10 +15,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from decimal import Decimal
 from functools import partial
-from itertools import count
+from itertools import count, islice
 from numbers import Real
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 
 from embedkit.durable import replacing
 from embedkit.errors import InputError
@@ -26,6 +26,8 @@ from embedkit.errors import InputError
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+T = TypeVar("T")
 
 _BLOCK = 1 << 16  # bytes of text to read at once
 _LONGEST = 1 << 26  # bytes of a line, or characters of a cell; .gz unpacks a little into much
@@ -134,6 +136,13 @@ def tsv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
 def line_place(path: Path, row: int, line: int) -> str:
     """Where a record of a file with a header stands; the header is row 0."""
     return f"{path}, {f'row {row}' if row else 'header'} (line {line})"
+
+
+def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Neighbours, `size` of them at a time."""
+    rest = iter(items)
+    while chunk := list(islice(rest, size)):
+        yield chunk
 
 
 def stem(path: str | Path) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +12,7 @@ import typer
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options
 from embedkit.errors import InputError
-from embedkit.rows import Row, format_of, open_writer, read_rows, read_schema, text_cell
+from embedkit.rows import chunks, format_of, open_writer, read_rows, read_schema, text_cell
 
 PREDICTION = "prediction"
 _CHUNK = 4096  # pairs encoded at a time
@@ -89,7 +88,7 @@ def score_command(
         open_writer(out, target, columns, schema=schema) as writer,
         progress(total, "pairs", show=True) as advance,
     ):
-        for chunk in _chunks(read_rows(pairs, (sentence1, sentence2))):
+        for chunk in chunks(read_rows(pairs, (sentence1, sentence2)), _CHUNK):
             texts = [(str(row.cells[sentence1]), str(row.cells[sentence2])) for row in chunk]
             predictions = scorer(texts).tolist()
             writer.write(
@@ -99,8 +98,3 @@ def score_command(
             advance(len(chunk))
     if out is not None:
         print(f"Scored {total:,} pairs in {out}.", file=sys.stderr)
-
-
-def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    while chunk := list(islice(rows, _CHUNK)):
-        yield chunk

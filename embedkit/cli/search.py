@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +11,7 @@ import typer
 
 from embedkit.cli import options
 from embedkit.errors import InputError, printable
+from embedkit.rows import chunks
 
 if TYPE_CHECKING:
     from embedkit.corpus.source import Document
@@ -78,17 +77,12 @@ def search_command(
         found.embedder = Embedder.from_pretrained(str(model), device=device)
     else:
         found.embedder = found.origin.load(model, device=device)
-    for chunk in _chunks(iter(asked)):
+    for chunk in chunks(asked, _CHUNK):
         hits = found.search(
             [document.text for document in chunk], k, prompt=prompt, prompt_name=prompt_name
         )
         for document, of_query in zip(chunk, hits, strict=True):
             _show(document, of_query, as_json=as_json, named=query is None)
-
-
-def _chunks(documents: Iterator[Document]) -> Iterator[list[Document]]:
-    while chunk := list(islice(documents, _CHUNK)):
-        yield chunk
 
 
 def _show(query: Document, hits: list[Hit], *, as_json: bool, named: bool) -> None:

@@ -75,11 +75,8 @@ class Store:
         Raises:
             InputError: no manifest, or a damaged one.
         """
-        path = folder / MANIFEST
-        if not path.is_file():
-            raise InputError(f"{folder}: has no {MANIFEST}; expected a folder of embedkit encode")
-        said = read_manifest(path)
-        try:
+
+        def parse(said: dict[str, Any]) -> Store:
             return cls(
                 folder=folder,
                 origin=Origin.from_json(said["origin"]),
@@ -91,8 +88,8 @@ class Store:
                 shards=tuple(Shard(FileEntry(*file), rows) for file, rows in said["shards"]),
                 next=said["next"],
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path}: is damaged ({type(error).__name__}: {error})") from error
+
+        return read_manifest(folder, MANIFEST, "a folder of embedkit encode", parse)
 
     def commit(self, **changes: Any) -> Store:
         """Make a new state the one that readers see."""

@@ -52,11 +52,8 @@ class State:
         Raises:
             InputError: no manifest, or a damaged one.
         """
-        path = folder / MANIFEST
-        if not path.is_file():
-            raise InputError(f"{folder}: has no {MANIFEST}; expected a folder of an index")
-        said = read_manifest(path)
-        try:
+
+        def parse(said: dict[str, Any]) -> State:
             return cls(
                 said["generation"],
                 said["kind"],
@@ -65,8 +62,8 @@ class State:
                 None if said["origin"] is None else Origin.from_json(said["origin"]),
                 tuple(_files(*entries) for entries in said["segments"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path}: is damaged ({type(error).__name__}: {error})") from error
+
+        return read_manifest(folder, MANIFEST, "a folder of an index", parse)
 
     def commit(self, folder: Path) -> None:
         """Make this the state that readers see, and remove the files of others."""

@@ -251,14 +251,12 @@ class VectorIndex:
         """
         with self._changing():
             batches = self._batches(vectors, ids, texts)
-            for segment in self._segments:
-                there = segment.rows_of(batches.ids.combine_chunks())
-                if len(there):
-                    name = segment.rows.column("id")[int(there[0])].as_py()
-                    raise InputError(
-                        f"ids: {name!r} is in the index already; expected new ids (update replaces "
-                        "rows)"
-                    )
+            _, there = self._without(batches.ids.combine_chunks())
+            if there:
+                raise InputError(
+                    f"ids: {next(iter(there))!r} is in the index already; expected new ids (update "
+                    "replaces rows)"
+                )
             self._put(self._segments, batches, show_progress)
 
     def update(
@@ -414,13 +412,13 @@ class VectorIndex:
             raise InputError("ids: got none, expected strings as in the index")
         return int(pc.max(ids).as_py()) + 1
 
-    def _without(self, ids: pa.Array[Any]) -> tuple[list[Segment], set[str | int]]:
-        """The segments without rows of these ids, and the ids that they had."""
+    def _without(self, ids: pa.Array[Any]) -> tuple[list[Segment], dict[str | int, None]]:
+        """The segments without rows of these ids, and the ids that they had, in their order."""
         segments: list[Segment] = []
-        found: set[Any] = set()
+        found: dict[Any, None] = {}
         for segment in self._segments:
             rows = segment.rows_of(ids)
-            found.update(segment.rows.column("id").take(rows).to_pylist())
+            found |= dict.fromkeys(segment.rows.column("id").take(rows).to_pylist())
             segments.append(segment.without(rows) if len(rows) else segment)
         return segments, found
 
