@@ -16,6 +16,7 @@ from embedkit.evaluation.rankings import RANKING_METRICS
 from embedkit.evaluation.retrieval import DEPTH, Judged
 from embedkit.evaluation.retrieval_data import RetrievalSet
 from embedkit.evaluation.search import nearest
+from embedkit.evaluation.sts import Result
 
 Array = np.ndarray[Any, Any]
 
@@ -40,6 +41,13 @@ def retrieval_set(judgements: beir.Judgements, documents: list[str]) -> Retrieva
     return RetrievalSet("r", dict.fromkeys(judgements, "query"), texts, judgements)
 
 
+def results(
+    data: RetrievalSet, queries: Array, documents: Array, similarity: str = "cosine"
+) -> list[Result]:
+    scored = Judged.of(data).score("mean", queries, documents, [similarity], resamples=1000)
+    return [one.result for one in scored]
+
+
 @given(runs())
 @settings(max_examples=150, deadline=None)
 def test_trec_eval_says_the_same(
@@ -53,7 +61,7 @@ def test_trec_eval_says_the_same(
         [[scores[query][name] for query in judgements] for name in data.document_ids], np.float32
     )
     want = beir.trec_eval(judgements, scores)
-    rows = Judged.of(data).score("mean", queries, documents, ["dot"])
+    rows = results(data, queries, documents, "dot")
     assert [row.metric for row in rows] == list(RANKING_METRICS)
     for row in rows:
         if len(documents) > 1 and (documents == documents[0]).all():
@@ -84,7 +92,7 @@ def test_a_long_ranking_is_cut_where_trec_eval_s_is() -> None:
         for query, row in zip(judgements, matrix, strict=True)
     }
     want = beir.trec_eval(judgements, scores)
-    for row in Judged.of(data).score("mean", queries, documents, ["dot"]):
+    for row in results(data, queries, documents, "dot"):
         assert row.value == pytest.approx(np.mean(want[row.metric]), abs=1e-12), row.metric
     assert DEPTH == 1000
 
@@ -116,7 +124,7 @@ def test_the_interval_is_of_resampled_queries() -> None:
     ranking = nearest(queries, documents, "cosine", n)
     ranks = [int(np.flatnonzero(ranking[q] == places[str(q)])[0]) for q in range(n)]
     values = np.array([1 / np.log2(rank + 2) if rank < 10 else 0 for rank in ranks])
-    row = Judged.of(data).score("mean", queries, documents, ["cosine"])[0]
+    row = results(data, queries, documents)[0]
     assert row.n == n
     assert row.value == pytest.approx(values.mean())
     want = scipy.stats.bootstrap(
@@ -134,7 +142,7 @@ def test_a_query_does_not_find_itself(relevant: bool) -> None:
     data = retrieval_set(judgements, ["a", "b", "c"])
     vectors = {"a": [1, 0], "b": [0.9, 0.1], "c": [0, 1]}
     documents = np.array([vectors[name] for name in data.document_ids], np.float32)
-    rows = Judged.of(data).score("mean", np.array([[1, 0]], np.float32), documents, ["cosine"])
+    rows = results(data, np.array([[1, 0]], np.float32), documents)
     assert data.own_documents == (set() if relevant else {"a"})
     assert [row.value for row in rows] == [1, 1, 1, 1]  # b is first, or a and then b
 
@@ -145,9 +153,9 @@ def test_a_query_does_not_find_itself(relevant: bool) -> None:
 def test_vectors_without_a_similarity_have_a_reason() -> None:
     data = retrieval_set({"q": {"a": 1}}, ["a", "b"])
     queries, documents = np.ones((1, 2), np.float32), np.ones((2, 2), np.float32)
-    rows = Judged.of(data).score("mean", queries, documents, ["cosine"])
+    rows = results(data, queries, documents)
     assert {row.reason for row in rows} == {"the similarities are all the same"}
-    rows = Judged.of(data).score("mean", queries * np.nan, documents, ["cosine"])
+    rows = results(data, queries * np.nan, documents)
     assert {(row.value, row.reason) for row in rows} == {
         (None, "the similarities are not all finite")
     }

@@ -105,12 +105,11 @@ def test_similarities(run: Run, bert: Path, folder: Path) -> None:
     assert [(row["similarity"], row["metric"]) for row in report["results"]] == [
         (name, metric) for name in names.split() for metric in METRICS
     ]
-    assert report["retrieval"] == {
+    assert report["protocol"]["search"] == {
         "index": "flat",
         "depth": 1000,
-        "prompts": {"query": "", "document": ""},
-        "documents": {"words": 24},
-        "left_out": {"words": 0},
+        "query_prompt": "",
+        "document_prompt": "",
     }
 
 
@@ -122,8 +121,8 @@ def test_a_small_graph_finds_all(bert: Path, folder: Path, similarity: str) -> N
     exact = evaluate(bert, folder, similarities=[similarity])
     graph = evaluate(bert, folder, similarities=[similarity], index="hnsw")
     assert graph.results == exact.results
-    assert graph.retrieval is not None
-    assert graph.retrieval["index"] == "hnsw"
+    assert graph.protocol.search is not None
+    assert graph.protocol.search.index == "hnsw"
     assert (
         "Each query of words ranks its 24 documents by an approximate index, hnsw, to the first "
         "1,000."
@@ -224,8 +223,8 @@ def test_queries_that_are_documents_too(bert: Path) -> None:
     texts = {str(n): f"{WORDS[n]} {n}" for n in range(11)}
     data = RetrievalSet("r", texts, texts, {"1": {"2": 1}, "3": {"4": 1}})
     report = evaluate(bert, data)
-    assert report.retrieval is not None
-    assert report.retrieval["left_out"] == {"r": 2}
+    (used,) = report.to_dict()["protocol"]["data"]
+    assert (used["queries"], used["documents"], used["left_out"]) == (2, 11, 2)
     assert (
         "2 queries of r are documents too, and were left out of their own rankings, as in BEIR."
     ) in report.notes
@@ -282,7 +281,8 @@ def test_prompts(
         vectors = (theirs.encode_query(texts["query"]), theirs.encode_document(texts["document"]))
     done = run("evaluate", folder, "-m", with_prompts, *options, "--json")
     assert values_of(done.json, "mean") == pytest.approx(trec_eval(data, *vectors), abs=1e-9)
-    assert done.json["retrieval"]["prompts"] == {"query": query, "document": document}
+    search = done.json["protocol"]["search"]
+    assert (search["query_prompt"], search["document_prompt"]) == (query, document)
     note = f"The prompt of queries is {query!r}, of documents {document!r}."
     assert note in done.json["notes"]
 
@@ -299,8 +299,9 @@ def test_other_names_of_the_document_prompt(
     bert: Path, folder: Path, prompts: dict[str, str], query: str, document: str
 ) -> None:
     report = evaluate(Embedder.from_pretrained(bert, prompts=prompts), folder)
-    assert report.retrieval is not None
-    assert report.retrieval["prompts"] == {"query": query, "document": document}
+    search = report.protocol.search
+    assert search is not None
+    assert (search.query_prompt, search.document_prompt) == (query, document)
 
 
 def test_options_of_retrieval_sets_need_one(run: Run, bert: Path, pairs: Path) -> None:
@@ -362,7 +363,7 @@ def test_tables(run: Run, bert: Path, folder: Path, pairs: Path, tmp_path: Path)
     markdown = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     assert "| recipe | ndcg@10 | 95 % | recall@100 | mrr@10 | map |  |" in markdown
     assert markdown.splitlines()[0].endswith(": nDCG@10 x 100")
-    assert "- Intervals are of a bootstrap over the queries (1,000 resamples)." in markdown
+    assert "- Intervals are of a bootstrap over the queries (10,000 resamples, seed 0)." in markdown
     assert "ranks its 24 documents by exact search, to the first 1,000." in markdown
     table = [line for line in done.out.splitlines() if line[:1] in "┏┃┡│└"]
     assert max(map(cell_len, table)) <= 80
@@ -380,7 +381,7 @@ def test_tables(run: Run, bert: Path, folder: Path, pairs: Path, tmp_path: Path)
         "",
     )
     assert mixed.title.endswith(": Spearman and nDCG@10 x 100")
-    assert any("over the pairs or queries (1,000 resamples, within" in note for note in mixed.notes)
+    assert any("over the pairs or queries (10,000 resamples, within" in note for note in mixed.notes)
 
     one = evaluate(bert, [pairs, folder])
     assert one.grid().headings == (

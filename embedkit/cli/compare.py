@@ -33,6 +33,22 @@ def compare_command(
             show_default=False,
         ),
     ] = None,
+    select: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Sentence pairs to choose the best recipe and similarity on, so that DATA scores "
+            "a choice that it did not make; may be given several times.",
+            show_default=False,
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            help="The recipe that the others are held against; by default the model's own, else "
+            "mean, else the first one.",
+            show_default=False,
+        ),
+    ] = None,
     fit: options.Fit = None,
     fit_column: options.FitColumn = None,
     fit_on_data: Annotated[
@@ -63,6 +79,7 @@ def compare_command(
     max_length: options.MaxLength = None,
     device: options.Device = None,
     revision: options.Revision = None,
+    seed: options.Seed = 0,
     as_json: options.Json = False,
     out: options.Out = None,
     save_best: Annotated[
@@ -83,12 +100,15 @@ def compare_command(
     """
     output.check_out(out, save_best)
     from embedkit.evaluation.data import PairColumns
-    from embedkit.evaluation.sets import only_pairs, read_sets
+    from embedkit.evaluation.sets import SELECTION, check_names, only_pairs, read_sets
 
     columns = PairColumns(sentence1, sentence2, score, subset)
     sets = read_sets(data, columns)
     parsed = None if recipes is None else [Recipe.parse(text) for text in recipes.split()]
     chosen = None if layers is None else _parse_layers(layers)
+    selecting = None if select is None else only_pairs(read_sets(select, columns), SELECTION)
+    check_names([*sets, *(selecting or ())])
+    against = None if baseline is None else Recipe.parse(baseline)
     training = None if train is None else read_sets(train, columns)
     if fit is not None and fit_on_data:
         raise InputError("got --fit and --fit-on-data; expected one of them")
@@ -103,7 +123,7 @@ def compare_command(
     from embedkit.interop.folder import check_target
 
     similarities = options.names(similarity)
-    check_options(similarities, aggregation)
+    check_options(similarities, aggregation, seed)
     if parsed is not None and chosen is not None:
         raise InputError("got --recipes and --layers; expected one: a recipe names its layers")
     check_retrieval(sets, query_prompt, document_prompt, index)
@@ -123,6 +143,8 @@ def compare_command(
         embedder,
         sets,
         parsed,
+        select=selecting,
+        baseline=against,
         layers=chosen,
         fit="data" if fit_on_data else corpus,
         similarities=similarities,
@@ -135,9 +157,10 @@ def compare_command(
         query_prompt=query_prompt,
         document_prompt=document_prompt,
         index=index,
+        seed=seed,
         show_progress=True,
     )
-    output.show(report, as_json=as_json, out=out)
+    output.show(report.with_command(output.command()), as_json=as_json, out=out)
     if save_best is not None:
         if report.best is None:
             raise InputError("no recipe has a value on every data set; there is no best to save")

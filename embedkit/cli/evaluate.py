@@ -22,6 +22,7 @@ def evaluate_command(
     max_length: options.MaxLength = None,
     device: options.Device = None,
     revision: options.Revision = None,
+    seed: options.Seed = 0,
     as_json: options.Json = False,
     out: options.Out = None,
     sentence1: options.Sentence1 = "sentence1",
@@ -43,7 +44,7 @@ def evaluate_command(
     from embedkit.evaluation.compare import check_options, check_retrieval, evaluate
     from embedkit.evaluation.heads import find_head
 
-    check_options(options.names(similarity), aggregation)
+    check_options(options.names(similarity), aggregation, seed)
     check_retrieval(sets, query_prompt, document_prompt, index)
     settings: dict[str, Any] = {"max_length": max_length, "device": device, "revision": revision}
     found = find_head(model, **settings) or Embedder.from_pretrained(model, **settings)
@@ -58,6 +59,7 @@ def evaluate_command(
         query_prompt=query_prompt,
         document_prompt=document_prompt,
         index=index,
+        seed=seed,
         show_progress=True,
     )
-    output.show(report, as_json=as_json, out=out)
+    output.show(report.with_command(output.command()), as_json=as_json, out=out)

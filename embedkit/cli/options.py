@@ -148,6 +148,7 @@ Index: TypeAlias = Annotated[
         help="For retrieval sets: flat, which is exact, hnsw, or a factory string of FAISS."
     ),
 ]
+Seed: TypeAlias = Annotated[int, typer.Option(help="Of the bootstrap.")]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print report.json, not a table.")]
 Out: TypeAlias = Annotated[
     Path | None,

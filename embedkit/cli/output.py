@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,11 @@ def check_out(out: Path | None, save_best: Path | None = None) -> None:
     check_writable(out)
     if save_best is not None and out.resolve() == save_best.resolve():
         raise InputError(f"--out and --save-best are both {out}; expected different folders")
+
+
+def command() -> str:
+    """What was typed, as a shell takes it."""
+    return shlex.join(["embedkit", *sys.argv[1:]])
 
 
 def show(report: Report, *, as_json: bool, out: Path | None) -> None:

@@ -6,7 +6,9 @@ cumulative sums and nothing is sorted again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,14 +19,16 @@ from numpy.typing import NDArray
 from embedkit.evaluation.data import Pairs
 
 _Array = NDArray[np.float64]
+_Places = NDArray[np.int64]
 
-RESAMPLES = 1000
+RESAMPLES = 10_000
 SEED = 0
+_BLOCK = 200_000  # counts in a block: they fit the cache, and bound the memory
 
 
 @dataclass(frozen=True, eq=False)
 class Resamples:
-    """Resamples of sentence pairs, drawn within each subset.
+    """A block of resamples of n sentence pairs.
 
     Attributes:
         scores: (n,) labels.
@@ -34,20 +38,14 @@ class Resamples:
     scores: _Array
     counts: _Array
 
-    @classmethod
-    def of(cls, pairs: Pairs, resamples: int = RESAMPLES, seed: int = SEED) -> Resamples:
-        """The same pairs, number and seed give the same resamples."""
-        names = pairs.subsets or [""] * len(pairs.scores)
-        return cls(pairs.scores, draw(names, resamples, seed))
-
-    def within(self, chosen: NDArray[np.bool_]) -> Resamples:
-        """The part of each resample that lies in a subset."""
-        return Resamples(self.scores[chosen], self.counts[chosen])
+    def within(self, places: _Places) -> Resamples:
+        """The part of each resample that lies in a stratum."""
+        return Resamples(self.scores[places], self.counts[places])
 
     def values(self, metric: str, predictions: _Array, threshold: float | None = None) -> _Array:
-        """(resamples,) of a metric; NaN where it is undefined."""
+        """(k, resamples) of a metric of predictions (k, n); NaN where it is undefined."""
         if metric == "spearman":
-            return self._spearman(predictions)
+            return np.stack([self._spearman(x) for x in predictions])
         if metric == "pearson":
             return self._pearson(predictions)
         if metric == "mse":
@@ -70,57 +68,114 @@ class Resamples:
 
     def _pearson(self, x: _Array) -> _Array:
         # Centred first: moments of large numbers cancel badly.
-        x, y = x - x.mean(), self.scores - self.scores.mean()
+        x, y = x - x.mean(1, keepdims=True), self.scores - self.scores.mean()
         mean_x, mean_y = self._mean(x), self._mean(y)
         covariance = self._mean(x * y) - mean_x * mean_y
         spread_x, spread_y = self._mean(x * x) - mean_x**2, self._mean(y * y) - mean_y**2
         # A resample that drew one value only has no spread but for rounding.
-        one_value = (spread_x <= 1e-12 * x.var()) | (spread_y <= 1e-12 * y.var())
+        one_value = (spread_x <= 1e-12 * x.var(1, keepdims=True)) | (spread_y <= 1e-12 * y.var())
         return _divide(covariance, np.where(one_value, np.nan, spread_x * spread_y))
 
     def _spearman(self, x: _Array) -> _Array:
-        order, ends = _ties(x)
-        starts = np.concatenate([[0], ends[:-1] + 1])
-        values = []
-        for columns, (scores, spread) in zip(self._chunks, self._score_ranks, strict=True):
-            ranks, drawn = _ranks(self.counts[order, columns], ends)
-            of_ties = np.add.reduceat(scores[order], starts, axis=0)
-            mean = (self._total + 1) / 2
-            own_spread = ((ranks - mean) ** 2 * drawn).sum(0)
-            values.append(_divide((ranks * of_ties).sum(0), own_spread * spread))
-        return np.concatenate(values)
-
-    @property
-    def _chunks(self) -> list[slice]:
-        """Columns that fit the cache."""
-        width = max(16, 200_000 // len(self.scores))
-        return [slice(k, k + width) for k in range(0, self.counts.shape[1], width)]
+        """The ranks of x need no centring: those of the scores, times counts, sum to zero."""
+        weighted, spread = self._score_ranks
+        order, starts = _ties(x)
+        ranks, drawn = _ranks(self.counts[order], starts)
+        covariance = np.einsum("ij,ij->j", _merge(weighted[order], starts), ranks)
+        return _divide(covariance, self._spread(drawn) * spread)
 
     @cached_property
-    def _score_ranks(self) -> list[tuple[_Array, _Array]]:
-        """For each chunk the centred ranks of the scores times their counts, and their spread."""
-        order, ends = _ties(self.scores)
+    def _score_ranks(self) -> tuple[_Array, _Array]:
+        """(n, resamples) centred ranks of the scores times their counts, and their spread."""
+        order, starts = _ties(self.scores)
+        ranks, drawn = _ranks(self.counts[order], starts)
         group = np.empty(len(order), dtype=np.int64)
-        group[order] = np.searchsorted(ends, np.arange(len(order)))
-        chunks = []
-        for columns in self._chunks:
-            ranks, drawn = _ranks(self.counts[order, columns], ends)
-            centred = ranks - (self._total + 1) / 2
-            spread = (centred**2 * drawn).sum(0)
-            chunks.append((centred[group] * self.counts[:, columns], spread))
-        return chunks
+        group[order] = np.searchsorted(starts, np.arange(len(order)), side="right") - 1
+        return (ranks - self._total / 2)[group] * self.counts, self._spread(drawn)
+
+    def _spread(self, drawn: _Array) -> _Array:
+        """Sum of squared deviations of average ranks (Kendall 1945): (N^3 - sum of t^3) / 12."""
+        spread: _Array = (self._total**3 - np.einsum("ij,ij,ij->j", drawn, drawn, drawn)) / 12
+        return spread
 
 
-def draw(groups: Sequence[str], resamples: int = RESAMPLES, seed: int = SEED) -> _Array:
-    """(n, resamples) how often each of n things was drawn, within the group that each is in."""
-    generator = np.random.default_rng(seed)
-    names = np.array(groups)
-    counts = np.zeros((len(names), resamples))
-    for name in dict.fromkeys(names.tolist()):
-        places = np.flatnonzero(names == name)
-        shares = np.full(len(places), 1 / len(places))
-        counts[places] = generator.multinomial(len(places), shares, size=resamples).T
-    return counts
+def bootstrap(
+    pairs: Pairs,
+    statistic: Callable[[Resamples], _Array],
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> _Array:
+    """A statistic of resamples that are drawn within each subset of the pairs.
+
+    Args:
+        pairs: n of them; the same pairs, number and seed give the same resamples.
+        statistic: of a block of resamples (..., resamples); called in several threads.
+        resamples: how many in all.
+        seed: of numpy's default generator, one spawned for each block.
+
+    Returns:
+        (..., resamples).
+    """
+    strata = list(subset_places(pairs).values()) or [np.arange(len(pairs.scores))]
+
+    def of_counts(counts: _Array) -> _Array:
+        return statistic(Resamples(pairs.scores, counts))
+
+    return _in_blocks(of_counts, strata, resamples, seed)
+
+
+def bootstrap_means(values: _Array, resamples: int = RESAMPLES, seed: int = SEED) -> _Array:
+    """The means of resamples of n things, such as queries.
+
+    Args:
+        values: (k, n), of each thing k values, which are drawn together.
+        resamples: see `bootstrap`.
+        seed: likewise.
+
+    Returns:
+        (k, resamples).
+    """
+    n = values.shape[1]
+
+    def means(counts: _Array) -> _Array:
+        mean: _Array = values @ counts / n
+        return mean
+
+    return _in_blocks(means, [np.arange(n)], resamples, seed)
+
+
+def _in_blocks(
+    statistic: Callable[[_Array], _Array], strata: Sequence[_Places], resamples: int, seed: int
+) -> _Array:
+    """(..., resamples) of a statistic of counts (n, resamples of a block)."""
+    width = max(16, _BLOCK // sum(map(len, strata)))
+    sizes = [min(width, resamples - start) for start in range(0, resamples, width)]
+    seeds = np.random.SeedSequence(seed).spawn(len(sizes))
+
+    def block(size: int, own_seed: np.random.SeedSequence) -> _Array:
+        return statistic(_draw(strata, size, np.random.default_rng(own_seed)))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.concatenate(list(pool.map(block, sizes, seeds)), axis=-1)
+
+
+def _draw(strata: Sequence[_Places], resamples: int, generator: np.random.Generator) -> _Array:
+    """(n, resamples) how often each of n things is drawn, as many of each stratum as it has."""
+    drawn = np.concatenate(
+        [
+            places[generator.integers(len(places), size=(len(places), resamples))]
+            for places in strata
+        ]
+    )
+    cells = drawn * resamples + np.arange(resamples)
+    counts = np.bincount(cells.ravel(), minlength=drawn.size).reshape(drawn.shape)
+    return counts.astype(np.float64)
+
+
+def subset_places(pairs: Pairs) -> dict[str, _Places]:
+    """Where the pairs of each subset are; nothing where there are no subsets."""
+    names = np.array(pairs.subsets or ())
+    return {name: np.flatnonzero(names == name) for name in dict.fromkeys(pairs.subsets or ())}
 
 
 def interval(values: _Array) -> tuple[float, float] | None:
@@ -131,22 +186,29 @@ def interval(values: _Array) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def _ties(x: _Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The order of x, and the last place in it of each different value."""
+def _ties(x: _Array) -> tuple[_Places, _Places]:
+    """The order of x, and the first place in it of each different value."""
     order = np.argsort(x, kind="stable")
-    return order, np.flatnonzero(np.append(np.diff(x[order]) != 0, True))
+    return order, np.flatnonzero(np.append(True, np.diff(x[order]) != 0))
 
 
-def _ranks(counts: _Array, ends: NDArray[np.int64]) -> tuple[_Array, _Array]:
-    """Average rank of each different value in each resample, and how often it was drawn.
+def _merge(rows: _Array, starts: _Places) -> _Array:
+    """Rows of equal values, summed."""
+    merged: _Array = rows if len(starts) == len(rows) else np.add.reduceat(rows, starts, axis=0)
+    return merged
+
+
+def _ranks(counts: _Array, starts: _Places) -> tuple[_Array, _Array]:
+    """Average rank, less a half, of each different value in each resample, and its count.
 
     Args:
         counts: (n, resamples), in the order of the values.
-        ends: (values,) see `_ties`.
+        starts: (values,) see `_ties`.
     """
-    upto = np.cumsum(counts, axis=0)[ends]
-    before = np.vstack([np.zeros((1, counts.shape[1])), upto[:-1]])
-    return (before + upto + 1) / 2, upto - before
+    drawn = _merge(counts, starts)
+    ranks = np.cumsum(drawn, axis=0)
+    ranks -= drawn / 2
+    return ranks, drawn
 
 
 def _divide(covariance: _Array, spread: _Array) -> _Array:

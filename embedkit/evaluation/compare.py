@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from embedkit.embedder import Embedder
 from embedkit.errors import InputError
-from embedkit.evaluation.bootstrap import Resamples
+from embedkit.evaluation.bootstrap import SEED
+from embedkit.evaluation.candidates import Candidates, parse_recipe, parse_recipes
 from embedkit.evaluation.data import Pairs
+from embedkit.evaluation.diagnosis import Diagnosis, Evidence, diagnose
 from embedkit.evaluation.fitted import FitTexts, fit_for
 from embedkit.evaluation.heads import (
     Training,
+    against_lines,
     check_heads,
     check_threshold,
     find_head,
     head_metrics,
 )
 from embedkit.evaluation.prompts import role_prompts
+from embedkit.evaluation.protocol import Protocol
 from embedkit.evaluation.report import Report
 from embedkit.evaluation.retrieval import Judged
 from embedkit.evaluation.retrieval_data import RetrievalSet
 from embedkit.evaluation.search import EXACT, check_index
+from embedkit.evaluation.selection import Selection
 from embedkit.evaluation.set_vectors import SetVectors
-from embedkit.evaluation.sets import Data, DataSet, only_pairs, read_sets
+from embedkit.evaluation.sets import SELECTION, Data, DataSet, check_names, only_pairs, read_sets
+from embedkit.evaluation.significance import judge
 from embedkit.evaluation.statistics import AGGREGATIONS
-from embedkit.evaluation.sts import Result, absent, score_predictions, score_vectors
-from embedkit.pooling import POOLINGS
-from embedkit.recipe import FIRST_LAST, Recipe
+from embedkit.evaluation.sts import (
+    Predictions,
+    Scored,
+    absent,
+    predict,
+    score_predictions,
+)
+from embedkit.recipe import Recipe
 from embedkit.similarity import find_similarity
 from embedkit.steps import Bound
 
@@ -40,8 +51,8 @@ if TYPE_CHECKING:
     from embedkit.heads.regressor import PairRegressor
 
 Model: TypeAlias = "Embedder | str | Path | PreTrainedModel | SentenceTransformer"
-# What is known of a set before the vectors are.
-_Prepared: TypeAlias = "Judged | tuple[Pairs, Resamples]"
+
+_NO_POOLER = "the checkpoint has no pooler weights"
 
 
 def compare(
@@ -49,6 +60,8 @@ def compare(
     data: Data,
     recipes: Sequence[str | Recipe] | None = None,
     *,
+    select: Data | None = None,
+    baseline: str | Recipe | None = None,
     layers: str | Sequence[int] | None = None,
     fit: FitTexts | None = None,
     similarities: Sequence[str] = ("cosine",),
@@ -61,6 +74,7 @@ def compare(
     query_prompt: str | None = None,
     document_prompt: str | None = None,
     index: str = EXACT,
+    seed: int = SEED,
     show_progress: bool | None = None,
 ) -> Report:
     """Score many recipes of one model on sentence pairs and retrieval sets, in one pass.
@@ -71,12 +85,17 @@ def compare(
             `read_pairs` and `read_retrieval`), `Pairs`, `RetrievalSet`.
         recipes: which; None for the poolings of sentence-transformers on the last layer, `pooler`,
             `mean@first-last` and the model's own recipe.
+        select: other files of sentence pairs or `Pairs`, on which the best recipe and similarity
+            are chosen; None chooses them on `data`, and the report calls that optimistic.
+        baseline: the recipe that the others are held against; None for the model's own, else
+            `mean`, else the first one, of those that are compared.
         layers: with `recipes` None, cross the poolings with these hidden states; "all" for all.
         fit: what recipes with fitted steps or poolings learn from: texts, a `Corpus`, or "data" for
             the texts of `data` themselves, which the report then says. One pass over them serves
             all recipes, see `Embedder.fit`. The prompt in front of texts is that of sentences, or
             of documents where there are retrieval sets only.
-        similarities: names from the table of similarities; the first one decides what is best.
+        similarities: names from the table of similarities; without `select` the first one decides
+            what is best.
         aggregation: which aggregation decides what is best, where the pairs have subsets.
         head: fit each recipe a head of its own on `train` (see `PairRegressor`), which then decides
             what is best; the first similarity and a line on it are shown beside.
@@ -90,76 +109,159 @@ def compare(
             `corpus`.
         index: how retrieval sets are searched: `flat`, which is exact, `hnsw`, or a factory string
             of FAISS, to see what approximation costs.
+        seed: of the bootstrap.
         show_progress: a bar on stderr; None shows it where stderr is a terminal.
 
     Raises:
         InputError: wrong input, before the encoder runs.
     """
-    sets = read_sets(data)
-    check_retrieval(sets, query_prompt, document_prompt, index)
+    scored_sets = read_sets(data)
+    select_sets = [] if select is None else only_pairs(read_sets(select), SELECTION)
+    sets = [*scored_sets, *select_sets]
+    check_names(sets)
+    check_retrieval(scored_sets, query_prompt, document_prompt, index)
     check_heads(head, train, threshold)
     training = None
     if head is not None and train is not None:
         only_pairs(sets)
         training = Training.of(only_pairs(read_sets(train)), head)
-    if isinstance(recipes, str):
-        raise InputError(f"recipes is the str {recipes!r}; expected a list, such as [{recipes!r}]")
-    parsed = None if recipes is None else [_parse(recipe) for recipe in recipes]
-    check_options(similarities, aggregation)
+    parsed = parse_recipes(recipes)
+    against = None if baseline is None else parse_recipe(baseline)
+    check_options(similarities, aggregation, seed)
     if parsed is not None and layers is not None:
         raise InputError("got recipes and layers; expected one of them: a recipe names its layers")
-    if parsed is not None and not parsed:
-        raise InputError("recipes is empty; expected at least one")
     embedder = _embedder(model)
-    missing: list[Recipe] = []
-    if parsed is not None:
-        bounds = [embedder.bind(recipe) for recipe in parsed]
-    else:
-        bounds, missing = _default_recipes(embedder, layers)
-    bounds = list({bound.recipe: bound for bound in bounds}.values())
+    candidates = Candidates.of(embedder, parsed, layers, against)
     similarities = list(dict.fromkeys(similarities))
     prompts = role_prompts(
         embedder, prompt, prompt_name, query=query_prompt, document=document_prompt
     )
-    check_index(index, similarities, [bound.width(embedder.encoder.width) for bound in bounds])
-    waiting = [bound.recipe for bound in bounds if bound.unfitted]
-    bounds = fit_for(embedder, bounds, fit, sets, prompts, show_progress=show_progress)
-    found = SetVectors.of(
-        embedder,
-        [*sets, *(training.sets if training else [])],
-        bounds,
-        prompts,
-        show_progress=show_progress,
+    widths = [bound.width(embedder.encoder.width) for bound in candidates.bounds]
+    check_index(index, similarities, widths)
+    waiting = [bound.recipe for bound in candidates.bounds if bound.unfitted]
+    bounds = fit_for(
+        embedder, candidates.bounds, fit, scored_sets, prompts, show_progress=show_progress
     )
-    prepared = [_prepare(data) for data in sets]
-    results: list[Result] = []
+    train_sets = [] if training is None else training.sets
+    found = SetVectors.of(
+        embedder, [*sets, *train_sets], bounds, prompts, show_progress=show_progress
+    )
+    predictions = _predict(found, sets, bounds, similarities, training, threshold)
+    names = [str(bound.recipe) for bound in bounds]
+    scored: list[Scored] = []
+    for number, scored_set in enumerate(scored_sets):
+        if isinstance(scored_set, RetrievalSet):
+            judged = Judged.of(scored_set)
+            scored += _rank(judged, found, number, names, similarities, index, seed)
+            for recipe in candidates.missing:
+                scored += judged.absent(str(recipe), similarities, _NO_POOLER)
+        else:
+            of_set = predictions[number]
+            scored += score_predictions(scored_set, of_set, threshold=threshold, seed=seed)
+            for recipe in candidates.missing:
+                rows = absent(str(recipe), scored_set, similarities, _NO_POOLER)
+                scored += [Scored(row, None) for row in rows]
+    scored = against_lines(scored)
+    several = len(candidates.recipes) > 1
+    decided_by = similarities[0] if training is None else "head"
+    selection = None
+    if select_sets:
+        selection = Selection.of(
+            [predictions[number] for number in range(len(scored_sets), len(sets))],
+            select_sets,
+            [data for data in scored_sets if isinstance(data, Pairs)],
+            similarities=similarities if training is None else ["head"],
+            aggregation=aggregation,
+            own=None if embedder.own is None else str(embedder.own.recipe),
+        )
+        decided_by = selection.similarity
+    evidence = {
+        number: Evidence(
+            data, {x.recipe: x.values for x in predictions[number] if x.similarity == decided_by}
+        )
+        for number, data in enumerate(scored_sets)
+        if isinstance(data, Pairs)
+    }
+    baseline_name = str(candidates.baseline)
+    roles = ["scored"] * len(scored_sets) + ["selected on"] * len(select_sets)
+    return found.report(
+        judge(scored, baseline_name) if several else [one.result for one in scored],
+        candidates.recipes,
+        Protocol.of(
+            embedder,
+            prompts,
+            found.used([*roles, *["trained on"] * len(train_sets)]),
+            index=index,
+            similarities=tuple(similarities),
+            aggregation=aggregation,
+            head=None if head is None else str(head),
+            threshold=threshold,
+            seed=seed,
+        ),
+        decided_by=decided_by,
+        evidence=[*evidence.values()],
+        diagnoses=_diagnose(found, evidence, names, baseline_name),
+        fitted=[bound for bound in bounds if bound.recipe in waiting],
+        baseline=baseline_name if several else None,
+        selection=selection,
+    )
+
+
+def _rank(
+    judged: Judged,
+    found: SetVectors,
+    number: int,
+    recipes: Sequence[str],
+    similarities: Sequence[str],
+    index: str,
+    seed: int,
+) -> list[Scored]:
+    """Every recipe's results on a retrieval set, by its number in `found`."""
+    scored: list[Scored] = []
+    for recipe, name in enumerate(recipes):
+        queries, documents = (found.texts(recipe, number, role) for role in ("query", "document"))
+        scored += judged.score(name, queries, documents, similarities, index, seed=seed)
+    return scored
+
+
+def _predict(
+    found: SetVectors,
+    sets: Sequence[DataSet],
+    bounds: Sequence[Bound],
+    similarities: Sequence[str],
+    training: Training | None,
+    threshold: float | None,
+) -> dict[int, list[Predictions]]:
+    """Of each set of pairs, by number, every recipe's similarities and its head's predictions.
+
+    Heads are fitted on the sets of `found` after these.
+    """
+    predictions: dict[int, list[Predictions]] = {
+        number: [] for number, data in enumerate(sets) if isinstance(data, Pairs)
+    }
     for recipe, bound in enumerate(bounds):
         name = str(bound.recipe)
         fitted = None
         if training is not None:
             numbers = range(len(sets), len(found.places))
             fitted = training.fit([found.pairs(recipe, number) for number in numbers])
-        for number, known in enumerate(prepared):
-            results += _score(name, known, found, recipe, number, similarities, index)
-            if fitted is not None and not isinstance(known, Judged):
-                pairs, resamples = known
-                vectors = found.pairs(recipe, number)
-                results += fitted.score(name, pairs, vectors, resamples, threshold)
-    reason = "the checkpoint has no pooler weights"
-    for known in prepared:
-        for lacking in map(str, missing):
-            if isinstance(known, Judged):
-                results += known.absent(lacking, similarities, reason)
-            else:
-                results += absent(lacking, known[0], similarities, reason)
-    return found.report(
-        results,
-        [*(bound.recipe for bound in bounds), *missing],
-        fitted=[bound for bound in bounds if bound.recipe in waiting],
-        decided_by=similarities[0] if training is None else "head",
-        aggregation=aggregation,
-        index=index,
-    )
+        for number, of_set in predictions.items():
+            vectors = found.pairs(recipe, number)
+            of_set.extend(predict(name, vectors, similarities))
+            if fitted is not None:
+                of_set.extend(fitted.predict(name, vectors, threshold))
+    return predictions
+
+
+def _diagnose(
+    found: SetVectors, evidence: Mapping[int, Evidence], recipes: Sequence[str], baseline: str
+) -> list[Diagnosis]:
+    """Of sets of pairs, by their numbers in `found`."""
+    diagnoses = []
+    for number, of_set in evidence.items():
+        geometries = {name: found.geometry(recipe, number) for recipe, name in enumerate(recipes)}
+        diagnoses.append(diagnose(of_set.pairs, of_set.predictions, geometries, baseline))
+    return diagnoses
 
 
 def evaluate(
@@ -174,6 +276,7 @@ def evaluate(
     query_prompt: str | None = None,
     document_prompt: str | None = None,
     index: str = EXACT,
+    seed: int = SEED,
     show_progress: bool | None = None,
 ) -> Report:
     """Score a model's own recipe on sentence pairs and retrieval sets, or a head on pairs.
@@ -184,7 +287,7 @@ def evaluate(
     """
     sets = read_sets(data)
     check_retrieval(sets, query_prompt, document_prompt, index)
-    check_options(("cosine",) if similarities is None else similarities, aggregation)
+    check_options(("cosine",) if similarities is None else similarities, aggregation, seed)
     head = find_head(model)
     if head is None:
         check_heads(None, None, threshold)
@@ -205,50 +308,41 @@ def evaluate(
         embedder, prompt, prompt_name, query=query_prompt, document=document_prompt
     )
     found = SetVectors.of(embedder, sets, [embedder.bound], prompts, show_progress=show_progress)
-    results: list[Result] = []
-    name = str(embedder.recipe)
-    for number, known in enumerate(map(_prepare, sets)):
-        if head is None or isinstance(known, Judged):
-            results += _score(name, known, found, 0, number, names, index)
+    recipe = str(embedder.recipe)
+    scored: list[Scored] = []
+    evidence = {}
+    for number, scored_set in enumerate(sets):
+        if isinstance(scored_set, RetrievalSet):
+            judged = Judged.of(scored_set)
+            scored += _rank(judged, found, number, [recipe], names, index, seed)
+            continue
+        vectors = found.pairs(0, number)
+        if head is None:
+            predictions = predict(recipe, vectors, names)
         else:
-            pairs, resamples = known
-            results += score_predictions(
-                name,
-                pairs,
-                "head",
-                head.predict(found.pairs(0, number)),
-                head_metrics(threshold),
-                resamples,
-                threshold=threshold,
-            )
-    return found.report(
-        results,
-        [embedder.recipe],
-        decided_by=names[0] if head is None else "head",
-        aggregation=aggregation,
+            values = head.predict(vectors)
+            predictions = [Predictions(recipe, "head", values, head_metrics(threshold))]
+        scored += score_predictions(scored_set, predictions, threshold=threshold, seed=seed)
+        evidence[number] = Evidence(scored_set, {recipe: predictions[0].values})
+    protocol = Protocol.of(
+        embedder,
+        prompts,
+        found.used(["scored"] * len(sets)),
         index=index,
+        similarities=tuple(names) if head is None else ("head",),
+        aggregation=aggregation,
+        head=None if head is None else str(head.head),
+        threshold=threshold,
+        seed=seed,
     )
-
-
-def _prepare(data: DataSet) -> _Prepared:
-    return Judged.of(data) if isinstance(data, RetrievalSet) else (data, Resamples.of(data))
-
-
-def _score(
-    name: str,
-    known: _Prepared,
-    found: SetVectors,
-    recipe: int,
-    number: int,
-    similarities: Sequence[str],
-    index: str,
-) -> list[Result]:
-    """The results of a recipe on a set, both by their numbers in `found`."""
-    if isinstance(known, Judged):
-        queries, documents = (found.texts(recipe, number, role) for role in ("query", "document"))
-        return known.score(name, queries, documents, similarities, index)
-    pairs, resamples = known
-    return score_vectors(name, pairs, found.pairs(recipe, number), similarities, resamples)
+    return found.report(
+        [one.result for one in scored],
+        [embedder.recipe],
+        protocol,
+        decided_by=names[0] if head is None else "head",
+        evidence=[*evidence.values()],
+        diagnoses=_diagnose(found, evidence, [recipe], recipe),
+    )
 
 
 def check_retrieval(
@@ -267,15 +361,11 @@ def check_retrieval(
         )
 
 
-def _parse(recipe: str | Recipe) -> Recipe:
-    return recipe if isinstance(recipe, Recipe) else Recipe.parse(recipe)
-
-
-def check_options(similarities: Sequence[str], aggregation: str) -> None:
-    """Refuse unknown names.
+def check_options(similarities: Sequence[str], aggregation: str, seed: int = SEED) -> None:
+    """Refuse unknown names, and what is no seed.
 
     Raises:
-        InputError: the name and the choices.
+        InputError: what was got and the choices.
     """
     if isinstance(similarities, str) or not similarities:
         raise InputError(f"similarities is {similarities!r}; expected a list of names")
@@ -285,45 +375,9 @@ def check_options(similarities: Sequence[str], aggregation: str) -> None:
         raise InputError(
             f"unknown aggregation {aggregation!r}; choose from {', '.join(AGGREGATIONS)}"
         )
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed is {seed!r}; expected a whole number from 0")
 
 
 def _embedder(model: Model) -> Embedder:
     return model if isinstance(model, Embedder) else Embedder.from_pretrained(model)
-
-
-def _default_recipes(
-    embedder: Embedder, layers: str | Sequence[int] | None
-) -> tuple[list[Bound], list[Recipe]]:
-    """The recipes to compare where none are named, and those that the model does not have."""
-    top = embedder.encoder.num_layers
-    if layers is None:
-        chosen: Sequence[int] = (-1,)
-    elif isinstance(layers, str):
-        if layers != "all":
-            raise InputError(f"layers is {layers!r}; expected all, or hidden states such as 0 6 -1")
-        chosen = range(top + 1)
-    else:
-        chosen = layers
-    if not isinstance(chosen, Sequence) or not chosen:
-        raise InputError(f"layers is {layers!r}; expected all, or hidden states such as 0 6 -1")
-    for layer in chosen:
-        if isinstance(layer, bool) or not isinstance(layer, int) or not -top - 1 <= layer <= top:
-            raise InputError(
-                f"layers has {layer!r}, which is not in this model; expected 0 to {top}, or "
-                f"{-top - 1} to -1 counted from the end"
-            )
-    # With the pooler below, these are what a saved model can have.
-    poolings = [name for name, row in POOLINGS.items() if row.sentence_transformers]
-    recipes = [Recipe((name,), (layer,)) for layer in chosen for name in poolings]
-    if layers is None and top > 1:
-        recipes.append(Recipe(("mean",), FIRST_LAST))
-    pooler = Recipe(("pooler",))
-    missing = []
-    if embedder.encoder.pooler is None:
-        missing.append(pooler)
-    else:
-        recipes.append(pooler)
-    bounds = [embedder.bind(recipe) for recipe in recipes]
-    if embedder.own is not None:
-        bounds.append(embedder.bind(embedder.own.recipe))
-    return bounds, missing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.errors import InputError
-from embedkit.evaluation.bootstrap import Resamples
 from embedkit.evaluation.data import Pairs
+from embedkit.evaluation.significance import difference
 from embedkit.evaluation.statistics import CORRELATIONS
-from embedkit.evaluation.sts import Result, difference, score_predictions, similarities_of
+from embedkit.evaluation.sts import Predictions, Scored, similarities_of
 from embedkit.heads import HEAD
 from embedkit.steps import Vectors
 
@@ -142,30 +143,33 @@ class Fitted:
     head: PairRegressor
     line: tuple[float, float]
 
-    def score(
-        self,
-        recipe: str,
-        pairs: Pairs,
-        vectors: Vectors,
-        resamples: Resamples,
-        threshold: float | None,
-    ) -> list[Result]:
-        """Results of the line and of the head, the head's with the difference to the line."""
+    def predict(
+        self, recipe: str, vectors: Vectors, threshold: float | None
+    ) -> tuple[Predictions, Predictions]:
+        """The line's and the head's predictions for vectors (n, 2, dim)."""
         cosines = similarities_of("cosine", vectors[:, 0], vectors[:, 1])
         slope, intercept = self.line
         line = np.clip(slope * cosines + intercept, *self.head.range_)
-        head = self.head.predict(vectors)
         metrics = head_metrics(threshold)
-        of_line = score_predictions(
-            recipe, pairs, "line", line, metrics, resamples, threshold=threshold
+        return (
+            Predictions(recipe, "line", line, metrics),
+            Predictions(recipe, "head", self.head.predict(vectors), metrics),
         )
-        of_head = score_predictions(
-            recipe, pairs, "head", head, metrics, resamples, threshold=threshold
+
+
+def against_lines(scored: Sequence[Scored]) -> list[Scored]:
+    """The same, each head's with the difference to the line of its recipe."""
+    lines = {_place(one): one for one in scored if one.result.similarity == "line"}
+    return [
+        one._replace(
+            result=replace(one.result, difference=difference(one, lines[_place(one)], "line"))
         )
-        compared = [
-            replace(result, difference=difference(result, other, head, line, resamples, threshold))
-            if result.aggregation == "all"
-            else result
-            for result, other in zip(of_head, of_line, strict=True)
-        ]
-        return [*of_line, *compared]
+        if one.result.similarity == "head"
+        else one
+        for one in scored
+    ]
+
+
+def _place(scored: Scored) -> tuple[str, ...]:
+    result = scored.result
+    return result.recipe, result.dataset, result.metric, result.aggregation

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedkit.errors import InputError, printable
-from embedkit.evaluation.bootstrap import RESAMPLES
+from embedkit.evaluation.diagnosis import Diagnosis, Evidence
 from embedkit.evaluation.fitted import ON_DATA
-from embedkit.evaluation.kinds import KINDS, MAIN, Kind
+from embedkit.evaluation.kinds import KINDS, MAIN, PAIRS, RETRIEVAL, Kind
+from embedkit.evaluation.messages import in_words
+from embedkit.evaluation.protocol import Protocol, RetrievalUsed
+from embedkit.evaluation.ranking import averages, deciding, ranked
 from embedkit.evaluation.search import EXACT
+from embedkit.evaluation.selection import Selection
 from embedkit.evaluation.sts import Result
 from embedkit.evaluation.tables import Grid, comparison, evaluation, heads
 from embedkit.recipe import Recipe
@@ -25,10 +29,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SCHEMA = 1
-OPTIMISTIC = (
-    "The best of several recipes was chosen on the same data that scores it, so its score is "
-    "optimistic."
-)
+_INTERVALS = {
+    (PAIRS,): "intervals",
+    (RETRIEVAL,): "intervals_queries",
+    (PAIRS, RETRIEVAL): "intervals_both",
+}
+_LEVEL = 0.05  # of significance, where a sentence speaks of it
 
 
 @dataclass(frozen=True)
@@ -41,14 +47,15 @@ class Report:
         compared: recipes by the names that `results` uses.
         fitted: of these, the ones that were fitted for the report, for `Embedder.with_recipe`.
         decided_by: the similarity that decides what is best; `head` for heads.
-        aggregation: of data with subsets, the one that decides and that tables show.
-        retrieval: how retrieval sets were searched: index, depth of the rankings, prompts, and for
-            each set its documents and the queries that were left out of their own rankings; None
-            where there are only pairs.
+        protocol: how the numbers came about.
         sentences: in the data, queries and documents among them.
         forward_passes: sentences that the encoder ran: each distinct one once.
         truncated: distinct sentences that were cut to the maximum length.
         seconds: spent encoding and scoring.
+        evidence: for each set of pairs these and each recipe's predictions; not in report.json.
+        diagnoses: for each set of pairs.
+        baseline: the recipe that the others are held against, where there are others.
+        selection: how the best was chosen, where it was not on the data that scores it.
     """
 
     model: dict[str, Any]
@@ -56,95 +63,124 @@ class Report:
     compared: dict[str, Recipe]
     fitted: dict[str, Bound]
     decided_by: str
-    aggregation: str
-    retrieval: dict[str, Any] | None
+    protocol: Protocol
     sentences: int
     forward_passes: int
     truncated: int
     seconds: dict[str, float]
+    evidence: tuple[Evidence, ...]
+    diagnoses: tuple[Diagnosis, ...]
+    baseline: str | None = None
+    selection: Selection | None = None
+
+    @property
+    def aggregation(self) -> str:
+        """Of data with subsets, the aggregation that decides and that tables show."""
+        return self.protocol.aggregation
 
     @property
     def best(self) -> Recipe | None:
-        """The recipe of the highest main metric (see `MAIN`), averaged over the datasets.
+        """The recipe that was selected, or else the one of the highest main metric (see `MAIN`).
 
-        The first similarity and the report's aggregation decide; of recipes that agree to six
-        digits the model's own wins. None where no recipe has a value on every dataset.
+        The metric is averaged over the datasets; the first similarity and the report's aggregation
+        decide; of recipes that agree to six digits the model's own wins. None where no recipe has a
+        value on every dataset.
         """
         return None if self.best_name is None else self.compared[self.best_name]
 
     @cached_property
     def best_name(self) -> str | None:
         """`best` as results name it."""
+        if self.selection is not None:
+            return self.selection.recipe
         first = self.ranking()[0]
         return None if self._averages[first] is None else first
 
     def ranking(self) -> list[str]:
-        """The names of the recipes from best to worst; those without a value last."""
-        own = self.model["recipe"]
-
-        def key(recipe: str) -> tuple[bool, float, bool]:
-            average = self._averages[recipe]
-            return average is None, -round(average or 0, 6), recipe != own
-
-        return sorted(self.compared, key=key)
+        """The names of the recipes from best to worst here; those without a value last."""
+        return ranked(self._averages, self.model["recipe"])
 
     @cached_property
     def _averages(self) -> dict[str, float | None]:
-        """What decides for each recipe: None where a dataset has no value."""
-        values: dict[str, list[float | None]] = {recipe: [] for recipe in self.compared}
-        for result in self.deciding(*MAIN):
-            if result.similarity == self.decided_by:
-                values[result.recipe].append(result.value)
-        averages: dict[str, float | None] = {}
-        for recipe, of_recipe in values.items():
-            defined = [value for value in of_recipe if value is not None]
-            whole = 0 < len(defined) == len(of_recipe)
-            averages[recipe] = sum(defined) / len(defined) if whole else None
-        return averages
+        return averages(self.results, self.compared, self.decided_by, self.aggregation)
 
     def deciding(self, *metrics: str) -> list[Result]:
         """Results of metrics in the report's aggregation, or `all` where there are no subsets."""
-        with_subsets = {row.dataset for row in self.results if row.aggregation != "all"}
-        return [
-            row
-            for row in self.results
-            if row.metric in metrics
-            and row.aggregation == (self.aggregation if row.dataset in with_subsets else "all")
-        ]
+        return deciding(self.results, metrics, self.aggregation)
+
+    @property
+    def kinds(self) -> list[Kind]:
+        """Those of the data."""
+        metrics = {result.metric for result in self.results}
+        return [kind for kind in KINDS if kind.main in metrics]
 
     @property
     def notes(self) -> list[str]:
         """What a reader must know beside the numbers, in sentences."""
-        texts = "sentences" if self.retrieval is None else "texts"
-        share = 100 * self.truncated / self.forward_passes
-        notes = [
-            f"{self.forward_passes:,} distinct of {self.sentences:,} {texts} were encoded, each "
-            f"once; {self.truncated:,} of them ({share:.1f} %) were cut to "
-            f"{self.model['max_length']} tokens."
-        ]
-        if self.retrieval is not None:
-            notes += _searched(self.retrieval)
+        return self.notes_in("en")
+
+    def notes_in(self, language: str) -> list[str]:
+        """The notes in English (en) or Korean (ko)."""
+        return [in_words(key, language, **values) for key, values in self._notes()]
+
+    def _notes(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        yield (
+            "encoded" if self.protocol.search is None else "encoded_texts",
+            {
+                "distinct": self.forward_passes,
+                "sentences": self.sentences,
+                "truncated": self.truncated,
+                "share": 100 * self.truncated / self.forward_passes,
+                "max_length": self.protocol.max_length,
+            },
+        )
+        yield from self._search_notes(self.protocol)
         rows = self.deciding(*MAIN)
         if self.aggregation != "all" and any(row.aggregation != "all" for row in rows):
-            notes.append(f"Subsets are aggregated as {self.aggregation}.")
-        reasons = {(row.recipe, row.reason): None for row in rows if row.reason}
-        notes += [f"{recipe} has no value: {reason}." for recipe, reason in reasons]
-        if self.fit is not None:
-            notes.append(self._fit_note(self.fit))
-        if any(row.difference for row in self.results):
-            notes.append(
-                "Differences are of the head to a line on the cosine, both fitted on the training "
-                f"pairs, with the 95 % interval of a paired bootstrap ({RESAMPLES:,} resamples)."
-            )
+            yield "aggregation", {"aggregation": self.aggregation}
+        for recipe, reason in dict.fromkeys((row.recipe, row.reason) for row in rows if row.reason):
+            yield "no_value", {"recipe": recipe, "reason": reason}
+        yield from self._fit_notes(self.fit)
+        if self._has_heads:
+            yield "lines", {}
         if any(row.ci95 for row in rows):
-            units = [kind.units for kind in self.kinds]
-            notes.append(
-                f"Intervals are of a bootstrap over the {' or '.join(units)} ({RESAMPLES:,} "
-                f"resamples{', within subsets' if 'pairs' in units else ''})."
+            yield (
+                _INTERVALS[tuple(self.kinds)],
+                {"resamples": self.protocol.resamples, "seed": self.protocol.seed},
             )
-        if len(self.compared) > 1:
-            notes.append(OPTIMISTIC)
-        return notes
+        if self.baseline is not None:
+            yield "baseline", {"baseline": self.baseline}
+            tested = [row.baseline.p_holm for row in rows if row.baseline and row.baseline.ci95]
+            if tested and all(p is not None and p >= _LEVEL for p in tested):
+                yield "same", {"baseline": self.baseline}
+        if self.selection is not None:
+            yield from self._selection_notes(self.selection)
+        elif len(self.compared) > 1:
+            yield "optimistic", {}
+
+    @staticmethod
+    def _search_notes(protocol: Protocol) -> Iterator[tuple[str, dict[str, Any]]]:
+        """How retrieval sets were searched."""
+        search = protocol.search
+        if search is None:
+            return
+        for used in protocol.data:
+            if not isinstance(used, RetrievalUsed):
+                continue
+            yield (
+                "exact" if search.index == EXACT else "approximate",
+                {
+                    "dataset": used.name,
+                    "documents": used.documents,
+                    "index": search.index,
+                    "depth": search.depth,
+                },
+            )
+            if used.left_out:
+                yield "left_out", {"count": used.left_out, "dataset": used.name}
+        if search.query_prompt or search.document_prompt:
+            prompts = {"query": search.query_prompt, "document": search.document_prompt}
+            yield "prompts", prompts
 
     @property
     def fit(self) -> dict[str, Any] | None:
@@ -161,12 +197,34 @@ class Report:
         }
 
     @staticmethod
-    def _fit_note(fit: dict[str, Any]) -> str:
-        note = f"{', '.join(fit['recipes'])}: fitted on {fit['texts']:,} texts ({fit['source']})."
+    def _fit_notes(fit: dict[str, Any] | None) -> Iterator[tuple[str, dict[str, Any]]]:
+        if fit is None:
+            return
+        said = {"recipes": ", ".join(fit["recipes"]), "texts": fit["texts"]}
         if fit["on_data"]:
-            note += " Their scores were not used, but figures for other texts may be lower."
-        dropped = (f"{name}: {note}." for name, notes in fit["recipes"].items() for note in notes)
-        return " ".join((note, *dropped))
+            yield "fitted_on_data", said
+        else:
+            yield "fitted", {**said, "source": fit["source"]}
+        for recipe, notes in fit["recipes"].items():
+            for note in notes:
+                yield "fit_note", {"recipe": recipe, "note": note}
+
+    def _selection_notes(self, selection: Selection) -> Iterator[tuple[str, dict[str, Any]]]:
+        datasets = ", ".join(selection.datasets)
+        if selection.value is None:
+            yield "selected_none", {"datasets": datasets}
+            return
+        yield (
+            "selected",
+            {
+                "recipe": selection.recipe,
+                "similarity": selection.similarity,
+                "datasets": datasets,
+                "value": 100 * selection.value,
+            },
+        )
+        if selection.shared_pairs:
+            yield "shared_pairs", {"count": selection.shared_pairs}
 
     @property
     def title(self) -> str:
@@ -175,22 +233,13 @@ class Report:
         if self.model["recipe"] is None:
             described += ", no recipe of its own"
         if len(self.compared) > 1:
-            shown = (
-                "correlations"
-                if self._has_heads
-                else " and ".join(kind.title for kind in self.kinds)
-            )
+            titles = " and ".join(kind.title for kind in self.kinds)
+            shown = "correlations" if self._has_heads else titles
             return f"{self.model['name']} ({described}): {shown} x 100"
         (recipe,) = self.compared
         kinds = " and ".join(kind.metrics for kind in self.kinds)
         by = ", by its head" if self.decided_by == "head" else ""
         return f"{self.model['name']} ({described}), recipe {recipe}{by}: {kinds} x 100"
-
-    @property
-    def kinds(self) -> list[Kind]:
-        """Those of the data."""
-        metrics = {result.metric for result in self.results}
-        return [kind for kind in KINDS if kind.main in metrics]
 
     @property
     def _has_heads(self) -> bool:
@@ -213,13 +262,26 @@ class Report:
             "fit": self.fit,
             "decided_by": self.decided_by,
             "aggregation": self.aggregation,
+            "baseline": self.baseline,
+            "selection": self._said_selection(),
+            "protocol": asdict(self.protocol),
+            "diagnosis": [asdict(diagnosis) for diagnosis in self.diagnoses],
             "notes": self.notes,
-            "retrieval": self.retrieval,
             "sentences": self.sentences,
             "forward_passes": self.forward_passes,
             "truncated": self.truncated,
             "seconds": self.seconds,
         }
+
+    def _said_selection(self) -> dict[str, Any] | None:
+        if self.selection is None:
+            return None
+        results = [_said(asdict(result)) for result in self.selection.results]
+        return {**asdict(self.selection), "results": results}
+
+    def with_command(self, command: str) -> Report:
+        """The report with the command that made it in its protocol."""
+        return replace(self, protocol=replace(self.protocol, command=command))
 
     def to_json(self) -> str:
         """report.json as text."""
@@ -261,27 +323,7 @@ class Report:
             ) from error
 
 
-def _searched(retrieval: dict[str, Any]) -> Iterator[str]:
-    """How retrieval sets were searched, in sentences."""
-    index = retrieval["index"]
-    for name, documents in retrieval["documents"].items():
-        by = "exact search" if index == EXACT else f"an approximate index, {index}"
-        yield (
-            f"Each query of {name} ranks its {documents:,} documents by {by}, to the first "
-            f"{retrieval['depth']:,}."
-        )
-        left_out = retrieval["left_out"][name]
-        if left_out:
-            yield (
-                f"{left_out:,} queries of {name} are documents too, and were left out of their own "
-                "rankings, as in BEIR."
-            )
-    query, document = (retrieval["prompts"][role] for role in ("query", "document"))
-    if query or document:
-        yield f"The prompt of queries is {query!r}, of documents {document!r}."
-
-
 def _said(result: dict[str, Any]) -> dict[str, Any]:
     """A result without the fields that do not apply."""
-    optional = ("reason", "subsets", "difference")
+    optional = ("reason", "subsets", "ties", "difference", "baseline", "best_share")
     return {key: value for key, value in result.items() if value is not None or key not in optional}

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedkit.evaluation.bootstrap import draw, interval
+from embedkit.evaluation.bootstrap import RESAMPLES, SEED, bootstrap_means, interval
 from embedkit.evaluation.rankings import RANKING_METRICS
 from embedkit.evaluation.retrieval_data import RetrievalSet
 from embedkit.evaluation.search import EXACT, nearest
-from embedkit.evaluation.sts import Result
+from embedkit.evaluation.sts import Result, Scored
 from embedkit.steps import Vectors
 
 DEPTH = 1000  # of a ranking, trec_eval's and BEIR's
@@ -20,21 +20,19 @@ DEPTH = 1000  # of a ranking, trec_eval's and BEIR's
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """The judgements of a retrieval set by places, and the resamples of its n queries.
+    """The judgements of a retrieval set of n queries, by places.
 
     Attributes:
         name: of the set.
         relevant: for each query the places and the gains of the documents judged relevant.
         ideal: (n, most of them) their gains from the highest down, padded with 0.
         itself: (n,) the place of the query's own document, to leave out; -1 where there is none.
-        counts: (n, resamples) how often each query was drawn.
     """
 
     name: str
     relevant: list[tuple[NDArray[np.int64], NDArray[np.int64]]]
     ideal: NDArray[np.int64]
     itself: NDArray[np.int64]
-    counts: NDArray[np.float64]
 
     @classmethod
     def of(cls, data: RetrievalSet) -> Judged:
@@ -47,7 +45,7 @@ class Judged:
         ideal = np.zeros((len(relevant), max(len(gains) for _, gains in relevant)), np.int64)
         for row, (_, highest) in zip(ideal, relevant, strict=True):
             row[: len(highest)] = np.sort(highest)[::-1]
-        return cls(data.name, relevant, ideal, np.array(itself), draw([""] * len(relevant)))
+        return cls(data.name, relevant, ideal, np.array(itself))
 
     def score(
         self,
@@ -56,7 +54,10 @@ class Judged:
         documents: Vectors,
         similarities: Sequence[str],
         index: str = EXACT,
-    ) -> list[Result]:
+        *,
+        resamples: int = RESAMPLES,
+        seed: int = SEED,
+    ) -> list[Scored]:
         """The metrics of each similarity, means over the queries.
 
         Args:
@@ -65,29 +66,35 @@ class Judged:
             documents: (m, dim) float32, in the order of `RetrievalSet.document_ids`.
             similarities: names from the table of similarities.
             index: see `nearest`.
+            resamples: of the queries, the same ones for all recipes.
+            seed: of the resamples.
         """
         if not (np.isfinite(queries).all() and np.isfinite(documents).all()):
             return self.absent(recipe, similarities, "the similarities are not all finite")
         if len(documents) > 1 and (documents == documents[0]).all():
             return self.absent(recipe, similarities, "the similarities are all the same")
-        results = []
+        values, results = [], []
         for similarity in similarities:
             # One more than the depth, for the query itself may have to go.
             gains = self._gains(nearest(queries, documents, similarity, DEPTH + 1, index))
             for metric, measure in RANKING_METRICS.items():
-                values = measure(gains, self.ideal)
-                ci95 = interval(values @ self.counts / len(values))
-                value = float(values.mean())
-                results.append(
-                    Result(recipe, self.name, len(values), similarity, metric, "all", value, ci95)
-                )
-        return results
+                of_queries = measure(gains, self.ideal)
+                n, value = len(of_queries), float(of_queries.mean())
+                values.append(of_queries)
+                results.append(Result(recipe, self.name, n, similarity, metric, "all", value))
+        resampled = bootstrap_means(np.stack(values), resamples, seed)
+        return [
+            Scored(replace(result, ci95=interval(row)), row)
+            for result, row in zip(results, resampled, strict=True)
+        ]
 
-    def absent(self, recipe: str, similarities: Sequence[str], reason: str) -> list[Result]:
+    def absent(self, recipe: str, similarities: Sequence[str], reason: str) -> list[Scored]:
         """The rows of a recipe that has no values."""
         n = len(self.relevant)
         return [
-            Result(recipe, self.name, n, similarity, metric, "all", None, reason=reason)
+            Scored(
+                Result(recipe, self.name, n, similarity, metric, "all", None, reason=reason), None
+            )
             for similarity in similarities
             for metric in RANKING_METRICS
         ]

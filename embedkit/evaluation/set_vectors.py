@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.embedder import Embedder, Encoded
+from embedkit.evaluation.diagnosis import Diagnosis, Evidence, Geometry
+from embedkit.evaluation.protocol import DataUsed, Protocol, data_used
 from embedkit.evaluation.report import Report
-from embedkit.evaluation.retrieval import DEPTH
-from embedkit.evaluation.retrieval_data import RetrievalSet
+from embedkit.evaluation.selection import Selection
 from embedkit.evaluation.sets import DataSet
 from embedkit.evaluation.sts import Result
 from embedkit.recipe import Recipe
@@ -82,15 +82,42 @@ class SetVectors:
         both: Vectors = vectors[self.places[number]["sentence"].reshape(2, -1).T]
         return both
 
+    def geometry(self, recipe: int, number: int) -> Geometry:
+        """The shape of a recipe's vectors of the distinct sentences of a set of pairs."""
+        vectors = self.encoded[self.prompts["sentence"]].vectors[recipe]
+        return Geometry.of(vectors[np.unique(self.places[number]["sentence"])])
+
+    def used(self, roles: Sequence[str]) -> tuple[DataUsed, ...]:
+        """What was read, for the protocol, and which part each set played."""
+        return tuple(
+            data_used(data, role, self._truncated(number))
+            for number, (data, role) in enumerate(zip(self.sets, roles, strict=True))
+        )
+
+    def _truncated(self, number: int) -> NDArray[np.bool_]:
+        """Whether each distinct text of a set was cut; behind two prompts one is two."""
+        by_prompt: dict[str, list[NDArray[np.int64]]] = {}
+        for role, places in self.places[number].items():
+            by_prompt.setdefault(self.prompts[role], []).append(places)
+        return np.concatenate(
+            [
+                self.encoded[prompt].tokens.truncated[np.unique(np.concatenate(places))]
+                for prompt, places in by_prompt.items()
+            ]
+        )
+
     def report(
         self,
         results: Sequence[Result],
         recipes: Sequence[Recipe],
+        protocol: Protocol,
         *,
-        fitted: Sequence[Bound] = (),
         decided_by: str,
-        aggregation: str,
-        index: str,
+        evidence: Sequence[Evidence],
+        diagnoses: Sequence[Diagnosis],
+        fitted: Sequence[Bound] = (),
+        baseline: str | None = None,
+        selection: Selection | None = None,
     ) -> Report:
         """The report of results that were made from these vectors just now."""
         embedder, own = self.embedder, self.embedder.own
@@ -110,8 +137,7 @@ class SetVectors:
             compared={str(recipe): recipe for recipe in recipes},
             fitted={str(bound.recipe): bound for bound in fitted},
             decided_by=decided_by,
-            aggregation=aggregation,
-            retrieval=self._retrieval(index),
+            protocol=protocol,
             sentences=sum(len(each.distinct.inverse) for each in self.encoded.values()),
             forward_passes=sum(len(each.distinct.texts) for each in self.encoded.values()),
             truncated=sum(int(each.tokens.truncated.sum()) for each in self.encoded.values()),
@@ -119,17 +145,8 @@ class SetVectors:
                 "encode": ran - begun,
                 "score": time.perf_counter() - ran,
             },
+            evidence=tuple(evidence),
+            diagnoses=tuple(diagnoses),
+            baseline=baseline,
+            selection=selection,
         )
-
-    def _retrieval(self, index: str) -> dict[str, Any] | None:
-        """What a reader must know of the retrieval sets, if there are some."""
-        sets = [data for data in self.sets if isinstance(data, RetrievalSet)]
-        if not sets:
-            return None
-        return {
-            "index": index,
-            "depth": DEPTH,
-            "prompts": {role: self.prompts[role] for role in sets[0].texts},
-            "documents": {data.name: len(data.documents) for data in sets},
-            "left_out": {data.name: len(data.own_documents) for data in sets},
-        }

@@ -13,6 +13,10 @@ from embedkit.evaluation.retrieval_data import RetrievalSet, read_retrieval
 DataSet: TypeAlias = Pairs | RetrievalSet
 Data: TypeAlias = "str | Path | DataSet | Sequence[str | Path | DataSet]"
 
+# Why retrieval sets are refused.
+HEADS = "a head is trained and scored on sentence pairs"
+SELECTION = "recipes are selected on sentence pairs"
+
 
 def read_sets(data: Data, columns: PairColumns | None = None) -> list[DataSet]:
     """Reads what is not read yet: a folder as a retrieval set, anything else as sentence pairs.
@@ -32,6 +36,16 @@ def read_sets(data: Data, columns: PairColumns | None = None) -> list[DataSet]:
         item if isinstance(item, DataSet) else _read(item, columns or PairColumns())
         for item in items
     ]
+    check_names(sets)
+    return sets
+
+
+def check_names(sets: Sequence[DataSet]) -> None:
+    """Refuse sets of one name.
+
+    Raises:
+        InputError: the name.
+    """
     names = [each.name for each in sets]
     for name in names:
         if names.count(name) > 1:
@@ -39,20 +53,17 @@ def read_sets(data: Data, columns: PairColumns | None = None) -> list[DataSet]:
                 f"two data sets are called {name!r}; expected different names, "
                 "because results are filed under them"
             )
-    return sets
 
 
-def only_pairs(sets: Sequence[DataSet]) -> list[Pairs]:
-    """The sets, of which none is a retrieval set.
+def only_pairs(sets: Sequence[DataSet], reason: str = HEADS) -> list[Pairs]:
+    """The sets, of which none is a retrieval set, for a reason.
 
     Raises:
         InputError: one is.
     """
     for each in sets:
         if isinstance(each, RetrievalSet):
-            raise InputError(
-                f"{each.name} is a retrieval set; a head is trained and scored on sentence pairs"
-            )
+            raise InputError(f"{each.name} is a retrieval set; {reason}")
     return [each for each in sets if isinstance(each, Pairs)]
 
 

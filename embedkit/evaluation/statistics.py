@@ -32,6 +32,12 @@ def average_ranks(x: _Array) -> _Array:
     return ranks
 
 
+def tie_rate(x: _Array) -> float:
+    """Share of the values that are there more than once."""
+    _, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
+    return float((counts[inverse] > 1).mean())
+
+
 def pearson(x: _Array, y: _Array) -> Value:
     """Pearson's correlation of two (n,) arrays."""
     if len(x) < 3:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedkit.evaluation.bootstrap import Resamples, interval
+from embedkit.evaluation.bootstrap import (
+    RESAMPLES,
+    SEED,
+    Resamples,
+    bootstrap,
+    interval,
+    subset_places,
+)
 from embedkit.evaluation.data import Pairs
 from embedkit.evaluation.statistics import (
     AGGREGATIONS,
     CORRELATIONS,
-    Value,
     aggregate,
     measure,
+    tie_rate,
 )
 from embedkit.similarity import find_similarity
 from embedkit.steps import Vectors
@@ -44,10 +52,13 @@ class Result:
         metric: spearman or pearson, of a head or line also mse and f1.
         aggregation: all, mean or wmean (see `AGGREGATIONS`).
         value: or None.
-        ci95: from 1,000 bootstrap resamples of the pairs, or None where some have no value.
+        ci95: from bootstrap resamples of the pairs, or None where some have no value.
         reason: why there is no value.
         subsets: the same for each subset of the pairs, where they have subsets.
-        difference: to another similarity of the same recipe, with its paired interval.
+        ties: share of pairs that have the same prediction as another pair.
+        difference: a head's to a line on the cosine, of the same recipe.
+        baseline: the difference to the same result of the recipe that others are held against.
+        best_share: share of resamples in which no other recipe is better; those that tie share it.
     """
 
     recipe: str
@@ -60,16 +71,55 @@ class Result:
     ci95: tuple[float, float] | None = None
     reason: str | None = None
     subsets: dict[str, SubsetValue] | None = None
+    ties: float | None = None
     difference: Difference | None = None
+    baseline: Difference | None = None
+    best_share: float | None = None
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A value less that of another similarity, from the same resamples."""
+    """A value less another, from the same resamples.
+
+    Attributes:
+        to: the other recipe or similarity.
+        value: or None.
+        ci95: None where some resamples have no value.
+        p: two-sided, see `p_value`.
+        p_holm: corrected over the recipes that were compared; None outside such a family.
+        reason: why there is no value, or no interval.
+    """
 
     to: str
-    value: float
-    ci95: tuple[float, float] | None
+    value: float | None
+    ci95: tuple[float, float] | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What one recipe says of n pairs.
+
+    Attributes:
+        recipe: what the results are filed under.
+        similarity: what the predictions are, see `Result`.
+        values: (n,).
+        metrics: see `measure`.
+    """
+
+    recipe: str
+    similarity: str
+    values: _Array
+    metrics: tuple[str, ...] = CORRELATIONS
+
+
+class Scored(NamedTuple):
+    """A result, and its values in each resample, where it has a value."""
+
+    result: Result
+    resampled: _Array | None
 
 
 def similarities_of(name: str, left: Vectors, right: Vectors) -> _Array:
@@ -86,110 +136,111 @@ def similarities_of(name: str, left: Vectors, right: Vectors) -> _Array:
     return rounded
 
 
-def score_vectors(
-    recipe: str,
-    pairs: Pairs,
-    vectors: Vectors,
-    similarities: Sequence[str],
-    resamples: Resamples,
-) -> list[Result]:
-    """The correlations of each similarity; vectors are (n, 2, dim) float32."""
-    results: list[Result] = []
-    for name in similarities:
-        predictions = similarities_of(name, vectors[:, 0], vectors[:, 1])
-        results += score_predictions(recipe, pairs, name, predictions, CORRELATIONS, resamples)
-    return results
+def predict(recipe: str, vectors: Vectors, similarities: Sequence[str]) -> list[Predictions]:
+    """The similarities of sentence pairs; vectors are (n, 2, dim) float32."""
+    left, right = vectors[:, 0], vectors[:, 1]
+    return [Predictions(recipe, name, similarities_of(name, left, right)) for name in similarities]
 
 
 def score_predictions(
-    recipe: str,
     pairs: Pairs,
-    similarity: str,
-    predictions: _Array,
-    metrics: Sequence[str],
-    resamples: Resamples,
+    predictions: Sequence[Predictions],
     *,
     threshold: float | None = None,
-) -> list[Result]:
-    """A result for each metric and, where the pairs have subsets, each aggregation.
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> list[Scored]:
+    """For each of the predictions, metrics and aggregations (where there are subsets) a result.
 
     Args:
-        recipe: what the results are filed under.
         pairs: n of them.
-        similarity: what the predictions are.
-        predictions: (n,).
-        metrics: see `measure`.
-        resamples: of `pairs`.
+        predictions: of these pairs.
         threshold: for f1.
+        resamples: the same ones for all predictions.
+        seed: of the resamples.
     """
-    results: list[Result] = []
-    names = np.array(pairs.subsets or ())
-    chosen = {name: names == name for name in dict.fromkeys(pairs.subsets or ())}
-    for metric in metrics:
-        parts: dict[str, tuple[int, Value]] = {}
-        for name, places in chosen.items():
-            value = measure(metric, predictions[places], pairs.scores[places], threshold)
-            parts[name] = (int(places.sum()), value)
-        subsets = {name: SubsetValue(n, *value) for name, (n, value) in parts.items()} or None
-        for aggregation in AGGREGATIONS if chosen else ("all",):
-            if aggregation == "all":
-                value = measure(metric, predictions, pairs.scores, threshold)
+    values = _resampled(pairs, predictions, threshold, resamples, seed)
+    scored = []
+    for number, predicted in enumerate(predictions):
+        for result in measured(pairs, predicted, threshold):
+            resampled = values.get((number, result.metric, result.aggregation))
+            if result.value is None or resampled is None:
+                scored.append(Scored(result, None))
             else:
-                value = aggregate(parts, aggregation)
-            ci95 = None
-            if value.value is not None:
-                ci95 = interval(
-                    _resampled(metric, aggregation, predictions, resamples, chosen, threshold)
-                )
-            results.append(
-                Result(
-                    recipe,
-                    pairs.name,
-                    len(pairs.scores),
-                    similarity,
-                    metric,
-                    aggregation,
-                    value.value,
-                    ci95,
-                    value.reason,
-                    subsets,
-                )
+                scored.append(Scored(replace(result, ci95=interval(resampled)), resampled))
+    return scored
+
+
+def measured(
+    pairs: Pairs, predicted: Predictions, threshold: float | None = None
+) -> Iterator[Result]:
+    """The results of `score_predictions` without their intervals."""
+    x, scores, chosen = predicted.values, pairs.scores, subset_places(pairs)
+    ties = tie_rate(x)
+    for metric in predicted.metrics:
+        parts = {
+            name: (len(places), measure(metric, x[places], scores[places], threshold))
+            for name, places in chosen.items()
+        }
+        subsets = {name: SubsetValue(n, *value) for name, (n, value) in parts.items()} or None
+        for aggregation in AGGREGATIONS if parts else ("all",):
+            whole = aggregation == "all"
+            value, reason = (
+                measure(metric, x, scores, threshold) if whole else aggregate(parts, aggregation)
             )
-    return results
-
-
-def difference(
-    result: Result,
-    to: Result,
-    predictions: _Array,
-    others: _Array,
-    resamples: Resamples,
-    threshold: float | None = None,
-) -> Difference | None:
-    """`result` less `to`, both over all pairs and of one metric, with a paired interval."""
-    if result.value is None or to.value is None:
-        return None
-    first, second = (resamples.values(result.metric, x, threshold) for x in (predictions, others))
-    return Difference(to.similarity, result.value - to.value, interval(first - second))
+            yield Result(
+                predicted.recipe,
+                pairs.name,
+                len(scores),
+                predicted.similarity,
+                metric,
+                aggregation,
+                value,
+                reason=reason,
+                subsets=subsets,
+                ties=ties,
+            )
 
 
 def _resampled(
-    metric: str,
-    aggregation: str,
-    predictions: _Array,
-    resamples: Resamples,
-    chosen: dict[str, NDArray[np.bool_]],
+    pairs: Pairs,
+    predictions: Sequence[Predictions],
     threshold: float | None,
-) -> _Array:
-    if aggregation == "all":
-        return resamples.values(metric, predictions, threshold)
-    parts = [
-        resamples.within(places).values(metric, predictions[places], threshold)
-        for places in chosen.values()
+    resamples: int,
+    seed: int,
+) -> dict[tuple[int, str, str], _Array]:
+    """(resamples,) by number of the predictions, metric and aggregation; finite ones only."""
+    chosen = subset_places(pairs)
+    sizes = [len(places) for places in chosen.values()]
+    numbers: dict[str, list[int]] = {}
+    for number, predicted in enumerate(predictions):
+        if np.isfinite(predicted.values).all():
+            for metric in predicted.metrics:
+                numbers.setdefault(metric, []).append(number)
+    if not numbers:
+        return {}
+    together = {
+        metric: np.stack([predictions[number].values for number in found])
+        for metric, found in numbers.items()
+    }
+    keys = [
+        (number, metric, aggregation)
+        for metric, found in numbers.items()
+        for aggregation in (AGGREGATIONS if chosen else ("all",))
+        for number in found
     ]
-    weights = [int(places.sum()) for places in chosen.values()]
-    average: _Array = np.average(parts, axis=0, weights=weights if aggregation == "wmean" else None)
-    return average
+
+    def statistic(block: Resamples) -> _Array:
+        within = [(block.within(places), places) for places in chosen.values()]
+        rows = []
+        for metric, x in together.items():
+            rows.append(block.values(metric, x, threshold))
+            if within:
+                parts = [part.values(metric, x[:, places], threshold) for part, places in within]
+                rows += [np.mean(parts, axis=0), np.average(parts, axis=0, weights=sizes)]
+        return np.concatenate(rows)
+
+    return dict(zip(keys, bootstrap(pairs, statistic, resamples, seed), strict=True))
 
 
 def absent(recipe: str, pairs: Pairs, similarities: Sequence[str], reason: str) -> list[Result]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from embedkit.errors import printable
-from embedkit.evaluation.kinds import MAIN, OTHERS, RETRIEVAL
+from embedkit.evaluation.kinds import MAIN, OTHERS, PAIRS, RETRIEVAL
 from embedkit.evaluation.statistics import CORRELATIONS
 from embedkit.evaluation.sts import Result
 
@@ -69,6 +69,7 @@ class _Column(NamedTuple):
 
 # No name of a subset holds a line break.
 _INTERVAL, _OTHER = "\n95 %", "\n"
+_DIFFERENCE, _P, _SHARE = "\ndifference", "\np", "\nshare"
 
 
 def comparison(report: Report) -> Grid:
@@ -78,12 +79,19 @@ def comparison(report: Report) -> Grid:
     shown = report.deciding(*MAIN)
     several_sets = len({row.dataset for row in shown}) > 1
     several_similarities = len({row.similarity for row in shown}) > 1
+    # Elsewhere they are too wide for a terminal, and stand in report.html.
+    tested = report.kinds == [PAIRS] and not several_sets and not several_similarities
     for result in shown:
         names = [result.dataset] * several_sets + [result.similarity] * several_similarities
         names += [result.metric] * (len(report.kinds) > 1)
         for column, extra, cell in _cells(result, detailed=not several_similarities):
             columns.setdefault(column, " ".join([*names, *extra]) or result.metric)
             cells[result.recipe, column] = cell
+        if report.baseline is not None and tested:
+            for kind, heading, cell in _against(result, report.baseline):
+                column = _Column(result.dataset, result.similarity, kind)
+                columns.setdefault(column, heading)
+                cells[result.recipe, column] = cell
     brief = several_similarities or len(report.kinds) > 1  # else too wide for a terminal
     for result in [] if brief else report.deciding(*OTHERS):
         column = _Column(result.dataset, result.similarity, _OTHER + result.metric)
@@ -112,8 +120,22 @@ def _cells(result: Result, *, detailed: bool) -> Iterator[tuple[_Column, list[st
             yield column._replace(part=name), [name], _percent(subset.value)
 
 
+def _against(result: Result, baseline: str) -> Iterator[tuple[str, str, str]]:
+    """Columns of how a result stands beside the others: their kind, heading and text."""
+    held = result.baseline
+    shown, p = ("baseline", "") if result.recipe == baseline else ("-", "-")
+    if held is not None and held.value is not None:
+        shown = f"{100 * held.value:+.2f} {_interval(held.ci95, 100, '+.2f')}".rstrip()
+        p = "-" if held.p_holm is None else f"{held.p_holm:.4f}"
+    yield _DIFFERENCE, f"- {baseline}", shown
+    yield _P, "p (Holm)", p
+    share = result.best_share
+    yield _SHARE, "best in", "-" if share is None else f"{100 * share:.1f} %"
+
+
 def _mark(report: Report, recipe: str) -> str:
-    marks = {"best": report.best_name, "own": report.model["recipe"]}
+    chosen = "best" if report.selection is None else "selected"
+    marks = {chosen: report.best_name, "own": report.model["recipe"]}
     found = [mark for mark, name in marks.items() if name == recipe]
     if report.fit is not None and recipe in report.fitted:
         found.append("fitted on the data" if report.fit["on_data"] else "fitted")
@@ -150,11 +172,11 @@ def heads(report: Report) -> Grid:
 
 def _difference(result: Result | None, scale: int) -> str:
     """A difference with its interval."""
-    if result is None or result.difference is None:
+    found = None if result is None else result.difference
+    if found is None or found.value is None:
         return ""
     digits = "+.2f" if scale == 100 else "+.3f"
-    shown = f"{scale * result.difference.value:{digits}}"
-    return f"{shown} {_interval(result.difference.ci95, scale, digits)}".rstrip()
+    return f"{scale * found.value:{digits}} {_interval(found.ci95, scale, digits)}".rstrip()
 
 
 def _interval(ci95: tuple[float, float] | None, scale: int, digits: str) -> str:

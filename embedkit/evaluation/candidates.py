@@ -1,0 +1,120 @@
+"""Which recipes a comparison is of, and which of them the others are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from embedkit.embedder import Embedder
+from embedkit.errors import InputError
+from embedkit.pooling import POOLINGS
+from embedkit.recipe import FIRST_LAST, Recipe
+from embedkit.steps import Bound
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What is compared.
+
+    Attributes:
+        bounds: the recipes, each once.
+        missing: recipes of the default list that the model does not have.
+        baseline: one of `bounds`.
+    """
+
+    bounds: tuple[Bound, ...]
+    missing: tuple[Recipe, ...]
+    baseline: Recipe
+
+    @classmethod
+    def of(
+        cls,
+        embedder: Embedder,
+        recipes: Sequence[Recipe] | None,
+        layers: str | Sequence[int] | None,
+        baseline: Recipe | None,
+    ) -> Candidates:
+        """Named recipes, or the default ones; a named baseline joins them.
+
+        The default baseline is the model's own recipe, else `mean`, else the first one, of those
+        that are compared.
+        """
+        missing: tuple[Recipe, ...] = ()
+        if recipes is not None:
+            bounds = [embedder.bind(recipe) for recipe in recipes]
+        else:
+            bounds, missing = _default_recipes(embedder, layers)
+        if baseline is not None:
+            bounds.append(embedder.bind(baseline))
+        by_recipe = {bound.recipe: bound for bound in bounds}
+        if baseline is not None:
+            against = bounds[-1].recipe
+        else:
+            own = [] if embedder.own is None else [embedder.own.recipe]
+            preferred = [*own, Recipe(("mean",)), *by_recipe]
+            against = next(recipe for recipe in preferred if recipe in by_recipe)
+        return cls(tuple(by_recipe.values()), missing, against)
+
+    @property
+    def recipes(self) -> list[Recipe]:
+        """All, those that the model does not have last."""
+        return [*(bound.recipe for bound in self.bounds), *self.missing]
+
+
+def parse_recipes(recipes: Sequence[str | Recipe] | None) -> list[Recipe] | None:
+    """Recipes of a caller, or None for the default ones.
+
+    Raises:
+        InputError: no list, an empty one, or a recipe that cannot be read.
+    """
+    if recipes is None:
+        return None
+    if isinstance(recipes, str):
+        raise InputError(f"recipes is the str {recipes!r}; expected a list, such as [{recipes!r}]")
+    parsed = [parse_recipe(recipe) for recipe in recipes]
+    if not parsed:
+        raise InputError("recipes is empty; expected at least one")
+    return parsed
+
+
+def parse_recipe(recipe: str | Recipe) -> Recipe:
+    """A recipe of a caller."""
+    return recipe if isinstance(recipe, Recipe) else Recipe.parse(recipe)
+
+
+def _default_recipes(
+    embedder: Embedder, layers: str | Sequence[int] | None
+) -> tuple[list[Bound], tuple[Recipe, ...]]:
+    """The recipes to compare where none are named, and those that the model does not have."""
+    top = embedder.encoder.num_layers
+    if layers is None:
+        chosen: Sequence[int] = (-1,)
+    elif isinstance(layers, str):
+        if layers != "all":
+            raise InputError(f"layers is {layers!r}; expected all, or hidden states such as 0 6 -1")
+        chosen = range(top + 1)
+    else:
+        chosen = layers
+    if not isinstance(chosen, Sequence) or not chosen:
+        raise InputError(f"layers is {layers!r}; expected all, or hidden states such as 0 6 -1")
+    for layer in chosen:
+        if isinstance(layer, bool) or not isinstance(layer, int) or not -top - 1 <= layer <= top:
+            raise InputError(
+                f"layers has {layer!r}, which is not in this model; expected 0 to {top}, or "
+                f"{-top - 1} to -1 counted from the end"
+            )
+    # With the pooler below, these are what a saved model can have.
+    poolings = [name for name, row in POOLINGS.items() if row.sentence_transformers]
+    recipes = [Recipe((name,), (layer,)) for layer in chosen for name in poolings]
+    if layers is None and top > 1:
+        recipes.append(Recipe(("mean",), FIRST_LAST))
+    pooler = Recipe(("pooler",))
+    missing: tuple[Recipe, ...] = ()
+    if embedder.encoder.pooler is None:
+        missing = (pooler,)
+    else:
+        recipes.append(pooler)
+    bounds = [embedder.bind(recipe) for recipe in recipes]
+    if embedder.own is not None:
+        bounds.append(embedder.bind(embedder.own.recipe))
+    return bounds, missing
