@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import scipy.stats
 import tiny
-import tiny_tokenizers
 from command import Run, refused
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
@@ -25,7 +24,10 @@ from embedkit import Embedder, InputError, Pairs, Report, compare, evaluate
 from embedkit.evaluation.messages import NOTES, in_words, reason_in
 from embedkit.evaluation.protocol import data_fingerprint
 
-WORDS = tiny_tokenizers.WORDS[:30]
+WORDS = (
+    *("a", "the", "one", "man", "woman", "cat", "dog", "bird", "city", "rain", "sun", "music"),
+    *("book", "plays", "runs", "reads", "eats", "guitar", "park", "train", "news", "slowly"),
+)
 RECIPES = ("cls", "mean", "max", "mean@1")
 OPTIMISTIC = "its score is optimistic"
 
@@ -43,7 +45,7 @@ def make_pairs(name: str, n: int, seed: int, subsets: list[str] | None = None) -
     return Pairs.from_columns(name, first, second, scores, subsets)
 
 
-DEV, TEST = make_pairs("dev", 40, 1), make_pairs("test", 60, 2)
+DEV, TEST = make_pairs("dev", 40, 6), make_pairs("test", 60, 2)
 
 
 def write(pairs: Pairs, folder: Path) -> Path:
@@ -349,7 +351,7 @@ def test_the_fingerprint_of_a_model_is_of_its_weights(bert: Path, tmp_path: Path
 
     other = tiny.make_bert(tmp_path / "other", layers=2, seed=3)
     assert print_of(bert) == print_of(bert, recipe="max@1") != print_of(other)
-    assert len(print_of(bert, precision="bfloat16")) == 64
+    assert print_of(bert, precision="bfloat16") == print_of(bert)
 
 
 def same_but_for_times(one: Any, other: Any) -> bool:

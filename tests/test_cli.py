@@ -601,15 +601,21 @@ def test_the_models_own_recipe(run: Run, data: Path, bert: Path, tmp_path: Path)
 def test_out(run: Run, data: Path, bert: Path, tmp_path: Path) -> None:
     done = run("compare", data, "-m", bert, "--json", "--out", tmp_path / "deep" / "report")
     folder = tmp_path / "deep" / "report"
-    assert sorted(path.name for path in folder.iterdir()) == ["report.json", "report.md"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "report.html",
+        "report.json",
+        "report.md",
+    ]
     assert json.loads((folder / "report.json").read_text(encoding="utf-8")) == done.json
+    assert (folder / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     markdown = (folder / "report.md").read_text(encoding="utf-8")
     assert markdown.startswith(f"# {bert} (bert, 2 layers, no recipe of its own)")
     for row in rows_of(done.json, metric="spearman"):
         assert f"\n| {row['recipe']} | {100 * row['value']:.2f} |" in markdown
     assert "\n- The best of several recipes was chosen on the same data" in markdown
     table = run("compare", data, "-m", bert, "--out", folder).out  # over the old one
-    assert f"Wrote {folder / 'report.json'} and {folder / 'report.md'}." in table.replace("\n", "")
+    names = " and ".join(str(folder / f"report.{kind}") for kind in ("json", "md", "html"))
+    assert f"Wrote {names}.".replace(" ", "") in table.replace("\n", "").replace(" ", "")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -381,7 +381,9 @@ def test_tables(run: Run, bert: Path, folder: Path, pairs: Path, tmp_path: Path)
         "",
     )
     assert mixed.title.endswith(": Spearman and nDCG@10 x 100")
-    assert any("over the pairs or queries (10,000 resamples, within" in note for note in mixed.notes)
+    assert any(
+        "over the pairs or queries (10,000 resamples, within" in note for note in mixed.notes
+    )
 
     one = evaluate(bert, [pairs, folder])
     assert one.grid().headings == (

@@ -82,6 +82,7 @@ def compare_command(
     seed: options.Seed = 0,
     as_json: options.Json = False,
     out: options.Out = None,
+    lang: options.Lang = "en",
     save_best: Annotated[
         Path | None,
         typer.Option(
@@ -98,7 +99,7 @@ def compare_command(
 
     Example: [bold]embedkit compare korsts_test.tsv -m klue/bert-base --save-best my-model[/bold]
     """
-    output.check_out(out, save_best)
+    output.check_out(out, save_best, lang=lang)
     from embedkit.evaluation.data import PairColumns
     from embedkit.evaluation.sets import SELECTION, check_names, only_pairs, read_sets
 
@@ -160,7 +161,7 @@ def compare_command(
         seed=seed,
         show_progress=True,
     )
-    output.show(report.with_command(output.command()), as_json=as_json, out=out)
+    output.show(report.with_command(output.command()), as_json=as_json, out=out, lang=lang)
     if save_best is not None:
         if report.best is None:
             raise InputError("no recipe has a value on every data set; there is no best to save")

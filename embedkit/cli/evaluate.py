@@ -25,6 +25,7 @@ def evaluate_command(
     seed: options.Seed = 0,
     as_json: options.Json = False,
     out: options.Out = None,
+    lang: options.Lang = "en",
     sentence1: options.Sentence1 = "sentence1",
     sentence2: options.Sentence2 = "sentence2",
     score: options.Score = "score",
@@ -34,7 +35,7 @@ def evaluate_command(
 
     Example: [bold]embedkit evaluate stsb_test.tsv korsts_test.tsv -m klue/bert-base[/bold]
     """
-    output.check_out(out)
+    output.check_out(out, lang=lang)
     from embedkit.evaluation.data import PairColumns
     from embedkit.evaluation.sets import read_sets
 
@@ -62,4 +63,4 @@ def evaluate_command(
         seed=seed,
         show_progress=True,
     )
-    output.show(report.with_command(output.command()), as_json=as_json, out=out)
+    output.show(report.with_command(output.command()), as_json=as_json, out=out, lang=lang)

@@ -152,8 +152,9 @@ Seed: TypeAlias = Annotated[int, typer.Option(help="Of the bootstrap.")]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print report.json, not a table.")]
 Out: TypeAlias = Annotated[
     Path | None,
-    typer.Option(help="Folder for report.json and report.md.", show_default=False),
+    typer.Option(help="Folder for report.json, report.md and report.html.", show_default=False),
 ]
+Lang: TypeAlias = Annotated[str, typer.Option(help="Language of report.html: en or ko.")]
 Sentence1: TypeAlias = Annotated[
     str, typer.Option("--sentence1-column", help="Column of the first sentence.")
 ]

@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 _PIPE_WIDTH = 120  # columns where stdout is no terminal
 
 
-def check_out(out: Path | None, save_best: Path | None = None) -> None:
+def check_out(out: Path | None, save_best: Path | None = None, *, lang: str = "en") -> None:
     """Refuse places that cannot hold the report, before long work.
 
     Raises:
-        InputError: a file, or the folder that the model goes to.
+        InputError: a file, or the folder that the model goes to; an unknown language.
     """
+    from embedkit.evaluation.messages import check_language
+
+    check_language(lang)
     if out is None:
         return
     from embedkit.interop.folder import check_writable
@@ -34,13 +37,13 @@ def check_out(out: Path | None, save_best: Path | None = None) -> None:
 
 def command() -> str:
     """What was typed, as a shell takes it."""
-    return shlex.join(["embedkit", *sys.argv[1:]])
+    return printable(shlex.join(["embedkit", *sys.argv[1:]]))
 
 
-def show(report: Report, *, as_json: bool, out: Path | None) -> None:
+def show(report: Report, *, as_json: bool, out: Path | None, lang: str = "en") -> None:
     """Print the report on stdout, and write it into `out`."""
     if out is not None:
-        report.save(out)
+        report.save(out, lang)
     if as_json:
         sys.stdout.write(report.to_json() + "\n")
         return
@@ -49,5 +52,5 @@ def show(report: Report, *, as_json: bool, out: Path | None) -> None:
     console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
     report.print(console)
     if out is not None:
-        wrote = f"Wrote {out / 'report.json'} and {out / 'report.md'}."
-        console.print(printable(wrote), markup=False)
+        names = " and ".join(str(out / f"report.{kind}") for kind in ("json", "md", "html"))
+        console.print(printable(f"Wrote {names}."), markup=False)

@@ -63,7 +63,7 @@ NOTES: dict[str, tuple[str, str]] = {
     "lines": (
         "Differences of heads are to a line on the cosine, both fitted on the training pairs, "
         "with the 95 % interval of a paired bootstrap.",
-        "헤드의 차이는 코사인에 맞춘 직선과의 차이입니다. 둘 다 학습용 문장 쌍에 맞췄고, 짝지은 "
+        "헤드의 차이는 코사인에 맞춘 직선과의 차이입니다. 둘 다 학습용 문장 쌍에 맞췄고, 대응표본 "
         "부트스트랩의 95% 구간을 함께 적었습니다.",
     ),
     "intervals": (
@@ -90,7 +90,7 @@ NOTES: dict[str, tuple[str, str]] = {
     ),
     "same": (
         "No difference to {baseline} is significant at 5 %.",
-        "5% 수준에서 {baseline}와 유의하게 다른 레시피는 없습니다.",
+        "{baseline} 대비 차이가 5% 수준에서 유의한 레시피는 없습니다.",
     ),
     "optimistic": (
         "The best of several recipes was chosen on the same data that scores it, so its score is "

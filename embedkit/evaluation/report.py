@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from html import escape
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -292,6 +293,21 @@ class Report:
         notes = "\n".join(f"- {printable(note)}" for note in self.notes)
         return f"# {printable(self.title)}\n\n{self.grid().markdown()}\n\n{notes}\n"
 
+    def to_html(self, lang: str = "en") -> str:
+        """report.html: one self-contained page, in English (en) or Korean (ko).
+
+        Raises:
+            InputError: another language.
+        """
+        from embedkit.evaluation.html import render
+
+        return render(self, lang)
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: the table and the notes."""
+        notes = "".join(f"<li>{escape(note)}</li>" for note in self.notes)
+        return f"<p><b>{escape(self.title)}</b></p>{self.grid().html()}<ul>{notes}</ul>"
+
     def print(self, console: Console) -> None:
         """Table and notes on a console of rich's."""
         console.print(printable(self.title), style="bold", markup=False, highlight=False)
@@ -306,17 +322,23 @@ class Report:
         self.print(Console(file=text, width=100))
         return text.getvalue()
 
-    def save(self, folder: str | Path) -> None:
-        """Write report.json and report.md into a folder, which is made if need be.
+    def save(self, folder: str | Path, lang: str = "en") -> None:
+        """Write report.json, report.md and report.html into a folder, which is made if need be.
+
+        Args:
+            folder: where.
+            lang: of report.html, see `to_html`.
 
         Raises:
-            InputError: the folder cannot be written.
+            InputError: the folder cannot be written, or an unknown language.
         """
+        page = self.to_html(lang)
         target = Path(folder)
         try:
             target.mkdir(parents=True, exist_ok=True)
             (target / "report.json").write_text(self.to_json() + "\n", encoding="utf-8")
             (target / "report.md").write_text(self.to_markdown(), encoding="utf-8")
+            (target / "report.html").write_text(page, encoding="utf-8")
         except OSError as error:
             raise InputError(
                 f"{target}: the report cannot be written ({error.strerror})"

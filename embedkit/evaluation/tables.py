@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
 from embedkit.errors import printable
@@ -38,6 +39,24 @@ class Grid:
         rules = tuple("---" if place in self.texts else "---:" for place in self._places)
         lines = (self.headings, rules, *self.rows)
         return "\n".join(f"| {' | '.join(map(_escape, cells))} |" for cells in lines)
+
+    def html(self) -> str:
+        """A plain HTML table."""
+
+        def row(cells: Iterable[str], tag: str, *, bold: bool = False) -> str:
+            sides = ("left" if place in self.texts else "right" for place in self._places)
+            start, end = ("<b>", "</b>") if bold else ("", "")
+            return "".join(
+                f'<{tag} style="text-align:{side}">{start}{escape(cell)}{end}</{tag}>'
+                for side, cell in zip(sides, cells, strict=True)
+            )
+
+        body = "".join(
+            f"<tr>{row(cells, 'td', bold=place == self.bold)}</tr>"
+            for place, cells in enumerate(self.rows)
+        )
+        head = f"<thead><tr>{row(self.headings, 'th')}</tr></thead>"
+        return f"<table>{head}<tbody>{body}</tbody></table>"
 
     def terminal(self) -> Table:
         """A table for rich, which knows how wide Korean letters are."""
