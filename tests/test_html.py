@@ -130,6 +130,13 @@ def test_the_page_shows_the_protocol(report: Report) -> None:
         assert used.sha256 in page
 
 
+def test_a_path_that_is_no_unicode_does_not_keep_the_page_from_being_written(
+    report: Report,
+) -> None:
+    page = report.with_command("embedkit compare x\udcff.tsv").to_html()
+    assert b"compare x\\udcff.tsv" in page.encode("utf-8")
+
+
 @pytest.mark.parametrize("key", WORDS)
 def test_every_word_is_in_both_languages(key: str) -> None:
     english, korean = WORDS[key]
