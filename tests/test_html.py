@@ -16,7 +16,7 @@ import pytest
 import tiny
 from command import Run, refused
 
-from embedkit import Embedder, InputError, Pairs, Report, compare, evaluate
+from embedkit import Embedder, InputError, Pairs, Report, RetrievalSet, compare, evaluate
 from embedkit.evaluation.html.page import POINTS, page_data
 from embedkit.evaluation.html.words import WORDS
 
@@ -28,6 +28,7 @@ HOSTILE = (
     "</table></main><style>body { display: none }</style>",
     "그는 책을 읽고 있다 <b>굵게</b>",
 )
+UNTRANSLATED = ("p_holm", "ndcg@10", "mrr@10", "map")
 TEXTS = (*HOSTILE, *(text for text in tiny.TEXTS if text), "a dog runs in the park", "news")
 
 
@@ -49,6 +50,21 @@ def report(bert: Path) -> Report:
     """Two data sets with hostile names, every layer."""
     sets = [make_pairs("<i>one</i>"), make_pairs("두 번째", 80)]
     return compare(Embedder.from_pretrained(bert), sets, layers="all")
+
+
+@pytest.fixture(scope="module")
+def mixed(bert: Path) -> Report:
+    """Pairs between two retrieval sets, one of which has a hostile query."""
+    sets = [retrieval_set("<b>first</b>"), make_pairs("pairs"), retrieval_set("second")]
+    recipes = ["mean", "cls", "max@1", "mean/whiten:2"]
+    return compare(Embedder.from_pretrained(bert), sets, recipes, fit="data")
+
+
+def retrieval_set(name: str) -> RetrievalSet:
+    documents = {str(number): text for number, text in enumerate(TEXTS)}
+    queries = {f"q{number}": text for number, text in enumerate(TEXTS[:8])}
+    judgements = {query: {str(number): 1, "9": 2} for number, query in enumerate(queries)}
+    return RetrievalSet(name, queries, documents, judgements)
 
 
 # As text
@@ -130,6 +146,30 @@ def test_the_page_shows_the_protocol(report: Report) -> None:
         assert used.sha256 in page
 
 
+def test_the_page_shows_retrieval(mixed: Report) -> None:
+    reader = Reader(mixed.to_html())
+    assert "<b>first</b>" in reader.texts
+    assert [one["metric"] for one in reader.data["datasets"]] == ["nDCG@10", "Spearman", "nDCG@10"]
+    assert [one["diagnosis"] is None for one in reader.data["datasets"]] == [True, False, True]
+    for heading in ("nDCG@10", "Recall@100", "MRR@10", "MAP", "Spearman"):
+        assert heading in reader.texts
+    for row in mixed.deciding("ndcg@10"):
+        assert row.value is not None
+        assert row.ci95 is not None
+        assert f"{100 * row.value:.2f}" in reader.texts
+        assert f"[{100 * row.ci95[0]:.1f}, {100 * row.ci95[1]:.1f}]" in reader.texts
+        if row.recipe != mixed.baseline:
+            assert row.baseline is not None
+            assert f"{row.baseline.p_holm:.4f}" in reader.texts
+    assert reader.texts.count("fitted on the data") == 3
+    text = " ".join(reader.texts)
+    for used in mixed.protocol.data:
+        assert used.sha256 in text
+    assert f"8 queries, {len(TEXTS)} documents, " in text
+    for note in mixed.notes_in("ko"):
+        assert note in Reader(mixed.to_html("ko")).texts
+
+
 def test_a_path_that_is_no_unicode_does_not_keep_the_page_from_being_written(
     report: Report,
 ) -> None:
@@ -142,7 +182,7 @@ def test_every_word_is_in_both_languages(key: str) -> None:
     english, korean = WORDS[key]
     fields = re.findall(r"\{\w+\}", english)
     assert sorted(fields) == sorted(re.findall(r"\{\w+\}", korean))
-    assert any("가" <= letter <= "힣" for letter in korean) or key in ("p_holm",)
+    assert any("가" <= letter <= "힣" for letter in korean) or key in UNTRANSLATED
 
 
 def test_korean(report: Report) -> None:
@@ -212,12 +252,12 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     driver.quit()
 
 
-def settled(driver: Any) -> None:
+def settled(driver: Any, plot: str = "scatter") -> None:
     for _ in range(200):
         if driver.execute_script(
             "return document.readyState === 'complete' && "
             "!document.body.hasAttribute('aria-busy') && "
-            "document.querySelector('#scatter svg') !== null"
+            f"document.querySelector('#{plot} svg') !== null"
         ):
             return
         time.sleep(0.05)
@@ -401,6 +441,32 @@ def test_dark_narrow_and_korean(page: Any, address: Callable[[str], str], report
     finally:
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_retrieval_in_the_browser(browser: Any, mixed: Report, tmp_path: Path) -> None:
+    path = tmp_path / "mixed.html"
+    path.write_text(mixed.to_html(), encoding="utf-8")
+    browser.get_log("browser")
+    browser.get(path.as_uri())
+    for number, data in enumerate(("<b>first</b>", "pairs", "second")):
+        browser.execute_script(
+            "const select = document.getElementById('dataset'); select.value = arguments[0];"
+            "select.dispatchEvent(new Event('change'));",
+            str(number),
+        )
+        settled(browser, "forest")
+        captions = browser.find_elements("css selector", ".of-dataset:not([hidden]) caption")
+        assert [caption.text for caption in captions] == [data]
+        assert browser.find_element("id", "of_pairs").is_displayed() == (data == "pairs")
+        axis = browser.execute_script("return document.querySelector('#forest').textContent")
+        assert ("Spearman x 100" if data == "pairs" else "nDCG@10 x 100") in axis
+    button = browser.find_elements("css selector", ".of-dataset:not([hidden]) th button")[1]
+    button.click()
+    values = {row.value for row in mixed.deciding("ndcg@10") if row.dataset == "second"}
+    shown = cells(browser, ".of-dataset:not([hidden]) .results", 1)
+    assert shown[0] == f"{100 * max(value for value in values if value is not None):.2f}"
+    assert browser.get_log("browser") == []
+    assert browser.execute_script("return window.hacked") is None
 
 
 @pytest.mark.parametrize("recipe", ["mean", "cls@0"])

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import beir
 import numpy as np
 import pytest
+import scipy.stats
 import tiny
 from command import Run, refused
 from rich.cells import cell_len
 from sentence_transformers import SentenceTransformer
 from sklearn.decomposition import PCA
 
-from embedkit import Embedder, InputError, Pairs, RetrievalSet, compare, evaluate, read_retrieval
+from embedkit import (
+    Embedder,
+    InputError,
+    Pairs,
+    Report,
+    RetrievalSet,
+    compare,
+    evaluate,
+    read_retrieval,
+)
 from embedkit.encoder.packed import PackedEncoder
 
 WORDS = ("cat", "dog", "bird", "city", "rain", "sun", "music", "book", "park", "train", "news")
@@ -396,6 +408,125 @@ def test_tables(run: Run, bert: Path, folder: Path, pairs: Path, tmp_path: Path)
         ("", "", *(values[metric] for metric in METRICS)),
     ]
     assert one.title.endswith(": correlations and retrieval metrics x 100")
+
+
+# What is chance
+
+
+def nearest_queries(embedder: Embedder, data: RetrievalSet) -> dict[str, list[float]]:
+    """A value a query, by trec_eval of cosines in numpy."""
+    queries, documents = (
+        x / np.linalg.norm(x, axis=1, keepdims=True)
+        for x in (embedder.encode(texts).astype(np.float64) for texts in data.texts.values())
+    )
+    scores = {
+        query: dict(zip(data.document_ids, row.tolist(), strict=True))
+        for query, row in zip(data.judgements, queries @ documents.T, strict=True)
+    }
+    return beir.trec_eval(data.judgements, scores)
+
+
+def test_differences_between_recipes_are_paired_over_the_queries(bert: Path, folder: Path) -> None:
+    recipes = ("mean", "cls", "max@1")
+    report = compare(bert, folder, recipes, baseline="cls")
+    data = read_retrieval(folder)
+    of_queries = {
+        name: nearest_queries(Embedder.from_pretrained(bert, name), data) for name in recipes
+    }
+    assert report.baseline == "cls"
+    tested = 0
+    for metric in METRICS:
+        rows = {row.recipe: row for row in report.results if row.metric == metric}
+        assert rows["cls"].baseline is None
+        shares = [row.best_share or 0 for row in rows.values()]
+        assert sum(shares) == pytest.approx(1)
+        p_values = []
+        for name in ("mean", "max@1"):
+            found = rows[name].baseline
+            assert found is not None
+            less = np.subtract(of_queries[name][metric], of_queries["cls"][metric])
+            assert found.value == pytest.approx(less.mean(), abs=1e-9)
+            assert found.ci95 is not None
+            assert found.p is not None
+            if np.ptp(less) > 0:
+                tested += 1
+                want = scipy.stats.bootstrap(
+                    (less,),
+                    np.mean,
+                    n_resamples=9999,
+                    method="percentile",
+                    rng=np.random.default_rng(2),
+                )
+                assert found.ci95 == pytest.approx(want.confidence_interval, abs=0.02)
+                below = np.mean(want.bootstrap_distribution <= 1e-6)
+                above = np.mean(want.bootstrap_distribution >= -1e-6)
+                assert found.p == pytest.approx(min(1, 2 * min(below, above)), abs=0.03)
+            p_values.append((found.p, found.p_holm))
+        (low, low_holm), (high, high_holm) = sorted(p_values)
+        assert low_holm == pytest.approx(min(1, 2 * low))
+        assert high_holm == pytest.approx(min(1, max(2 * low, high)))
+    assert tested >= 4
+
+
+def test_the_seed_is_one_for_pairs_and_queries(bert: Path, folder: Path, pairs: Path) -> None:
+    def compared(seed: int) -> Report:
+        return compare(bert, [pairs, folder], ["mean", "cls"], seed=seed)
+
+    one, same, other = compared(1), compared(1), compared(2)
+    assert one.results == same.results
+    for metric in ("spearman", "ndcg@10"):
+        for a, b in zip(one.deciding(metric), other.deciding(metric), strict=True):
+            assert (a.value, a.ci95 == b.ci95) == (b.value, False)
+
+
+# The protocol
+
+
+def test_the_protocol_names_the_retrieval_set(bert: Path, folder: Path, pairs: Path) -> None:
+    report = compare(
+        bert, [pairs, folder], ["mean", "cls"], query_prompt="cat ", document_prompt="dog "
+    )
+    of_pairs, used = report.to_dict()["protocol"]["data"]
+    lines = [[row["_id"], row["text"]] for row in QUERIES]
+    lines += [
+        [row["_id"], " ".join(filter(None, (row["title"], row["text"])))] for row in DOCUMENTS
+    ]
+    lines += [[a, b, int(c)] for a, b, c in (row.split("\t") for row in QRELS.splitlines())]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    documents = {line[1] for line in lines[11:35]}
+    assert used == {
+        "name": "words",
+        "role": "scored",
+        "queries": 8,
+        "documents": 24,
+        "left_out": 0,
+        "distinct_texts": 8 + len(documents),
+        "truncated_share": 0.0,
+        "sha256": hashlib.sha256(text.encode()).hexdigest(),
+    }
+    assert of_pairs["pairs"] == 10
+    assert [diagnosis.dataset for diagnosis in report.diagnoses] == ["pairs"]
+
+
+@pytest.mark.usefixtures("no_forward")
+def test_recipes_are_selected_on_pairs(run: Run, bert: Path, folder: Path, pairs: Path) -> None:
+    message = "words is a retrieval set; recipes are selected on sentence pairs"
+    assert refused(run("compare", pairs, "-m", bert, "--select", folder)) == message
+    with pytest.raises(InputError, match=message):
+        compare(bert, pairs, select=folder)
+
+
+def test_what_is_selected_on_pairs_is_scored_by_retrieval(
+    bert: Path, folder: Path, pairs: Path
+) -> None:
+    report = compare(bert, folder, ["mean", "cls", "max"], select=pairs)
+    on_pairs = {
+        row.recipe: row.value
+        for row in compare(bert, pairs, ["mean", "cls", "max"]).deciding("spearman")
+    }
+    assert str(report.best) == max(on_pairs, key=lambda recipe: on_pairs[recipe] or 0)
+    assert {row.metric for row in report.results} == set(METRICS)
+    assert not any("optimistic" in note for note in report.notes)
 
 
 # Recipes that are fitted

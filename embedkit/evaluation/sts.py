@@ -46,16 +46,17 @@ class Result:
 
     Attributes:
         recipe: as it prints against the model.
-        dataset: name of the pairs.
-        n: pairs.
+        dataset: name of the pairs or the retrieval set.
+        n: pairs, or queries.
         similarity: cosine, dot, euclidean or manhattan; or `head`, or `line` (on the cosine).
-        metric: spearman or pearson, of a head or line also mse and f1.
+        metric: spearman or pearson, of a head or line also mse and f1; of a retrieval set those of
+            `RANKING_METRICS`.
         aggregation: all, mean or wmean (see `AGGREGATIONS`).
         value: or None.
-        ci95: from bootstrap resamples of the pairs, or None where some have no value.
+        ci95: from bootstrap resamples of these, or None where some have no value.
         reason: why there is no value.
         subsets: the same for each subset of the pairs, where they have subsets.
-        ties: share of pairs that have the same prediction as another pair.
+        ties: share of pairs that have the same prediction as another pair; None for queries.
         difference: a head's to a line on the cosine, of the same recipe.
         baseline: the difference to the same result of the recipe that others are held against.
         best_share: share of resamples in which no other recipe is better; those that tie share it.

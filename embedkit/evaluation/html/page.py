@@ -96,7 +96,10 @@ def _marks(report: Report, recipe: str, similarity: str, words: dict[str, str]) 
     chosen = "best" if report.selection is None else "selected"
     marks = {chosen: report.best_name if len(report.compared) > 1 else None}
     marks |= {"baseline": report.baseline, "own": report.model["recipe"]}
-    return tuple(words[mark] for mark, name in marks.items() if name == recipe)
+    found = [words[mark] for mark, name in marks.items() if name == recipe]
+    if report.fit is not None and recipe in report.fitted:
+        found.append(words["fitted_on_data" if report.fit["on_data"] else "fitted"])
+    return tuple(found)
 
 
 def _scale(metric: str) -> int:

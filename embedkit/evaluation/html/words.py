@@ -31,6 +31,8 @@ WORDS: dict[str, tuple[str, str]] = {
         "문장 쌍 {n}개 중 무작위로 뽑은 {shown}개를 보입니다.",
     ),
     "effective_rank": ("Effective rank", "유효 랭크"),
+    "fitted": ("fitted", "맞춤"),
+    "fitted_on_data": ("fitted on the data", "평가 데이터에 맞춤"),
     "forest": ("Scores with 95 % intervals", "점수와 95% 구간"),
     "forest_help": (
         "{metric} x 100. The dashed line is the baseline.",
