@@ -108,7 +108,7 @@ def test_a_selection_is_told_in_words(selected: Report) -> None:
     assert selection.value is not None
     sentence = (
         f"{selection.recipe} with {selection.similarity} was selected on dev (Spearman "
-        f"{100 * selection.value:.2f}), before the data that scores it here was looked at."
+        f"{100 * selection.value:.2f}), not on the data that scores it here."
     )
     for text in (" ".join(str(selected).split()), selected.to_markdown(), selected.to_json()):
         assert sentence in text
@@ -123,9 +123,12 @@ def test_the_best_of_many_is_called_optimistic_in_every_output(
     path, out = write(TEST, tmp_path), tmp_path / "out"
     done = run("compare", path, "-m", bert, "--recipes", "cls mean", "--out", out)
     assert done.code == 0, done.err
-    texts = [done.out, (out / "report.md").read_text(), (out / "report.json").read_text()]
+    texts = [done.out, *((out / f"report.{kind}").read_text() for kind in ("md", "json", "html"))]
     for text in texts:
         assert OPTIMISTIC in " ".join(text.split())
+    report = compare(bert, TEST, ["cls", "mean"])
+    assert OPTIMISTIC in report._repr_html_()
+    assert in_words("optimistic", "ko") in report.to_html("ko")
 
 
 def test_one_recipe_is_not_called_optimistic(bert: Path) -> None:

@@ -23,6 +23,7 @@ _Places = NDArray[np.int64]
 
 RESAMPLES = 10_000
 SEED = 0
+NO_INTERVAL = "some resamples have no value"
 _BLOCK = 200_000  # counts in a block: they fit the cache, and bound the memory
 
 

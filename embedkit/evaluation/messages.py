@@ -60,6 +60,10 @@ NOTES: dict[str, tuple[str, str]] = {
         "하위 집합은 {aggregation} 방식으로 집계했습니다.",
     ),
     "no_value": ("{recipe} has no value: {reason}.", "{recipe}: 값이 없습니다. {reason}."),
+    "no_interval": (
+        "{recipe} has no interval: {reason}.",
+        "{recipe}: 구간이 없습니다. {reason}.",
+    ),
     "lines": (
         "Differences of heads are to a line on the cosine, both fitted on the training pairs, "
         "with the 95 % interval of a paired bootstrap.",
@@ -99,8 +103,8 @@ NOTES: dict[str, tuple[str, str]] = {
         "좋게 나온 값입니다. 피하려면 다른 문장 쌍에서 고르십시오(--select).",
     ),
     "selected": (
-        "{recipe} with {similarity} was selected on {datasets} (Spearman {value:.2f}), before the "
-        "data that scores it here was looked at.",
+        "{recipe} with {similarity} was selected on {datasets} (Spearman {value:.2f}), not on the "
+        "data that scores it here.",
         "{recipe}({similarity})는 {datasets}에서 골랐습니다(스피어만 {value:.2f}). 여기서 점수를 "
         "매긴 데이터는 고르는 데 쓰지 않았습니다.",
     ),

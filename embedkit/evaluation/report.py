@@ -139,8 +139,12 @@ class Report:
         rows = self.deciding(*MAIN)
         if self.aggregation != "all" and any(row.aggregation != "all" for row in rows):
             yield "aggregation", {"aggregation": self.aggregation}
-        for recipe, reason in dict.fromkeys((row.recipe, row.reason) for row in rows if row.reason):
-            yield "no_value", {"recipe": recipe, "reason": reason}
+        missing = [row for row in rows if row.reason]
+        for key, recipe, reason in dict.fromkeys(
+            ("no_value" if row.value is None else "no_interval", row.recipe, row.reason)
+            for row in missing
+        ):
+            yield key, {"recipe": recipe, "reason": reason}
         yield from self._fit_notes(self.fit)
         if self._has_heads:
             yield "lines", {}

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from embedkit.evaluation.bootstrap import interval
+from embedkit.evaluation.bootstrap import NO_INTERVAL, interval
 from embedkit.evaluation.sts import Difference, Result, Scored
 
 _Array = NDArray[np.float64]
@@ -65,7 +65,7 @@ def difference(one: Scored, other: Scored, to: str) -> Difference:
     resampled = _less(one.resampled, other.resampled)
     ci95 = interval(resampled)
     if ci95 is None:
-        return Difference(to, value, reason="some resamples have no value")
+        return Difference(to, value, reason=NO_INTERVAL)
     return Difference(to, value, ci95, p_value(resampled))
 
 

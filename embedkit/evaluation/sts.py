@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.evaluation.bootstrap import (
+    NO_INTERVAL,
     RESAMPLES,
     SEED,
     Resamples,
@@ -54,7 +55,7 @@ class Result:
         aggregation: all, mean or wmean (see `AGGREGATIONS`).
         value: or None.
         ci95: from bootstrap resamples of these, or None where some have no value.
-        reason: why there is no value.
+        reason: why there is no value, or no interval.
         subsets: the same for each subset of the pairs, where they have subsets.
         ties: share of pairs that have the same prediction as another pair; None for queries.
         difference: a head's to a line on the cosine, of the same recipe.
@@ -168,7 +169,9 @@ def score_predictions(
             if result.value is None or resampled is None:
                 scored.append(Scored(result, None))
             else:
-                scored.append(Scored(replace(result, ci95=interval(resampled)), resampled))
+                ci95 = interval(resampled)
+                reason = NO_INTERVAL if ci95 is None else None
+                scored.append(Scored(replace(result, ci95=ci95, reason=reason), resampled))
     return scored
 
 
