@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedkit import Embedder, Pairs, compare
-from embedkit.evaluation.diagnosis import Geometry, diagnose, word_lengths, word_overlaps, words
+from embedkit.evaluation.diagnosis import diagnose, word_lengths, word_overlaps, words
+from embedkit.evaluation.geometry import Geometry
 
 FLAT = Geometry(0.0, None, None)
 

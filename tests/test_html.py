@@ -316,7 +316,12 @@ def cells(driver: Any, table: str, column: int) -> list[str]:
 
 def test_every_plot_is_drawn(page: Any) -> None:
     for name in ("forest", "heat", "scatter", "by_length", "by_overlap"):
-        assert page.execute_script(f"return document.querySelectorAll('#{name} svg').length") == 1
+        labels = page.execute_script(
+            "return [...document.querySelectorAll(arguments[0])]"
+            ".map(svg => svg.closest('[role=graphics-document]').ariaLabel)",
+            f"#{name} svg",
+        )
+        assert labels == [WORDS[name][0]]
     assert (
         page.execute_script("return document.querySelectorAll('#scatter .mark-symbol path').length")
         >= 60

@@ -216,6 +216,22 @@ def test_the_best_is_that_of_the_main_metrics_together(
     )
 
 
+def test_the_best_of_each_data_set_is_named(bert: Path, folder: Path, pairs: Path) -> None:
+    recipes = ["cls@0", "max", "mean", "cls", "mean@1"]
+    report = compare(bert, [pairs, folder], recipes)
+    best = {
+        name: max(
+            (row for row in report.deciding(metric) if row.value is not None),
+            key=lambda row: row.value or 0,
+        ).recipe
+        for name, metric in (("pairs", "spearman"), ("words", "ndcg@10"))
+    }
+    assert best["pairs"] != best["words"]  # else the test could not fail
+    note = f"Best on each data set alone: pairs {best['pairs']}, words {best['words']}."
+    assert note in report.notes
+    assert "Best on each" not in " ".join(compare(bert, pairs, recipes).notes)
+
+
 def test_one_constant_vector_ranks_nothing(bert: Path, folder: Path) -> None:
     report = compare(bert, folder, ["cls@0", "mean"])
     rows = [row for row in report.results if row.recipe == "cls@0"]

@@ -1,4 +1,4 @@
-"""Why a recipe scores as it does: the shape of its vectors, and where it goes wrong."""
+"""Where a recipe goes wrong: by length, by overlap, pair by pair."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.evaluation.data import Pairs
+from embedkit.evaluation.geometry import Geometry
 from embedkit.evaluation.statistics import average_ranks, measure
-from embedkit.steps import Vectors
 
 _Array = NDArray[np.float64]
 
@@ -20,44 +20,6 @@ BINS = 4
 MAX_CHARACTERS = 300  # of a sentence that is quoted
 
 _EDGE = re.compile(r"^\W+|\W+$")
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """The shape of n distinct sentence vectors.
-
-    Attributes:
-        mean_cosine: expected cosine of two random sentences, that is, the mean over all pairs:
-            the anisotropy of Ethayarajh 2019, equation 3.
-        top_share: share of the variance along the first principal component.
-        effective_rank: of the centred vectors (Roy and Vetterli 2007): exp of the entropy of their
-            singular values as shares of their sum. From 1 to the number of dimensions.
-    """
-
-    mean_cosine: float | None
-    top_share: float | None
-    effective_rank: float | None
-
-    @classmethod
-    def of(cls, vectors: Vectors) -> Geometry:
-        """Of vectors (n, dim); None for what one vector, or equal ones, do not have."""
-        x = vectors.astype(np.float64)
-        n = len(x)
-        if n == 1:
-            return cls(None, None, None)
-        unit = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-        # |sum of u|^2 holds each pair twice, and each vector with itself.
-        mean_cosine = float((np.square(unit.sum(0)).sum() - np.square(unit).sum()) / (n * (n - 1)))
-        centred = x - x.mean(0)
-        gram = centred @ centred.T if n < x.shape[1] else centred.T @ centred
-        variances = np.linalg.eigvalsh(gram).clip(min=0)
-        total = variances.sum()
-        if total <= 1e-12 * np.square(x).sum():
-            return cls(mean_cosine, None, None)
-        shares = np.sqrt(variances / total)
-        shares = shares[shares > 0] / shares.sum()
-        entropy = -(shares * np.log(shares)).sum()
-        return cls(mean_cosine, float(variances[-1] / total), float(np.exp(entropy)))
 
 
 @dataclass(frozen=True)

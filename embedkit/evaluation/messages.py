@@ -96,6 +96,10 @@ NOTES: dict[str, tuple[str, str]] = {
         "No difference to {baseline} is significant at 5 %.",
         "{baseline} 대비 차이가 5% 수준에서 유의한 레시피는 없습니다.",
     ),
+    "winners": (
+        "Best on each data set alone: {winners}.",
+        "데이터별 최고: {winners}.",
+    ),
     "optimistic": (
         "The best of several recipes was chosen on the same data that scores it, so its score is "
         "optimistic; select on other pairs to avoid that.",

@@ -105,6 +105,15 @@ class Report:
     def _averages(self) -> dict[str, float | None]:
         return averages(self.results, self.compared, self.decided_by, self.aggregation)
 
+    def marks(self, recipe: str) -> list[str]:
+        """What tables say beside a recipe: best or selected, own, fitted, fitted_on_the_data."""
+        chosen = "best" if self.selection is None else "selected"
+        marks = {chosen: self.best_name, "own": self.model["recipe"]}
+        found = [mark for mark, name in marks.items() if name == recipe]
+        if self.fit is not None and recipe in self.fitted:
+            found.append("fitted_on_the_data" if self.fit["on_data"] else "fitted")
+        return found
+
     def deciding(self, *metrics: str) -> list[Result]:
         """Results of metrics in the report's aggregation, or `all` where there are no subsets."""
         return deciding(self.results, metrics, self.aggregation)
@@ -161,7 +170,21 @@ class Report:
         if self.selection is not None:
             yield from self._selection_notes(self.selection)
         elif len(self.compared) > 1:
+            if len(winners := self._winners()) > 1:
+                said = (f"{dataset} {recipe}" for dataset, recipe in winners.items())
+                yield "winners", {"winners": ", ".join(said)}
             yield "optimistic", {}
+
+    def _winners(self) -> dict[str, str]:
+        """The best recipe on each dataset that has one."""
+        found = {}
+        for dataset in dict.fromkeys(row.dataset for row in self.results):
+            rows = [row for row in self.results if row.dataset == dataset]
+            averaged = averages(rows, self.compared, self.decided_by, self.aggregation)
+            first = ranked(averaged, self.model["recipe"])[0]
+            if averaged[first] is not None:
+                found[dataset] = first
+        return found
 
     @staticmethod
     def _search_notes(protocol: Protocol) -> Iterator[tuple[str, dict[str, Any]]]:

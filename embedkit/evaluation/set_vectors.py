@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.embedder import Embedder, Encoded
-from embedkit.evaluation.diagnosis import Diagnosis, Evidence, Geometry
+from embedkit.evaluation.diagnosis import Diagnosis, Evidence
+from embedkit.evaluation.geometry import Geometry
 from embedkit.evaluation.protocol import DataUsed, Protocol, data_used
 from embedkit.evaluation.report import Report
 from embedkit.evaluation.selection import Selection

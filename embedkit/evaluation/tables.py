@@ -118,7 +118,7 @@ def comparison(report: Report) -> Grid:
         cells[result.recipe, column] = _percent(result.value)
     best, ranked = report.best_name, report.ranking()
     rows = tuple(
-        (recipe, *(cells.get((recipe, column), "-") for column in columns), _mark(report, recipe))
+        (recipe, *(cells.get((recipe, column), "-") for column in columns), _marks(report, recipe))
         for recipe in ranked
     )
     return Grid(
@@ -152,13 +152,8 @@ def _against(result: Result, baseline: str) -> Iterator[tuple[str, str, str]]:
     yield _SHARE, "best in", "-" if share is None else f"{100 * share:.1f} %"
 
 
-def _mark(report: Report, recipe: str) -> str:
-    chosen = "best" if report.selection is None else "selected"
-    marks = {chosen: report.best_name, "own": report.model["recipe"]}
-    found = [mark for mark, name in marks.items() if name == recipe]
-    if report.fit is not None and recipe in report.fitted:
-        found.append("fitted on the data" if report.fit["on_data"] else "fitted")
-    return ", ".join(found)
+def _marks(report: Report, recipe: str) -> str:
+    return ", ".join(mark.replace("_", " ") for mark in report.marks(recipe))
 
 
 def heads(report: Report) -> Grid:
@@ -182,8 +177,8 @@ def heads(report: Report) -> Grid:
                 cells.append(shown(found.value) if found else "-")
                 if metric in ("spearman", "mse"):
                     differences.append(_difference(found, 100 if metric == "spearman" else 1))
-            mark = _mark(report, recipe) if result.similarity == "head" else ""
-            rows.append((*cells, *differences, mark))
+            marks = _marks(report, recipe) if result.similarity == "head" else ""
+            rows.append((*cells, *differences, marks))
     headings = ("recipe", "dataset", "by", *CORRELATIONS, *metrics)
     extra = ("spearman: head - line", "mse: head - line", "")
     return Grid((*headings, *extra), tuple(rows), frozenset({0, 1, 2, len(headings) + 2}))

@@ -93,13 +93,8 @@ def _table(report: Report, dataset: str, words: dict[str, str]) -> ResultTable:
 def _marks(report: Report, recipe: str, similarity: str, words: dict[str, str]) -> tuple[str, ...]:
     if similarity != report.decided_by:
         return ()
-    chosen = "best" if report.selection is None else "selected"
-    marks = {chosen: report.best_name if len(report.compared) > 1 else None}
-    marks |= {"baseline": report.baseline, "own": report.model["recipe"]}
-    found = [words[mark] for mark, name in marks.items() if name == recipe]
-    if report.fit is not None and recipe in report.fitted:
-        found.append(words["fitted_on_data" if report.fit["on_data"] else "fitted"])
-    return tuple(found)
+    baseline = ["baseline"] * (recipe == report.baseline)
+    return tuple(words[mark] for mark in (*report.marks(recipe), *baseline))
 
 
 def _scale(metric: str) -> int:

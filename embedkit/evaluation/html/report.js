@@ -78,7 +78,7 @@
       legend: { labelColor: muted, titleColor: muted },
       text: { color: ink },
     };
-    const whole = { width, autosize: { type: "fit-x", contains: "padding" }, config, ...spec };
+    const whole = { description: words[id], width, autosize: { type: "fit-x", contains: "padding" }, config, ...spec };
     return vegaEmbed(place, whole, { mode: "vega-lite", renderer: "svg", actions: false, ast: true });
   }
 

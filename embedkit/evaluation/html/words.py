@@ -32,7 +32,7 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "effective_rank": ("Effective rank", "유효 랭크"),
     "fitted": ("fitted", "맞춤"),
-    "fitted_on_data": ("fitted on the data", "평가 데이터에 맞춤"),
+    "fitted_on_the_data": ("fitted on the data", "평가 데이터에 맞춤"),
     "forest": ("Scores with 95 % intervals", "점수와 95% 구간"),
     "forest_help": (
         "{metric} x 100. The dashed line is the baseline.",
