@@ -133,6 +133,11 @@ def test_the_page_shows_the_results(report: Report) -> None:
         )
         assert row.ci95 is not None
         assert f"[{100 * row.ci95[0]:.1f}, {100 * row.ci95[1]:.1f}]" in texts[start : start + 7]
+        held = row.baseline
+        if held is not None and held.value is not None and held.ci95 is not None:
+            low, high = (f"{100 * end:+.2f}" for end in held.ci95)  # as in report.md
+            shown = f"{100 * held.value:+.2f} [{low}, {high}]"
+            assert shown in texts[start : start + 8]
     for note in report.notes:
         assert note in texts
 

@@ -111,7 +111,7 @@ def _number(value: float | None, metric: str) -> Cell:
 def _interval(row: Result | Difference, metric: str, sign: str = "") -> str:
     if row.ci95 is None:
         return ""
-    digits = 1 if _scale(metric) == 100 else 3
+    digits = 3 if _scale(metric) == 1 else 2 if sign else 1
     low, high = (f"{_scale(metric) * end:{sign}.{digits}f}" for end in row.ci95)
     return f"[{low}, {high}]"
 
