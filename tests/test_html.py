@@ -484,7 +484,9 @@ def test_one_recipe_makes_a_page_too(browser: Any, bert: Path, tmp_path: Path, r
     """Of which cls@0 is one constant vector: it has no value at all."""
     path = tmp_path / "one.html"
     embedder = Embedder.from_pretrained(bert, recipe)
-    path.write_text(evaluate(embedder, make_pairs("x")).to_html(), encoding="utf-8")
+    report = evaluate(embedder, make_pairs("x"))
+    assert WORDS["best"][0] not in Reader(report.to_html()).texts  # of one
+    path.write_text(report.to_html(), encoding="utf-8")
     browser.get_log("browser")
     browser.get(path.as_uri())
     settled(browser)

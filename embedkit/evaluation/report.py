@@ -106,9 +106,13 @@ class Report:
         return averages(self.results, self.compared, self.decided_by, self.aggregation)
 
     def marks(self, recipe: str) -> list[str]:
-        """What tables say beside a recipe: best or selected, own, fitted, fitted_on_the_data."""
+        """What tables say beside a recipe: best or selected, own, fitted, fitted_on_the_data.
+
+        One recipe alone is the best of nothing.
+        """
         chosen = "best" if self.selection is None else "selected"
-        marks = {chosen: self.best_name, "own": self.model["recipe"]}
+        best = self.best_name if len(self.compared) > 1 else None
+        marks = {chosen: best, "own": self.model["recipe"]}
         found = [mark for mark, name in marks.items() if name == recipe]
         if self.fit is not None and recipe in self.fitted:
             found.append("fitted_on_the_data" if self.fit["on_data"] else "fitted")
