@@ -9,14 +9,13 @@ counted.
 from __future__ import annotations
 
 import argparse
-import json
 import platform
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from figures import tell
+from timing import of_process
 
 from embedkit.datasets import SHIPPED
 
@@ -36,23 +35,9 @@ def main() -> None:
             "embedkit --help": [python, "-m", "embedkit", "--help"],
             "embedkit evaluate, ten pairs": [python, "-m", "embedkit", "evaluate", str(ten)],
         }
-        seconds: dict[str, dict[str, float]] = {}
-        for name, command in commands.items():
-            times = []
-            for number in range(options.runs + 1):
-                started = time.perf_counter()
-                subprocess.run(command, check=True, capture_output=True)  # noqa: S603
-                if number:
-                    times.append(time.perf_counter() - started)
-            seconds[name] = {
-                "median": statistics.median(times),
-                "min": min(times),
-                "max": max(times),
-            }
+        seconds = {name: of_process(command, options.runs) for name, command in commands.items()}
     result = {"machine": platform.processor() or platform.machine(), "seconds": seconds}
-    print(json.dumps(result, indent=2))
-    if options.out:
-        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    tell(result, options.out)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import json
 import platform
 import resource
 import subprocess
@@ -20,6 +19,7 @@ import time
 from itertools import cycle, islice
 from pathlib import Path
 
+from figures import tell
 from transformers import BertConfig, BertModel, BertTokenizer
 
 
@@ -75,9 +75,7 @@ def main() -> None:
         "seconds": seconds,
         "large / small": peaks[options.large] / peaks[options.small],
     }
-    print(json.dumps(result, indent=2))
-    if options.out:
-        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    tell(result, options.out)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ Spearman's correlation of such pairs is 6/pi asin(0.8/2) in the population (Pear
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from pathlib import Path
 
 import numpy as np
+from figures import tell
 from numpy.typing import NDArray
 
 from embedkit import Pairs
@@ -48,9 +48,7 @@ def main() -> None:
         "true": TRUE,
         "coverage": {metric: count / DRAWS for metric, count in held.items()},
     }
-    print(json.dumps(result, indent=2))
-    if options.out:
-        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    tell(result, options.out)
 
 
 def _correlations(block: Resamples, x: NDArray[np.float64]) -> NDArray[np.float64]:

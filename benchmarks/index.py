@@ -14,7 +14,6 @@ there.
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import statistics
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import faiss
 import numpy as np
+from figures import tell
 
 from embedkit import VectorIndex, Vectors
 from embedkit.index.kinds import new_index
@@ -115,9 +115,7 @@ def main() -> None:
         * (seconds["embedkit, one by one"] - seconds["FAISS, one by one"])
         / QUERIES,
     }
-    print(json.dumps(result, indent=2))
-    if options.out:
-        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    tell(result, options.out)
 
 
 if __name__ == "__main__":

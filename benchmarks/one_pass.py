@@ -11,18 +11,17 @@ before.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import statistics
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from figures import tell
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
+from timing import in_turn
 
 from embedkit import Embedder, compare, evaluate, read_pairs
 from embedkit.checkpoint import find_folder
@@ -50,14 +49,7 @@ def main() -> None:
     }
     recipes = len(compare(embedder, pairs, layers="all", show_progress=False).compared)
     evaluator(peer)
-    seconds: dict[str, list[float]] = {name: [] for name in jobs}
-    for number in range(options.runs):
-        for name, job in jobs.items():
-            started = time.perf_counter()
-            job()
-            seconds[name].append(time.perf_counter() - started)
-        print(f"run {number + 1} of {options.runs}", file=sys.stderr)
-
+    seconds = in_turn(jobs, options.runs)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     theirs, one, every = medians.values()
     result = {
@@ -73,9 +65,7 @@ def main() -> None:
         "all recipes / one recipe": every / one,
         "sentence-transformers / embedkit, one recipe": theirs / one,
     }
-    print(json.dumps(result, indent=2))
-    if options.out:
-        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    tell(result, options.out)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
+
+from figures import tell
+from timing import of_process
 
 QUERY = "a dog runs in the park"
 PARTS = f"""
@@ -53,12 +54,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     command = [sys.executable, "-m", "embedkit", "search", str(options.index), QUERY]
-    times = []
-    for number in range(options.runs + 1):
-        started = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)  # noqa: S603
-        if number:
-            times.append(time.perf_counter() - started)
+    seconds = of_process(command, options.runs)
     parts = subprocess.run(  # noqa: S603
         [sys.executable, "-c", PARTS, str(options.index)], check=True, capture_output=True
     )
@@ -71,12 +67,10 @@ def main() -> None:
     result = {
         "index": {name: said[name] for name in ("rows", "dimension", "kind", "bytes", "texts")},
         "machine": platform.processor() or platform.machine(),
-        "seconds": {"median": statistics.median(times), "min": min(times), "max": max(times)},
+        "seconds": seconds,
         "parts": json.loads(parts.stdout),
     }
-    print(json.dumps(result, indent=2))
-    if options.out:
-        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    tell(result, options.out)
 
 
 if __name__ == "__main__":
