@@ -342,8 +342,13 @@ class Report:
     def print(self, console: Console) -> None:
         """Table and notes on a console of rich's."""
         console.print(printable(self.title), style="bold", markup=False, highlight=False)
-        console.print(self.grid().terminal())
-        for note in self.notes:
+        grid, left_out = self.grid().fitting(console.width)
+        console.print(grid.terminal())
+        notes = self.notes
+        if left_out:
+            columns = ", ".join(left_out)
+            notes = [f"Too narrow for: {columns}. report.md and report.json have them.", *notes]
+        for note in notes:
             console.print(printable(note), markup=False, highlight=False)
 
     def __str__(self) -> str:

@@ -27,12 +27,36 @@ class Grid:
         rows: of as many cells.
         texts: columns of words, which stand left; numbers stand right.
         bold: the row to point out.
+        expendable: columns that a narrow terminal goes without, those of the first group first.
     """
 
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     texts: frozenset[int]
     bold: int | None = None
+    expendable: tuple[tuple[int, ...], ...] = ()
+
+    def fitting(self, width: int) -> tuple[Grid, list[str]]:
+        """This grid in a terminal of so many columns, and the headings that it goes without."""
+        from rich.cells import cell_len
+
+        widths = [
+            3 + max(cell_len(printable(cells[at])) for cells in (self.headings, *self.rows))
+            for at in self._places
+        ]
+        gone: list[int] = []
+        for group in self.expendable:
+            if 1 + sum(widths) - sum(widths[at] for at in gone) <= width:
+                break
+            gone += group
+        kept = [place for place in self._places if place not in gone]
+
+        def of(cells: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(cells[place] for place in kept)
+
+        texts = frozenset(at for at, place in enumerate(kept) if place in self.texts)
+        grid = Grid(of(self.headings), tuple(map(of, self.rows)), texts, self.bold)
+        return grid, [self.headings[place] for place in sorted(gone)]
 
     def markdown(self) -> str:
         """A Markdown table."""
@@ -126,7 +150,23 @@ def comparison(report: Report) -> Grid:
         rows,
         frozenset({0, len(columns) + 1}),
         None if best is None else ranked.index(best),
+        _expendable(columns),
     )
+
+
+def _expendable(columns: Iterable[_Column]) -> tuple[tuple[int, ...], ...]:
+    """Places of columns in groups, the most dispensable first; what decides is in none."""
+
+    def rank(part: str) -> int:
+        if not part.startswith("\n"):
+            return 3  # a subset
+        return {_SHARE: 1, _INTERVAL: 2, _P: 4}.get(part, 0)
+
+    groups: dict[int, list[int]] = {}
+    for place, column in enumerate(columns, start=1):
+        if column.part not in (None, _DIFFERENCE):
+            groups.setdefault(rank(column.part), []).append(place)
+    return tuple(tuple(group) for _, group in sorted(groups.items()))
 
 
 def _cells(result: Result, *, detailed: bool) -> Iterator[tuple[_Column, list[str], str]]:
@@ -180,8 +220,10 @@ def heads(report: Report) -> Grid:
             marks = _marks(report, recipe) if result.similarity == "head" else ""
             rows.append((*cells, *differences, marks))
     headings = ("recipe", "dataset", "by", *CORRELATIONS, *metrics)
-    extra = ("spearman: head - line", "mse: head - line", "")
-    return Grid((*headings, *extra), tuple(rows), frozenset({0, 1, 2, len(headings) + 2}))
+    all_headings = (*headings, "spearman: head - line", "mse: head - line", "")
+    first = tuple((all_headings.index(name),) for name in ("pearson", "mse: head - line"))
+    texts = frozenset({0, 1, 2, len(headings) + 2})
+    return Grid(all_headings, tuple(rows), texts, expendable=first)
 
 
 def _difference(result: Result | None, scale: int) -> str:
