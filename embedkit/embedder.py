@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from embedkit.checkpoint import DEFAULT_MODEL, find_folder
 from embedkit.encoder import Encoder
 from embedkit.errors import InputError
-from embedkit.fingerprint import digests, fingerprint, identity
+from embedkit.fingerprint import fingerprint, identity
 from embedkit.fitting import Reading, fit_recipes
 from embedkit.interop.folder import new_folder
 from embedkit.interop.sentence_transformers import check_saveable, write_folder
 from embedkit.loading import load_folder, name_of, write_loaded
 from embedkit.onepass import Distinct, run
+from embedkit.precision import AUTO, check_precision, choose
 from embedkit.progress import progress
 from embedkit.recipe import Recipe
 from embedkit.settings import Settings
@@ -34,11 +35,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 GIVEN = "given by the caller"
-PRECISIONS = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
 
 
 @dataclass(frozen=True)
@@ -65,9 +61,12 @@ class Embedder:
         bound: the recipe, resolved against `encoder`, with its steps.
         settings: prompts, similarity, and what the model's folder said.
         name: what the model is called in reports.
-        precision: of the encoder.
-        weights: digests of the encoder's tensors in the checkpoint, needed where the encoder
-            holds them in another precision.
+        precision: of the encoder; see `from_pretrained`.
+        reproducible: see `from_pretrained`.
+
+    Attributes:
+        precision_choice: the precision that it runs in, and where it was chosen by `auto`, why and
+            how near its vectors are to those of float32.
 
     Most callers use `from_pretrained`.
     """
@@ -80,16 +79,31 @@ class Embedder:
         settings: Settings,
         *,
         name: str,
-        precision: str = "float32",
-        weights: Mapping[str, str] | None = None,
+        precision: str = AUTO,
+        reproducible: bool = False,
     ) -> None:
-        self.encoder = encoder
         self.tokenizer = tokenizer
         self.bound = bound
         self.settings = settings
         self.name = name
-        self.precision = precision
-        self._weights = weights
+        self.reproducible = reproducible
+        self._asked = precision
+        self._settle(encoder)
+
+    def _settle(self, encoder: Encoder) -> None:
+        """Take the precision that was asked for, or for `auto` the one that fits the recipe."""
+
+        def tokenize(texts: Sequence[str]) -> Tokenized:
+            tokens = self.tokenizer(texts)
+            _check_ids(tokens, encoder)
+            return tokens
+
+        self.encoder, self.precision_choice = choose(encoder, tokenize, self.bound, self._asked)
+
+    @property
+    def precision(self) -> str:
+        """float32, bfloat16 or float16: what the encoder runs in."""
+        return self.precision_choice.name
 
     @classmethod
     def from_pretrained(
@@ -99,7 +113,8 @@ class Embedder:
         *,
         revision: str | None = None,
         device: str | torch.device | None = None,
-        precision: str = "float32",
+        precision: str = AUTO,
+        reproducible: bool = False,
         max_length: int | None = None,
         prompts: Mapping[str, str] | None = None,
         local_files_only: bool = False,
@@ -113,7 +128,11 @@ class Embedder:
             recipe: a recipe, or None for the model's own (`mean` for a model that has none).
             revision: of the hub id.
             device: "cpu", "cuda", ...; None takes a GPU where there is one.
-            precision: of the encoder: float32, bfloat16 or float16.
+            precision: of the encoder: float32, bfloat16 or float16; auto takes a low one where the
+                device is faster in it and a fixed probe agrees with float32 (`precision_choice`
+                says what it came to).
+            reproducible: the same bits for the same text on one machine, number of threads and
+                version of torch, whatever else is encoded with it. It costs speed.
             max_length: tokens of a text at most; None for the model's own.
             prompts: name -> text put in front; added to the model's own.
             local_files_only: ask no hub.
@@ -123,8 +142,7 @@ class Embedder:
         """
         if recipe is not None and not isinstance(recipe, Recipe):
             recipe = Recipe.parse(recipe)
-        if precision not in PRECISIONS:
-            raise InputError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
+        check_precision(precision)
         if isinstance(model, str | Path):
             folder = find_folder(model, revision=revision, local_files_only=local_files_only)
             parts = load_folder(folder, recipe, max_length)
@@ -146,17 +164,22 @@ class Embedder:
                 f"the default prompt {default!r} is not among the prompts "
                 f"{', '.join(settings.prompts) or '(none)'}"
             )
-        weights = None if precision == "float32" else digests(encoder.tensors(encoder.num_layers))
         place = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
-            encoder.to(torch.device(place), PRECISIONS[precision])
+            encoder = encoder.to(torch.device(place), torch.float32)
         except (RuntimeError, AssertionError) as error:
             raise InputError(
                 f"device is {str(place)!r}, which torch cannot use here; expected cpu, or cuda "
                 "where there is a GPU that this torch was built for"
             ) from error
         return cls(
-            encoder, tokenizer, bound, settings, name=name, precision=precision, weights=weights
+            encoder,
+            tokenizer,
+            bound,
+            settings,
+            name=name,
+            precision=precision,
+            reproducible=reproducible,
         )
 
     @property
@@ -173,9 +196,7 @@ class Embedder:
     def identity(self) -> dict[str, str | int | bool]:
         """The parts of `fingerprint` by name."""
         self.bound.check_fitted()
-        if self._weights is None:
-            self._weights = digests(self.encoder.tensors(self.encoder.num_layers))
-        return identity(self.encoder, self.tokenizer, self.bound, self.settings, self._weights)
+        return identity(self.encoder, self.tokenizer, self.bound, self.settings)
 
     @property
     def fingerprint(self) -> str:
@@ -203,8 +224,8 @@ class Embedder:
             bound,
             self.settings,
             name=self.name,
-            precision=self.precision,
-            weights=self._weights,
+            precision=self._asked,
+            reproducible=self.reproducible,
         )
 
     def fit(
@@ -244,6 +265,7 @@ class Embedder:
             show_progress=show_progress,
         )
         self.__dict__.pop("identity", None)  # it was cached
+        self._settle(self.encoder)
         return self
 
     def fit_recipes(
@@ -342,10 +364,6 @@ class Embedder:
 
     def check_saveable(self) -> None:
         """Raise the InputError that `save_pretrained` of the fitted recipe would."""
-        if self.precision != "float32":
-            raise InputError(
-                f"the encoder was loaded in {self.precision}; load it in float32 to save it"
-            )
         check_saveable(self.encoder, self.bound, self.settings)
 
     def write(self, folder: Path) -> None:
@@ -377,13 +395,20 @@ class Embedder:
         distinct = Distinct.of(texts)
         tokens, skipped = self._tokenize(distinct.texts, prefix)
         with progress(len(tokens.token_ids), "tokens", show=show_progress) as advance:
-            vectors = run(self.encoder, tokens, recipes, prompt_tokens=skipped, advance=advance)
+            vectors = run(
+                self.encoder,
+                tokens,
+                recipes,
+                prompt_tokens=skipped,
+                reproducible=self.reproducible,
+                advance=advance,
+            )
         return Encoded(vectors, distinct, tokens)
 
     def _tokenize(self, texts: Sequence[str], prefix: str) -> tuple[Tokenized, int]:
         """Tokens of texts behind a prompt, and how many first ones are left out of the pooling."""
         tokens = self.tokenizer([prefix + text for text in texts])
-        self._check_ids(tokens)
+        _check_ids(tokens, self.encoder)
         skipped = 0
         if prefix and not self.settings.include_prompt:
             skipped = self.tokenizer.prompt_tokens(prefix)
@@ -415,14 +440,6 @@ class Embedder:
             )
         return prompts[name]
 
-    def _check_ids(self, tokens: Tokenized) -> None:
-        highest = int(tokens.token_ids.max())
-        if highest >= self.encoder.vocab_size:
-            raise InputError(
-                f"the tokenizer gave token {highest}, and the encoder has "
-                f"{self.encoder.vocab_size} of them; they do not belong together"
-            )
-
     def _as_vectors(self, values: Sequence[str] | NDArray[Any], what: str) -> NDArray[np.float64]:
         if isinstance(values, str | list | tuple) and not _are_numbers(values):
             texts = cast("Sequence[str]", values)
@@ -432,6 +449,15 @@ class Embedder:
         if vectors.ndim != 2:
             raise InputError(f"{what} has shape {vectors.shape}; expected texts or (n, dim)")
         return vectors
+
+
+def _check_ids(tokens: Tokenized, encoder: Encoder) -> None:
+    highest = int(tokens.token_ids.max())
+    if highest >= encoder.vocab_size:
+        raise InputError(
+            f"the tokenizer gave token {highest}, and the encoder has "
+            f"{encoder.vocab_size} of them; they do not belong together"
+        )
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:

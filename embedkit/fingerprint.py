@@ -15,22 +15,11 @@ from embedkit.steps import Bound, Dense, Vectors
 from embedkit.tokens import TextTokenizer
 
 
-def digests(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """SHA-256 of each tensor in float32, by name."""
-
-    def digest(tensor: Tensor) -> str:
-        flat = tensor.detach().to("cpu", torch.float32).contiguous()
-        return hashlib.sha256(flat.numpy().data).hexdigest()
-
-    return {name: digest(tensor) for name, tensor in tensors.items()}
-
-
 def identity(
     encoder: Encoder,
     tokenizer: TextTokenizer,
     bound: Bound,
     settings: Settings,
-    weights: Mapping[str, str],
 ) -> dict[str, str | int | bool]:
     """All that goes into a float32 vector, part by part, so that a difference can be named.
 
@@ -38,17 +27,16 @@ def identity(
     one that `save_pretrained` writes have the same identity.
 
     Args:
-        encoder: its configuration counts, its weights are taken from `weights`.
+        encoder: its weights and configuration, whatever its precision.
         tokenizer: and its maximum length.
         bound: the recipe, with its steps.
         settings: the default prompt and whether prompts are pooled.
-        weights: `digests` of all of the encoder's tensors as the checkpoint has them.
     """
     states = bound.recipe.states(encoder.num_layers)
     top = states[-1] if encoder.cuts and states else encoder.num_layers
     used = {
-        name: weights[name]
-        for name in encoder.tensors(top)
+        name: _tensor(tensor)
+        for name, tensor in encoder.tensors(top).items()
         if not states or "pooler" not in name.split(".")
     }
     steps = [
@@ -78,6 +66,11 @@ def fingerprint(parts: Mapping[str, str | int | bool]) -> str:
 
 def _digest(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _tensor(tensor: Tensor) -> str:
+    flat = tensor.detach().to("cpu", torch.float32).contiguous()
+    return hashlib.sha256(flat.numpy().data).hexdigest()
 
 
 def _array(values: Vectors | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from embedkit.batching import batches
+from embedkit.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Batches, equal_batches
 from embedkit.encoder import Encoder
+from embedkit.errors import InputError
 from embedkit.pooling import POOLINGS
-from embedkit.states import TokenStates
+from embedkit.states import TokenBatch, TokenStates
 from embedkit.steps import Bound, Vectors
 from embedkit.tokens import Tokenized
 
@@ -43,39 +45,103 @@ def run(
     recipes: Sequence[Bound],
     *,
     prompt_tokens: int = 0,
+    reproducible: bool = False,
+    budget: int | None = None,
     advance: Callable[[int], None] = lambda tokens: None,
 ) -> list[Vectors]:
     """Sentence vectors of every recipe, each text run through the encoder once.
+
+    A GPU is never waited for while it has work: what it computes is copied as it comes, and the
+    steps of one batch run while it is at the next.
 
     Args:
         encoder: asked for the union of the recipes' layers; states live for one batch only.
         tokens: n texts.
         recipes: resolved against `encoder`.
         prompt_tokens: first tokens of each text that are left out of the pooling.
+        reproducible: the same bits for a text whatever the others; see `equal_batches`.
+        budget: tokens of a batch; None for what suits the device. It is halved where a GPU's memory
+            does not hold it.
         advance: told the number of tokens after each batch.
 
     Returns:
         For each recipe float32 (n, dim).
+
+    Raises:
+        InputError: a GPU's memory does not hold one text.
     """
-    needed = {recipe: recipe.states(encoder.num_layers) for recipe in (b.recipe for b in recipes)}
-    layers = sorted({layer for states in needed.values() for layer in states})
-    pooler = any(not states for states in needed.values())
+    if budget is None:
+        budget = GPU_TOKEN_BUDGET if encoder.device.type == "cuda" else TOKEN_BUDGET
+    shrinking = Batches(tokens.lengths, budget)
+    pool = _Pass(encoder, recipes, prompt_tokens)
     results: list[Vectors | None] = [None] * len(recipes)
-    for texts in batches(tokens.lengths):
-        states = encoder(tokens.batch(texts), layers, pooler=pooler)
-        pooled = _Pooled(states.without_prompt(prompt_tokens))
-        for place, bound in enumerate(recipes):
-            vectors = torch.cat(
-                [pooled(name, needed[bound.recipe], bound) for name in bound.recipe.poolings], 1
-            )
-            rows = bound.apply(vectors.cpu().numpy())
+
+    def land(texts: NDArray[np.int64], copies: list[_Copy]) -> None:
+        for place, (bound, copy) in enumerate(zip(recipes, copies, strict=True)):
+            rows = bound.apply(copy.numpy())
             result = results[place]
             if result is None:
                 shape = (len(tokens.lengths), rows.shape[1])
                 results[place] = result = np.empty(shape, dtype=np.float32)
             result[texts] = rows
-        advance(int(tokens.lengths[texts].sum()))
+        advance(int(tokens.lengths[np.unique(texts)].sum()))
+
+    under_way: deque[tuple[NDArray[np.int64], list[_Copy]]] = deque()
+    for texts in equal_batches(tokens.lengths) if reproducible else shrinking:
+        try:
+            under_way.append((texts, pool(tokens.batch(texts, apart=reproducible))))
+        except torch.OutOfMemoryError as error:
+            if reproducible or len(texts) == 1:
+                raise InputError(
+                    f"the memory of {encoder.device} does not hold texts of "
+                    f"{tokens.lengths[texts].max()} tokens; expected a smaller max_length, or "
+                    "another device"
+                ) from error
+            shrinking.halve(texts)
+            continue
+        if len(under_way) > 1:
+            land(*under_way.popleft())
+    while under_way:
+        land(*under_way.popleft())
     return [result for result in results if result is not None]
+
+
+class _Copy:
+    """Vectors on their way to the memory of the CPU."""
+
+    def __init__(self, vectors: Tensor) -> None:
+        self._here = vectors.to("cpu", non_blocking=True)
+        self._done: torch.cuda.Event | None = None
+        if vectors.is_cuda:
+            self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._done.record()
+
+    def numpy(self) -> Vectors:
+        """The vectors, once they are here."""
+        if self._done is not None:
+            self._done.synchronize()
+        vectors: Vectors = self._here.numpy()
+        return vectors
+
+
+class _Pass:
+    """The encoder and all poolings over one batch."""
+
+    def __init__(self, encoder: Encoder, recipes: Sequence[Bound], prompt_tokens: int) -> None:
+        self._encoder, self._recipes = encoder, recipes
+        self._prompt_tokens = prompt_tokens
+        self._needed = [bound.recipe.states(encoder.num_layers) for bound in recipes]
+        self._layers = sorted({layer for states in self._needed for layer in states})
+        self._pooler = any(not states for states in self._needed)
+
+    def __call__(self, batch: TokenBatch) -> list[_Copy]:
+        """For each recipe (texts, width) float32, before its steps."""
+        states = self._encoder(batch, self._layers, pooler=self._pooler)
+        pooled = _Pooled(states.without_prompt(self._prompt_tokens))
+        return [
+            _Copy(torch.cat([pooled(name, layers, bound) for name in bound.recipe.poolings], 1))
+            for bound, layers in zip(self._recipes, self._needed, strict=True)
+        ]
 
 
 class _Pooled:

@@ -25,7 +25,7 @@ def load_scorer(model: str, *, prompt: str | None = None, **options: Any) -> Sco
     Args:
         model: the folder of a head, or a model, whose cosine is the score.
         prompt: put in front of each text, for a plain model.
-        options: for `Embedder.from_pretrained`.
+        options: for `Embedder.from_pretrained`; it scores in float32 unless they say otherwise.
 
     Raises:
         InputError: there is no such model, or a prompt was given for a head.
@@ -35,7 +35,7 @@ def load_scorer(model: str, *, prompt: str | None = None, **options: Any) -> Sco
         if prompt is not None:
             raise InputError("got a prompt for a head; it uses the one that it was trained with")
         return head.predict
-    embedder = Embedder.from_pretrained(model, **options)
+    embedder = Embedder.from_pretrained(model, **{"precision": "float32", **options})
 
     def cosine(pairs: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
         vectors = embedder.encode(

@@ -43,11 +43,14 @@ class TokenBatch:
         token_ids: (tokens,) int64, text after text.
         offsets: (texts + 1,) int64; text i is `token_ids[offsets[i]:offsets[i + 1]]`.
         special: (tokens,) bool, True for tokens that the tokenizer added ([CLS], [SEP], ...).
+        apart: whether an encoder must run each text by itself, because laying some together for
+            speed would let their last bits depend on each other.
     """
 
     token_ids: Tensor
     offsets: Tensor
     special: Tensor
+    apart: bool = False
 
     def __post_init__(self) -> None:
         if self.token_ids.ndim != 1 or self.token_ids.dtype != torch.int64:
@@ -55,7 +58,8 @@ class TokenBatch:
                 "token_ids must be int64 (tokens,), got "
                 f"{self.token_ids.dtype} {tuple(self.token_ids.shape)}"
             )
-        _check_offsets(self.offsets, len(self.token_ids))
+        if self.offsets.device.type == "cpu":  # those elsewhere came from here
+            _check_offsets(self.offsets, len(self.token_ids))
         if self.special.dtype != torch.bool or self.special.shape != self.token_ids.shape:
             raise ValueError("special must be bool and of the same shape as token_ids")
 
@@ -81,7 +85,11 @@ class TokenBatch:
     def segments(self) -> Tensor:
         """(tokens,) int64: the text that each token belongs to."""
         counts = self.offsets.diff()
-        return torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+        return torch.repeat_interleave(
+            torch.arange(len(counts), device=counts.device),
+            counts,
+            output_size=len(self.token_ids),
+        )
 
     @cached_property
     def positions(self) -> Tensor:
@@ -90,9 +98,30 @@ class TokenBatch:
         return tokens - self.offsets[self.segments]
 
     def to(self, device: torch.device) -> TokenBatch:
-        return TokenBatch(
-            self.token_ids.to(device), self.offsets.to(device), self.special.to(device)
+        """A copy on a device, which is not waited for; `lengths` stays known here."""
+        if device == self.offsets.device:
+            return self
+        pin = device.type == "cuda"
+        token_ids, offsets, special = (
+            (part.pin_memory() if pin else part).to(device, non_blocking=pin)
+            for part in (self.token_ids, self.offsets, self.special)
         )
+        copy = TokenBatch(token_ids, offsets, special, self.apart)
+        return copy._with_lengths(self.lengths)
+
+    def without_first(self, tokens: int) -> tuple[TokenBatch, Tensor]:
+        """The batch without the first tokens of each text, and (tokens left,) rows that stay."""
+        texts = len(self.lengths)
+        dropped = torch.arange(texts + 1, device=self.offsets.device) * tokens
+        offsets = self.offsets - dropped
+        rows = torch.arange(len(self.token_ids) - texts * tokens, device=self.offsets.device)
+        rows = rows + torch.repeat_interleave(dropped[1:], offsets.diff(), output_size=len(rows))
+        shorter = TokenBatch(self.token_ids[rows], offsets, self.special[rows], self.apart)
+        return shorter._with_lengths([length - tokens for length in self.lengths]), rows
+
+    def _with_lengths(self, lengths: list[int]) -> TokenBatch:
+        self.__dict__["lengths"] = lengths  # reading them from a device would wait for it
+        return self
 
 
 @dataclass(frozen=True)
@@ -141,13 +170,9 @@ class TokenStates:
         """Leave out the first tokens of each text; every text must have more than that."""
         if prompt_tokens == 0:
             return self
-        keep = self.batch.positions >= prompt_tokens
-        shorter = torch.arange(len(self.batch.offsets), device=keep.device) * prompt_tokens
-        batch = TokenBatch(
-            self.batch.token_ids[keep], self.batch.offsets - shorter, self.batch.special[keep]
-        )
+        batch, rows = self.batch.without_first(prompt_tokens)
         return TokenStates(
-            {index: state[keep] for index, state in self.layers.items()},
+            {index: state[rows] for index, state in self.layers.items()},
             batch,
             self.pooler_output,
             self.first_position + prompt_tokens,

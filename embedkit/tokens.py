@@ -70,8 +70,8 @@ class Tokenized:
         """(n,) tokens of each text."""
         return np.diff(self.offsets)
 
-    def batch(self, texts: NDArray[np.int64]) -> TokenBatch:
-        """The texts with these numbers, in this order."""
+    def batch(self, texts: NDArray[np.int64], *, apart: bool = False) -> TokenBatch:
+        """The texts with these numbers, in this order; for `apart` see `TokenBatch`."""
         import torch
 
         from embedkit.states import TokenBatch
@@ -83,6 +83,7 @@ class Tokenized:
             torch.from_numpy(self.token_ids[rows].astype(np.int64)),
             torch.from_numpy(offsets),
             torch.from_numpy(self.special[rows]),
+            apart,
         )
 
 

@@ -27,7 +27,7 @@ ROOMS = (
     ("steps",),
     ("affine",),
     ("onepass", "settings", "fitting"),
-    ("interop", "fingerprint"),
+    ("interop", "fingerprint", "precision"),
     ("loading",),
     ("embedder",),
     ("heads", "corpus"),

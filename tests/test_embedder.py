@@ -224,7 +224,10 @@ def test_a_revision_of_a_folder_is_refused(bert: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"precision": "int8"}, "precision is 'int8'; expected one of float32, bfloat16, float16"),
+        (
+            {"precision": "int8"},
+            "precision is 'int8'; expected one of auto, float32, bfloat16, float16",
+        ),
         ({"device": "banana"}, "device is .banana., which torch cannot use here; expected cpu"),
         ({"max_length": 513}, "max_length is 513, but the encoder has 512 positions"),
         ({"max_length": 2}, "max_length is 2; expected more than the 2 tokens that the tokenizer"),
@@ -276,11 +279,17 @@ def test_half_precision_is_close(bert: Path, precision: str, recipe: str) -> Non
     assert not np.array_equal(exact, half)
 
 
-def test_half_precision_is_not_saved(bert: Path, tmp_path: Path) -> None:
-    half = Embedder.from_pretrained(bert, precision="bfloat16")
-    with pytest.raises(InputError, match=r"loaded in bfloat16; load it in float32 to save it$"):
-        half.save_pretrained(tmp_path / "saved")
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("family", ["bert", "mpnet"])
+def test_a_low_precision_is_saved_in_float32(family: str, tmp_path: Path) -> None:
+    source = tiny.make_model(tmp_path / "source", family)
+    low = Embedder.from_pretrained(source, "mean@0,-1", precision="bfloat16")
+    low.save_pretrained(tmp_path / "saved")
+    want = Embedder.from_pretrained(source, "mean@0,-1", precision="float32").encode(TEXTS)
+    saved = Embedder.from_pretrained(tmp_path / "saved", precision="float32")
+    np.testing.assert_array_equal(saved.encode(TEXTS), want)
+    assert saved.fingerprint == low.fingerprint
+    theirs = SentenceTransformer(str(tmp_path / "saved"), device="cpu").encode(TEXTS)
+    assert_same(theirs, want)
 
 
 def test_a_loaded_half_model_runs_in_float32(bert: Path) -> None:
@@ -555,9 +564,8 @@ def test_a_model_is_saved_over_itself(embedder: Embedder, tmp_path: Path) -> Non
 
 def test_a_refused_recipe_leaves_the_old_folder(embedder: Embedder, tmp_path: Path) -> None:
     embedder.with_recipe("cls").save_pretrained(tmp_path / "saved")
-    half = Embedder.from_pretrained(tmp_path / "saved", precision="bfloat16")
-    with pytest.raises(InputError, match="load it in float32"):
-        half.save_pretrained(tmp_path / "saved")
+    with pytest.raises(InputError, match="is not fitted yet"):
+        embedder.with_recipe("mean/whiten:4").save_pretrained(tmp_path / "saved")
     assert str(Embedder.from_pretrained(tmp_path / "saved").recipe) == "cls"
     assert [path.name for path in tmp_path.iterdir()] == ["saved"]
 

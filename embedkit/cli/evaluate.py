@@ -21,6 +21,7 @@ def evaluate_command(
     index: options.Index = "flat",
     max_length: options.MaxLength = None,
     device: options.Device = None,
+    precision: options.Precision = "float32",
     revision: options.Revision = None,
     seed: options.Seed = 0,
     as_json: options.Json = False,
@@ -47,7 +48,12 @@ def evaluate_command(
 
     check_options(options.names(similarity), aggregation, seed)
     check_retrieval(sets, query_prompt, document_prompt, index)
-    settings: dict[str, Any] = {"max_length": max_length, "device": device, "revision": revision}
+    settings: dict[str, Any] = {
+        "max_length": max_length,
+        "device": device,
+        "precision": precision,
+        "revision": revision,
+    }
     found = find_head(model, **settings) or Embedder.from_pretrained(model, **settings)
     report = evaluate(
         found,

@@ -63,6 +63,13 @@ Revision: TypeAlias = Annotated[
 Device: TypeAlias = Annotated[
     str | None, typer.Option(help="cpu, cuda, ...; a GPU is taken where there is one.")
 ]
+Precision: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        help="Of the encoder: float32, bfloat16, float16, or auto, which takes a low one where the "
+        "device is faster in it and a fixed probe agrees with float32."
+    ),
+]
 MaxLength: TypeAlias = Annotated[
     int | None,
     typer.Option(help="Tokens of a text at most, instead of the model's own.", show_default=False),

@@ -74,7 +74,7 @@ def search_command(
     from embedkit.embedder import Embedder
 
     if found.origin is None:
-        found.embedder = Embedder.from_pretrained(str(model), device=device)
+        found.embedder = Embedder.from_pretrained(str(model), device=device, precision="float32")
     else:
         found.embedder = found.origin.load(model, device=device)
     for chunk in chunks(asked, _CHUNK):

@@ -94,7 +94,12 @@ def train_head_command(
         _check_range(f"{path}", score, pairs.scores.tolist(), regressor.label_range)
     regressor.check(np.concatenate([pairs.scores for pairs in sets]))
     regressor.embedder = Embedder.from_pretrained(
-        model, parsed, max_length=max_length, device=device, revision=revision
+        model,
+        parsed,
+        max_length=max_length,
+        device=device,
+        precision="float32",
+        revision=revision,
     )
     regressor.embedder.check_saveable()
     if corpus is not None:

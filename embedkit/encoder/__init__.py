@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from embedkit.encoder.packed import Affine
+    from embedkit.encoder.linear import Affine
     from embedkit.states import TokenBatch, TokenStates
 
 
@@ -40,6 +40,9 @@ class Encoder(Protocol):
         ...
 
     @property
+    def device(self) -> torch.device: ...
+
+    @property
     def width(self) -> int: ...
 
     @property
@@ -58,7 +61,9 @@ class Encoder(Protocol):
         """The pooler's weights, if the checkpoint has them."""
         ...
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> None: ...
+    def to(self, device: torch.device, dtype: torch.dtype) -> Encoder:
+        """The same encoder elsewhere or in another precision; weights are shared where they can."""
+        ...
 
     def __call__(
         self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
@@ -67,7 +72,7 @@ class Encoder(Protocol):
         ...
 
     def tensors(self, num_layers: int) -> Mapping[str, Tensor]:
-        """The weights of the encoder, cut to `num_layers` layers."""
+        """The weights, float32 whatever the precision, cut to `num_layers` layers."""
         ...
 
     def save(self, folder: Path, *, num_layers: int, output_hidden_states: bool) -> dict[str, Any]:

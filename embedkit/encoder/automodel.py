@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 from collections.abc import Collection, Iterator
@@ -18,7 +19,7 @@ from torch.nn.modules.module import (
 )
 
 from embedkit.checkpoint import Weights
-from embedkit.encoder.packed import Affine
+from embedkit.encoder.linear import Affine
 from embedkit.errors import InputError, first_line
 from embedkit.states import TokenBatch, TokenStates
 
@@ -57,6 +58,7 @@ class AutoModelEncoder:
             model.register_module("pooler", None)  # it was invented: neither use nor save it
         torch.nn.Module.to(model, torch.float32)
         self.model = model.train(False)
+        self._runner = self.model  # or a copy of it elsewhere or in another precision
         self.family: str = model.config.model_type
 
     @classmethod
@@ -140,6 +142,11 @@ class AutoModelEncoder:
             raise ValueError(f"its hidden states are not {self.width} numbers wide")
 
     @property
+    def device(self) -> torch.device:
+        device: torch.device = self._runner.device
+        return device
+
+    @property
     def width(self) -> int:
         return int(self.model.config.hidden_size)
 
@@ -168,21 +175,27 @@ class AutoModelEncoder:
         dense = _pooler_of(self.model)
         return None if dense is None else Affine(dense.weight.detach(), dense.bias.detach())
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Move the weights; hidden states come in that dtype."""
-        self.model.to(device=device, dtype=dtype)
+    def to(self, device: torch.device, dtype: torch.dtype) -> AutoModelEncoder:
+        """The same encoder elsewhere or in another precision; hidden states come in that dtype."""
+        if (device, dtype) == (self._runner.device, self._runner.dtype):
+            return self
+        other = copy.copy(self)
+        other._runner = self.model
+        if (device, dtype) != (self.model.device, torch.float32):
+            other._runner = copy.deepcopy(self.model).to(device=device, dtype=dtype)
+        return other
 
     @torch.inference_mode()
     def __call__(
         self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
     ) -> TokenStates:
         """Hidden states `layers` (0 to num_layers), each (tokens, width), and pooler_output."""
-        batch = batch.to(self.model.device)
+        batch = batch.to(self._runner.device)
         states = {
             index: torch.empty(
                 len(batch.token_ids),
                 self.width,
-                dtype=self.model.dtype,
+                dtype=self._runner.dtype,
                 device=batch.offsets.device,
             )
             for index in layers
@@ -190,7 +203,7 @@ class AutoModelEncoder:
         first: list[Tensor] = []
         for run in batch.runs:
             ids = batch.token_ids[run.tokens].view(-1, run.length)
-            output = self.model(
+            output = self._runner(
                 input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=True
             )
             hidden = output.hidden_states
@@ -204,7 +217,7 @@ class AutoModelEncoder:
             first.append(hidden[-1][:, 0])
         pooled = None
         if pooler:
-            if (dense := self.pooler) is None:
+            if (dense := _pooler_of(self._runner)) is None:
                 raise ValueError("this checkpoint has no pooler")
             pooled = F.linear(torch.cat(first), dense.weight, dense.bias).tanh()
         return TokenStates(states, batch, pooled)
@@ -227,7 +240,7 @@ class AutoModelEncoder:
             raise ValueError(f"a {self.family} encoder cannot be cut")
         self.model.config.output_hidden_states = output_hidden_states
         try:
-            self.model.float().save_pretrained(folder)
+            self.model.save_pretrained(folder)
         finally:
             self.model.config.output_hidden_states = False
         takes = inspect.signature(type(self.model)).parameters

@@ -7,10 +7,18 @@ names are transformers'. What a family's table of numbers does not have, its net
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from embedkit.errors import InputError
+
+# Tensors that are named alike in all.
+WORDS = "embeddings.word_embeddings.weight"
+POSITIONS = "embeddings.position_embeddings.weight"
+TYPES = "embeddings.token_type_embeddings.weight"
+NORM = "embeddings.LayerNorm"
+PROJECTION = "embeddings_project"
+POOLER = "pooler.dense"
 
 # Of Numbers' fields: key in config.json, and the value where the file has none.
 Keys = Mapping[str, tuple[str, int | float | str]]
@@ -49,6 +57,11 @@ class Family:
     layer: str = "encoder.layer.{}."
     names: LayerNames = LayerNames()
     has_pooler: bool = True
+
+    def layer_names(self, index: int) -> dict[str, str]:
+        """LayerNames of a layer, in full."""
+        at = self.layer.format(index)
+        return {part: at + name for part, name in asdict(self.names).items()}
 
 
 _BERT: Keys = {
@@ -177,3 +190,18 @@ class Numbers:
     def max_positions(self) -> int:
         """Tokens that a text may have; RoBERTa's count starts after `padding`."""
         return self.positions if self.padding is None else self.positions - self.padding - 1
+
+    @property
+    def layer_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the weights of a layer, by LayerNames' fields."""
+        square = (self.width, self.width)
+        return {
+            "query": square,
+            "key": square,
+            "value": square,
+            "attention_output": square,
+            "attention_norm": (self.width,),
+            "up": (self.inner, self.width),
+            "down": (self.width, self.inner),
+            "norm": (self.width,),
+        }

@@ -1,45 +1,35 @@
-"""BERT and its kin without padding: every linear runs over one flat row of tokens.
+"""BERT and its kin, read and written as transformers does, and run without padding.
 
-Devlin et al. 2019; what tells the families apart is in `families`.
+Devlin et al. 2019; what tells the families apart is in `families`, the forward pass in `network`.
 """
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass
+from collections.abc import Collection
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
-from embedkit.encoder.families import FAMILIES, Numbers
+from embedkit.encoder.families import (
+    FAMILIES,
+    NORM,
+    POOLER,
+    POSITIONS,
+    PROJECTION,
+    TYPES,
+    WORDS,
+    Numbers,
+)
+from embedkit.encoder.linear import ACTIVATIONS, Affine
+from embedkit.encoder.network import Network
 from embedkit.errors import InputError
 from embedkit.states import TokenBatch, TokenStates
-
-
-def _gelu_tanh(x: Tensor) -> Tensor:
-    return F.gelu(x, approximate="tanh")
-
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu,
-    "gelu_new": _gelu_tanh,
-    "gelu_pytorch_tanh": _gelu_tanh,
-    "relu": F.relu,
-    "silu": F.silu,
-    "swish": F.silu,
-}
-
-_WORDS = "embeddings.word_embeddings.weight"
-_POSITIONS = "embeddings.position_embeddings.weight"
-_TYPES = "embeddings.token_type_embeddings.weight"
-_NORM = "embeddings.LayerNorm"
-_PROJECTION = "embeddings_project"
-_POOLER = "pooler.dense"
 
 
 class TensorSource(Protocol):
@@ -51,36 +41,13 @@ class TensorSource(Protocol):
     def __getitem__(self, name: str) -> Tensor: ...
 
 
-@dataclass(frozen=True)
-class Affine:
-    """weight: (out, in) of a linear, or (width,) of a layer norm; bias: (out,) or (width,)."""
-
-    weight: Tensor
-    bias: Tensor
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> Affine:
-        return Affine(self.weight.to(device, dtype), self.bias.to(device, dtype))
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One layer; the three projections of attention are one linear here."""
-
-    qkv: Affine
-    attention_output: Affine
-    attention_norm: Affine
-    up: Affine
-    down: Affine
-    norm: Affine
-
-
 def runs(config: dict[str, Any]) -> bool:
-    """Whether a config.json is of an encoder that this file computes as transformers does."""
+    """Whether a config.json is of an encoder that we compute as transformers does."""
     family = FAMILIES.get(config["model_type"])
     if family is None:
         return False
     key, default = family.numbers["activation"]
-    # transformers also takes BERT's keys for those of another name; this file does not.
+    # transformers also takes BERT's keys for those of another name; we do not.
     foreign = {key for key, _ in FAMILIES["bert"].numbers.values()}
     foreign -= {key for key, _ in family.numbers.values()}
     return (
@@ -114,17 +81,19 @@ class PackedEncoder:
         self.family: str = config["model_type"]
         self._family = family = FAMILIES[self.family]
         self._numbers = n = Numbers.from_json(config, family, source)
-        self._device = torch.device("cpu")
+        self.device = torch.device("cpu")
         self._dtype = torch.float32
         names = weights.names
-        prefix = next((p for p in ("", family.prefix) if p + _WORDS in names), None)
+        prefix = next((p for p in ("", family.prefix) if p + WORDS in names), None)
         if prefix is None:
             raise InputError(
-                f"{source}: the weights have no tensor {_WORDS!r}; "
+                f"{source}: the weights have no tensor {WORDS!r}; "
                 f"expected those of a {family.architecture}"
             )
+        # Under transformers' names, in float32 whatever the precision that they run in.
+        self._tensors: dict[str, Tensor] = {}
 
-        def tensor(name: str, *shape: int) -> Tensor:
+        def read(name: str, *shape: int) -> None:
             # TensorFlow's names for a layer norm survive in old checkpoints.
             old = name.replace("LayerNorm.weight", "LayerNorm.gamma")
             old = old.replace("LayerNorm.bias", "LayerNorm.beta")
@@ -138,42 +107,25 @@ class PackedEncoder:
                 raise InputError(
                     f"{source}: tensor {prefix + name!r} is {found.dtype}, expected floats"
                 )
-            return found.detach().to(torch.float32)
+            self._tensors[name] = found.detach().to(torch.float32)
 
-        def linear(name: str, out: int, inside: int) -> Affine:
-            return Affine(tensor(f"{name}.weight", out, inside), tensor(f"{name}.bias", out))
+        def affine(name: str, width: int, *inside: int) -> None:
+            read(f"{name}.weight", width, *inside)
+            read(f"{name}.bias", width)
 
-        def norm(name: str, width: int) -> Affine:
-            return Affine(tensor(f"{name}.weight", width), tensor(f"{name}.bias", width))
-
-        self._tables = {
-            name: tensor(name, rows, n.embedding)
-            for name, rows in ((_WORDS, n.vocabulary), (_POSITIONS, n.positions), (_TYPES, n.types))
-            if rows
-        }
-        self._norm = norm(_NORM, n.embedding)
-        self._projection: Affine | None = None
+        for name, rows in ((WORDS, n.vocabulary), (POSITIONS, n.positions), (TYPES, n.types)):
+            if rows:
+                read(name, rows, n.embedding)
+        affine(NORM, n.embedding)
         if n.embedding != n.width:
-            self._projection = linear(_PROJECTION, n.width, n.embedding)
-        part, w = family.names, n.width
-        self._layers: list[Layer] = []
+            affine(PROJECTION, n.width, n.embedding)
         for index in range(n.layers):
-            at = family.layer.format(index)
-            qkv = [linear(at + name, w, w) for name in (part.query, part.key, part.value)]
-            self._layers.append(
-                Layer(
-                    Affine(torch.cat([p.weight for p in qkv]), torch.cat([p.bias for p in qkv])),
-                    linear(at + part.attention_output, w, w),
-                    norm(at + part.attention_norm, w),
-                    linear(at + part.up, n.inner, w),
-                    linear(at + part.down, w, n.inner),
-                    norm(at + part.norm, w),
-                )
-            )
-        self._pooler: Affine | None = None
-        both = {f"{prefix}{_POOLER}.weight", f"{prefix}{_POOLER}.bias"}
+            names_of_layer = family.layer_names(index)
+            for part, shape in n.layer_shapes.items():
+                affine(names_of_layer[part], *shape)
+        both = {f"{prefix}{POOLER}.weight", f"{prefix}{POOLER}.bias"}
         if family.has_pooler and both <= names:
-            self._pooler = linear(_POOLER, w, w)
+            affine(POOLER, n.width, n.width)
 
     @property
     def width(self) -> int:
@@ -194,84 +146,33 @@ class PackedEncoder:
     @property
     def pooler(self) -> Affine | None:
         """The checkpoint's pooler, W: (width, width) and b: (width,), or None."""
-        return self._pooler
+        if f"{POOLER}.weight" not in self._tensors:
+            return None
+        return Affine(self._tensors[f"{POOLER}.weight"], self._tensors[f"{POOLER}.bias"])
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Move the weights; hidden states come in that dtype."""
-        self._device, self._dtype = device, dtype
+    def to(self, device: torch.device, dtype: torch.dtype) -> PackedEncoder:
+        """The same encoder elsewhere or in another precision; hidden states come in that dtype."""
+        if (device, dtype) == (self.device, self._dtype):
+            return self
+        other = copy.copy(self)
+        other.device, other._dtype = device, dtype
+        other._network = other._new_network()  # now, so that a device that is none is found here
+        return other
 
-        def moved(part: Affine) -> Affine:
-            return part.to(device, dtype)
+    @cached_property
+    def _network(self) -> Network:
+        return self._new_network()
 
-        self._tables = {name: table.to(device, dtype) for name, table in self._tables.items()}
-        self._norm = moved(self._norm)
-        self._projection = moved(self._projection) if self._projection else None
-        self._layers = [
-            Layer(*(moved(part) for part in layer.__dict__.values())) for layer in self._layers
-        ]
-        self._pooler = moved(self._pooler) if self._pooler else None
+    def _new_network(self) -> Network:
+        return Network(self._family, self._numbers, self._tensors, self.device, self._dtype)
 
-    @torch.inference_mode()
     def __call__(
         self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
     ) -> TokenStates:
         """Hidden states `layers` (0 to num_layers), each (tokens, width), and pooler_output."""
-        batch = batch.to(self._device)
-        top = self.num_layers if pooler else max(layers)
-        states: dict[int, Tensor] = {}
-        x = self._embed(batch)
-        for index in range(top + 1):
-            if index > 0:
-                x = self._run(self._layers[index - 1], x, batch)
-            if index in layers:
-                states[index] = x
-        pooled = None
-        if pooler:
-            if self._pooler is None:
-                raise ValueError("this checkpoint has no pooler")
-            pooled = _linear(x[batch.offsets[:-1]], self._pooler).tanh()
-        return TokenStates(states, batch, pooled)
-
-    def _embed(self, batch: TokenBatch) -> Tensor:
-        """(tokens, width): the input of the first layer."""
-        x = self._tables[_WORDS][batch.token_ids] + self._tables[_POSITIONS][self._places(batch)]
-        if _TYPES in self._tables:
-            x = x + self._tables[_TYPES][0]
-        x = self._layer_norm(x, self._norm)
-        return _linear(x, self._projection) if self._projection else x
-
-    def _places(self, batch: TokenBatch) -> Tensor:
-        """(tokens,) int64: rows of the table of positions.
-
-        RoBERTa counts the tokens of a text that are no pad, from `padding` + 1; a pad, which a
-        text can spell, is at `padding`.
-        """
-        padding = self._numbers.padding
-        if padding is None:
-            return batch.positions
-        counted = (batch.token_ids != padding).long()
-        before = F.pad(counted.cumsum(0), (1, 0))
-        return padding + counted * (before[1:] - before[batch.offsets[batch.segments]])
-
-    def _layer_norm(self, x: Tensor, part: Affine) -> Tensor:
-        return F.layer_norm(x, part.weight.shape, part.weight, part.bias, self._numbers.eps)
-
-    def _run(self, layer: Layer, x: Tensor, batch: TokenBatch) -> Tensor:
-        attended = self._attend(_linear(x, layer.qkv), batch)
-        x = self._layer_norm(x + _linear(attended, layer.attention_output), layer.attention_norm)
-        inner = ACTIVATIONS[self._numbers.activation](_linear(x, layer.up))
-        return self._layer_norm(x + _linear(inner, layer.down), layer.norm)
-
-    def _attend(self, qkv: Tensor, batch: TokenBatch) -> Tensor:
-        """(tokens, 3 width) -> (tokens, width); a run of texts shares a call."""
-        heads = self._numbers.heads
-        out = qkv.new_empty(len(qkv), self.width)
-        for run in batch.runs:
-            block = qkv[run.tokens].view(-1, run.length, 3, heads, self.width // heads)
-            q, k, v = (part.transpose(1, 2) for part in block.unbind(2))
-            mixed = F.scaled_dot_product_attention(q, k, v)
-            out[run.tokens] = mixed.transpose(1, 2).reshape(-1, self.width)
-        return out
+        if pooler and self.pooler is None:
+            raise ValueError("this checkpoint has no pooler")
+        return self._network(batch.to(self.device), layers, pooler=pooler)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -280,34 +181,26 @@ class PackedEncoder:
         said = {
             "family": self.family,
             "heads": n.heads,
-            "act": ACTIVATIONS[n.activation].__name__,
+            "act": ACTIVATIONS[n.activation].function.__name__,
             "eps": n.eps,
         }
         return said if n.padding is None else {**said, "padding": n.padding}
 
     def tensors(self, num_layers: int) -> dict[str, Tensor]:
-        """The weights under transformers' names, cut to the first `num_layers` layers.
+        """The weights, float32, under transformers' names, cut to the first `num_layers` layers.
 
         A cut encoder has no pooler: it was made for the last layer.
         """
-        tensors = dict(self._tables)
-
-        def put(name: str, part: Affine) -> None:
-            tensors[f"{name}.weight"], tensors[f"{name}.bias"] = part.weight, part.bias
-
-        put(_NORM, self._norm)
-        if self._projection:
-            put(_PROJECTION, self._projection)
-        names = asdict(self._family.names)
-        for index, layer in enumerate(self._layers[:num_layers]):
-            at = self._family.layer.format(index)
-            q, k, v = map(Affine, layer.qkv.weight.chunk(3), layer.qkv.bias.chunk(3))
-            parts = {**layer.__dict__, "query": q, "key": k, "value": v}
-            for part, name in names.items():
-                put(at + name, parts[part])
-        if self._pooler and num_layers == self.num_layers:
-            put(_POOLER, self._pooler)
-        return tensors
+        left_out = [
+            self._family.layer.format(index) for index in range(num_layers, self.num_layers)
+        ]
+        if left_out:
+            left_out.append(POOLER)
+        return {
+            name: tensor
+            for name, tensor in self._tensors.items()
+            if not name.startswith(tuple(left_out))
+        }
 
     def save(self, folder: Path, *, num_layers: int, output_hidden_states: bool) -> dict[str, Any]:
         """Write config.json and model.safetensors, cut to the first `num_layers` layers."""
@@ -318,16 +211,9 @@ class PackedEncoder:
             "dtype": "float32",
         }
         config.pop("torch_dtype", None)
-        # safetensors writes no views, and the three projections are views of one tensor.
-        tensors = {
-            name: tensor.to("cpu", torch.float32).clone()
-            for name, tensor in self.tensors(num_layers).items()
-        }
+        # safetensors writes no views, which a state_dict may have.
+        tensors = {name: tensor.clone() for name, tensor in self.tensors(num_layers).items()}
         save_file(tensors, folder / "model.safetensors", {"format": "pt"})
         (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
-        without = self._family.has_pooler and f"{_POOLER}.weight" not in tensors
+        without = self._family.has_pooler and f"{POOLER}.weight" not in tensors
         return {"add_pooling_layer": False} if without else {}
-
-
-def _linear(x: Tensor, part: Affine) -> Tensor:
-    return F.linear(x, part.weight, part.bias)

@@ -380,4 +380,8 @@ def check_options(similarities: Sequence[str], aggregation: str, seed: int = SEE
 
 
 def _embedder(model: Model) -> Embedder:
-    return model if isinstance(model, Embedder) else Embedder.from_pretrained(model)
+    return (
+        model
+        if isinstance(model, Embedder)
+        else Embedder.from_pretrained(model, precision="float32")
+    )

@@ -118,7 +118,8 @@ def load_head(
     Args:
         folder: what `save_head` wrote.
         embedder: the one to use; None loads the folder's.
-        options: for `Embedder.from_pretrained`, where the folder's is loaded.
+        options: for `Embedder.from_pretrained`, where the folder's is loaded; in float32 unless
+            they say otherwise.
 
     Raises:
         InputError: no head, a damaged one, one with classes that are not trusted, or an embedder
@@ -132,7 +133,7 @@ def load_head(
     check_entries(target)
     said = read_json(target / HEAD)
     if embedder is None:
-        embedder = Embedder.from_pretrained(target, **options)
+        embedder = Embedder.from_pretrained(target, **{"precision": "float32", **options})
     if embedder.fingerprint != said.get("fingerprint"):
         raise InputError(
             f"{target}: the head was trained on another embedder (fingerprint "
