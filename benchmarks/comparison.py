@@ -23,9 +23,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from figures import tell
-from timing import in_turn
 
 from embedkit import read_pairs
+from embedkit.bench.race import in_turn
 from embedkit.evaluation.bootstrap import RESAMPLES
 from embedkit.evaluation.sts import Predictions, score_predictions
 
@@ -51,7 +51,7 @@ def main() -> None:
         "compare --layers all": lambda: _compare(options.pairs, "--layers", "all"),
         f"bootstrap of {RECIPES} recipes": lambda: score_predictions(pairs, predictions),
     }
-    seconds = in_turn(jobs, options.runs)
+    seconds = in_turn(jobs, options.runs, show_progress=True)
     result = {
         "pairs": pairs.name,
         "n": len(pairs.scores),

@@ -21,9 +21,9 @@ import torch
 from figures import tell
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
-from timing import in_turn
 
 from embedkit import Embedder, compare, evaluate, read_pairs
+from embedkit.bench.race import in_turn
 from embedkit.checkpoint import find_folder
 
 
@@ -49,7 +49,7 @@ def main() -> None:
     }
     recipes = len(compare(embedder, pairs, layers="all", show_progress=False).compared)
     evaluator(peer)
-    seconds = in_turn(jobs, options.runs)
+    seconds = in_turn(jobs, options.runs, show_progress=True)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     theirs, one, every = medians.values()
     result = {

@@ -1,24 +1,11 @@
-"""How the benchmarks time: jobs in turn in one process, and whole processes."""
+"""How the benchmarks time whole processes; jobs in turn are `embedkit.bench.race.in_turn`."""
 
 from __future__ import annotations
 
 import statistics
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-
-
-def in_turn(jobs: Mapping[str, Callable[[], object]], runs: int) -> dict[str, list[float]]:
-    """Seconds of each run of each job; every round runs all of them once."""
-    seconds: dict[str, list[float]] = {name: [] for name in jobs}
-    for number in range(runs):
-        for name, job in jobs.items():
-            started = time.perf_counter()
-            job()
-            seconds[name].append(time.perf_counter() - started)
-        print(f"run {number + 1} of {runs}", file=sys.stderr)
-    return seconds
+from collections.abc import Sequence
 
 
 def of_process(command: Sequence[str], runs: int) -> dict[str, float]:

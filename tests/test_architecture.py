@@ -33,7 +33,7 @@ ROOMS = (
     ("heads", "corpus"),
     ("index",),
     ("evaluation",),
-    ("scorer",),
+    ("scorer", "bench"),
     ("cli",),
     ("__main__",),
 )
@@ -135,6 +135,7 @@ print("heavy:", *found)
         "from embedkit.cli import main; sys.argv = ['embedkit', 'evaluate', '--help']; main()",
         "from embedkit.cli import main; sys.argv = ['embedkit', 'encode', '--help']; main()",
         "from embedkit.cli import main; sys.argv = ['embedkit', 'search', '--help']; main()",
+        "from embedkit.cli import main; sys.argv = ['embedkit', 'bench', '--help']; main()",
         "from embedkit.cli import main; sys.argv = 'embedkit index build --help'.split(); main()",
     ],
 )

@@ -8,6 +8,7 @@ import sys
 
 import typer
 
+from embedkit.cli.bench import bench_command
 from embedkit.cli.compare import compare_command
 from embedkit.cli.encode import encode_command
 from embedkit.cli.evaluate import evaluate_command
@@ -51,6 +52,7 @@ app.command("evaluate")(evaluate_command)
 app.command("encode")(encode_command)
 app.command("search")(search_command)
 app.command("score")(score_command)
+app.command("bench")(bench_command)
 app.add_typer(index_app, name="index")
 app.add_typer(train_app, name="train")
 

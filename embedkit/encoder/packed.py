@@ -140,6 +140,12 @@ class PackedEncoder:
         return self._numbers.vocabulary
 
     @property
+    def linear_shapes(self) -> list[tuple[int, int]]:
+        """(out, in) of the linears of a layer, as they run: attention's three are one."""
+        qkv, *others = (shape for shape in self._numbers.layer_shapes.values() if len(shape) == 2)
+        return [(3 * qkv[0], qkv[1]), *others[2:]]
+
+    @property
     def max_positions(self) -> int | None:
         return self._numbers.max_positions
 

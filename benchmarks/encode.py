@@ -1,0 +1,129 @@
+"""How fast texts are encoded: embedkit and its peers, in turn in one process.
+
+    python benchmarks/encode.py TEXTS --documents SET [--out results.json] [--memory]
+
+TEXTS has a text a line (.txt, .txt.gz); SET is a folder in BEIR's layout. Short sentences are the
+first 2,000 distinct ones of TEXTS after a shuffle (seed 0), long documents the first 100 of SET
+(title and text, cut to the model's 256 tokens); both with MiniLM. The same sentences, 300 of them,
+go through a BERT-base-shaped encoder of random weights. Equal thread counts, medians of interleaved
+rounds, agreement beside speed; peers that are not installed are named. A cold start is a process
+that loads MiniLM and encodes one text. --memory adds the peak memory of a process that encodes all
+of TEXTS, for embedkit and for sentence-transformers, which takes half an hour here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import resource
+import sys
+import tempfile
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from figures import tell
+from timing import of_process
+
+from embedkit.bench.contestants import CONTESTANTS, OURS, PEER
+from embedkit.bench.race import race
+from embedkit.checkpoint import find_folder
+from embedkit.corpus.source import Corpus
+from embedkit.errors import InputError
+
+SHORT, LONG, BASE = 2000, 100, 300
+COLD = {
+    PEER: "from sentence_transformers import SentenceTransformer\n"
+    "SentenceTransformer({folder!r}, device='cpu').encode(['rain'])",
+    OURS: "from embedkit import Embedder\n"
+    "Embedder.from_pretrained({folder!r}, device='cpu').encode(['rain'])",
+}
+
+
+def read(path: Path) -> list[str]:
+    return [document.text for document in Corpus(path)]
+
+
+def documents(folder: Path) -> list[str]:
+    (file,) = folder.glob("corpus.jsonl*")
+    return [d.text for d in islice(Corpus(file, ("title", "text"), "_id"), LONG)]
+
+
+def bert_base(folder: Path) -> Path:
+    """A BertModel of the published shape, random weights, MiniLM's tokenizer."""
+    import torch
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(find_folder("minilm"))
+    torch.manual_seed(0)
+    transformers.BertModel(transformers.BertConfig()).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def peak_memory(texts: Path, contestant: str) -> float:
+    """MiB of a process of its own."""
+    import subprocess
+
+    command = [sys.executable, __file__, str(texts), "--encode-all", contestant]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    return float(done.stdout.split()[-1])
+
+
+def encode_all(texts: Path, contestant: str) -> None:
+    CONTESTANTS[contestant](find_folder("minilm"), "cpu").encode(read(texts))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("texts", type=Path)
+    parser.add_argument("--documents", type=Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--encode-all", metavar="CONTESTANT", help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    if options.encode_all:
+        encode_all(options.texts, options.encode_all)
+        return
+    if options.documents is None:
+        parser.error("expected --documents")
+
+    sentences = list(dict.fromkeys(read(options.texts)))
+    random.Random(0).shuffle(sentences)  # noqa: S311
+    folder = str(find_folder("minilm"))
+    result: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        suites: dict[str, tuple[Path | str, list[str]]] = {
+            "MiniLM, short sentences": ("minilm", sentences[:SHORT]),
+            "MiniLM, long documents": ("minilm", documents(options.documents)),
+            "BERT-base shape, short sentences": (bert_base(Path(scratch)), sentences[:BASE]),
+        }
+        for name, (model, texts) in suites.items():
+            print(name, file=sys.stderr)
+            try:
+                found = race(
+                    model,
+                    texts,
+                    contestants=list(CONTESTANTS),
+                    rounds=options.rounds,
+                    device="cpu",
+                    show_progress=True,
+                )
+            except InputError as error:
+                sys.exit(f"error: {error}")
+            result[name] = found.to_dict() | {"model": name.partition(",")[0]}
+    result["cold start, seconds"] = {
+        name: of_process([sys.executable, "-c", code.format(folder=folder)], options.rounds)
+        for name, code in COLD.items()
+    }
+    if options.memory:
+        result["peak memory, MiB"] = {
+            name: peak_memory(options.texts, name) for name in (PEER, f"{OURS} float32")
+        }
+    tell(result, options.out)
+
+
+if __name__ == "__main__":
+    main()

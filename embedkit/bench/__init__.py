@@ -1,0 +1,1 @@
+"""How fast embedkit and its peers encode on this machine."""

@@ -1,0 +1,247 @@
+"""Contestants in turn in one process: every round runs all of them once."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from embedkit.bench.bound import products
+from embedkit.bench.contestants import CONTESTANTS, PEER, USUAL, AbsentError, Contestant
+from embedkit.checkpoint import find_folder
+from embedkit.embedder import Embedder
+from embedkit.errors import InputError
+from embedkit.evaluation.tables import Grid
+from embedkit.precision import PRECISIONS, smallest_cosine
+from embedkit.progress import progress
+from embedkit.tokens import check_texts
+
+_QUERIES = 20
+
+
+@dataclass(frozen=True)
+class Lap:
+    """What one contestant did.
+
+    Attributes:
+        seconds: of each round, for all texts.
+        times_peer: how often it is as fast as sentence-transformers: the median of the rounds'
+            ratios.
+        query_ms: the median milliseconds of a single text.
+        smallest_cosine: of a text's vector to that of sentence-transformers in float32.
+        note: how it ran.
+    """
+
+    seconds: list[float]
+    times_peer: float
+    query_ms: float
+    smallest_cosine: float
+    note: str
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+@dataclass(frozen=True)
+class Race:
+    """What came of it.
+
+    Attributes:
+        model: its name.
+        texts: how many, all distinct.
+        tokens: of them all.
+        laps: by contestant.
+        absent: contestants that could not run, and why.
+        bound: for embedkit's precision the seconds of the matrix products alone, of each round.
+        machine: threads, device, processor and versions.
+    """
+
+    model: str
+    texts: int
+    tokens: int
+    laps: dict[str, Lap]
+    absent: dict[str, str]
+    bound: dict[str, list[float]] = field(default_factory=dict)
+    machine: dict[str, str | int] = field(default_factory=dict)
+
+    def share_of_bound(self, contestant: str) -> float | None:
+        """Seconds of the products alone over those of the contestant, by its precision."""
+        lap = self.laps[contestant]
+        for precision, seconds in self.bound.items():
+            if lap.note.startswith(precision):
+                return statistics.median(seconds) / lap.median
+        return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        said = asdict(self)
+        for name, lap in self.laps.items():
+            said["laps"][name] |= {
+                "median_seconds": lap.median,
+                "texts_per_second": self.texts / lap.median,
+                "share_of_bound": self.share_of_bound(name),
+            }
+        return said
+
+    def grid(self) -> Grid:
+        """A row a contestant."""
+        rows = []
+        for name, lap in self.laps.items():
+            share = self.share_of_bound(name)
+            rows.append(
+                (
+                    name,
+                    f"{self.texts / lap.median:,.0f}",
+                    f"{lap.times_peer:.2f}",
+                    f"{lap.query_ms:.1f}",
+                    f"{lap.smallest_cosine:.5f}",
+                    "" if share is None else f"{share:.0%}",
+                    lap.note.partition(" ")[0],
+                )
+            )
+        headings = (
+            "",
+            "texts/s",
+            "times",
+            "query ms",
+            "smallest cosine",
+            "of the bound",
+            "precision",
+        )
+        return Grid(headings, tuple(rows), frozenset({0, 6}))
+
+
+def race(
+    model: str | Path,
+    texts: Sequence[str],
+    *,
+    contestants: Sequence[str] = USUAL,
+    rounds: int = 5,
+    device: str | None = None,
+    show_progress: bool | None = None,
+) -> Race:
+    """Time the contestants on the same texts, with the same number of threads.
+
+    Each encodes a few texts first, which is not counted. Texts are made distinct, since embedkit
+    would run equal ones once.
+
+    Args:
+        model: as for `Embedder.from_pretrained`.
+        texts: what to encode.
+        contestants: names of CONTESTANTS; sentence-transformers runs anyway.
+        rounds: how often.
+        device: cpu, cuda, ...
+        show_progress: a bar on stderr; None shows it where stderr is a terminal.
+
+    Raises:
+        InputError: no texts, an unknown contestant, no round, or a model that does not load.
+    """
+    check_texts(texts)
+    if unknown := [name for name in contestants if name not in CONTESTANTS]:
+        raise InputError(f"contestant {unknown[0]!r} is not one of {', '.join(CONTESTANTS)}")
+    if rounds < 1:
+        raise InputError(f"rounds is {rounds}; expected at least 1")
+    texts = list(dict.fromkeys(texts))
+    folder = find_folder(model)
+    reference = Embedder.from_pretrained(folder, device=device, precision="float32")
+    tokens = len(reference.tokenizer(texts).token_ids)
+
+    entered, absent = {}, {}
+    for name in CONTESTANTS:
+        if name in contestants or name == PEER:
+            try:
+                entered[name] = CONTESTANTS[name](folder, device)
+            except AbsentError as why:
+                absent[name] = str(why)
+    if PEER not in entered:
+        raise InputError(f"{PEER} cannot run {model}: {absent[PEER]}")
+    jobs: dict[str, Callable[[], Any]] = {
+        name: partial(each.encode, texts) for name, each in entered.items()
+    }
+    bounds = {}
+    for precision, dtype in PRECISIONS.items():
+        if any(each.note.startswith(precision) for each in entered.values()):
+            job = products(reference.encoder, dtype, tokens)
+            if job is not None:
+                bounds[precision] = job
+    for name, each in entered.items():
+        with _named(name):
+            each.encode(texts[:8])
+    seconds = in_turn(jobs | bounds, rounds, show_progress=show_progress)
+    queries = in_turn(
+        {name: partial(_one_by_one, each, texts[:_QUERIES]) for name, each in entered.items()},
+        3,
+        show_progress=False,
+    )
+    expected = entered[PEER].encode(texts)
+    asked = min(_QUERIES, len(texts))
+    laps = {
+        name: Lap(
+            seconds[name],
+            statistics.median(
+                theirs / own for theirs, own in zip(seconds[PEER], seconds[name], strict=True)
+            ),
+            1000 * statistics.median(queries[name]) / asked,
+            smallest_cosine(expected, each.encode(texts)),
+            each.note,
+        )
+        for name, each in entered.items()
+    }
+    return Race(
+        str(model),
+        len(texts),
+        tokens,
+        laps,
+        absent,
+        {name: seconds[name] for name in bounds},
+        {
+            "device": str(reference.encoder.device),
+            "threads": torch.get_num_threads(),
+            "processor": platform.processor() or platform.machine(),
+            "torch": torch.__version__,
+        },
+    )
+
+
+def _one_by_one(contestant: Contestant, texts: list[str]) -> None:
+    for text in texts:
+        contestant.encode([text])
+
+
+def in_turn(
+    jobs: Mapping[str, Callable[[], object]], rounds: int, *, show_progress: bool | None
+) -> dict[str, list[float]]:
+    """Seconds of each round of each job; the order is turned each time."""
+    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+    names = list(jobs)
+    turns = chain.from_iterable(names if even else reversed(names) for even in _evens(rounds))
+    with progress(rounds * len(jobs), "runs", show=show_progress) as advance:
+        for name in turns:
+            started = time.perf_counter()
+            jobs[name]()
+            seconds[name].append(time.perf_counter() - started)
+            advance(1)
+    return seconds
+
+
+def _evens(rounds: int) -> Iterator[bool]:
+    return (number % 2 == 0 for number in range(rounds))
+
+
+@contextmanager
+def _named(contestant: str) -> Iterator[None]:
+    """Say who failed."""
+    try:
+        yield
+    except Exception as error:
+        raise InputError(f"{contestant} fails on these texts: {error}") from error

@@ -1,0 +1,75 @@
+"""`embedkit bench`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from embedkit.checkpoint import DEFAULT_MODEL
+from embedkit.cli import options
+from embedkit.errors import InputError, printable
+
+
+def bench_command(
+    model: options.Model = DEFAULT_MODEL,
+    texts: Annotated[
+        Path | None,
+        typer.Option(
+            help="Texts to encode: .txt (a text a line), .csv, .tsv, .jsonl (each also .gz) or "
+            ".parquet; by default the sentences of first_look, English and Korean.",
+            show_default=False,
+        ),
+    ] = None,
+    text_column: options.TextColumn = None,
+    limit: Annotated[int, typer.Option(help="Texts at most, the first ones.")] = 2000,
+    rounds: Annotated[int, typer.Option(help="How often all run in turn.")] = 5,
+    device: options.Device = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print everything as JSON, not a table.")
+    ] = False,
+) -> None:
+    """Time embedkit beside sentence-transformers and its backends, here, on your texts.
+
+    They run in turn in one process with equal thread counts; the agreement of their vectors stands
+    beside the speed.
+
+    Example: [bold]embedkit bench -m klue/bert-base --texts mine.txt[/bold]
+    """
+    if limit < 1:
+        raise InputError(f"--limit is {limit}; expected at least 1")
+    chosen = _texts(texts, text_column, limit)
+    from embedkit.bench.race import race
+
+    found = race(model, chosen, rounds=rounds, device=device, show_progress=True)
+    if as_json:
+        print(json.dumps({"schema": 1, **found.to_dict()}, ensure_ascii=False, indent=2))
+        return
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console.print(found.grid().terminal())
+    threads = found.machine["threads"]
+    notes = [
+        f"{found.texts:,} distinct texts of {found.tokens:,} tokens, {found.machine['device']}, "
+        f"threads: {threads}, rounds: {rounds}; medians. Times and cosines are against the first "
+        "one; the bound is the matrix products alone.",
+        *(f"{name} did not run: {why}." for name, why in found.absent.items()),
+    ]
+    for note in notes:
+        console.print(printable(note), markup=False)
+
+
+def _texts(path: Path | None, columns: list[str] | None, limit: int) -> list[str]:
+    if path is None:
+        from embedkit.evaluation.data import read_pairs
+
+        pairs = read_pairs("first_look")
+        return [*pairs.sentence1, *pairs.sentence2][:limit]
+    from embedkit.corpus.source import Corpus
+
+    return [document.text for document in islice(Corpus(path, tuple(columns or ["text"])), limit)]
