@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -35,6 +38,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 GIVEN = "given by the caller"
+
+# A GPU computes these while the next ones are tokenized.
+_TEXTS_ON_GPU = 32_768
+
+_T = TypeVar("_T")
+_U = TypeVar("_U")
 
 
 @dataclass(frozen=True)
@@ -393,17 +402,32 @@ class Embedder:
             bound.check_fitted()
         prefix = self.prompt_text(prompt, prompt_name)
         distinct = Distinct.of(texts)
-        tokens, skipped = self._tokenize(distinct.texts, prefix)
-        with progress(len(tokens.token_ids), "tokens", show=show_progress) as advance:
-            vectors = run(
-                self.encoder,
-                tokens,
-                recipes,
-                prompt_tokens=skipped,
-                reproducible=self.reproducible,
-                advance=advance,
-            )
-        return Encoded(vectors, distinct, tokens)
+        at_once = _texts_at_once(self.encoder)
+        parts = [
+            distinct.texts[start : start + at_once]
+            for start in range(0, len(distinct.texts), at_once)
+        ]
+        tokenized = _ahead(partial(self._tokenize, prefix=prefix), parts)
+        first = next(tokenized)
+        total = len(first[0].token_ids) if len(parts) == 1 else None
+        tokens, vectors = [], []
+        with progress(total, "tokens", show=show_progress) as advance:
+            for part, skipped in chain([first], tokenized):
+                tokens.append(part)
+                vectors.append(
+                    run(
+                        self.encoder,
+                        part,
+                        recipes,
+                        prompt_tokens=skipped,
+                        reproducible=self.reproducible,
+                        advance=advance,
+                    )
+                )
+        if len(parts) == 1:
+            return Encoded(vectors[0], distinct, tokens[0])
+        joined = [np.concatenate(of_recipe) for of_recipe in zip(*vectors, strict=True)]
+        return Encoded(joined, distinct, Tokenized.joined(tokens))
 
     def _tokenize(self, texts: Sequence[str], prefix: str) -> tuple[Tokenized, int]:
         """Tokens of texts behind a prompt, and how many first ones are left out of the pooling."""
@@ -449,6 +473,24 @@ class Embedder:
         if vectors.ndim != 2:
             raise InputError(f"{what} has shape {vectors.shape}; expected texts or (n, dim)")
         return vectors
+
+
+def _texts_at_once(encoder: Encoder) -> int:
+    """Texts that are sorted and run together: all, where nothing can be done beside them."""
+    return _TEXTS_ON_GPU if encoder.device.type == "cuda" else sys.maxsize
+
+
+def _ahead(function: Callable[[_T], _U], items: Sequence[_T]) -> Iterator[_U]:
+    """function(item) of each in turn, the next one in another thread while one is in use."""
+    if len(items) == 1:
+        yield function(items[0])
+        return
+    with ThreadPoolExecutor(1) as other:
+        coming = other.submit(function, items[0])
+        for item in items[1:]:
+            result, coming = coming.result(), other.submit(function, item)
+            yield result
+        yield coming.result()
 
 
 def _check_ids(tokens: Tokenized, encoder: Encoder) -> None:

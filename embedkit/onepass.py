@@ -13,7 +13,6 @@ from torch import Tensor
 
 from embedkit.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Batches, equal_batches
 from embedkit.encoder import Encoder
-from embedkit.errors import InputError
 from embedkit.pooling import POOLINGS
 from embedkit.states import TokenBatch, TokenStates
 from embedkit.steps import Bound, Vectors
@@ -68,7 +67,7 @@ def run(
         For each recipe float32 (n, dim).
 
     Raises:
-        InputError: a GPU's memory does not hold one text.
+        MemoryError: that of a GPU does not hold one text.
     """
     if budget is None:
         budget = GPU_TOKEN_BUDGET if encoder.device.type == "cuda" else TOKEN_BUDGET
@@ -92,8 +91,8 @@ def run(
             under_way.append((texts, pool(tokens.batch(texts, apart=reproducible))))
         except torch.OutOfMemoryError as error:
             if reproducible or len(texts) == 1:
-                raise InputError(
-                    f"the memory of {encoder.device} does not hold texts of "
+                raise MemoryError(
+                    f"that of {encoder.device} does not hold texts of "
                     f"{tokens.lengths[texts].max()} tokens; expected a smaller max_length, or "
                     "another device"
                 ) from error

@@ -65,6 +65,17 @@ class Tokenized:
     special: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
 
+    @classmethod
+    def joined(cls, parts: Sequence[Tokenized]) -> Tokenized:
+        """The texts of all parts, one after another."""
+        lengths = np.concatenate([part.lengths for part in parts])
+        return cls(
+            np.concatenate([part.token_ids for part in parts]),
+            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            np.concatenate([part.special for part in parts]),
+            np.concatenate([part.truncated for part in parts]),
+        )
+
     @property
     def lengths(self) -> NDArray[np.int64]:
         """(n,) tokens of each text."""

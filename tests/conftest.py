@@ -3,19 +3,27 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from command import Run, runner
 
-from embedkit import Embedder
+from embedkit import Embedder, precision
 from embedkit.encoder.packed import PackedEncoder
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("EMBEDKIT_DATA") or ROOT.parent / "shared" / "data")
 
 MODELS = Path(os.environ.get("EMBEDKIT_MODELS") or ROOT.parent / "shared" / "models")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _auto_is_float32() -> Iterator[None]:
+    """On every CPU and GPU alike; the tests of `auto` offer it something else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "fast_precision", lambda device: (None, "as in all tests"))
+        yield
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from command import Run, refused, runner
+from command import Run, refused
 from sentence_transformers import SentenceTransformer
 
 from embedkit import Embedder, InputError
@@ -29,11 +29,6 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bert")
     Embedder.from_pretrained(tiny.make_bert(folder / "plain")).save_pretrained(folder / "saved")
     return folder / "saved"
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    return runner(monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("name", CONTESTANTS)

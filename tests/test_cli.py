@@ -336,9 +336,14 @@ def test_wrong_usage(run: Run, arguments: list[str]) -> None:
         (MemoryError(), "out of memory"),
         (KeyboardInterrupt(), "interrupted"),
         (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
-        (torch.OutOfMemoryError("CUDA out of memory."), "CUDA out of memory."),
+        (RuntimeError("DefaultCPUAllocator: can't"), "DefaultCPUAllocator: can't"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory."),
+            "out of memory (that of cpu does not hold texts of 9 tokens; expected a smaller "
+            "max_length, or another device)",
+        ),
     ],
-    ids=["memory", "interrupt", "disk", "gpu"],
+    ids=["memory", "interrupt", "disk", "cpu", "gpu"],
 )
 def test_the_work_failed(
     run: Run,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import fields
 from functools import partial
 from itertools import accumulate
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from embedkit import embedder as embedder_module
 from embedkit import onepass
 from embedkit.batching import TOKEN_BUDGET, Batches
 from embedkit.embedder import Embedder
@@ -237,8 +239,8 @@ def test_nothing_is_lost_with_small_memory(texts: list[list[int]], memory: int) 
 
 def test_memory_for_less_than_one_text() -> None:
     with pytest.raises(
-        InputError,
-        match=r"^the memory of cpu does not hold texts of 9 tokens; expected a smaller "
+        MemoryError,
+        match=r"^that of cpu does not hold texts of 9 tokens; expected a smaller "
         r"max_length, or another device$",
     ):
         onepass.run(Small(8), tokenized([[5] * 9, [5] * 3]), [bind("mean")])
@@ -319,6 +321,37 @@ def test_the_budget_of_a_real_encoder(
     parts = embedder.encode_recipes(tiny.TEXTS, parsed(embedder, RECIPES)).vectors
     for one, other in zip(whole, parts, strict=True):
         assert_close(other, one)
+
+
+def test_texts_tokenized_ahead(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, in parts of three of the eight texts, and with a text twice."""
+    texts, recipes = [*tiny.TEXTS, tiny.TEXTS[0]], parsed(embedder, RECIPES)
+    whole = embedder.encode_recipes(texts, recipes, prompt="the ")
+    monkeypatch.setattr(embedder_module, "_texts_at_once", lambda encoder: 3)
+    parts = embedder.encode_recipes(texts, recipes, prompt="the ")
+    for one, other in zip(whole.vectors, parts.vectors, strict=True):
+        assert_close(other, one)
+    for field in fields(Tokenized):
+        np.testing.assert_array_equal(
+            getattr(parts.tokens, field.name), getattr(whole.tokens, field.name)
+        )
+    assert parts.distinct.inverse.tolist() == [*range(8), 0]
+
+
+def test_an_error_while_tokenizing_ahead(
+    embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedder_module, "_texts_at_once", lambda encoder: 3)
+    tokenize = embedder.tokenizer
+
+    def refuse(texts: list[str]) -> Tokenized:
+        if tiny.TEXTS[7] in texts:
+            raise InputError("the last part")
+        return tokenize(texts)
+
+    monkeypatch.setattr(embedder, "tokenizer", refuse)
+    with pytest.raises(InputError, match=r"^the last part$"):
+        embedder.encode(tiny.TEXTS)
 
 
 def test_the_order_of_texts_does_not_matter(embedder: Embedder) -> None:

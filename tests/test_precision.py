@@ -10,20 +10,23 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from command import Run, runner
+from command import Run
 
 from embedkit import Embedder, InputError, precision
-from embedkit.precision import AGREEMENT, PROBE, Choice, choose, smallest_cosine
+from embedkit.precision import (
+    AGREEMENT,
+    PROBE,
+    Choice,
+    choose,
+    fast_precision,
+    product_gain,
+    smallest_cosine,
+)
 
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.make_bert(tmp_path_factory.mktemp("bert"))
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    return runner(monkeypatch, capsys)
 
 
 def offering(name: str | None) -> Any:
@@ -153,19 +156,19 @@ def test_a_cpu_offers_what_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     monkeypatch.setattr(precision, "product_gain", lambda dtype: 4.0)
     said = "bfloat16 products are {} times as fast as float32 here"
-    assert precision.fast_precision(cpu) == ("bfloat16", said.format("4.0"))
+    assert fast_precision(cpu) == ("bfloat16", said.format("4.0"))
     monkeypatch.setattr(precision, "product_gain", lambda dtype: 1.2)
-    assert precision.fast_precision(cpu) == (None, said.format("1.2"))
-    assert precision.fast_precision(torch.device("mps")) == (
+    assert fast_precision(cpu) == (None, said.format("1.2"))
+    assert fast_precision(torch.device("mps")) == (
         None,
         "no low precision is tried on mps",
     )
 
 
 def test_the_gain_is_measured() -> None:
-    gain = precision.product_gain(torch.bfloat16)
+    gain = product_gain(torch.bfloat16)
     assert 0 < gain < 100
-    assert precision.product_gain(torch.bfloat16) == gain  # once for a process
+    assert product_gain(torch.bfloat16) == gain  # once for a process
 
 
 def test_the_smallest_cosine() -> None:
