@@ -147,7 +147,8 @@ def test_symmetric_features_give_symmetric_predictions(
     np.testing.assert_array_equal(regressor.predict(new), regressor.predict(swapped))
 
 
-def test_symmetric_features_give_symmetric_predictions_of_texts(embedder: Embedder) -> None:
+def test_symmetric_features_give_symmetric_predictions_of_texts(bert: Path) -> None:
+    embedder = Embedder.from_pretrained(bert, device="cpu", reproducible=True)
     regressor = PairRegressor(embedder).fit(TEXT_PAIRS, TEXT_LABELS)
     swapped = [(second, first) for first, second in TEXT_PAIRS]
     np.testing.assert_array_equal(regressor.predict(TEXT_PAIRS), regressor.predict(swapped))

@@ -89,8 +89,6 @@ def encode_command(
             device=device,
             revision=revision,
         )
-        choice = embedder.precision_choice
-        print(f"precision: {choice}", file=sys.stderr)
         try:
             done = encode_corpus(
                 embedder,
@@ -108,6 +106,8 @@ def encode_command(
                 file=sys.stderr,
             )
             raise typer.Exit(1) from None
+    choice = embedder.precision_choice
+    print(f"precision: {choice}", file=sys.stderr)
     if as_json:
         said = {
             "schema": 1,
