@@ -164,7 +164,8 @@ def test_each_resample_is_the_metric_of_its_repeated_pairs(
     values = values_of(metric, x, pairs, 10, seed)
     for value, counts in zip(values, counts_of(pairs, 10, seed), strict=True):
         expected = oracle(metric, np.repeat(x, counts), np.repeat(y, counts))
-        np.testing.assert_allclose(value, expected, rtol=1e-12, atol=1e-12)
+        # Sums of products cancel: scores that are 100 apart cost two digits more than a direct sum.
+        np.testing.assert_allclose(value, expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("metric", list(ORACLES))
