@@ -9,7 +9,6 @@ a process of its own, with a tiny random BERT: peak resident memory of each, and
 from __future__ import annotations
 
 import argparse
-import gzip
 import platform
 import resource
 import subprocess
@@ -20,6 +19,7 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from figures import tell
+from texts import read
 from transformers import BertConfig, BertModel, BertTokenizer
 
 
@@ -53,9 +53,7 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=1_000_000)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    opener = gzip.open if options.texts.suffix == ".gz" else open
-    with opener(options.texts, "rt", encoding="utf-8") as file:
-        texts = file.read().splitlines()
+    texts = read(options.texts)
     peaks, seconds = {}, {}
     with tempfile.TemporaryDirectory() as scratch:
         write_model(Path(scratch) / "model")

@@ -14,7 +14,6 @@ of TEXTS, for embedkit and for sentence-transformers, which takes half an hour h
 from __future__ import annotations
 
 import argparse
-import random
 import resource
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from figures import tell
+from texts import read, shuffled
 from timing import of_process
 
 from embedkit.bench.contestants import CONTESTANTS, OURS, PEER
@@ -38,10 +38,6 @@ COLD = {
     OURS: "from embedkit import Embedder\n"
     "Embedder.from_pretrained({folder!r}, device='cpu').encode(['rain'])",
 }
-
-
-def read(path: Path) -> list[str]:
-    return [document.text for document in Corpus(path)]
 
 
 def documents(folder: Path) -> list[str]:
@@ -90,8 +86,7 @@ def main() -> None:
     if options.documents is None:
         parser.error("expected --documents")
 
-    sentences = list(dict.fromkeys(read(options.texts)))
-    random.Random(0).shuffle(sentences)  # noqa: S311
+    sentences = shuffled(options.texts)
     folder = str(find_folder("minilm"))
     result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:

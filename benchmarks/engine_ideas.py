@@ -10,7 +10,6 @@ smallest cosine to its vectors.
 from __future__ import annotations
 
 import argparse
-import random
 import statistics
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -23,11 +22,11 @@ import numpy as np
 import torch
 from figures import tell
 from sentence_transformers import SentenceTransformer
+from texts import shuffled
 
 from embedkit import Embedder
 from embedkit.bench.race import in_turn
 from embedkit.checkpoint import find_folder
-from embedkit.corpus.source import Corpus
 from embedkit.encoder import attention, linear
 from embedkit.onepass import run
 from embedkit.precision import smallest_cosine
@@ -89,9 +88,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    texts = list(dict.fromkeys(document.text for document in Corpus(options.texts)))
-    random.Random(0).shuffle(texts)  # noqa: S311
-    texts = texts[:TEXTS]
+    texts = shuffled(options.texts)[:TEXTS]
 
     folder = str(find_folder("minilm"))
     load = partial(Embedder.from_pretrained, "minilm", device="cpu")

@@ -17,7 +17,6 @@ import argparse
 import platform
 import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import faiss
@@ -25,6 +24,7 @@ import numpy as np
 from figures import tell
 
 from embedkit import VectorIndex, Vectors
+from embedkit.bench.race import in_turn
 from embedkit.index.kinds import new_index
 
 QUERIES = 1000
@@ -43,18 +43,6 @@ def noisy(vectors: np.ndarray, rows: int, seed: int) -> np.ndarray:
         part += generator.normal(scale=scale, size=part.shape)
     made /= np.linalg.norm(made, axis=1, keepdims=True)
     return made
-
-
-def in_turn(jobs: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
-    """Median seconds of each, after one run that is not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in jobs}
-    for number in range(runs + 1):
-        for name, job in jobs.items():
-            started = time.perf_counter()
-            job()
-            if number:
-                seconds[name].append(time.perf_counter() - started)
-    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
 def main() -> None:
@@ -86,15 +74,18 @@ def main() -> None:
     assert (raw.hnsw.efSearch, raw.metric_type) == (fresh.hnsw.efSearch, fresh.metric_type)
     faiss.omp_set_num_threads(1)
     batches = [queries[start : start + BATCH] for start in range(0, QUERIES, BATCH)]
-    seconds = in_turn(
+    times = in_turn(
         {
             "FAISS, batches": lambda: [raw.search(batch, K) for batch in batches],
             "embedkit, batches": lambda: [index.search(batch, K).ids for batch in batches],
             "FAISS, one by one": lambda: [raw.search(query[None], K) for query in queries],
             "embedkit, one by one": lambda: [index.search(query[None], K).ids for query in queries],
         },
-        options.runs,
+        options.runs + 1,
+        show_progress=True,
     )
+    # The first run is not counted.
+    seconds = {name: statistics.median(each[1:]) for name, each in times.items()}
     result = {
         "rows": options.rows,
         "dimensions": raw.d,

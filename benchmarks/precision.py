@@ -12,7 +12,6 @@ in float32, the texts and their vectors included.
 from __future__ import annotations
 
 import argparse
-import gzip
 import platform
 import resource
 import time
@@ -21,15 +20,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from figures import tell
+from texts import read
 
 from embedkit import Embedder, evaluate
 from embedkit.precision import smallest_cosine
-
-
-def lines_of(path: Path) -> list[str]:
-    raw = path.read_bytes()
-    text = gzip.decompress(raw) if path.suffix == ".gz" else raw
-    return text.decode("utf-8").splitlines()
+from embedkit.similarity import find_similarity
 
 
 def main() -> None:
@@ -42,7 +37,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
 
-    texts = lines_of(options.texts)
+    texts = read(options.texts)
     distinct = list(dict.fromkeys(texts))
     vectors, seconds, scores, peak = {}, {}, {}, 0.0
     for precision in ("float32", options.low):
@@ -55,8 +50,7 @@ def main() -> None:
         values = {result.metric: result.value for result in report.results}
         scores[precision] = {metric: values[metric] for metric in ("spearman", "ndcg@10")}
     a, b = vectors.values()
-    cosines = (a.astype(float) * b).sum(1)
-    cosines /= np.linalg.norm(a.astype(float), axis=1) * np.linalg.norm(b.astype(float), axis=1)
+    cosines = find_similarity("cosine").pairwise(a.astype(float), b.astype(float))
     exact, low = scores.values()
     result = {
         "model": options.model,

@@ -25,7 +25,7 @@ from embedkit.interop.folder import new_folder
 from embedkit.interop.sentence_transformers import check_saveable, write_folder
 from embedkit.loading import load_folder, name_of, write_loaded
 from embedkit.onepass import Distinct, run
-from embedkit.precision import AUTO, check_precision, choose
+from embedkit.precision import AUTO, PRECISIONS, check_precision, choose
 from embedkit.progress import progress
 from embedkit.recipe import Recipe
 from embedkit.settings import Settings
@@ -175,7 +175,7 @@ class Embedder:
             )
         place = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
-            encoder = encoder.to(torch.device(place), torch.float32)
+            encoder = encoder.to(torch.device(place), PRECISIONS.get(precision, torch.float32))
         except (RuntimeError, AssertionError) as error:
             raise InputError(
                 f"device is {str(place)!r}, which torch cannot use here; expected cpu, or cuda "

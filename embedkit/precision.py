@@ -15,6 +15,7 @@ from embedkit.encoder.linear import Affine, ready
 from embedkit.errors import InputError
 from embedkit.onepass import run
 from embedkit.recipe import Recipe
+from embedkit.similarity import find_similarity
 from embedkit.steps import Bound, Vectors
 from embedkit.tokens import Tokenized
 
@@ -148,11 +149,8 @@ def fast_precision(device: torch.device) -> tuple[str | None, str]:
 
 def smallest_cosine(a: Vectors, b: Vectors) -> float:
     """Over the rows of a and b, each (n, dim); two zero vectors agree, zero and another do not."""
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    alike = (a == b).all(axis=1)
-    cosines = (a * b).sum(axis=1) / np.where(lengths == 0, 1, lengths)
-    return float(np.where(alike, 1.0, cosines).min())
+    cosines = find_similarity("cosine").pairwise(a.astype(np.float64), b.astype(np.float64))
+    return float(np.where((a == b).all(axis=1), 1.0, cosines).min())
 
 
 @cache

@@ -28,9 +28,8 @@ def products(encoder: Encoder, dtype: torch.dtype, tokens: int) -> Callable[[], 
     if not isinstance(encoder, PackedEncoder):
         return None
     device = encoder.device
-    shapes = [tuple(shape) for shape in encoder.linear_shapes]
     linears: list[tuple[Linear, int]] = []
-    for width, inside in shapes:
+    for width, inside in encoder.linear_shapes:
         weight = torch.full((width, inside), 0.01, device=device, dtype=dtype)
         linears.append((ready(Affine(weight, weight[:, 0].contiguous())), inside))
     whole, rest = divmod(tokens, TOKEN_BUDGET)

@@ -15,6 +15,7 @@ import torch
 
 from embedkit.embedder import Embedder
 from embedkit.errors import first_line
+from embedkit.precision import Choice
 from embedkit.steps import Vectors
 
 PEER = "sentence-transformers"
@@ -28,15 +29,15 @@ class AbsentError(Exception):
 
 
 class Contestant(NamedTuple):
-    """Encodes texts, and a remark on how."""
+    """Encodes texts, and where it is ours, in what precision."""
 
     encode: Encode
-    note: str = ""
+    choice: Choice | None = None
 
 
 def _ours(folder: Path, device: str | None, **options: Any) -> Contestant:
     embedder = Embedder.from_pretrained(folder, device=device, **options)
-    return Contestant(partial(embedder.encode, show_progress=False), str(embedder.precision_choice))
+    return Contestant(partial(embedder.encode, show_progress=False), embedder.precision_choice)
 
 
 def _peer(

@@ -5,11 +5,9 @@ from __future__ import annotations
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +19,9 @@ from embedkit.checkpoint import find_folder
 from embedkit.embedder import Embedder
 from embedkit.errors import InputError
 from embedkit.evaluation.tables import Grid
-from embedkit.precision import PRECISIONS, smallest_cosine
+from embedkit.precision import PRECISIONS, Choice, smallest_cosine
 from embedkit.progress import progress
+from embedkit.steps import Vectors
 from embedkit.tokens import check_texts
 
 _QUERIES = 20
@@ -38,14 +37,14 @@ class Lap:
             ratios.
         query_ms: the median milliseconds of a single text.
         smallest_cosine: of a text's vector to that of sentence-transformers in float32.
-        note: how it ran.
+        choice: of embedkit's precision, None for a peer.
     """
 
     seconds: list[float]
     times_peer: float
     query_ms: float
     smallest_cosine: float
-    note: str
+    choice: Choice | None = None
 
     @property
     def median(self) -> float:
@@ -77,16 +76,17 @@ class Race:
     def share_of_bound(self, contestant: str) -> float | None:
         """Seconds of the products alone over those of the contestant, by its precision."""
         lap = self.laps[contestant]
-        for precision, seconds in self.bound.items():
-            if lap.note.startswith(precision):
-                return statistics.median(seconds) / lap.median
-        return None
+        if lap.choice is None or lap.choice.name not in self.bound:
+            return None
+        return statistics.median(self.bound[lap.choice.name]) / lap.median
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         said = asdict(self)
         for name, lap in self.laps.items():
+            del said["laps"][name]["choice"]
             said["laps"][name] |= {
+                "note": "" if lap.choice is None else str(lap.choice),
                 "median_seconds": lap.median,
                 "texts_per_second": self.texts / lap.median,
                 "share_of_bound": self.share_of_bound(name),
@@ -106,7 +106,7 @@ class Race:
                     f"{lap.query_ms:.1f}",
                     f"{lap.smallest_cosine:.5f}",
                     "" if share is None else f"{share:.0%}",
-                    lap.note.partition(" ")[0],
+                    "" if lap.choice is None else lap.choice.name,
                 )
             )
         headings = (
@@ -114,11 +114,11 @@ class Race:
             "texts/s",
             "times",
             "query ms",
-            "smallest cosine",
+            "min cosine",
             "of the bound",
             "precision",
         )
-        return Grid(headings, tuple(rows), frozenset({0, 6}))
+        return Grid(headings, tuple(rows), frozenset({0, 6}), expendable=((6,), (5,)))
 
 
 def race(
@@ -165,25 +165,28 @@ def race(
                 absent[name] = str(why)
     if PEER not in entered:
         raise InputError(f"{PEER} cannot run {model}: {absent[PEER]}")
-    jobs: dict[str, Callable[[], Any]] = {
-        name: partial(each.encode, texts) for name, each in entered.items()
-    }
-    bounds = {}
-    for precision, dtype in PRECISIONS.items():
-        if any(each.note.startswith(precision) for each in entered.values()):
-            job = products(reference.encoder, dtype, tokens)
-            if job is not None:
-                bounds[precision] = job
     for name, each in entered.items():
-        with _named(name):
+        try:
             each.encode(texts[:8])
+        except Exception as error:
+            raise InputError(f"{name} fails on these texts: {error}") from error
+    vectors: dict[str, Vectors] = {}
+
+    def encode(name: str) -> None:
+        vectors[name] = entered[name].encode(texts)
+
+    jobs: dict[str, Callable[[], object]] = {name: partial(encode, name) for name in entered}
+    bounds: dict[str, Callable[[], object]] = {}
+    for precision in {each.choice.name: None for each in entered.values() if each.choice}:
+        job = products(reference.encoder, PRECISIONS[precision], tokens)
+        if job is not None:
+            bounds[precision] = job
     seconds = in_turn(jobs | bounds, rounds, show_progress=show_progress)
     queries = in_turn(
         {name: partial(_one_by_one, each, texts[:_QUERIES]) for name, each in entered.items()},
         3,
         show_progress=False,
     )
-    expected = entered[PEER].encode(texts)
     asked = min(_QUERIES, len(texts))
     laps = {
         name: Lap(
@@ -192,8 +195,8 @@ def race(
                 theirs / own for theirs, own in zip(seconds[PEER], seconds[name], strict=True)
             ),
             1000 * statistics.median(queries[name]) / asked,
-            smallest_cosine(expected, each.encode(texts)),
-            each.note,
+            smallest_cosine(vectors[PEER], vectors[name]),
+            each.choice,
         )
         for name, each in entered.items()
     }
@@ -219,29 +222,15 @@ def _one_by_one(contestant: Contestant, texts: list[str]) -> None:
 
 
 def in_turn(
-    jobs: Mapping[str, Callable[[], object]], rounds: int, *, show_progress: bool | None
+    jobs: dict[str, Callable[[], object]], rounds: int, *, show_progress: bool | None
 ) -> dict[str, list[float]]:
     """Seconds of each round of each job; the order is turned each time."""
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
-    names = list(jobs)
-    turns = chain.from_iterable(names if even else reversed(names) for even in _evens(rounds))
     with progress(rounds * len(jobs), "runs", show=show_progress) as advance:
-        for name in turns:
-            started = time.perf_counter()
-            jobs[name]()
-            seconds[name].append(time.perf_counter() - started)
-            advance(1)
+        for number in range(rounds):
+            for name in jobs if number % 2 == 0 else reversed(jobs):
+                started = time.perf_counter()
+                jobs[name]()
+                seconds[name].append(time.perf_counter() - started)
+                advance(1)
     return seconds
-
-
-def _evens(rounds: int) -> Iterator[bool]:
-    return (number % 2 == 0 for number in range(rounds))
-
-
-@contextmanager
-def _named(contestant: str) -> Iterator[None]:
-    """Say who failed."""
-    try:
-        yield
-    except Exception as error:
-        raise InputError(f"{contestant} fails on these texts: {error}") from error

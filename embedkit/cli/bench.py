@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ from typing import Annotated
 import typer
 
 from embedkit.checkpoint import DEFAULT_MODEL
-from embedkit.cli import options
+from embedkit.cli import options, output
 from embedkit.errors import InputError, printable
 
 
@@ -49,10 +48,8 @@ def bench_command(
     if as_json:
         print(json.dumps({"schema": 1, **found.to_dict()}, ensure_ascii=False, indent=2))
         return
-    from rich.console import Console
-
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    console.print(found.grid().terminal())
+    console = output.console()
+    left_out = found.grid().print(console)
     threads = found.machine["threads"]
     notes = [
         f"{found.texts:,} distinct texts of {found.tokens:,} tokens, {found.machine['device']}, "
@@ -60,6 +57,8 @@ def bench_command(
         "one; the bound is the matrix products alone.",
         *(f"{name} did not run: {why}." for name, why in found.absent.items()),
     ]
+    if left_out:
+        notes.append(f"Too narrow for: {', '.join(left_out)}. --json has them.")
     for note in notes:
         console.print(printable(note), markup=False)
 

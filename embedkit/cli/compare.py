@@ -123,6 +123,7 @@ def compare_command(
     from embedkit.evaluation.compare import check_options, check_retrieval, compare
     from embedkit.evaluation.heads import Training, check_heads
     from embedkit.interop.folder import check_target
+    from embedkit.interop.sentence_transformers import check_saveable
 
     similarities = options.names(similarity)
     check_options(similarities, aggregation, seed)
@@ -140,7 +141,7 @@ def compare_command(
     )
     if save_best is not None:
         for recipe in parsed or [embedder.recipe]:
-            embedder.with_recipe(recipe).check_saveable()
+            check_saveable(embedder.encoder, embedder.bind(recipe), embedder.settings)
     report = compare(
         embedder,
         sets,

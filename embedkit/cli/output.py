@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from embedkit.errors import InputError, printable
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from embedkit.evaluation.report import Report
 
 _PIPE_WIDTH = 120  # columns where stdout is no terminal
@@ -40,6 +42,13 @@ def command() -> str:
     return printable(shlex.join(["embedkit", *sys.argv[1:]]))
 
 
+def console() -> Console:
+    """Of stdout, as wide as the terminal."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+
+
 def show(report: Report, *, as_json: bool, out: Path | None, lang: str = "en") -> None:
     """Print the report on stdout, and write it into `out`."""
     if out is not None:
@@ -47,10 +56,8 @@ def show(report: Report, *, as_json: bool, out: Path | None, lang: str = "en") -
     if as_json:
         sys.stdout.write(report.to_json() + "\n")
         return
-    from rich.console import Console
-
-    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
-    report.print(console)
+    stdout = console()
+    report.print(stdout)
     if out is not None:
         names = " and ".join(str(out / f"report.{kind}") for kind in ("json", "md", "html"))
-        console.print(printable(f"Wrote {names}."), markup=False)
+        stdout.print(printable(f"Wrote {names}."), markup=False)

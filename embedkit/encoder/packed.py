@@ -142,8 +142,8 @@ class PackedEncoder:
     @property
     def linear_shapes(self) -> list[tuple[int, int]]:
         """(out, in) of the linears of a layer, as they run: attention's three are one."""
-        qkv, *others = (shape for shape in self._numbers.layer_shapes.values() if len(shape) == 2)
-        return [(3 * qkv[0], qkv[1]), *others[2:]]
+        n = self._numbers
+        return [(3 * n.width, n.width), (n.width, n.width), (n.inner, n.width), (n.width, n.inner)]
 
     @property
     def max_positions(self) -> int | None:

@@ -20,6 +20,7 @@ from embedkit.evaluation.retrieval import DEPTH
 from embedkit.evaluation.retrieval_data import RetrievalSet
 from embedkit.evaluation.sets import DataSet
 from embedkit.evaluation.statistics import tie_rate
+from embedkit.fingerprint import fingerprint, identity
 from embedkit.recipe import Recipe
 from embedkit.steps import Bound
 from embedkit.version import __version__
@@ -185,7 +186,8 @@ def model_fingerprint(embedder: Embedder) -> str:
     whole = Recipe(("mean",) if embedder.encoder.pooler is None else ("pooler",))
     own = embedder.own
     steps, learnt = ((), None) if own is None else (own.steps, own.token_weights)
-    return embedder.with_recipe(Bound(whole, steps, learnt)).fingerprint
+    bound = Bound(whole, steps, learnt)
+    return fingerprint(identity(embedder.encoder, embedder.tokenizer, bound, embedder.settings))
 
 
 def data_fingerprint(data: DataSet) -> str:

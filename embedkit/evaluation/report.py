@@ -342,10 +342,8 @@ class Report:
     def print(self, console: Console) -> None:
         """Table and notes on a console of rich's."""
         console.print(printable(self.title), style="bold", markup=False, highlight=False)
-        grid, left_out = self.grid().fitting(console.width)
-        console.print(grid.terminal())
         notes = self.notes
-        if left_out:
+        if left_out := self.grid().print(console):
             columns = ", ".join(left_out)
             notes = [f"Too narrow for: {columns}. report.md and report.json have them.", *notes]
         for note in notes:

@@ -13,6 +13,7 @@ from embedkit.evaluation.statistics import CORRELATIONS
 from embedkit.evaluation.sts import Result
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from embedkit.evaluation.report import Report
@@ -81,6 +82,12 @@ class Grid:
         )
         head = f"<thead><tr>{row(self.headings, 'th')}</tr></thead>"
         return f"<table>{head}<tbody>{body}</tbody></table>"
+
+    def print(self, console: Console) -> list[str]:
+        """Print what fits on a console of rich's; the headings that it goes without."""
+        grid, left_out = self.fitting(console.width)
+        console.print(grid.terminal())
+        return left_out
 
     def terminal(self) -> Table:
         """A table for rich, which knows how wide Korean letters are."""
