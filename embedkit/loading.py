@@ -7,7 +7,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from embedkit.checkpoint import Weights, find_folder
+from embedkit.checkpoint import CROSS_ENCODER, Weights, find_folder
 from embedkit.encoder import Encoder, load_encoder
 from embedkit.errors import InputError
 from embedkit.interop.sentence_transformers import read_settings
@@ -43,6 +43,11 @@ def load_folder(folder: Path, recipe: Recipe | None, max_length: int | None) -> 
     Raises:
         InputError: what is wrong with the folder, or a recipe that its model does not have.
     """
+    if (folder / CROSS_ENCODER).is_file():
+        raise InputError(
+            f"{folder}: is a cross-encoder, which scores pairs and has no sentence vectors; "
+            "expected an encoder (score and evaluate take cross-encoders)"
+        )
     settings = read_settings(folder)
     encoder = load_encoder(settings.encoder_folder)
     settings = settings.recognise_pooler(encoder)

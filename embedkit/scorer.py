@@ -1,8 +1,9 @@
-"""Pairs of texts to numbers, by a head or by a plain model."""
+"""Pairs of texts to numbers, by a head, a cross-encoder or a plain model."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from embedkit.embedder import Embedder
 from embedkit.errors import InputError
+from embedkit.evaluation.cross_encoders import find_cross_encoder
 from embedkit.evaluation.heads import find_head
 from embedkit.similarity import find_similarity
 
@@ -23,13 +25,18 @@ def load_scorer(model: str, *, prompt: str | None = None, **options: Any) -> Sco
     """What scores pairs of texts.
 
     Args:
-        model: the folder of a head, or a model, whose cosine is the score.
+        model: the folder of a head or of a cross-encoder, or a model, whose cosine is the score.
         prompt: put in front of each text, for a plain model.
         options: for `Embedder.from_pretrained`; it scores in float32 unless they say otherwise.
 
     Raises:
-        InputError: there is no such model, or a prompt was given for a head.
+        InputError: there is no such model, or a prompt was given for a head or a cross-encoder.
     """
+    cross_encoder = find_cross_encoder(model, **options)
+    if cross_encoder is not None:
+        if prompt is not None:
+            raise InputError("got a prompt for a cross-encoder; it has none")
+        return partial(cross_encoder.predict, show_progress=False)
     head: PairRegressor | None = find_head(model, **options)
     if head is not None:
         if prompt is not None:

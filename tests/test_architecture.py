@@ -30,10 +30,10 @@ ROOMS = (
     ("interop", "fingerprint", "precision"),
     ("loading",),
     ("embedder",),
-    ("heads", "corpus"),
+    ("heads", "corpus", "cross_encoder"),
     ("index",),
     ("evaluation",),
-    ("scorer", "bench"),
+    ("scorer", "bench", "training"),
     ("cli",),
     ("__main__",),
 )

@@ -32,7 +32,7 @@ def evaluate_command(
     score: options.Score = "score",
     subset: options.Subset = "subset",
 ) -> None:
-    """Score a model's own recipe on sentence pairs and retrieval sets, or a head on pairs.
+    """Score a model's own recipe on pairs and retrieval sets, or a head or cross-encoder on pairs.
 
     Example: [bold]embedkit evaluate stsb_test.tsv korsts_test.tsv -m klue/bert-base[/bold]
     """
@@ -44,6 +44,7 @@ def evaluate_command(
     sets = read_sets(data, columns)
     from embedkit.embedder import Embedder
     from embedkit.evaluation.compare import check_options, check_retrieval, evaluate
+    from embedkit.evaluation.cross_encoders import find_cross_encoder
     from embedkit.evaluation.heads import find_head
 
     check_options(options.names(similarity), aggregation, seed)
@@ -54,7 +55,11 @@ def evaluate_command(
         "precision": precision,
         "revision": revision,
     }
-    found = find_head(model, **settings) or Embedder.from_pretrained(model, **settings)
+    found = (
+        find_cross_encoder(model, **settings)
+        or find_head(model, **settings)
+        or Embedder.from_pretrained(model, **settings)
+    )
     report = evaluate(
         found,
         sets,

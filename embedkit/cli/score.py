@@ -42,7 +42,7 @@ def score_command(
     sentence1: options.Sentence1 = "sentence1",
     sentence2: options.Sentence2 = "sentence2",
 ) -> None:
-    """Score sentence pairs: by a head's prediction, or by a plain model's cosine.
+    """Score sentence pairs: by a head or a cross-encoder, or by a plain model's cosine.
 
     Streams files of any size; the input's columns are kept, and `prediction` is added.
 

@@ -10,6 +10,11 @@ from embedkit.embedder import Embedder
 from embedkit.errors import InputError
 from embedkit.evaluation.bootstrap import SEED
 from embedkit.evaluation.candidates import Candidates, parse_recipe, parse_recipes
+from embedkit.evaluation.cross_encoders import (
+    CROSS_ENCODERS,
+    evaluate_cross_encoder,
+    find_cross_encoder,
+)
 from embedkit.evaluation.data import Pairs
 from embedkit.evaluation.diagnosis import Diagnosis, Evidence, diagnose
 from embedkit.evaluation.fitted import FitTexts, fit_for
@@ -22,7 +27,7 @@ from embedkit.evaluation.heads import (
     head_metrics,
 )
 from embedkit.evaluation.prompts import role_prompts
-from embedkit.evaluation.protocol import Protocol
+from embedkit.evaluation.protocol import ModelUsed, Protocol
 from embedkit.evaluation.report import Report
 from embedkit.evaluation.retrieval import Judged
 from embedkit.evaluation.retrieval_data import RetrievalSet
@@ -48,6 +53,7 @@ if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
     from transformers import PreTrainedModel
 
+    from embedkit.cross_encoder.model import CrossEncoder
     from embedkit.heads.regressor import PairRegressor
 
 Model: TypeAlias = "Embedder | str | Path | PreTrainedModel | SentenceTransformer"
@@ -188,7 +194,7 @@ def compare(
         judge(scored, baseline_name) if several else [one.result for one in scored],
         candidates.recipes,
         Protocol.of(
-            embedder,
+            ModelUsed.of(embedder),
             prompts,
             found.used([*roles, *["trained on"] * len(train_sets)]),
             index=index,
@@ -265,7 +271,7 @@ def _diagnose(
 
 
 def evaluate(
-    model: Model | PairRegressor,
+    model: Model | PairRegressor | CrossEncoder,
     data: Data,
     *,
     similarities: Sequence[str] | None = None,
@@ -281,13 +287,26 @@ def evaluate(
 ) -> Report:
     """Score a model's own recipe on sentence pairs and retrieval sets, or a head on pairs.
 
-    See `compare`. A head (a `PairRegressor`, or the folder of one) is scored by its predictions,
-    with MSE beside the correlations and, with `threshold`, F1; `similarities` (None for the cosine)
-    is for models.
+    See `compare`. A head (a `PairRegressor`, or the folder of one) and a cross-encoder (likewise)
+    are scored by their predictions, with MSE beside the correlations and, with `threshold`, F1;
+    `similarities` (None for the cosine) is for models.
     """
     sets = read_sets(data)
     check_retrieval(sets, query_prompt, document_prompt, index)
     check_options(("cosine",) if similarities is None else similarities, aggregation, seed)
+    cross_encoder = find_cross_encoder(model)
+    if cross_encoder is not None:
+        if similarities is not None or prompt is not None or prompt_name is not None:
+            raise InputError("got a similarity or a prompt for a cross-encoder; it has neither")
+        check_threshold(threshold)
+        return evaluate_cross_encoder(
+            cross_encoder,
+            only_pairs(sets, CROSS_ENCODERS),
+            aggregation=aggregation,
+            threshold=threshold,
+            seed=seed,
+            show_progress=show_progress,
+        )
     head = find_head(model)
     if head is None:
         check_heads(None, None, threshold)
@@ -325,7 +344,7 @@ def evaluate(
         scored += score_predictions(scored_set, predictions, threshold=threshold, seed=seed)
         evidence[number] = Evidence(scored_set, {recipe: predictions[0].values})
     protocol = Protocol.of(
-        embedder,
+        ModelUsed.of(embedder),
         prompts,
         found.used(["scored"] * len(sets)),
         index=index,

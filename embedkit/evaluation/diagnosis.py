@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,7 +56,7 @@ class RecipeDiagnosis:
 
     Attributes:
         recipe: as results name it.
-        geometry: of its vectors of the distinct sentences.
+        geometry: of its vectors of the distinct sentences; None for a cross-encoder.
         by_length: bins of words a sentence, mean of the two.
         by_overlap: bins of shared words, see `word_overlaps`.
         worst: pairs whose rank is farthest from that of their scores.
@@ -63,7 +64,7 @@ class RecipeDiagnosis:
     """
 
     recipe: str
-    geometry: Geometry
+    geometry: Geometry | None
     by_length: tuple[Bin, ...]
     by_overlap: tuple[Bin, ...]
     worst: tuple[Miss, ...]
@@ -111,7 +112,7 @@ class Diagnosis:
 def diagnose(
     pairs: Pairs,
     predictions: dict[str, _Array],
-    geometries: dict[str, Geometry],
+    geometries: Mapping[str, Geometry],
     baseline: str,
 ) -> Diagnosis:
     """Diagnose recipes.
@@ -119,7 +120,7 @@ def diagnose(
     Args:
         pairs: n of them.
         predictions: (n,) of each recipe.
-        geometries: by recipe.
+        geometries: by recipe, of those that have vectors.
         baseline: the recipe that disagreements are with.
     """
     finite = {recipe: x for recipe, x in predictions.items() if np.isfinite(x).all()}
@@ -141,7 +142,7 @@ def diagnose(
         found.append(
             RecipeDiagnosis(
                 recipe,
-                geometries[recipe],
+                geometries.get(recipe),
                 by_length,
                 by_overlap,
                 _farthest(x, own - right, WORST),

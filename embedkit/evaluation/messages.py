@@ -23,6 +23,12 @@ NOTES: dict[str, tuple[str, str]] = {
         "텍스트 {sentences:,}개 가운데 서로 다른 {distinct:,}개를 한 번씩만 인코딩했고, 그중 "
         "{truncated:,}개({share:.1f}%)는 {max_length}토큰에서 잘렸습니다.",
     ),
+    "read_together": (
+        "{distinct:,} pairs were scored, both sentences in one pass; {truncated:,} of them "
+        "({share:.1f} %) were cut to {max_length} tokens.",
+        "문장 쌍 {distinct:,}개를 두 문장을 함께 읽어 채점했고, 그중 {truncated:,}개"
+        "({share:.1f}%)는 {max_length}토큰에서 잘렸습니다.",
+    ),
     "exact": (
         "Each query of {dataset} ranks its {documents:,} documents by exact search, to the first "
         "{depth:,}.",

@@ -8,7 +8,7 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,8 @@ class PairsUsed:
         role: scored, selected on, or trained on.
         pairs: how many.
         distinct_sentences: in them.
-        truncated_share: of the distinct sentences, those that were cut to the maximum length.
+        truncated_share: of the distinct sentences, those that were cut to the maximum length; of
+            the pairs, where a cross-encoder scored them.
         tied_scores: share of pairs that have the same score as another pair.
         sha256: see `data_fingerprint`.
     """
@@ -107,6 +108,26 @@ class Search:
     document_prompt: str
 
 
+class ModelUsed(NamedTuple):
+    """The model, as far as numbers depend on it.
+
+    Attributes:
+        precision: that it ran in.
+        max_length: tokens of a text, or of a pair.
+        sha256: of the whole model.
+    """
+
+    precision: str
+    max_length: int
+    sha256: str
+
+    @classmethod
+    def of(cls, embedder: Embedder) -> ModelUsed:
+        """That of an embedder; see `model_fingerprint`."""
+        sha256 = model_fingerprint(embedder)
+        return cls(embedder.precision, embedder.tokenizer.max_length, sha256)
+
+
 @dataclass(frozen=True)
 class Protocol:
     """How numbers came about.
@@ -146,7 +167,7 @@ class Protocol:
     @classmethod
     def of(
         cls,
-        embedder: Embedder,
+        model: ModelUsed,
         prompts: Mapping[str, str],
         data: tuple[DataUsed, ...],
         *,
@@ -168,9 +189,9 @@ class Protocol:
             threshold=threshold,
             resamples=RESAMPLES,
             seed=seed,
-            precision=embedder.precision,
-            max_length=embedder.tokenizer.max_length,
-            model_sha256=model_fingerprint(embedder),
+            precision=model.precision,
+            max_length=model.max_length,
+            model_sha256=model.sha256,
             data=data,
             search=search,
             versions={

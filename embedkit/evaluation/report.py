@@ -20,7 +20,7 @@ from embedkit.evaluation.protocol import Protocol, RetrievalUsed
 from embedkit.evaluation.ranking import averages, deciding, ranked
 from embedkit.evaluation.search import EXACT
 from embedkit.evaluation.selection import Selection
-from embedkit.evaluation.sts import Result
+from embedkit.evaluation.sts import CROSS_ENCODER, Result
 from embedkit.evaluation.tables import Grid, comparison, evaluation, heads
 from embedkit.recipe import Recipe
 from embedkit.steps import Bound
@@ -47,7 +47,8 @@ class Report:
         results: a row for each recipe, dataset, similarity, metric and aggregation.
         compared: recipes by the names that `results` uses.
         fitted: of these, the ones that were fitted for the report, for `Embedder.with_recipe`.
-        decided_by: the similarity that decides what is best; `head` for heads.
+        decided_by: the similarity that decides what is best; `head` for heads, and `cross-encoder`
+            for one.
         protocol: how the numbers came about.
         sentences: in the data, queries and documents among them.
         forward_passes: sentences that the encoder ran: each distinct one once.
@@ -138,8 +139,9 @@ class Report:
         return [in_words(key, language, **values) for key, values in self._notes()]
 
     def _notes(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        encoded = "encoded" if self.protocol.search is None else "encoded_texts"
         yield (
-            "encoded" if self.protocol.search is None else "encoded_texts",
+            "read_together" if self.decided_by == CROSS_ENCODER else encoded,
             {
                 "distinct": self.forward_passes,
                 "sentences": self.sentences,
@@ -270,6 +272,11 @@ class Report:
             return f"{self.model['name']} ({described}): {shown} x 100"
         (recipe,) = self.compared
         kinds = " and ".join(kind.metrics for kind in self.kinds)
+        if self.decided_by == CROSS_ENCODER:
+            return (
+                f"{self.model['name']} ({described}), a cross-encoder that reads {recipe}: "
+                f"{kinds} x 100"
+            )
         by = ", by its head" if self.decided_by == "head" else ""
         return f"{self.model['name']} ({described}), recipe {recipe}{by}: {kinds} x 100"
 

@@ -29,6 +29,8 @@ from embedkit.evaluation.statistics import (
 from embedkit.similarity import find_similarity
 from embedkit.steps import Vectors
 
+CROSS_ENCODER = "cross-encoder"  # what results of one have for a similarity
+
 _Array = NDArray[np.float64]
 
 
@@ -49,7 +51,8 @@ class Result:
         recipe: as it prints against the model.
         dataset: name of the pairs or the retrieval set.
         n: pairs, or queries.
-        similarity: cosine, dot, euclidean or manhattan; or `head`, or `line` (on the cosine).
+        similarity: cosine, dot, euclidean or manhattan; or `head`, `line` (on the cosine) or
+            `cross-encoder`.
         metric: spearman or pearson, of a head or line also mse and f1; of a retrieval set those of
             `RANKING_METRICS`.
         aggregation: all, mean or wmean (see `AGGREGATIONS`).

@@ -198,7 +198,9 @@
   function showGeometry() {
     const names = ["mean_cosine", "top_share", "effective_rank"];
     const digits = [3, 3, 1];
-    const rows = ranked(set().diagnosis.recipes).map((one) => [
+    const shaped = ranked(set().diagnosis.recipes).filter((one) => one.geometry);
+    $("shape").hidden = !shaped.length;
+    const rows = shaped.map((one) => [
       [one.recipe, one.recipe],
       ...names.map((name, place) => {
         const value = one.geometry[name];

@@ -1,4 +1,4 @@
-"""`embedkit train`."""
+"""`embedkit train head`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ import typer
 
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options, output
+from embedkit.cli.train import training_options
 from embedkit.errors import InputError
 from embedkit.recipe import Recipe
 
-train_app = typer.Typer(help="Train on scored sentence pairs.", no_args_is_help=True)
 
-
-@train_app.command("head")
 def train_head_command(
     data: options.Data,
     out: Annotated[
@@ -38,13 +36,7 @@ def train_head_command(
             show_default=False,
         ),
     ] = None,
-    label_range: Annotated[
-        str | None,
-        typer.Option(
-            help="Lowest and highest label, such as '0 5'; by default those of the data.",
-            show_default=False,
-        ),
-    ] = None,
+    label_range: training_options.LabelRange = None,
     dev: Annotated[
         Path | None, typer.Option(help="Sentence pairs to score the head on.", show_default=False)
     ] = None,
@@ -86,7 +78,7 @@ def train_head_command(
     regressor = PairRegressor(
         head=head,
         features=None if features is None else features.split(),
-        label_range=None if label_range is None else _parse_range(label_range),
+        label_range=training_options.parse_range(label_range),
         prompt=prompt,
         seed=seed,
     )
@@ -145,15 +137,3 @@ def _check_range(
                 f"{path}, row {row}, column {column!r}: got {score:g}, expected {low:g} to "
                 f"{high:g}, the declared range"
             )
-
-
-def _parse_range(text: str) -> tuple[float, float]:
-    try:
-        low, high = map(float, text.replace(",", " ").split())
-    except ValueError as error:
-        raise InputError(
-            f"--label-range is {text!r}; expected two numbers such as '0 5'"
-        ) from error
-    if not math.isfinite(low) or not math.isfinite(high):
-        raise InputError(f"--label-range is {text!r}; expected two finite numbers")
-    return low, high

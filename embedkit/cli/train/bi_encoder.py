@@ -1,0 +1,155 @@
+"""`embedkit train bi-encoder`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from embedkit.checkpoint import DEFAULT_MODEL
+from embedkit.cli import options, output
+from embedkit.cli.train import training_options
+from embedkit.errors import InputError
+from embedkit.recipe import Recipe
+from embedkit.training.settings import BI_ENCODER
+
+if TYPE_CHECKING:
+    from embedkit.evaluation.data import Pairs
+    from embedkit.training.positives import Positives
+
+
+def train_bi_encoder_command(
+    data: training_options.Pairs,
+    out: training_options.Out,
+    dev: training_options.Dev,
+    model: options.Model = DEFAULT_MODEL,
+    recipe: options.Recipe = None,
+    loss: Annotated[
+        str,
+        typer.Option(
+            help="cosent or cosine (mean squared error), which learn from scores; or in-batch, "
+            "which learns from entailment or other positive pairs."
+        ),
+    ] = "cosent",
+    label_column: Annotated[
+        str | None,
+        typer.Option(
+            help="With in-batch: column that tells the positive pairs, label by default; without "
+            "one, all are.",
+            show_default=False,
+        ),
+    ] = None,
+    positive: Annotated[
+        str | None,
+        typer.Option(
+            help="With in-batch: the label of positive pairs, entailment by default.",
+            show_default=False,
+        ),
+    ] = None,
+    label_range: training_options.LabelRange = None,
+    epochs: training_options.Epochs = BI_ENCODER.epochs,
+    batch_size: training_options.BatchSize = BI_ENCODER.batch_size,
+    accumulate: training_options.Accumulate = BI_ENCODER.accumulate,
+    learning_rate: training_options.LearningRate = BI_ENCODER.learning_rate,
+    warmup: training_options.Warmup = BI_ENCODER.warmup,
+    weight_decay: training_options.WeightDecay = BI_ENCODER.weight_decay,
+    evaluations: training_options.Evaluations = BI_ENCODER.evaluations,
+    patience: training_options.Patience = BI_ENCODER.patience,
+    seed: training_options.Seed = BI_ENCODER.seed,
+    device: training_options.Device = BI_ENCODER.device,
+    prompt: options.Prompt = None,
+    max_length: options.MaxLength = None,
+    revision: options.Revision = None,
+    as_json: training_options.Json = False,
+    sentence1: options.Sentence1 = "sentence1",
+    sentence2: options.Sentence2 = "sentence2",
+    score: options.Score = "score",
+    subset: options.Subset = "subset",
+    dev_sentence1: Annotated[
+        str | None,
+        typer.Option(
+            "--dev-sentence1-column",
+            help="Column of the first sentence in --dev, where it is another one.",
+            show_default=False,
+        ),
+    ] = None,
+    dev_sentence2: Annotated[
+        str | None,
+        typer.Option(
+            "--dev-sentence2-column",
+            help="Column of the second sentence in --dev, where it is another one.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Fine-tune an encoder with its recipe, on scored pairs or on pairs that mean the same.
+
+    Example: [bold]embedkit train bi-encoder stsb_train.tsv --dev stsb_dev.tsv --out my-model[/bold]
+    """
+    started = time.perf_counter()
+    settings = training_options.settings(
+        epochs=epochs,
+        batch_size=batch_size,
+        accumulate=accumulate,
+        learning_rate=learning_rate,
+        warmup=warmup,
+        weight_decay=weight_decay,
+        evaluations=evaluations,
+        patience=patience,
+        seed=seed,
+        device=device,
+    )
+    from embedkit.evaluation.data import PairColumns, read_pairs
+    from embedkit.training.bi_encoder import find_loss, train_bi_encoder
+    from embedkit.training.positives import PositiveColumns, read_positives
+
+    scored = find_loss(loss).scored
+    if scored and (label_column is not None or positive is not None):
+        raise InputError(f"got a label of positive pairs, but the loss {loss} learns from scores")
+    labels = training_options.parse_range(label_range)
+    parsed = None if recipe is None else Recipe.parse(recipe)
+    columns = PairColumns(sentence1, sentence2, score, subset)
+    sets: list[Pairs] | list[Positives]
+    if scored:
+        sets = [read_pairs(path, columns) for path in data]
+    else:
+        positives = PositiveColumns(
+            sentence1, sentence2, label_column or "label", positive or "entailment"
+        )
+        sets = [read_positives(path, positives) for path in data]
+    held_out = read_pairs(
+        dev, PairColumns(dev_sentence1 or sentence1, dev_sentence2 or sentence2, score, subset)
+    )
+    from embedkit.evaluation.compare import evaluate
+
+    trained = train_bi_encoder(
+        sets,
+        held_out,
+        out,
+        model=model,
+        recipe=parsed,
+        loss=loss,
+        settings=settings,
+        labels=labels,
+        prompt=prompt,
+        max_length=max_length,
+        revision=revision,
+        show_progress=True,
+    )
+    report = evaluate(trained, held_out, prompt=prompt, show_progress=True)
+    seconds = time.perf_counter() - started
+    if as_json:
+        said = {
+            "schema": 1,
+            "loss": loss,
+            "recipe": str(trained.recipe),
+            "seconds": seconds,
+            "dev": report.to_dict(),
+        }
+        print(json.dumps(said, indent=2, ensure_ascii=False))
+        return
+    output.show(report, as_json=False, out=None)
+    print(f"Saved the model in {out} after {seconds:.1f} s.", file=sys.stderr)

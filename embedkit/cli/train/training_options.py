@@ -1,0 +1,129 @@
+"""Options that trainings share."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from embedkit.errors import InputError
+
+if TYPE_CHECKING:
+    from embedkit.training.settings import TrainingSettings
+
+Pairs: TypeAlias = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="DATA...",
+        help="Sentence pairs to learn from: .tsv, .csv, .jsonl (each also .gz) or .parquet.",
+        show_default=False,
+    ),
+]
+Out: TypeAlias = Annotated[
+    Path,
+    typer.Option(
+        help="Folder for the model. OUT.training beside it holds checkpoints until it is there: "
+        "the same command again goes on from the last one.",
+        show_default=False,
+    ),
+]
+Dev: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        help="Scored sentence pairs, on which the best checkpoint is chosen.", show_default=False
+    ),
+]
+LabelRange: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Lowest and highest label, such as '0 5'; by default those of the data.",
+        show_default=False,
+    ),
+]
+Epochs: TypeAlias = Annotated[float, typer.Option(help="Passes over the training data.")]
+BatchSize: TypeAlias = Annotated[int, typer.Option(help="Examples of a forward pass.")]
+Accumulate: TypeAlias = Annotated[
+    int, typer.Option(help="Forward passes whose gradients make a step together.")
+]
+LearningRate: TypeAlias = Annotated[
+    float, typer.Option(help="Of AdamW at its peak; it rises and falls linearly.")
+]
+Warmup: TypeAlias = Annotated[float, typer.Option(help="Share of the steps in which it rises.")]
+WeightDecay: TypeAlias = Annotated[float, typer.Option(help="Of AdamW.")]
+Evaluations: TypeAlias = Annotated[
+    int, typer.Option(help="How often a checkpoint is scored and written, in all.")
+]
+Patience: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        help="Stop after so many evaluations in a row without a better score.", show_default=False
+    ),
+]
+Seed: TypeAlias = Annotated[
+    int, typer.Option(help="Of new weights, of the order of the data and of dropout.")
+]
+Device: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="cpu or cuda; a GPU is taken where there is one, in bfloat16 where it has that.",
+        show_default=False,
+    ),
+]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")]
+
+
+def settings(
+    *,
+    epochs: float,
+    batch_size: int,
+    accumulate: int,
+    learning_rate: float,
+    warmup: float,
+    weight_decay: float,
+    evaluations: int,
+    patience: int | None,
+    seed: int,
+    device: str | None,
+) -> TrainingSettings:
+    """What was typed, checked, with the libraries that it needs.
+
+    Raises:
+        InputError: see `TrainingSettings`.
+    """
+    from embedkit.training.settings import TrainingSettings
+
+    found = TrainingSettings(
+        epochs=epochs,
+        batch_size=batch_size,
+        accumulate=accumulate,
+        learning_rate=learning_rate,
+        warmup=warmup,
+        weight_decay=weight_decay,
+        evaluations=evaluations,
+        patience=patience,
+        seed=seed,
+        device=device,
+    )
+    found.check_installed()
+    return found
+
+
+def parse_range(text: str | None) -> tuple[float, float] | None:
+    """The lowest and the highest label.
+
+    Raises:
+        InputError: no two finite numbers.
+    """
+    if text is None:
+        return None
+    try:
+        low, high = map(float, text.replace(",", " ").split())
+    except ValueError as error:
+        raise InputError(
+            f"--label-range is {text!r}; expected two numbers such as '0 5'"
+        ) from error
+    if not math.isfinite(low) or not math.isfinite(high):
+        raise InputError(f"--label-range is {text!r}; expected two finite numbers")
+    return low, high

@@ -1,0 +1,68 @@
+"""Sentence pairs to token ids, both sentences in one row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from embedkit.tokens import TextTokenizer, check_texts
+
+_CHUNK = 4096  # pairs tokenized at a time
+
+
+@dataclass(frozen=True, eq=False)
+class PairTokens:
+    """Tokens of n pairs.
+
+    Attributes:
+        token_ids: of each pair, (tokens,) int64.
+        type_ids: likewise, 0 for the first sentence and 1 for the second, where the model's
+            tokenizer tells them apart.
+        truncated: (n,) bool, pairs that were cut to the maximum length.
+    """
+
+    token_ids: list[NDArray[np.int64]]
+    type_ids: list[NDArray[np.int64]]
+    truncated: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, tokenizer: TextTokenizer, pairs: Sequence[tuple[str, str]]) -> PairTokens:
+        """Tokenize; of a pair that is too long the longer sentence is cut.
+
+        Raises:
+            InputError: a text that is no str, or no valid Unicode.
+        """
+        for place in (0, 1):
+            check_texts([pair[place] for pair in pairs], f"sentence{place + 1}")
+        ids, types, truncated = [], [], []
+        for start in range(0, len(pairs), _CHUNK):
+            chunk = [(first, second) for first, second in pairs[start : start + _CHUNK]]
+            for encoding in tokenizer.backend.encode_batch(chunk):
+                ids.append(np.array(encoding.ids, dtype=np.int64))
+                types.append(np.array(encoding.type_ids, dtype=np.int64))
+                truncated.append(bool(encoding.overflowing))
+        return cls(ids, types, np.array(truncated, dtype=np.bool_))
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(n,) tokens of each pair."""
+        return np.array([len(row) for row in self.token_ids], dtype=np.int64)
+
+    def inputs(self, pairs: Sequence[int] | NDArray[np.int64], pad_id: int) -> dict[str, Tensor]:
+        """What transformers reads of the pairs with these numbers: (pairs, longest) each."""
+        longest = max(len(self.token_ids[pair]) for pair in pairs)
+        token_ids = np.full((len(pairs), longest), pad_id, dtype=np.int64)
+        type_ids = np.zeros_like(token_ids)
+        mask = np.zeros_like(token_ids)
+        for row, pair in enumerate(pairs):
+            length = len(self.token_ids[pair])
+            token_ids[row, :length] = self.token_ids[pair]
+            type_ids[row, :length] = self.type_ids[pair]
+            mask[row, :length] = 1
+        named = {"input_ids": token_ids, "attention_mask": mask, "token_type_ids": type_ids}
+        return {name: torch.from_numpy(values) for name, values in named.items()}

@@ -1,0 +1,50 @@
+"""Models of transformers, read from a folder; what it lacks is never drawn in silence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from embedkit.errors import InputError, first_line
+
+
+def read_pretrained(kind: Any, folder: Path, **options: Any) -> tuple[Any, set[str]]:
+    """A float32 model, and the names of its weights that were drawn because the folder lacks them.
+
+    Args:
+        kind: an auto class of transformers.
+        folder: with config.json and weights; no code in it is run.
+        options: for its configuration.
+
+    Raises:
+        InputError: transformers cannot read it, or the encoder's own weights are not all there.
+    """
+    import torch
+    from safetensors import SafetensorError
+
+    try:
+        model, found = kind.from_pretrained(
+            folder,
+            trust_remote_code=False,
+            local_files_only=True,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # a classifier of several labels is drawn anew
+            output_loading_info=True,
+            **options,
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"{folder}: transformers cannot read it ({first_line(error)})") from error
+    missing = set(found["missing_keys"]) | {name for name, *_ in found["mismatched_keys"]}
+    prefix = f"{model.base_model_prefix}."
+    is_encoder = model.base_model is model
+    of_encoder = sorted(
+        name
+        for name in missing
+        if (is_encoder or name.startswith(prefix)) and "pooler" not in name.split(".")
+    )
+    if of_encoder:
+        raise InputError(
+            f"{folder}: the weights lack {', '.join(of_encoder[:3])} of the encoder, or have them "
+            "in another shape"
+        )
+    return model, missing

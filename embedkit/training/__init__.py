@@ -1,0 +1,1 @@
+"""Training, on the loops of transformers and sentence-transformers."""

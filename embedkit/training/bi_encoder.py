@@ -1,0 +1,272 @@
+"""Fine-tuning an encoder with its recipe, on sentence-transformers' trainer and losses."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from embedkit.checkpoint import DEFAULT_MODEL
+from embedkit.embedder import Embedder
+from embedkit.errors import InputError
+from embedkit.evaluation.data import Pairs
+from embedkit.evaluation.protocol import data_fingerprint
+from embedkit.evaluation.statistics import measure
+from embedkit.interop.folder import new_folder
+from embedkit.recipe import Recipe
+from embedkit.similarity import find_similarity
+from embedkit.training.checkpoints import Checkpoints
+from embedkit.training.labels import label_range, scaled
+from embedkit.training.positives import Positives
+from embedkit.training.settings import BI_ENCODER, TrainingSettings
+
+_CARD = """
+## Training
+
+This folder was trained by `embedkit train bi-encoder`.
+
+{notes}"""
+
+
+class Loss(NamedTuple):
+    """A row of the table.
+
+    Attributes:
+        name: what `--loss` says.
+        kind: its class in sentence_transformers.losses.
+        scored: whether it learns from scores; else from positive pairs.
+        note: what it asks for.
+    """
+
+    name: str
+    kind: str
+    scored: bool
+    note: str
+
+
+_ROWS = (
+    Loss(
+        "cosent",
+        "CoSENTLoss",
+        True,
+        "of two pairs of a batch, the higher score has the higher cosine (Su 2022)",
+    ),
+    Loss(
+        "cosine",
+        "CosineSimilarityLoss",
+        True,
+        "the cosine is the score, scaled to 0 to 1, by mean squared error "
+        "(Reimers and Gurevych 2019)",
+    ),
+    Loss(
+        "in-batch",
+        "MultipleNegativesRankingLoss",
+        False,
+        "the second sentence of a positive pair is nearer to the first than those of the other "
+        "pairs of the batch (Henderson et al. 2017)",
+    ),
+)
+
+LOSSES: dict[str, Loss] = {row.name: row for row in _ROWS}
+
+
+def find_loss(name: str) -> Loss:
+    """The row of this name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in LOSSES:
+        raise InputError(f"unknown loss {name!r}; choose from {', '.join(LOSSES)}")
+    return LOSSES[name]
+
+
+def train_bi_encoder(
+    data: Sequence[Pairs] | Sequence[Positives],
+    dev: Pairs,
+    out: str | Path,
+    *,
+    model: str | Path = DEFAULT_MODEL,
+    recipe: str | Recipe | None = None,
+    loss: str = "cosent",
+    settings: TrainingSettings = BI_ENCODER,
+    labels: tuple[float, float] | None = None,
+    prompt: str | None = None,
+    max_length: int | None = None,
+    revision: str | None = None,
+    show_progress: bool | None = None,
+) -> Embedder:
+    """Train an embedder and save it; a run that was killed is taken up again.
+
+    The weights of Dense layers train too, a pooler's among them, and so the recipe `pooler` becomes
+    `cls/dense`; the average of layers stays one.
+
+    Args:
+        data: sets to learn from together: `Pairs` for a loss on scores, `Positives` for in-batch.
+        dev: scored now and then, by Spearman's correlation of the cosine; the best checkpoint is
+            kept.
+        out: the folder to write. OUT.training beside it holds the checkpoints until then.
+        model: as for `Embedder.from_pretrained`; a name or a folder.
+        recipe: None for the model's own, or `mean`; its steps must be fitted.
+        loss: a name from the table of losses.
+        settings: of the training.
+        labels: (lowest, highest) label that is possible; None takes them from `data`.
+        prompt: put in front of each text; None for the model's default one.
+        max_length: tokens of a text at most; None for the model's own.
+        revision: of the hub id.
+        show_progress: on stderr; None shows it where stderr is a terminal.
+
+    Returns:
+        The best checkpoint, as it was saved.
+
+    Raises:
+        InputError: wrong data, settings or model, before the first step; or no score on `dev`.
+    """
+    settings.check_installed()
+    row = find_loss(loss)
+    expected = Pairs if row.scored else Positives
+    for one in data:
+        if not isinstance(one, expected):
+            raise InputError(
+                f"{one.name} is {type(one).__name__}; the loss {loss} learns from "
+                f"{expected.__name__}"
+            )
+    columns: dict[str, Any] = {
+        "sentence1": [text for one in data for text in one.sentence1],
+        "sentence2": [text for one in data for text in one.sentence2],
+    }
+    limits = None
+    if row.scored:
+        pairs = [one for one in data if isinstance(one, Pairs)]
+        limits = label_range(pairs, labels)
+        columns["label"] = scaled(pairs, limits).tolist()
+    elif labels is not None:
+        raise InputError(f"got a label range, but the loss {loss} has no labels")
+    embedder = Embedder.from_pretrained(
+        model,
+        recipe,
+        revision=revision,
+        max_length=max_length,
+        precision="float32",
+        device=settings.device,
+    )
+    embedder.bound.check_fitted()
+    embedder.check_saveable()
+    prefix = embedder.prompt_text(prompt)
+    plan = {
+        "training": "bi-encoder",
+        "loss": loss,
+        "model": embedder.fingerprint,
+        "data": [_sha256(one) for one in data],
+        "dev": data_fingerprint(dev),
+        "label_range": None if limits is None else list(limits),
+        "prompt": prefix,
+        **settings.described(),
+    }
+    with Checkpoints.beside(Path(out), plan) as checkpoints:
+        best = _train(embedder, columns, dev, row, prefix, settings, checkpoints, show_progress)
+        trained = Embedder.from_pretrained(best, precision="float32", device=settings.device)
+        trained.name = str(model)
+        own = embedder.settings  # sentence-transformers adds prompts to those that there were
+        trained.settings = replace(
+            trained.settings, prompts=own.prompts, default_prompt_name=own.default_prompt_name
+        )
+        notes = {
+            "trained on": ", ".join(f"{one.name} ({len(one.sentence1):,} pairs)" for one in data),
+            "loss": f"{loss}, {row.note}",
+            "kept": f"the checkpoint of the best Spearman on {dev.name}, after step "
+            f"{best.name.removeprefix('checkpoint-')}",
+            "recipe before training": embedder.recipe,
+            "prompt": json.dumps(prefix, ensure_ascii=False),
+            **settings.described(),
+        }
+        with new_folder(Path(out)) as new:
+            trained.write(new)
+            card = new / "README.md"
+            said = "".join(f"- {name}: {value}\n" for name, value in notes.items())
+            text = card.read_text(encoding="utf-8") + _CARD.format(notes=said)
+            card.write_text(text, encoding="utf-8")
+    return trained
+
+
+def _sha256(data: Pairs | Positives) -> str:
+    return data.sha256 if isinstance(data, Positives) else data_fingerprint(data)
+
+
+def _train(
+    embedder: Embedder,
+    columns: dict[str, Any],
+    dev: Pairs,
+    loss: Loss,
+    prefix: str,
+    settings: TrainingSettings,
+    checkpoints: Checkpoints,
+    show_progress: bool | None,
+) -> Path:
+    """The folder of the best checkpoint, which is one of sentence-transformers."""
+    from datasets import Dataset
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
+    from sentence_transformers.base.evaluation import BaseEvaluator
+    from sentence_transformers.base.sampler import BatchSamplers
+    from sentence_transformers.sentence_transformer import losses
+    from sentence_transformers.sentence_transformer.modules import WeightedLayerPooling
+
+    from embedkit.training.run import train
+
+    class DevSpearman(BaseEvaluator):
+        def __init__(self) -> None:
+            super().__init__()  # type: ignore[no-untyped-call]
+
+        def __call__(self, model: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
+            texts = [*dev.sentence1, *dev.sentence2]
+            vectors = model.encode(
+                texts,
+                prompt=prefix,
+                batch_size=4 * settings.batch_size,
+                show_progress_bar=False,
+            ).astype(np.float64)
+            cosines = find_similarity("cosine").pairwise(*np.split(vectors, 2))
+            value, _ = measure("spearman", cosines, dev.scores)
+            return {"spearman": math.nan if value is None else value}
+
+    class TrainerWithoutCard(SentenceTransformerTrainer):
+        def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+            """Ours does not quote the training data."""
+
+    with tempfile.TemporaryDirectory() as scratch:
+        embedder.write(Path(scratch))
+        model = SentenceTransformer(
+            scratch, device=settings.device, trust_remote_code=False, local_files_only=True
+        )
+    for module in model:
+        if isinstance(module, WeightedLayerPooling):
+            module.requires_grad_(False)
+    arguments = settings.arguments(
+        SentenceTransformerTrainingArguments,
+        checkpoints.folder,
+        len(columns["sentence1"]),
+        metric="eval_spearman",
+    )
+    if prefix:
+        arguments.prompts = prefix
+    if not loss.scored:
+        # Another pair with the same sentence would be a negative that is none.
+        arguments.batch_sampler = BatchSamplers.NO_DUPLICATES
+    trainer = TrainerWithoutCard(
+        model=model,
+        args=arguments,
+        train_dataset=Dataset.from_dict(columns),
+        loss=getattr(losses, loss.kind)(model),
+        evaluator=DevSpearman(),
+    )
+    return train(trainer, checkpoints, patience=settings.patience, show_progress=show_progress)

@@ -1,0 +1,133 @@
+"""Fine-tuning a cross-encoder on scored pairs: mean squared error, on labels scaled to 0 to 1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from embedkit.checkpoint import DEFAULT_MODEL
+from embedkit.cross_encoder.model import CrossEncoder
+from embedkit.cross_encoder.network import rescale_output
+from embedkit.cross_encoder.pairs import PairTokens
+from embedkit.evaluation.data import Pairs
+from embedkit.evaluation.protocol import data_fingerprint
+from embedkit.evaluation.statistics import measure
+from embedkit.training.checkpoints import Checkpoints
+from embedkit.training.labels import label_range, scaled
+from embedkit.training.settings import CROSS_ENCODER, TrainingSettings
+
+
+def train_cross_encoder(
+    data: Sequence[Pairs],
+    dev: Pairs,
+    out: str | Path,
+    *,
+    model: str | Path = DEFAULT_MODEL,
+    reads: str = "pooler",
+    settings: TrainingSettings = CROSS_ENCODER,
+    labels: tuple[float, float] | None = None,
+    max_length: int | None = None,
+    revision: str | None = None,
+    show_progress: bool | None = None,
+) -> CrossEncoder:
+    """Train a cross-encoder and save it; a run that was killed is taken up again.
+
+    Args:
+        data: sets of scored pairs, learnt from together.
+        dev: scored now and then, by Spearman's correlation; the best checkpoint is kept.
+        out: the folder to write. OUT.training beside it holds the checkpoints until then.
+        model: as for `Embedder.from_pretrained`; a name or a folder.
+        reads: what the classifier reads, a name from the table of readings.
+        settings: of the training.
+        labels: (lowest, highest) label that is possible; None takes them from `data`.
+        max_length: tokens of a pair at most; None for the model's own.
+        revision: of the hub id.
+        show_progress: on stderr; None shows it where stderr is a terminal.
+
+    Returns:
+        The best checkpoint, as it was saved: it gives scores on the labels' scale.
+
+    Raises:
+        InputError: wrong data, settings or model, before the first step; or no score on `dev`.
+    """
+    settings.check_installed()
+    low, high = label_range(data, labels)
+    made = CrossEncoder.untrained(
+        model, reads, (low, high), seed=settings.seed, max_length=max_length, revision=revision
+    )
+    plan = {
+        "training": "cross-encoder",
+        "reads": reads,
+        "model": made.fingerprint,
+        "data": [data_fingerprint(pairs) for pairs in data],
+        "dev": data_fingerprint(dev),
+        "label_range": [low, high],
+        **settings.described(),
+    }
+    with Checkpoints.beside(Path(out), plan) as checkpoints:
+        best = _train(made, data, dev, settings, checkpoints, show_progress)
+        from safetensors.torch import load_file
+
+        made.network.load_state_dict(load_file(best / "model.safetensors"))
+        made.network.eval()
+        rescale_output(made.network, low, high)
+        notes = {
+            "trained on": ", ".join(f"{one.name} ({len(one.scores):,} pairs)" for one in data),
+            "kept": f"the checkpoint of the best Spearman on {dev.name}, after step "
+            f"{best.name.removeprefix('checkpoint-')}",
+            **settings.described(),
+        }
+        trained = replace(made, notes=notes)
+        trained.save_pretrained(out)
+    return trained
+
+
+def _train(
+    made: CrossEncoder,
+    data: Sequence[Pairs],
+    dev: Pairs,
+    settings: TrainingSettings,
+    checkpoints: Checkpoints,
+    show_progress: bool | None,
+) -> Path:
+    """The folder of the best checkpoint."""
+    from transformers import EvalPrediction, TrainingArguments
+
+    from embedkit.training.order import ByLength, ByLengthTrainer
+    from embedkit.training.run import train
+
+    sets = [*data, dev]
+    texts = [both for one in sets for both in zip(one.sentence1, one.sentence2, strict=True)]
+    tokens = PairTokens.of(made.tokenizer, texts)
+    targets = scaled(sets, made.label_range).astype(np.float32)
+    learnt, held_out = np.split(np.arange(len(texts)), [len(texts) - len(dev.scores)])
+    by_length = held_out[np.argsort(tokens.lengths[held_out], kind="stable")]
+
+    def collate(numbers: list[int]) -> dict[str, Tensor]:
+        inputs = tokens.inputs(numbers, made.pad_id)
+        wanted = {name: inputs[name] for name in made.input_names}
+        return {**wanted, "labels": torch.from_numpy(targets[numbers])}
+
+    def score(found: EvalPrediction) -> dict[str, float]:
+        predictions = np.ravel(found.predictions).astype(np.float64)
+        value, _ = measure("spearman", predictions, np.ravel(found.label_ids))
+        return {"spearman": math.nan if value is None else value}
+
+    trainer = ByLengthTrainer(
+        order=ByLength(tokens.lengths[learnt], settings.batch_size, settings.seed),
+        model=made.network,
+        args=settings.arguments(
+            TrainingArguments, checkpoints.folder, len(learnt), metric="eval_spearman"
+        ),
+        train_dataset=learnt.tolist(),
+        eval_dataset=by_length.tolist(),
+        data_collator=collate,
+        compute_metrics=score,
+    )
+    return train(trainer, checkpoints, patience=settings.patience, show_progress=show_progress)

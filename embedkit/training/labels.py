@@ -1,0 +1,39 @@
+"""The range of labels, which training scales to 0 to 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedkit.errors import InputError
+from embedkit.evaluation.data import Pairs
+
+
+def label_range(data: Sequence[Pairs], declared: tuple[float, float] | None) -> tuple[float, float]:
+    """The lowest and the highest possible label: as declared, or those of the data.
+
+    Raises:
+        InputError: a label is outside of what was declared.
+    """
+    if declared is None:
+        scores = np.concatenate([pairs.scores for pairs in data])
+        return float(scores.min()), float(scores.max())
+    low, high = declared
+    if not low < high:
+        raise InputError(f"the label range is {low:g} to {high:g}; expected the lowest label first")
+    for pairs in data:
+        outside = np.flatnonzero((pairs.scores < low) | (pairs.scores > high))
+        if len(outside):
+            raise InputError(
+                f"{pairs.name}, pair {outside[0] + 1}: got the score {pairs.scores[outside[0]]:g}, "
+                f"expected {low:g} to {high:g}, the declared range"
+            )
+    return declared
+
+
+def scaled(data: Sequence[Pairs], limits: tuple[float, float]) -> NDArray[np.float64]:
+    """(n,) scores of all sets, so that the limits are 0 and 1."""
+    low, high = limits
+    return (np.concatenate([pairs.scores for pairs in data]) - low) / (high - low)

@@ -1,0 +1,72 @@
+"""In which order training reads its examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+from transformers import Trainer
+
+_NEIGHBOURS = 16  # batches that are sorted together; fewer would be more random, and pad more
+
+
+class ByLength(Sampler[int]):
+    """Random batches of examples of similar length, which pad little: half the work on STS-B.
+
+    The order follows from seed and epoch alone, so that a training that is taken up again reads on
+    where it was.
+
+    Args:
+        lengths: (n,) tokens of each example.
+        batch_size: of the loader that reads this.
+        seed: another one, another order.
+
+    Attributes:
+        epoch: from 0.
+    """
+
+    def __init__(self, lengths: NDArray[np.int64], batch_size: int, seed: int) -> None:
+        self._lengths = lengths
+        self._batch_size = batch_size
+        self._seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the loader."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = np.random.default_rng([self._seed, self.epoch])
+        order = generator.permutation(len(self))
+        together = self._batch_size * _NEIGHBOURS
+        batches: list[NDArray[np.int64]] = []
+        for start in range(0, len(order), together):
+            near = order[start : start + together]
+            near = near[np.argsort(self._lengths[near], kind="stable")]
+            batches += np.split(near, range(self._batch_size, len(near), self._batch_size))
+        # The last batch may be short, and the loader counts: it stays at the end.
+        places = [*generator.permutation(len(batches) - 1), len(batches) - 1]
+        for place in places:
+            yield from batches[place].tolist()
+
+
+class ByLengthTrainer(Trainer):
+    """A trainer that reads its examples in an order of ours.
+
+    Args:
+        order: of the training data.
+        options: for `Trainer`.
+    """
+
+    def __init__(self, *, order: ByLength, **options: Any) -> None:
+        self._order = order
+        super().__init__(**options)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> ByLength:
+        return self._order
