@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from embedkit.corpus.encode import encode_corpus
     from embedkit.corpus.source import Corpus
     from embedkit.corpus.vectors import Vectors
+    from embedkit.cross_encoder.model import CrossEncoder
     from embedkit.embedder import Embedder
     from embedkit.evaluation.compare import compare, evaluate
     from embedkit.evaluation.data import PairColumns, Pairs, read_pairs
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from embedkit.index.vector_index import VectorIndex
     from embedkit.pooling import POOLINGS
     from embedkit.recipe import Recipe, RecipeError
+    from embedkit.training.bi_encoder import train_bi_encoder
+    from embedkit.training.cross_encoder import train_cross_encoder
+    from embedkit.training.masked_lm import train_masked_lm
+    from embedkit.training.positives import PositiveColumns, Positives, read_positives
+    from embedkit.training.settings import TrainingSettings
 
 # Public names and where they live: loaded at first use, because torch takes a second.
 _PUBLIC = {
@@ -41,6 +47,14 @@ _PUBLIC = {
     "PairRegressor": "embedkit.heads.regressor",
     "load_head": "embedkit.heads.folder",
     "save_head": "embedkit.heads.folder",
+    "CrossEncoder": "embedkit.cross_encoder.model",
+    "TrainingSettings": "embedkit.training.settings",
+    "train_cross_encoder": "embedkit.training.cross_encoder",
+    "train_bi_encoder": "embedkit.training.bi_encoder",
+    "train_masked_lm": "embedkit.training.masked_lm",
+    "PositiveColumns": "embedkit.training.positives",
+    "Positives": "embedkit.training.positives",
+    "read_positives": "embedkit.training.positives",
     "POOLINGS": "embedkit.pooling",
     "Recipe": "embedkit.recipe",
     "RecipeError": "embedkit.recipe",
@@ -49,15 +63,19 @@ _PUBLIC = {
 __all__ = [
     "POOLINGS",
     "Corpus",
+    "CrossEncoder",
     "Embedder",
     "InputError",
     "PairColumns",
     "PairRegressor",
     "Pairs",
+    "PositiveColumns",
+    "Positives",
     "Recipe",
     "RecipeError",
     "Report",
     "RetrievalSet",
+    "TrainingSettings",
     "VectorIndex",
     "Vectors",
     "__version__",
@@ -66,8 +84,12 @@ __all__ = [
     "evaluate",
     "load_head",
     "read_pairs",
+    "read_positives",
     "read_retrieval",
     "save_head",
+    "train_bi_encoder",
+    "train_cross_encoder",
+    "train_masked_lm",
 ]
 
 

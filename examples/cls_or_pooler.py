@@ -19,7 +19,7 @@ from embedkit.evaluation.statistics import CORRELATIONS
 def main(model: str = "minilm", data: str = "first_look") -> None:
     pairs = read_pairs(data)
     texts = [*pairs.sentence1, *pairs.sentence2]
-    embedder = Embedder.from_pretrained(model)
+    embedder = Embedder.from_pretrained(model, precision="float32")
     kinds = {"cls": embedder.with_recipe("cls"), "pooler": embedder.with_recipe("pooler")}
 
     print(f"{model}: {len(texts)} sentences of {pairs.name}")

@@ -76,6 +76,17 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No step may be taken, by sentence-transformers' trainer neither."""
+    from transformers import Trainer
+
+    def fail(*_: object, **__: object) -> None:
+        pytest.fail("training began")
+
+    monkeypatch.setattr(Trainer, "train", fail)
+
+
+@pytest.fixture
 def no_forward(monkeypatch: pytest.MonkeyPatch) -> None:
     """No text may be encoded."""
 

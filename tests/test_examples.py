@@ -71,3 +71,25 @@ def test_comparing_poolings_and_keeping_the_best(model: Path, tmp_path: Path) ->
     vectors = Embedder.from_pretrained(model, best, device="cpu").encode(tiny.TEXTS)
     theirs = SentenceTransformer(str(saved), device="cpu").encode(list(tiny.TEXTS))
     assert abs(vectors - theirs).max() < 1e-5
+
+
+def test_the_loss_and_what_the_classifier_reads() -> None:
+    assert example("regression_loss.py") == [
+        "BertForSequenceClassification, logits (2, 1)",
+        "is its loss MSELoss(logits, labels)? True",
+        "does its classifier read tanh(W cls + b)? True",
+        "with reads='cls', does it read cls? True",
+    ]
+
+
+def test_a_model_without_pooler_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    folder = tiny.make_bert(tmp_path / "bert", pooler=False)
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "regression_loss.py", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "finds no weights there for bert.pooler.dense.bias" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -16,7 +16,16 @@ import pytest
 import tiny
 from command import Run, refused
 
-from embedkit import Embedder, InputError, Pairs, Report, RetrievalSet, compare, evaluate
+from embedkit import (
+    CrossEncoder,
+    Embedder,
+    InputError,
+    Pairs,
+    Report,
+    RetrievalSet,
+    compare,
+    evaluate,
+)
 from embedkit.evaluation.html.page import POINTS, page_data
 from embedkit.evaluation.html.words import WORDS
 
@@ -492,3 +501,20 @@ def test_one_recipe_makes_a_page_too(browser: Any, bert: Path, tmp_path: Path, r
     settled(browser)
     assert browser.get_log("browser") == []
     assert not browser.find_element("id", "disagreement").is_displayed()
+
+
+def test_a_cross_encoder_has_no_vectors_to_show(browser: Any, bert: Path, tmp_path: Path) -> None:
+    model = CrossEncoder.untrained(bert, "mean", (0, 5))
+    report = evaluate(model, make_pairs("pairs"))
+    browser.get_log("browser")
+    for name, shown, hidden in (
+        ("cross", report, True),
+        ("plain", evaluate(bert, make_pairs("pairs")), False),
+    ):
+        file = tmp_path / f"{name}.html"
+        file.write_text(shown.to_html(), encoding="utf-8")
+        browser.get(file.as_uri())
+        settled(browser)
+        assert browser.execute_script("return document.getElementById('shape').hidden") is hidden
+        assert len(cells(browser, "#worst", 0)) > 0
+    assert browser.get_log("browser") == []

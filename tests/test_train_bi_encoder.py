@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import killed
 import numpy as np
 import pytest
 import scipy.stats
 import tiny
 import torch
 from command import Run, refused
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
+from sentence_transformers import SentenceTransformer
+from trainings import kill_after, write_pairs
 
 from embedkit import Embedder, InputError, Pairs
 from embedkit.training.bi_encoder import LOSSES, train_bi_encoder
@@ -55,12 +55,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """train.tsv, dev.tsv, and nli.tsv with other names of its columns."""
     folder = tmp_path_factory.mktemp("data")
-    found = {}
-    for pairs in (TRAIN, DEV):
-        rows = zip(pairs.sentence1, pairs.sentence2, pairs.scores, strict=True)
-        lines = ["sentence1\tsentence2\tscore", *("\t".join(map(str, row)) for row in rows)]
-        found[pairs.name] = folder / f"{pairs.name}.tsv"
-        found[pairs.name].write_text("\n".join(lines) + "\n")
+    found = {pairs.name: write_pairs(folder, pairs) for pairs in (TRAIN, DEV)}
     labels = np.where(POSITIVE, "entailment", "neutral")
     rows = zip(labels, TRAIN.sentence1, TRAIN.sentence2, strict=True)
     found["nli"] = folder / "nli.tsv"
@@ -163,7 +158,7 @@ def test_killed_and_taken_up_again(
     command += ["--loss", loss, "--recipe", "pooler" if loss == "cosent" else "mean"]
     command += ["--epochs", 8, "--learning-rate", 1e-4, "--batch-size", 4, "--accumulate", 2]
     command += ["--evaluations", 20, "--device", "cpu"]
-    killed.kill_after(command, tmp_path / "out", checkpoints=checkpoints)
+    kill_after(command, tmp_path / "out", checkpoints=checkpoints)
     for name in ("out", "whole"):
         done = run(*command, "--out", tmp_path / name)
         assert done.code == 0, done.err
@@ -193,6 +188,15 @@ def test_from_the_command_line(
     expected = spearman(Embedder.from_pretrained(tmp_path / "out", device="cpu"))
     assert row["value"] == pytest.approx(expected, abs=1e-5)
     assert said["recipe"] == "mean"
+    before = spearman(Embedder.from_pretrained(bert, "mean", device="cpu"))
+    (gain,) = (gain for gain in said["gain"] if gain["metric"] == "spearman")
+    assert gain["before"] == pytest.approx(before, abs=1e-5)
+    assert gain["difference"]["value"] == pytest.approx(expected - before, abs=1e-5)
+    low, high = gain["difference"]["ci95"]
+    assert low < gain["difference"]["value"] < high
+    assert f"dev: spearman {100 * gain['before']:.2f} before, " in done.out
+    assert f" [{100 * low:+.2f}, {100 * high:+.2f}] (95 %, paired)" in done.out
+    assert "chosen on these pairs, so its scores on them are optimistic" in done.out
 
 
 @pytest.mark.parametrize(
@@ -210,19 +214,15 @@ def test_from_the_command_line(
         (["--dev", "absent.tsv"], "absent.tsv"),
     ],
 )
+@pytest.mark.usefixtures("no_training")
 def test_wrong_input_before_the_first_step(
     bert: Path,
     files: dict[str, Path],
     tmp_path: Path,
     run: Run,
-    monkeypatch: pytest.MonkeyPatch,
     wrong: list[str],
     problem: str,
 ) -> None:
-    def fail(*_: object, **__: object) -> None:
-        pytest.fail("training began")
-
-    monkeypatch.setattr(SentenceTransformerTrainer, "train", fail)
     command = ["train", "bi-encoder", files["train"], "--dev", files["dev"], "-m", bert]
     assert problem in refused(run(*command, *wrong, "--out", tmp_path / "out"))
     assert list(tmp_path.iterdir()) == []

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import killed
 import numpy as np
 import pytest
 import scipy.stats
 import tiny
 import torch
 from command import Run, refused
+from trainings import kill_after, write_pairs
 from transformers import Trainer
 
 from embedkit import InputError, Pairs
@@ -49,13 +49,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("data")
-    found = {}
-    for pairs in (TRAIN, DEV):
-        rows = zip(pairs.sentence1, pairs.sentence2, pairs.scores, strict=True)
-        lines = ["sentence1\tsentence2\tscore", *("\t".join(map(str, row)) for row in rows)]
-        found[pairs.name] = folder / f"{pairs.name}.tsv"
-        found[pairs.name].write_text("\n".join(lines) + "\n")
-    return found
+    return {pairs.name: write_pairs(folder, pairs) for pairs in (TRAIN, DEV)}
 
 
 def both(pairs: Pairs) -> list[tuple[str, str]]:
@@ -198,7 +192,7 @@ def test_killed_and_taken_up_again(
     command = ["train", "cross-encoder", files["train"], "--dev", files["dev"], "-m", bert]
     command += ["--reads", reads, "--epochs", 12, "--learning-rate", 1e-3, "--evaluations", 24]
     command += ["--batch-size", 4, "--accumulate", 2, "--patience", 20, "--device", "cpu"]
-    killed.kill_after(command, tmp_path / "out", checkpoints=checkpoints)
+    kill_after(command, tmp_path / "out", checkpoints=checkpoints)
     assert run(*command, "--out", tmp_path / "out").code == 0
     assert run(*command, "--out", tmp_path / "whole").code == 0
     again, whole = (
@@ -214,7 +208,7 @@ def test_another_training_is_not_gone_on_with(
 ) -> None:
     command = ["train", "cross-encoder", files["train"], "--dev", files["dev"], "-m", bert]
     command += ["--evaluations", 9, "--device", "cpu"]
-    killed.kill_after([*command, "--epochs", 30], tmp_path / "out", checkpoints=1)
+    kill_after([*command, "--epochs", 30], tmp_path / "out", checkpoints=1)
     for changed, name in (
         (["--epochs", 31], "epochs, 30.0, got 31.0"),
         (["--epochs", 30, "--reads", "cls"], "reads, 'pooler', got 'cls'"),
@@ -261,19 +255,15 @@ def test_from_the_command_line(
         (["--max-length", "3"], "max_length"),
     ],
 )
+@pytest.mark.usefixtures("no_training")
 def test_wrong_input_before_the_first_step(
     bert: Path,
     files: dict[str, Path],
     tmp_path: Path,
     run: Run,
-    monkeypatch: pytest.MonkeyPatch,
     wrong: list[str],
     problem: str,
 ) -> None:
-    def fail(*_: object, **__: object) -> None:
-        pytest.fail("training began")
-
-    monkeypatch.setattr(Trainer, "train", fail)
     command = ["train", "cross-encoder", files["train"], "--dev", files["dev"], "-m", bert]
     said = refused(run(*command, *wrong, "--out", tmp_path / "out"))
     assert problem in said

@@ -7,7 +7,6 @@ import math
 import shutil
 from pathlib import Path
 
-import killed
 import numpy as np
 import pytest
 import tiny
@@ -18,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 from tiny_tokenizers import HANGUL
-from transformers import Trainer
+from trainings import kill_after
 
 from embedkit import Embedder, InputError, evaluate
 from embedkit.tokens import Tokenized
@@ -261,7 +260,7 @@ def test_killed_and_taken_up_again(bert: Path, tmp_path: Path, run: Run) -> None
     texts.write_text("\n".join(TEXTS), encoding="utf-8")
     command = ["train", "mlm", "--texts", texts, "-m", bert, "--epochs", 10, "--batch-size", 4]
     command += ["--accumulate", 2, "--learning-rate", 1e-4, "--evaluations", 20, "--device", "cpu"]
-    killed.kill_after(command, tmp_path / "out", checkpoints=5)
+    kill_after(command, tmp_path / "out", checkpoints=5)
     said = {}
     for name in ("out", "whole"):
         said[name] = run(*command, "--out", tmp_path / name, "--json").json
@@ -326,18 +325,14 @@ def test_from_the_command_line(bert: Path, tmp_path: Path, run: Run) -> None:
         (["--max-length", "1"], "max_length"),
     ],
 )
+@pytest.mark.usefixtures("no_training")
 def test_wrong_input_before_the_first_step(
     bert: Path,
     tmp_path: Path,
     run: Run,
-    monkeypatch: pytest.MonkeyPatch,
     wrong: list[str],
     problem: str,
 ) -> None:
-    def fail(*_: object, **__: object) -> None:
-        pytest.fail("training began")
-
-    monkeypatch.setattr(Trainer, "train", fail)
     texts = tmp_path / "texts.txt"
     texts.write_text("\n".join(TEXTS), encoding="utf-8")
     command = ["train", "mlm", "--texts", texts, "-m", bert, "--out", tmp_path / "out"]

@@ -201,7 +201,7 @@ class CrossEncoder:
                 logits: Tensor = self.network(
                     **{name: inputs[name].to(device) for name in self.input_names}
                 ).logits
-                scores[batch] = logits.squeeze(-1).double().cpu().numpy()
+                scores[batch] = logits.squeeze(-1).float().cpu().numpy()
                 advance(len(batch))
         self.network.train(was_training)
         return scores

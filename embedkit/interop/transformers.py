@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from embedkit.errors import InputError, first_line
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Without the bars that transformers shows for work of a moment."""
+    from transformers.utils import logging
+
+    bars: Any = logging  # these functions have no types
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            bars.enable_progress_bar()
 
 
 def read_pretrained(kind: Any, folder: Path, **options: Any) -> tuple[Any, set[str]]:
@@ -23,15 +40,16 @@ def read_pretrained(kind: Any, folder: Path, **options: Any) -> tuple[Any, set[s
     from safetensors import SafetensorError
 
     try:
-        model, found = kind.from_pretrained(
-            folder,
-            trust_remote_code=False,
-            local_files_only=True,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,  # a classifier of several labels is drawn anew
-            output_loading_info=True,
-            **options,
-        )
+        with without_bars():
+            model, found = kind.from_pretrained(
+                folder,
+                trust_remote_code=False,
+                local_files_only=True,
+                dtype=torch.float32,
+                ignore_mismatched_sizes=True,  # a classifier of several labels is drawn anew
+                output_loading_info=True,
+                **options,
+            )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{folder}: transformers cannot read it ({first_line(error)})") from error
     missing = set(found["missing_keys"]) | {name for name, *_ in found["mismatched_keys"]}

@@ -19,6 +19,7 @@ from embedkit.evaluation.data import Pairs
 from embedkit.evaluation.protocol import data_fingerprint
 from embedkit.evaluation.statistics import measure
 from embedkit.interop.folder import new_folder
+from embedkit.interop.transformers import without_bars
 from embedkit.recipe import Recipe
 from embedkit.similarity import find_similarity
 from embedkit.training.checkpoints import Checkpoints
@@ -130,6 +131,8 @@ def train_bi_encoder(
     """
     settings.check_installed()
     row = find_loss(loss)
+    if not data:
+        raise InputError("got no data to learn from; expected at least one set of pairs")
     expected = Pairs if row.scored else Positives
     for one in data:
         if not isinstance(one, expected):
@@ -243,7 +246,7 @@ def _train(
         def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
             """Ours does not quote the training data."""
 
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, without_bars():
         embedder.write(Path(scratch))
         model = SentenceTransformer(
             scratch, device=settings.device, trust_remote_code=False, local_files_only=True

@@ -17,6 +17,8 @@ def label_range(data: Sequence[Pairs], declared: tuple[float, float] | None) -> 
     Raises:
         InputError: a label is outside of what was declared.
     """
+    if not data:
+        raise InputError("got no data to learn from; expected at least one set of pairs")
     if declared is None:
         scores = np.concatenate([pairs.scores for pairs in data])
         return float(scores.min()), float(scores.max())

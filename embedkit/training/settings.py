@@ -152,7 +152,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
-# Devlin et al. 2019, appendix A.3; Reimers and Gurevych 2019, section 3.
+# Devlin et al. 2019, appendix A.3; one epoch as Reimers and Gurevych 2019, section 3.
 CROSS_ENCODER = TrainingSettings()
-BI_ENCODER = TrainingSettings(epochs=1.0, learning_rate=2e-5)
+BI_ENCODER = TrainingSettings(epochs=1.0)
 MASKED_LM = TrainingSettings(epochs=1.0)

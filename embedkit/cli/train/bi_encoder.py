@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,15 +13,16 @@ import typer
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options, output
 from embedkit.cli.train import training_options
-from embedkit.errors import InputError
+from embedkit.errors import InputError, printable
 from embedkit.recipe import Recipe
-from embedkit.training.settings import BI_ENCODER
+from embedkit.training.settings import BI_ENCODER, TrainingSettings
 
 if TYPE_CHECKING:
     from embedkit.evaluation.data import Pairs
     from embedkit.training.positives import Positives
 
 
+@training_options.with_settings(BI_ENCODER)
 def train_bi_encoder_command(
     data: training_options.Pairs,
     out: training_options.Out,
@@ -50,16 +52,7 @@ def train_bi_encoder_command(
         ),
     ] = None,
     label_range: training_options.LabelRange = None,
-    epochs: training_options.Epochs = BI_ENCODER.epochs,
-    batch_size: training_options.BatchSize = BI_ENCODER.batch_size,
-    accumulate: training_options.Accumulate = BI_ENCODER.accumulate,
-    learning_rate: training_options.LearningRate = BI_ENCODER.learning_rate,
-    warmup: training_options.Warmup = BI_ENCODER.warmup,
-    weight_decay: training_options.WeightDecay = BI_ENCODER.weight_decay,
-    evaluations: training_options.Evaluations = BI_ENCODER.evaluations,
-    patience: training_options.Patience = BI_ENCODER.patience,
-    seed: training_options.Seed = BI_ENCODER.seed,
-    device: training_options.Device = BI_ENCODER.device,
+    settings: TrainingSettings = BI_ENCODER,
     prompt: options.Prompt = None,
     max_length: options.MaxLength = None,
     revision: options.Revision = None,
@@ -90,18 +83,6 @@ def train_bi_encoder_command(
     Example: [bold]embedkit train bi-encoder stsb_train.tsv --dev stsb_dev.tsv --out my-model[/bold]
     """
     started = time.perf_counter()
-    settings = training_options.settings(
-        epochs=epochs,
-        batch_size=batch_size,
-        accumulate=accumulate,
-        learning_rate=learning_rate,
-        warmup=warmup,
-        weight_decay=weight_decay,
-        evaluations=evaluations,
-        patience=patience,
-        seed=seed,
-        device=device,
-    )
     from embedkit.evaluation.data import PairColumns, read_pairs
     from embedkit.training.bi_encoder import find_loss, train_bi_encoder
     from embedkit.training.positives import PositiveColumns, read_positives
@@ -123,7 +104,9 @@ def train_bi_encoder_command(
     held_out = read_pairs(
         dev, PairColumns(dev_sentence1 or sentence1, dev_sentence2 or sentence2, score, subset)
     )
+    from embedkit.embedder import Embedder
     from embedkit.evaluation.compare import evaluate
+    from embedkit.evaluation.gain import gains
 
     trained = train_bi_encoder(
         sets,
@@ -140,16 +123,30 @@ def train_bi_encoder_command(
         show_progress=True,
     )
     report = evaluate(trained, held_out, prompt=prompt, show_progress=True)
+    before = Embedder.from_pretrained(
+        model,
+        parsed,
+        revision=revision,
+        max_length=max_length,
+        device=settings.device,
+        precision="float32",
+    )
+    found = gains(before, trained, held_out, prompt=prompt)
     seconds = time.perf_counter() - started
     if as_json:
         said = {
             "schema": 1,
             "loss": loss,
             "recipe": str(trained.recipe),
+            "gain": [asdict(gain) for gain in found],
             "seconds": seconds,
             "dev": report.to_dict(),
         }
         print(json.dumps(said, indent=2, ensure_ascii=False))
         return
     output.show(report, as_json=False, out=None)
+    for gain in found:
+        print(printable(f"{gain}"))
+    if settings.evaluations > 1:
+        print("The checkpoint was chosen on these pairs, so its scores on them are optimistic.")
     print(f"Saved the model in {out} after {seconds:.1f} s.", file=sys.stderr)

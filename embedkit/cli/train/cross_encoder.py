@@ -12,9 +12,10 @@ import typer
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options, output
 from embedkit.cli.train import training_options
-from embedkit.training.settings import CROSS_ENCODER
+from embedkit.training.settings import CROSS_ENCODER, TrainingSettings
 
 
+@training_options.with_settings(CROSS_ENCODER)
 def train_cross_encoder_command(
     data: training_options.Pairs,
     out: training_options.Out,
@@ -28,16 +29,7 @@ def train_cross_encoder_command(
         ),
     ] = "pooler",
     label_range: training_options.LabelRange = None,
-    epochs: training_options.Epochs = CROSS_ENCODER.epochs,
-    batch_size: training_options.BatchSize = CROSS_ENCODER.batch_size,
-    accumulate: training_options.Accumulate = CROSS_ENCODER.accumulate,
-    learning_rate: training_options.LearningRate = CROSS_ENCODER.learning_rate,
-    warmup: training_options.Warmup = CROSS_ENCODER.warmup,
-    weight_decay: training_options.WeightDecay = CROSS_ENCODER.weight_decay,
-    evaluations: training_options.Evaluations = CROSS_ENCODER.evaluations,
-    patience: training_options.Patience = CROSS_ENCODER.patience,
-    seed: training_options.Seed = CROSS_ENCODER.seed,
-    device: training_options.Device = CROSS_ENCODER.device,
+    settings: TrainingSettings = CROSS_ENCODER,
     max_length: options.MaxLength = None,
     revision: options.Revision = None,
     as_json: training_options.Json = False,
@@ -51,18 +43,6 @@ def train_cross_encoder_command(
     Example: [bold]embedkit train cross-encoder stsb_train.tsv --dev stsb_dev.tsv --out my-ce[/bold]
     """
     started = time.perf_counter()
-    settings = training_options.settings(
-        epochs=epochs,
-        batch_size=batch_size,
-        accumulate=accumulate,
-        learning_rate=learning_rate,
-        warmup=warmup,
-        weight_decay=weight_decay,
-        evaluations=evaluations,
-        patience=patience,
-        seed=seed,
-        device=device,
-    )
     from embedkit.cross_encoder.network import check_reads
     from embedkit.evaluation.data import PairColumns, read_pairs
 

@@ -15,9 +15,10 @@ from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options, output
 from embedkit.cli.train import training_options
 from embedkit.errors import printable
-from embedkit.training.settings import MASKED_LM
+from embedkit.training.settings import MASKED_LM, TrainingSettings
 
 
+@training_options.with_settings(MASKED_LM)
 def train_masked_lm_command(
     texts: Annotated[
         Path,
@@ -50,16 +51,7 @@ def train_masked_lm_command(
         bool,
         typer.Option("--new-head", help="Begin with a random head where the checkpoint has none."),
     ] = False,
-    epochs: training_options.Epochs = MASKED_LM.epochs,
-    batch_size: training_options.BatchSize = MASKED_LM.batch_size,
-    accumulate: training_options.Accumulate = MASKED_LM.accumulate,
-    learning_rate: training_options.LearningRate = MASKED_LM.learning_rate,
-    warmup: training_options.Warmup = MASKED_LM.warmup,
-    weight_decay: training_options.WeightDecay = MASKED_LM.weight_decay,
-    evaluations: training_options.Evaluations = MASKED_LM.evaluations,
-    patience: training_options.Patience = MASKED_LM.patience,
-    seed: training_options.Seed = MASKED_LM.seed,
-    device: training_options.Device = MASKED_LM.device,
+    settings: TrainingSettings = MASKED_LM,
     max_length: options.MaxLength = None,
     revision: options.Revision = None,
     as_json: training_options.Json = False,
@@ -73,18 +65,6 @@ def train_masked_lm_command(
     Example: [bold]embedkit train mlm --texts notes.txt -m klue/bert-base --out my-bert[/bold]
     """
     started = time.perf_counter()
-    settings = training_options.settings(
-        epochs=epochs,
-        batch_size=batch_size,
-        accumulate=accumulate,
-        learning_rate=learning_rate,
-        warmup=warmup,
-        weight_decay=weight_decay,
-        evaluations=evaluations,
-        patience=patience,
-        seed=seed,
-        device=device,
-    )
     from embedkit.corpus.source import Corpus
     from embedkit.evaluation.data import PairColumns
     from embedkit.evaluation.sets import read_sets
@@ -114,7 +94,11 @@ def train_masked_lm_command(
     reports = {}
     for when, name, of_hub in (("before", model, revision), ("after", str(out), None)):
         embedder = Embedder.from_pretrained(
-            name, revision=of_hub, max_length=max_length, device=device, precision="float32"
+            name,
+            revision=of_hub,
+            max_length=max_length,
+            device=settings.device,
+            precision="float32",
         )
         reports[when] = compare(embedder, sets, show_progress=True)
     seconds = time.perf_counter() - started

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
 from embedkit.errors import InputError
-
-if TYPE_CHECKING:
-    from embedkit.training.settings import TrainingSettings
+from embedkit.training.settings import TrainingSettings
 
 Pairs: TypeAlias = Annotated[
     list[str],
@@ -74,40 +75,53 @@ Device: TypeAlias = Annotated[
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")]
 
 
-def settings(
-    *,
-    epochs: float,
-    batch_size: int,
-    accumulate: int,
-    learning_rate: float,
-    warmup: float,
-    weight_decay: float,
-    evaluations: int,
-    patience: int | None,
-    seed: int,
-    device: str | None,
-) -> TrainingSettings:
-    """What was typed, checked, with the libraries that it needs.
+_SETTINGS = {
+    "epochs": Epochs,
+    "batch_size": BatchSize,
+    "accumulate": Accumulate,
+    "learning_rate": LearningRate,
+    "warmup": Warmup,
+    "weight_decay": WeightDecay,
+    "evaluations": Evaluations,
+    "patience": Patience,
+    "seed": Seed,
+    "device": Device,
+}
 
-    Raises:
-        InputError: see `TrainingSettings`.
-    """
-    from embedkit.training.settings import TrainingSettings
 
-    found = TrainingSettings(
-        epochs=epochs,
-        batch_size=batch_size,
-        accumulate=accumulate,
-        learning_rate=learning_rate,
-        warmup=warmup,
-        weight_decay=weight_decay,
-        evaluations=evaluations,
-        patience=patience,
-        seed=seed,
-        device=device,
-    )
-    found.check_installed()
-    return found
+def with_settings(
+    defaults: TrainingSettings,
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of `TrainingSettings`; it gets them, checked, as `settings`."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        parameters = []
+        for parameter in signature(command, eval_str=True).parameters.values():
+            if parameter.name != "settings":
+                parameters.append(parameter)
+                continue
+            parameters += [
+                Parameter(
+                    name,
+                    parameter.kind,
+                    default=getattr(defaults, name),
+                    annotation=annotation,
+                )
+                for name, annotation in _SETTINGS.items()
+            ]
+
+        @wraps(command)
+        def run(**given: Any) -> None:
+            settings = TrainingSettings(**{name: given.pop(name) for name in _SETTINGS})
+            settings.check_installed()
+            command(settings=settings, **given)
+
+        # What Typer reads.
+        run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {each.name: each.annotation for each in parameters}
+        return run
+
+    return decorate
 
 
 def parse_range(text: str | None) -> tuple[float, float] | None:

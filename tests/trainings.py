@@ -1,4 +1,4 @@
-"""Trainings from the command line that are killed on their way."""
+"""Data of trainings, and trainings from the command line that are killed on their way."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ import sys
 import time
 from pathlib import Path
 
+from embedkit import Pairs
+
 _SECONDS = 120
+
+
+def write_pairs(folder: Path, pairs: Pairs) -> Path:
+    """NAME.tsv."""
+    rows = zip(pairs.sentence1, pairs.sentence2, pairs.scores, strict=True)
+    lines = ["sentence1\tsentence2\tscore", *("\t".join(map(str, row)) for row in rows)]
+    file = folder / f"{pairs.name}.tsv"
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return file
 
 
 def kill_after(arguments: list[object], out: Path, *, checkpoints: int) -> None:
