@@ -15,6 +15,7 @@ import tiny
 import torch
 import transformers
 from command import Run, refused
+from families import FAMILIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers import CrossEncoder as TheirCrossEncoder
@@ -172,25 +173,45 @@ def test_a_saved_pooler_is_a_folder_of_theirs(bert: Path, tmp_path: Path, reads:
     assert np.allclose(TheirCrossEncoder(str(folder)).predict(PAIRS), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "family", ["bert", "roberta", "xlm-roberta", "distilbert", "electra", "modernbert", "mpnet"]
-)
-def test_other_families(tmp_path: Path, family: str) -> None:
-    """Their own heads, or a pooling: read again, and theirs says the same."""
+REFUSED = {
+    ("t5", "pooler-fresh"): "the weights lack transformer.decoder",
+    ("t5", "mean"): "the weights lack decoder",
+    ("mt5", "pooler-fresh"): "the weights lack transformer.decoder",
+    ("mt5", "mean"): "the weights lack decoder",
+    ("qwen3", "pooler-fresh"): "is no linear layer with a bias",
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("reads", ["pooler-fresh", "mean"])
+def test_other_families(tmp_path: Path, family: str, reads: str) -> None:
+    """Their own heads, or a pooling: read again, and theirs says the same; or refused."""
     folder = tiny.make_model(tmp_path / "model", family, layers=2)
+    if (family, reads) in REFUSED:
+        with pytest.raises(InputError, match=REFUSED[family, reads]):
+            untrained(folder, reads)
+        return
+    made = untrained(folder, reads)
+    rescale_output(made.network, 0, 5)
+    made.save_pretrained(tmp_path / reads)
+    scores = made.predict(PAIRS)
+    assert np.ptp(scores) > 1e-3
+    again = CrossEncoder.from_pretrained(tmp_path / reads, device="cpu")
+    assert np.array_equal(again.predict(PAIRS), scores)
+    if reads == "pooler-fresh":
+        theirs = TheirCrossEncoder(str(tmp_path / reads), device="cpu")
+        assert np.allclose(theirs.predict(PAIRS), scores, atol=1e-5)
+
+
+def test_a_decoder_beside_the_encoder(tmp_path: Path) -> None:
+    config = transformers.T5Config(
+        vocab_size=400, d_model=32, d_kv=8, d_ff=32, num_layers=2, num_heads=4, pad_token_id=0
+    )
+    folder = tiny.make_model(tmp_path / "model", "t5", layers=2)
+    transformers.T5ForConditionalGeneration(config).save_pretrained(folder)
     for reads in ("pooler-fresh", "mean"):
-        made = untrained(folder, reads)
-        made.save_pretrained(tmp_path / reads)
-        scores = made.predict(PAIRS)
-        assert np.ptp(scores) > 1e-3
-        again = CrossEncoder.from_pretrained(tmp_path / reads, device="cpu")
-        assert np.array_equal(again.predict(PAIRS), scores)
-    theirs = TheirCrossEncoder(str(tmp_path / "pooler-fresh"), device="cpu")
-    assert np.allclose(theirs.predict(PAIRS), made_scores(tmp_path / "pooler-fresh"), atol=1e-5)
-
-
-def made_scores(folder: Path) -> np.ndarray:
-    return CrossEncoder.from_pretrained(folder, device="cpu").predict(PAIRS)
+        with pytest.raises(InputError, match="has a decoder beside its encoder; expected an enc"):
+            CrossEncoder.untrained(folder, reads, (0, 1))
 
 
 def test_no_pooler_in_the_checkpoint(tmp_path: Path) -> None:

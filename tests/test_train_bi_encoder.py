@@ -129,6 +129,16 @@ def test_recipes(bert: Path, tmp_path: Path, recipe: str, after: str) -> None:
     assert np.array_equal(vectors(again), vectors(trained))
 
 
+@pytest.mark.parametrize("family", ["roberta", "distilbert", "electra", "albert", "modernbert"])
+def test_other_families(tmp_path: Path, family: str) -> None:
+    model = tiny.make_model(tmp_path / "model", family, layers=2)
+    before = Embedder.from_pretrained(model, "mean", device="cpu")
+    trained = train_bi_encoder(
+        [TRAIN], DEV, tmp_path / "out", model=model, recipe="mean", loss="cosine", settings=FAST
+    )
+    assert spearman(trained) > spearman(before) + 0.2
+
+
 def test_prompts_are_trained_with(bert: Path, tmp_path: Path) -> None:
     """An embedder whose default prompt is pooled; without it the texts would be others."""
     start = Embedder.from_pretrained(bert, "mean", prompts={"query": "query: "}, device="cpu")

@@ -227,6 +227,23 @@ def test_a_folder_of_sentence_transformers_stays_one(bert: Path, tmp_path: Path)
     assert np.allclose(theirs.encode(TEXTS[:9]), out.encode(TEXTS[:9]), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "family", ["roberta", "xlm-roberta", "distilbert", "electra", "albert", "modernbert", "mpnet"]
+)
+def test_other_families(tmp_path: Path, family: str) -> None:
+    """A pooler stays where there is one, under whatever name."""
+    model = tiny.make_model(tmp_path / "model", family, layers=2)
+    result = train_masked_lm(TEXTS, tmp_path / "out", model=model, new_head=True, settings=FAST)
+    assert result.after < 0.8 * result.before
+    before, after = (Embedder.from_pretrained(path, "mean") for path in (model, tmp_path / "out"))
+    assert result.pooler is (before.encoder.pooler is not None)
+    assert not np.allclose(before.encode(TEXTS[:5]), after.encode(TEXTS[:5]), atol=1e-2)
+    if before.encoder.pooler is not None:
+        assert after.encoder.pooler is not None
+        assert torch.equal(before.encoder.pooler.weight, after.encoder.pooler.weight)
+        assert torch.equal(before.encoder.pooler.bias, after.encoder.pooler.bias)
+
+
 def test_texts_that_cannot_be_learnt_from(bert: Path, tmp_path: Path) -> None:
     result = train_masked_lm(
         [*TEXTS, "", "  ", TEXTS[3], "man " * 60],

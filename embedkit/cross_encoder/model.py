@@ -251,6 +251,17 @@ class CrossEncoder:
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
+    def _write_input_names(self, folder: Path) -> None:
+        """Tell other libraries whether the network reads token types.
+
+        The tokenizer of klue/roberta-base gives types that its encoder does not have; that of
+        ALBERT gives none, and its encoder has them.
+        """
+        path = folder / "tokenizer_config.json"
+        config = read_json(path) if path.is_file() else {}
+        config["model_input_names"] = self.input_names
+        path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a folder, whole or not at all.
 
@@ -265,6 +276,7 @@ class CrossEncoder:
         with new_folder(Path(folder)) as new:
             save_network(self.network, new)
             self.tokenizer.save(new)
+            self._write_input_names(new)
             said = {
                 "embedkit": __version__,
                 "reads": row.name,

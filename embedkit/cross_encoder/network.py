@@ -35,8 +35,6 @@ class PooledRegressor(nn.Module):
         reads: a name from the table of poolings.
     """
 
-    accepts_loss_kwargs = False  # the loss is a mean, which transformers' Trainer has to be told
-
     def __init__(self, encoder: PreTrainedModel, reads: str) -> None:
         super().__init__()
         config = encoder.config
@@ -217,19 +215,19 @@ def load_network(folder: Path, reads: str) -> nn.Module:
 _CLASSIFIER = "classifier.safetensors"
 
 
-def output_layer(network: nn.Module) -> nn.Linear:
-    """The linear layer that gives the score."""
+def output_layer(network: nn.Module) -> nn.Linear | None:
+    """The linear layer that gives the score, if there is one."""
     found = [
         part for part in network.modules() if isinstance(part, nn.Linear) and part.out_features == 1
     ]
-    if len(found) != 1:
-        raise ValueError(f"{len(found)} layers give one number, expected one layer")
-    return found[0]
+    return found[0] if len(found) == 1 else None
 
 
 def rescale_output(network: nn.Module, low: float, high: float) -> None:
     """Make a network of scores from 0 to 1 one of scores from `low` to `high`."""
     layer = output_layer(network)
+    if layer is None:
+        raise ValueError(f"{type(network).__name__} has no layer that gives one number")
     with torch.no_grad():
         layer.weight.mul_(high - low)
         layer.bias.mul_(high - low).add_(low)
@@ -254,7 +252,13 @@ def _load_classifier(folder: Path) -> tuple[PreTrainedModel, set[str]]:
     network, missing = read_pretrained(
         AutoModelForSequenceClassification, folder, num_labels=1, problem_type="regression"
     )
-    network.accepts_loss_kwargs = False  # see `PooledRegressor`
+    last = output_layer(network)
+    if last is None or last.bias is None:
+        raise InputError(
+            f"{folder}: the classifier of {type(network).__name__} is no linear layer with a bias; "
+            "expected another model, or another reading: cls, mean or max"
+        )
+    network.accepts_loss_kwargs = False  # the loss is a mean, which a Trainer has to be told
     return network, missing
 
 

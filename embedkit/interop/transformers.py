@@ -34,7 +34,8 @@ def read_pretrained(kind: Any, folder: Path, **options: Any) -> tuple[Any, set[s
         options: for its configuration.
 
     Raises:
-        InputError: transformers cannot read it, or the encoder's own weights are not all there.
+        InputError: transformers cannot read it, it has a decoder beside its encoder, or the
+            encoder's own weights are not all there.
     """
     import torch
     from safetensors import SafetensorError
@@ -52,6 +53,11 @@ def read_pretrained(kind: Any, folder: Path, **options: Any) -> tuple[Any, set[s
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{folder}: transformers cannot read it ({first_line(error)})") from error
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise InputError(
+            f"{folder}: {type(model).__name__} has a decoder beside its encoder; expected an "
+            "encoder alone"
+        )
     missing = set(found["missing_keys"]) | {name for name, *_ in found["mismatched_keys"]}
     prefix = f"{model.base_model_prefix}."
     is_encoder = model.base_model is model
@@ -62,7 +68,6 @@ def read_pretrained(kind: Any, folder: Path, **options: Any) -> tuple[Any, set[s
     )
     if of_encoder:
         raise InputError(
-            f"{folder}: the weights lack {', '.join(of_encoder[:3])} of the encoder, or have them "
-            "in another shape"
+            f"{folder}: the weights lack {', '.join(of_encoder[:3])}, or have them in another shape"
         )
     return model, missing

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from embedkit.checkpoint import DEFAULT_MODEL, find_folder
+from embedkit.checkpoint import DEFAULT_MODEL, Weights, find_folder
 from embedkit.encoder import Encoder
 from embedkit.errors import InputError
 from embedkit.interop.folder import new_folder
@@ -164,18 +164,18 @@ def train_masked_lm(
         best = _train(network, found, masking, order, settings, checkpoints, show_progress)
         trained, _ = _load(best, settings.seed)
         _place(trained, settings)
-        result = Adaptation(
-            before,
-            perplexity(trained, masking, batches, show_progress=show_progress),
-            found.trained,
-            found.held_out,
-            found.left_out,
-            int(found.tokens.truncated.sum()),
-            bool(drawn),
-            parts.encoder.pooler is not None,
-        )
+        after = perplexity(trained, masking, batches, show_progress=show_progress)
         with new_folder(Path(out)) as new:
-            _save(trained, parts.encoder, parts.tokenizer, new)
+            result = Adaptation(
+                before,
+                after,
+                found.trained,
+                found.held_out,
+                found.left_out,
+                int(found.tokens.truncated.sum()),
+                bool(drawn),
+                _save(trained, parts.settings.encoder_folder, parts.tokenizer, new),
+            )
             _copy_modules(folder, parts.settings, new)
             _write_card(new, str(model), parts.encoder, parts.bound.recipe, result, settings)
     return result
@@ -335,20 +335,29 @@ def _sha256_of(network: PreTrainedModel) -> str:
     return digest.hexdigest()
 
 
-def _save(network: PreTrainedModel, encoder: Encoder, tokenizer: TextTokenizer, new: Path) -> None:
-    """Write network and tokenizer, with the pooler that a masked-LM network does not have."""
+def _save(network: PreTrainedModel, source: Path, tokenizer: TextTokenizer, new: Path) -> bool:
+    """Write network and tokenizer, with the pooler of the source, which the network does not have.
+
+    Returns:
+        Whether there is a pooler.
+    """
     from safetensors.torch import load_file, save_file
 
     network.save_pretrained(new)
     tokenizer.save(new)
-    if encoder.pooler is None:
-        return
-    weights = new / "model.safetensors"
-    tensors = load_file(weights)
-    place = f"{network.base_model_prefix}.pooler.dense"
-    tensors[f"{place}.weight"] = encoder.pooler.weight.detach().float().cpu().contiguous()
-    tensors[f"{place}.bias"] = encoder.pooler.bias.detach().float().cpu().contiguous()
-    save_file(tensors, weights, metadata={"format": "pt"})
+    before = Weights(source)
+    pooler = {}
+    for name in before.names:
+        parts = name.split(".")
+        if "pooler" in parts:
+            inside = parts[parts.index("pooler") :]
+            pooler[".".join([network.base_model_prefix, *inside])] = (
+                before[name].float().contiguous()
+            )
+    if pooler:
+        tensors = load_file(new / "model.safetensors")
+        save_file(tensors | pooler, new / "model.safetensors", metadata={"format": "pt"})
+    return bool(pooler)
 
 
 def _copy_modules(folder: Path, settings: Settings, new: Path) -> None:
