@@ -30,6 +30,7 @@ from embedkit.cross_encoder.pairs import PairTokens
 from embedkit.errors import InputError
 from embedkit.interop.folder import new_folder
 from embedkit.interop.model_card import MARK
+from embedkit.interop.transformers import without_bars
 from embedkit.loading import load_folder
 from embedkit.progress import progress
 from embedkit.tokens import TextTokenizer, load_tokenizer
@@ -273,7 +274,7 @@ class CrossEncoder:
         """
         row = READS[READS[self.reads].saved_as]
         low, high = self.label_range
-        with new_folder(Path(folder)) as new:
+        with new_folder(Path(folder)) as new, without_bars():
             save_network(self.network, new)
             self.tokenizer.save(new)
             self._write_input_names(new)

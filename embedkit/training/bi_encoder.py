@@ -172,7 +172,7 @@ def train_bi_encoder(
         "prompt": prefix,
         **settings.described(),
     }
-    with Checkpoints.beside(Path(out), plan) as checkpoints:
+    with Checkpoints.beside(Path(out), plan) as checkpoints, without_bars():
         best = _train(embedder, columns, dev, row, prefix, settings, checkpoints, show_progress)
         trained = Embedder.from_pretrained(best, precision="float32", device=settings.device)
         trained.name = str(model)

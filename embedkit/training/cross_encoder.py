@@ -18,6 +18,7 @@ from embedkit.cross_encoder.pairs import PairTokens
 from embedkit.evaluation.data import Pairs
 from embedkit.evaluation.protocol import data_fingerprint
 from embedkit.evaluation.statistics import measure
+from embedkit.interop.transformers import without_bars
 from embedkit.training.checkpoints import Checkpoints
 from embedkit.training.labels import label_range, scaled
 from embedkit.training.settings import CROSS_ENCODER, TrainingSettings
@@ -70,7 +71,7 @@ def train_cross_encoder(
         "label_range": [low, high],
         **settings.described(),
     }
-    with Checkpoints.beside(Path(out), plan) as checkpoints:
+    with Checkpoints.beside(Path(out), plan) as checkpoints, without_bars():
         best = _train(made, data, dev, settings, checkpoints, show_progress)
         from safetensors.torch import load_file
 

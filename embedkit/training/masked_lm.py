@@ -21,7 +21,7 @@ from embedkit.encoder import Encoder
 from embedkit.errors import InputError
 from embedkit.interop.folder import new_folder
 from embedkit.interop.model_card import MARK
-from embedkit.interop.transformers import read_pretrained
+from embedkit.interop.transformers import read_pretrained, without_bars
 from embedkit.loading import load_folder
 from embedkit.progress import progress
 from embedkit.recipe import Recipe
@@ -157,7 +157,7 @@ def train_masked_lm(
 
     order = ByLength(found.tokens.lengths[: found.trained], settings.batch_size, settings.seed)
     masking = Masking(found.tokens, tokenizer, order, settings.seed)
-    with Checkpoints.beside(Path(out), plan) as checkpoints:
+    with Checkpoints.beside(Path(out), plan) as checkpoints, without_bars():
         _place(network, settings)
         batches = found.held_out_batches(settings.batch_size)
         before = perplexity(network, masking, batches, show_progress=show_progress)

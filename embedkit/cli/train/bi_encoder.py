@@ -147,6 +147,5 @@ def train_bi_encoder_command(
     output.show(report, as_json=False, out=None)
     for gain in found:
         print(printable(f"{gain}"))
-    if settings.evaluations > 1:
-        print("The checkpoint was chosen on these pairs, so its scores on them are optimistic.")
+    training_options.warn_of_choice(settings)
     print(f"Saved the model in {out} after {seconds:.1f} s.", file=sys.stderr)

@@ -80,4 +80,5 @@ def train_cross_encoder_command(
         print(json.dumps(said, indent=2, ensure_ascii=False))
         return
     output.show(report, as_json=False, out=None)
+    training_options.warn_of_choice(settings)
     print(f"Saved the cross-encoder in {out} after {seconds:.1f} s.", file=sys.stderr)

@@ -124,6 +124,12 @@ def with_settings(
     return decorate
 
 
+def warn_of_choice(settings: TrainingSettings) -> None:
+    """Say it where one of several checkpoints was chosen on the pairs that score it."""
+    if settings.evaluations > 1:
+        print("The checkpoint was chosen on these pairs, so its scores on them are optimistic.")
+
+
 def parse_range(text: str | None) -> tuple[float, float] | None:
     """The lowest and the highest label.
 
