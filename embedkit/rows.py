@@ -437,13 +437,30 @@ def _python_values(path: Path, name: str, column: pa.Array[Any]) -> list[object]
     import pyarrow as pa
 
     try:
-        return column.to_pylist()
+        return _to_microseconds(column).to_pylist()
+    except pa.ArrowInvalid:
+        raise InputError(
+            f"{path}, column {name!r}: got nanoseconds, expected times to microseconds, which "
+            "Python has"
+        ) from None
     except pa.ArrowException:
         raise
-    except ValueError as error:  # nanoseconds, for one
+    except ValueError as error:
         raise InputError(
             f"{path}, column {name!r}: got '{_reason(error)}', expected values that Python has"
         ) from None
+
+
+def _to_microseconds(column: pa.Array[Any]) -> pa.Array[Any]:
+    """Arrow would make values of pandas of nanoseconds where pandas is installed."""
+    import pyarrow as pa
+
+    kind = column.type
+    if getattr(kind, "unit", None) != "ns":
+        return column
+    if pa.types.is_timestamp(kind):
+        return column.cast(pa.timestamp("us", kind.tz))
+    return column.cast(pa.duration("us") if pa.types.is_duration(kind) else pa.time64("us"))
 
 
 def _reason(error: Exception) -> str:

@@ -68,7 +68,7 @@ class Case(NamedTuple):
 
 
 def make_sources(root: Path) -> dict[str, Path]:
-    """Whole folders to damage: each family plain and as saved, with a Dense, and with a head."""
+    """Whole folders to damage: families plain and saved, a Dense, a head, and cross-encoders."""
     sources = {}
     for family in FAMILIES:
         plain = tiny.make_model(root / family, family, layers=2)
@@ -88,6 +88,12 @@ def make_sources(root: Path) -> dict[str, Path]:
     head = PairRegressor(pooler).fit(pairs, np.arange(30) / 3)
     save_head(head, root / "head")
     sources["bert with a head"] = root / "head"
+    from embedkit.cross_encoder.model import CrossEncoder
+
+    for reads in ("pooler", "mean"):
+        sources[f"cross-encoder {reads}"] = root / f"cross-encoder-{reads}"
+        made = CrossEncoder.untrained(sources["bert"], reads, (0, 5))
+        made.save_pretrained(sources[f"cross-encoder {reads}"])
     return sources
 
 
@@ -106,7 +112,7 @@ def attempt(random: Random, folder: Path) -> str:
     if 0.005 < hostile < 0.02:
         texts.append(random.choice(damage.BROKEN_TEXTS))
     try:
-        if (folder / "head.json").exists():
+        if any((folder / name).exists() for name in ("head.json", "cross_encoder.json")):
             scores = load_scorer(str(folder))([("a man", text) for text in texts])
             assert scores.shape == (len(texts),)
         else:

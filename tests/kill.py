@@ -32,9 +32,13 @@ QUERIES = 20
 MISSED = "the work ended before the kill"
 
 
+def load(model: Path) -> Embedder:
+    return Embedder.from_pretrained(model, device="cpu", precision="float32")
+
+
 def do_encode(model: Path, corpus: Path, folder: Path) -> None:
     encode._SHARD_ROWS, encode._CHUNK = 400, 200  # many commits in a short time
-    encode_corpus(Embedder.from_pretrained(model, device="cpu"), Corpus(corpus), folder)
+    encode_corpus(load(model), Corpus(corpus), folder)
 
 
 def do_add(vectors: Path, index: Path) -> None:
@@ -87,7 +91,7 @@ class Bench:
         rest.write_text(
             "".join(f'{{"id": {n}, "text": "{n} {n * n}"}}\n' for n in range(NEW, 2 * NEW))
         )
-        embedder = Embedder.from_pretrained(self.model, device="cpu")
+        embedder = load(self.model)
         encode_corpus(embedder, Corpus(rest, id_column="id"), self.more)
         self.queries = self.whole[:: TEXTS // QUERIES]
         self.before = VectorIndex.open(self.base)

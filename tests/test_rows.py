@@ -8,6 +8,7 @@ import sys
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, time, timedelta
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
@@ -187,13 +188,30 @@ def test_only_cells_of_numbers_are_parsed(suffix: str, tmp_path: Path) -> None:
 
 def test_parquet_reads_no_more_than_it_must(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
-    columns = {"a": pa.array(["x"]), "t": pa.array([1], pa.timestamp("ns"))}
+    for kind in (pa.timestamp("ns"), pa.timestamp("ns", "Asia/Seoul"), pa.duration("ns")):
+        columns = {"a": pa.array(["x"]), "t": pa.array([1], kind)}
+        pq.write_table(pa.table(columns), path)
+        assert [row.cells for row in read_rows(path, ("a",), optional=())] == [{"a": "x"}]
+        with pytest.raises(InputError, match=r"x\.parquet, column 't': got nanoseconds, expected"):
+            read(path)
+
+
+def test_parquet_of_whole_microseconds(tmp_path: Path) -> None:
+    """Python's own values, whether pandas is installed or not."""
+    path = tmp_path / "x.parquet"
+    columns = {
+        "when": pa.array([2_000_001_000], pa.timestamp("ns")),
+        "long": pa.array([3_000], pa.duration("ns")),
+        "time": pa.array([4_000_000_000], pa.time64("ns")),
+    }
     pq.write_table(pa.table(columns), path)
-    assert [row.cells for row in read_rows(path, ("a",), optional=())] == [{"a": "x"}]
-    with pytest.raises(
-        InputError, match=r"x\.parquet, column 't': got 'Nano.*', expected values that Python has"
-    ):
-        read(path)
+    (cells,) = (row.cells for row in read_rows(path, ()))
+    assert cells == {
+        "when": datetime(1970, 1, 1, 0, 0, 2, 1),
+        "long": timedelta(microseconds=3),
+        "time": time(0, 0, 4),
+    }
+    assert [type(value) for value in cells.values()] == [datetime, timedelta, time]
 
 
 def test_cells_are_checked() -> None:

@@ -27,10 +27,10 @@ from embedkit.cross_encoder.network import (
     save_network,
 )
 from embedkit.cross_encoder.pairs import PairTokens
-from embedkit.errors import InputError
+from embedkit.encoder.pretrained import without_bars
+from embedkit.errors import InputError, first_line
 from embedkit.interop.folder import new_folder
 from embedkit.interop.model_card import MARK
-from embedkit.interop.transformers import without_bars
 from embedkit.loading import load_folder
 from embedkit.progress import progress
 from embedkit.tokens import TextTokenizer, load_tokenizer
@@ -123,7 +123,8 @@ class CrossEncoder:
             )
         _check_pairs(folder, parts.tokenizer)
         network = build_network(parts.settings.encoder_folder, reads, seed)
-        return cls(network, parts.tokenizer, reads, str(model), label_range)
+        made = cls(network, parts.tokenizer, reads, str(model), label_range)
+        return _check_runs(folder, made)
 
     @classmethod
     def from_pretrained(
@@ -151,7 +152,7 @@ class CrossEncoder:
             reads, length = check_reads(said["reads"]).name, int(said["max_length"])
             low, high = map(float, said["label_range"])
             notes = dict(said["notes"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(
                 f"{target / CROSS_ENCODER}: is damaged ({type(error).__name__}: {error})"
             ) from error
@@ -167,7 +168,8 @@ class CrossEncoder:
                 f"device is {str(device)!r}, which torch cannot use here; expected cpu, or cuda "
                 "where there is a GPU that this torch was built for"
             ) from error
-        return cls(network.eval(), tokenizer, reads, str(folder), (low, high), notes)
+        made = cls(network.eval(), tokenizer, reads, str(folder), (low, high), notes)
+        return _check_runs(target, made)
 
     def predict(
         self, pairs: Sequence[tuple[str, str]], *, show_progress: bool | None = None
@@ -189,6 +191,12 @@ class CrossEncoder:
         self, tokens: PairTokens, *, show_progress: bool | None = None
     ) -> NDArray[np.float64]:
         """The same for pairs that are tokenized."""
+        highest = max(int(row.max()) for row in tokens.token_ids)
+        if highest >= self.config.vocab_size:
+            raise InputError(
+                f"the tokenizer gave token {highest}, and the encoder has "
+                f"{self.config.vocab_size} of them; they do not belong together"
+            )
         scores = np.empty(len(tokens.token_ids))
         device = next(self.network.parameters()).device
         was_training = self.network.training
@@ -313,6 +321,32 @@ def is_cross_encoder(folder: str | Path) -> bool:
         return (Path(folder).expanduser() / CROSS_ENCODER).is_file()
     except (OSError, RuntimeError, ValueError):  # too long a name, for one
         return False
+
+
+def _check_runs(folder: Path, made: CrossEncoder) -> CrossEncoder:
+    """The same, after one pair, so that what cannot run is found before long work.
+
+    Raises:
+        InputError: it does not run, or a pair may have more tokens than the encoder has positions.
+    """
+    positions = getattr(made.config, "max_position_embeddings", None)
+    if isinstance(positions, int) and made.tokenizer.max_length > positions > 0:
+        raise InputError(
+            f"{folder}: max_length is {made.tokenizer.max_length}, but the encoder has {positions} "
+            "positions"
+        )
+    try:
+        scores = made.predict([("a", "b")], show_progress=False)
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # whatever a wrong config.json makes a network raise
+        raise InputError(
+            f"{folder}: a {made.config.model_type} with this config.json does not run as a "
+            f"cross-encoder ({first_line(error)})"
+        ) from error
+    if scores.shape != (1,):
+        raise InputError(f"{folder}: gives {scores.shape} scores for a pair, expected one")
+    return made
 
 
 def _check_pairs(folder: Path, tokenizer: TextTokenizer) -> None:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from embedkit.encoder.pretrained import load_whole
 from embedkit.errors import InputError, first_line
-from embedkit.interop.transformers import read_pretrained
 from embedkit.pooling import POOLINGS
 from embedkit.states import TokenBatch, TokenStates
 
@@ -249,8 +249,13 @@ def _load_classifier(folder: Path) -> tuple[PreTrainedModel, set[str]]:
     """With the names of the weights that were drawn."""
     from transformers import AutoModelForSequenceClassification
 
-    network, missing = read_pretrained(
-        AutoModelForSequenceClassification, folder, num_labels=1, problem_type="regression"
+    # A classifier of several labels is drawn anew.
+    network, missing = load_whole(
+        AutoModelForSequenceClassification.from_config,
+        folder,
+        resize=True,
+        num_labels=1,
+        problem_type="regression",
     )
     last = output_layer(network)
     if last is None or last.bias is None:
@@ -265,7 +270,7 @@ def _load_classifier(folder: Path) -> tuple[PreTrainedModel, set[str]]:
 def _load_encoder(folder: Path) -> PreTrainedModel:
     from transformers import AutoModel
 
-    encoder, _ = read_pretrained(AutoModel, folder)
+    encoder, _ = load_whole(AutoModel.from_config, folder)
     if hasattr(encoder, "pooler"):
         encoder.pooler = None  # nobody reads it, and it would be trained and saved
     return cast("PreTrainedModel", encoder)

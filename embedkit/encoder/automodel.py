@@ -4,34 +4,22 @@ from __future__ import annotations
 
 import copy
 import inspect
-import re
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.modules.module import (
-    register_module_buffer_registration_hook,
-    register_module_parameter_registration_hook,
-)
 
 from embedkit.checkpoint import Weights
 from embedkit.encoder.linear import Affine
+from embedkit.encoder.pretrained import load_pretrained
 from embedkit.errors import InputError, first_line
 from embedkit.states import TokenBatch, TokenStates
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-_COUNT = re.compile(r"^(num|n)_|_num$|layers?$")
-_MOST = 10**6  # layers, labels, ...
-# A model may have more numbers than its weights: T5 has one embedding under three names, poolers
-# are invented, buffers are not stored.
-_COPIES, _SLACK = 4, 1 << 20
-
 
 # Where AutoModel would make a decoder too; sentence-transformers loads these by the same classes.
 _ENCODER_CLASSES = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel"}
@@ -80,38 +68,9 @@ class AutoModelEncoder:
         """
         import transformers
 
-        _check_config(folder, config)
-        most = _SLACK + _COPIES * weights.count()
-        try:
-            parsed = transformers.AutoConfig.from_pretrained(
-                folder, trust_remote_code=False, local_files_only=True
-            )
-            parsed.output_attentions = False  # they would take memory, and cannot be saved
-            layers = getattr(parsed, "num_hidden_layers", 0)
-            if layers > len(weights.names):
-                raise InputError(
-                    f"{folder}: config.json asks for {layers:,} layers, and the weights have "
-                    f"{len(weights.names):,} tensors"
-                )
-            with torch.device("meta"), _growing_to(most, folder):
-                if name := _ENCODER_CLASSES.get(parsed.model_type):
-                    empty = getattr(transformers, name)(parsed)
-                else:
-                    empty = transformers.AutoModel.from_config(parsed)  # type: ignore[no-untyped-call]
-            model, info = type(empty).from_pretrained(
-                None,
-                config=parsed,
-                state_dict={name: weights[name] for name in weights.names},
-                dtype=torch.float32,
-                output_loading_info=True,
-            )
-        except (InputError, MemoryError):
-            raise
-        except Exception as error:  # whatever a wrong config.json makes transformers raise
-            raise InputError(
-                f"{folder}: transformers cannot load this model ({first_line(error)})"
-            ) from error
-        missing = set(info["missing_keys"])
+        name = _ENCODER_CLASSES.get(str(config.get("model_type")))
+        kind = transformers.AutoModel.from_config if name is None else getattr(transformers, name)
+        model, missing = load_pretrained(kind, folder, config, weights)
         lost = sorted(name for name in missing if not _of_pooler(name))
         if lost:
             raise InputError(
@@ -125,8 +84,8 @@ class AutoModelEncoder:
             raise
         except Exception as error:
             raise InputError(
-                f"{folder}: a {parsed.model_type} with this config.json does not run as an encoder "
-                f"of texts ({first_line(error)})"
+                f"{folder}: a {model.config.model_type} with this config.json does not run as an "
+                f"encoder of texts ({first_line(error)})"
             ) from error
         return encoder
 
@@ -246,51 +205,6 @@ class AutoModelEncoder:
         takes = inspect.signature(type(self.model)).parameters
         without = "add_pooling_layer" in takes and self.pooler is None
         return {"add_pooling_layer": False} if without else {}
-
-
-def _check_config(folder: Path, config: dict[str, Any]) -> None:
-    """Refuse what transformers would act on before it looks at a tensor."""
-    if config.get("quantization_config") is not None:
-        raise InputError(f"{folder}: the weights are quantized; expected plain ones")
-    left: list[tuple[str, object]] = list(config.items())
-    while left:
-        name, value = left.pop()
-        if isinstance(value, dict):
-            left += [(str(key), inner) for key, inner in value.items()]
-        elif isinstance(value, int | float) and _COUNT.search(name) and abs(value) > _MOST:
-            # transformers makes lists of layers and names of labels.
-            raise InputError(
-                f"{folder}/config.json: {name} is {value!r}; expected at most {_MOST:,}"
-            )
-        elif name.endswith("_implementation") and "/" in str(value):
-            raise InputError(
-                f"{folder}/config.json: {name} is {value!r}, code of the hub, which is not run"
-            )
-
-
-@contextmanager
-def _growing_to(most: int, folder: Path) -> Iterator[None]:
-    """Stop a model that is being built, on the meta device, at so many numbers."""
-    numbers = 0
-
-    def add(module: torch.nn.Module, name: str, tensor: Tensor | None) -> None:
-        nonlocal numbers
-        numbers += 0 if tensor is None else tensor.numel()
-        if numbers > most:
-            raise InputError(
-                f"{folder}: config.json asks for more than {most:,} numbers, "
-                f"over {_COPIES} times those in the weights"
-            )
-
-    hooks = (
-        register_module_parameter_registration_hook(add),
-        register_module_buffer_registration_hook(add),
-    )
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _of_pooler(name: str) -> bool:

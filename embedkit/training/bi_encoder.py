@@ -14,12 +14,12 @@ import numpy as np
 
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.embedder import Embedder
+from embedkit.encoder.pretrained import without_bars
 from embedkit.errors import InputError
 from embedkit.evaluation.data import Pairs
 from embedkit.evaluation.protocol import data_fingerprint
 from embedkit.evaluation.statistics import measure
 from embedkit.interop.folder import new_folder
-from embedkit.interop.transformers import without_bars
 from embedkit.recipe import Recipe
 from embedkit.similarity import find_similarity
 from embedkit.training.checkpoints import Checkpoints

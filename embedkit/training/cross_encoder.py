@@ -15,10 +15,10 @@ from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cross_encoder.model import CrossEncoder
 from embedkit.cross_encoder.network import rescale_output
 from embedkit.cross_encoder.pairs import PairTokens
+from embedkit.encoder.pretrained import without_bars
 from embedkit.evaluation.data import Pairs
 from embedkit.evaluation.protocol import data_fingerprint
 from embedkit.evaluation.statistics import measure
-from embedkit.interop.transformers import without_bars
 from embedkit.training.checkpoints import Checkpoints
 from embedkit.training.labels import label_range, scaled
 from embedkit.training.settings import CROSS_ENCODER, TrainingSettings

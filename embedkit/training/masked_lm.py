@@ -18,10 +18,10 @@ from torch import nn
 
 from embedkit.checkpoint import DEFAULT_MODEL, Weights, find_folder
 from embedkit.encoder import Encoder
+from embedkit.encoder.pretrained import load_whole, without_bars
 from embedkit.errors import InputError
 from embedkit.interop.folder import new_folder
 from embedkit.interop.model_card import MARK
-from embedkit.interop.transformers import read_pretrained, without_bars
 from embedkit.loading import load_folder
 from embedkit.progress import progress
 from embedkit.recipe import Recipe
@@ -305,7 +305,7 @@ def _load(folder: Path, seed: int) -> tuple[PreTrainedModel, list[str]]:
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network, missing = read_pretrained(AutoModelForMaskedLM, folder)
+        network, missing = load_whole(AutoModelForMaskedLM.from_config, folder)
     network.accepts_loss_kwargs = False  # the loss is a mean, which the trainer has to be told
     return network, sorted(missing)
 
