@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from embedkit.encoder import Encoder
 from embedkit.settings import Settings
@@ -62,6 +62,12 @@ def identity(
 def fingerprint(parts: Mapping[str, str | int | bool]) -> str:
     """SHA-256 of an `identity`, as 64 hexadecimal digits."""
     return _digest(parts)
+
+
+def state_sha256(network: nn.Module) -> str:
+    """SHA-256 of the names and values of all weights, as 64 hexadecimal digits."""
+    state = network.state_dict()
+    return _digest({name: _tensor(tensor) for name, tensor in state.items()})
 
 
 def _digest(content: object) -> str:

@@ -21,7 +21,8 @@ from trainings import kill_after
 
 from embedkit import Embedder, InputError, evaluate
 from embedkit.tokens import Tokenized
-from embedkit.training.masked_lm import Adaptation, train_masked_lm
+from embedkit.training.adaptation import Adaptation
+from embedkit.training.masked_lm import train_masked_lm
 from embedkit.training.masking import Masking
 from embedkit.training.order import ByLength
 from embedkit.training.settings import TrainingSettings

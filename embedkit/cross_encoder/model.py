@@ -29,6 +29,7 @@ from embedkit.cross_encoder.network import (
 from embedkit.cross_encoder.pairs import PairTokens
 from embedkit.encoder.pretrained import without_bars
 from embedkit.errors import InputError, first_line
+from embedkit.fingerprint import state_sha256
 from embedkit.interop.folder import new_folder
 from embedkit.interop.model_card import MARK
 from embedkit.loading import load_folder
@@ -254,11 +255,8 @@ class CrossEncoder:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of weights, tokenizer and maximum length."""
-        digest = hashlib.sha256(self.tokenizer.backend.to_str().encode())
-        for name, tensor in sorted(self.network.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        tokenizer = self.tokenizer.backend.to_str()
+        return hashlib.sha256((tokenizer + state_sha256(self.network)).encode()).hexdigest()
 
     def _write_input_names(self, folder: Path) -> None:
         """Tell other libraries whether the network reads token types.

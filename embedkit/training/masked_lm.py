@@ -2,95 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from embedkit.checkpoint import DEFAULT_MODEL, Weights, find_folder
-from embedkit.encoder import Encoder
+from embedkit.checkpoint import DEFAULT_MODEL, find_folder
 from embedkit.encoder.pretrained import load_whole, without_bars
 from embedkit.errors import InputError
+from embedkit.fingerprint import state_sha256
 from embedkit.interop.folder import new_folder
-from embedkit.interop.model_card import MARK
 from embedkit.loading import load_folder
 from embedkit.progress import progress
-from embedkit.recipe import Recipe
-from embedkit.settings import Settings
-from embedkit.tokens import TextTokenizer, Tokenized, check_texts
+from embedkit.training.adaptation import Adaptation, copy_modules, save_weights, write_card
 from embedkit.training.checkpoints import Checkpoints
 from embedkit.training.settings import MASKED_LM, TrainingSettings
-from embedkit.version import __version__
+from embedkit.training.texts import AdaptationTexts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from embedkit.training.masking import Masking
     from embedkit.training.order import ByLength
-
-HELD_OUT_EVERY = 20  # texts: the share of those that are held out where none are given
-MIN_TEXTS = 2 * HELD_OUT_EVERY
-_ST_FILES = ("config_sentence_transformers.json",)
-_CARD = """\
----
-library_name: transformers
-pipeline_tag: fill-mask
-tags: [fill-mask, embedkit]
----
-
-# {name}, adapted to other texts
-
-{family}, {layers} layers, whose masked-language-model training went on with {texts:,} texts. \
-Saved by embedkit {version}.
-
-- made from: {name}
-- perplexity on {held_out:,} held-out texts, with the same masks: {before:.2f} before, {after:.2f} \
-after
-- masked-LM head: {head}
-- pooler: {pooler}
-{notes}
-```python
-from embedkit import Embedder
-
-vectors = Embedder.from_pretrained("path/to/this/folder").encode(["..."])
-```
-
-It is a folder of transformers, too: AutoModelForMaskedLM and AutoModel.
-"""
-
-
-@dataclass(frozen=True)
-class Adaptation:
-    """What came of it.
-
-    Attributes:
-        before: perplexity on the held-out texts, with the head that the model came with.
-        after: the same of what was saved, with the same masks.
-        texts: trained on.
-        held_out: texts.
-        left_out: texts that were there before, or have no token of their own.
-        truncated: texts that were cut to the maximum length.
-        new_head: the masked-LM head was drawn at random, so `before` says nothing of the encoder.
-        pooler: whether the folder has a pooler, whose weights are those from before.
-    """
-
-    before: float
-    after: float
-    texts: int
-    held_out: int
-    left_out: int
-    truncated: int
-    new_head: bool
-    pooler: bool
 
 
 def train_masked_lm(
@@ -136,7 +72,7 @@ def train_masked_lm(
             "expected a checkpoint of masked-LM pre-training, or --new-head to begin with a random "
             "one"
         )
-    found = _Texts.of(texts, held_out, parts.tokenizer)
+    found = AdaptationTexts.of(texts, held_out, parts.tokenizer)
     tokenizer = _load_tokenizer(parts.settings.encoder_folder)
     vocabulary = int(network.config.vocab_size)
     if (highest := int(found.tokens.token_ids.max())) >= vocabulary:
@@ -146,7 +82,7 @@ def train_masked_lm(
         )
     plan = {
         "training": "mlm",
-        "model": _sha256_of(network),
+        "model": state_sha256(network),
         "texts": found.sha256,
         "max_length": parts.tokenizer.max_length,
         "new_head": new_head,
@@ -174,10 +110,10 @@ def train_masked_lm(
                 found.left_out,
                 int(found.tokens.truncated.sum()),
                 bool(drawn),
-                _save(trained, parts.settings.encoder_folder, parts.tokenizer, new),
+                save_weights(trained, parts.settings.encoder_folder, parts.tokenizer, new),
             )
-            _copy_modules(folder, parts.settings, new)
-            _write_card(new, str(model), parts.encoder, parts.bound.recipe, result, settings)
+            copy_modules(folder, parts.settings, new)
+            write_card(new, str(model), parts.encoder, parts.bound.recipe, result, settings)
     return result
 
 
@@ -204,72 +140,9 @@ def perplexity(
     return math.exp(total / count)
 
 
-@dataclass(frozen=True, eq=False)
-class _Texts:
-    """Distinct texts with tokens of their own: first those to train on, then those held out."""
-
-    tokens: Tokenized
-    trained: int
-    left_out: int
-    sha256: str
-
-    @classmethod
-    def of(
-        cls, texts: Iterable[str], held_out: Iterable[str] | None, tokenizer: TextTokenizer
-    ) -> _Texts:
-        given = list(texts)
-        check_texts(given)
-        read = len(given)
-        distinct = list(dict.fromkeys(given))
-        if held_out is None:
-            kept = distinct[::HELD_OUT_EVERY]
-        else:
-            others = list(held_out)
-            check_texts(others, "held-out texts")
-            read += len(others)
-            kept = list(dict.fromkeys(others))
-        apart = set(kept)
-        learnt = [text for text in distinct if text not in apart]
-        tokens = tokenizer([*learnt, *kept])
-        starts = tokens.offsets[:-1]
-        whole = np.flatnonzero(np.add.reduceat(~tokens.special, starts) > 0)
-        trained = int((whole < len(learnt)).sum())
-        if len(whole) < MIN_TEXTS or not 0 < trained < len(whole):
-            raise InputError(
-                f"got {trained} distinct texts to train on and {len(whole) - trained} held out; "
-                f"expected at least {MIN_TEXTS} together, and some of both"
-            )
-        digest = hashlib.sha256()
-        for text in [*learnt, *kept]:
-            digest.update((json.dumps(text, ensure_ascii=False) + "\n").encode())
-        digest.update(str(len(learnt)).encode())
-        return cls(_chosen(tokens, whole), trained, read - len(whole), digest.hexdigest())
-
-    @property
-    def held_out(self) -> int:
-        return len(self.tokens.lengths) - self.trained
-
-    def held_out_batches(self, size: int) -> list[list[int]]:
-        """The numbers of the held-out texts, those of similar length together."""
-        by_length = np.argsort(self.tokens.lengths[self.trained :], kind="stable") + self.trained
-        return [
-            by_length[start : start + size].tolist() for start in range(0, len(by_length), size)
-        ]
-
-
-def _chosen(tokens: Tokenized, texts: NDArray[np.int64]) -> Tokenized:
-    batch = tokens.batch(texts)
-    return Tokenized(
-        batch.token_ids.numpy().astype(np.int32),
-        batch.offsets.numpy(),
-        batch.special.numpy(),
-        tokens.truncated[texts],
-    )
-
-
 def _train(
     network: PreTrainedModel,
-    found: _Texts,
+    found: AdaptationTexts,
     masking: Masking,
     order: ByLength,
     settings: TrainingSettings,
@@ -325,84 +198,3 @@ def _load_tokenizer(folder: Path) -> Any:
             f"{folder}: its tokenizer has no mask token; expected that of a masked-LM model"
         )
     return tokenizer
-
-
-def _sha256_of(network: PreTrainedModel) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _save(network: PreTrainedModel, source: Path, tokenizer: TextTokenizer, new: Path) -> bool:
-    """Write network and tokenizer, with the pooler of the source, which the network does not have.
-
-    Returns:
-        Whether there is a pooler.
-    """
-    from safetensors.torch import load_file, save_file
-
-    network.save_pretrained(new)
-    tokenizer.save(new)
-    before = Weights(source)
-    pooler = {}
-    for name in before.names:
-        parts = name.split(".")
-        if "pooler" in parts:
-            inside = parts[parts.index("pooler") :]
-            pooler[".".join([network.base_model_prefix, *inside])] = (
-                before[name].float().contiguous()
-            )
-    if pooler:
-        tensors = load_file(new / "model.safetensors")
-        save_file(tensors | pooler, new / "model.safetensors", metadata={"format": "pt"})
-    return bool(pooler)
-
-
-def _copy_modules(folder: Path, settings: Settings, new: Path) -> None:
-    """What a folder of sentence-transformers has beside its encoder, which is now at the top."""
-    listed = folder / "modules.json"
-    if not listed.is_file():
-        return
-    modules = json.loads(listed.read_text(encoding="utf-8"))
-    for module in modules[1:]:
-        source = folder / module["path"]
-        if source.is_dir():
-            shutil.copytree(source, new / module["path"])
-    modules[0]["path"] = ""
-    (new / "modules.json").write_text(json.dumps(modules, indent=2) + "\n", encoding="utf-8")
-    configs = [folder / name for name in _ST_FILES]
-    configs += settings.encoder_folder.glob("sentence_*_config.json")
-    for path in configs:
-        if path.is_file():
-            shutil.copyfile(path, new / path.name)
-
-
-def _write_card(
-    new: Path,
-    name: str,
-    encoder: Encoder,
-    recipe: Recipe,
-    result: Adaptation,
-    settings: TrainingSettings,
-) -> None:
-    """README.md, and the mark that embedkit wrote the folder."""
-    card = _CARD.format(
-        name=name,
-        family=encoder.family,
-        layers=encoder.num_layers,
-        version=__version__,
-        texts=result.texts,
-        held_out=result.held_out,
-        before=result.before,
-        after=result.after,
-        head="new; it began with random weights" if result.new_head else "that of the checkpoint",
-        pooler="the weights from before; masked-LM training does not change a pooler"
-        if result.pooler
-        else "none",
-        notes="".join(f"- {key}: {value}\n" for key, value in settings.described().items()),
-    )
-    (new / "README.md").write_text(card, encoding="utf-8")
-    mark = {"embedkit": __version__, "recipe": str(recipe), "source": name}
-    (new / MARK).write_text(json.dumps(mark, ensure_ascii=False) + "\n", encoding="utf-8")
