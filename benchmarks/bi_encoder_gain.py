@@ -19,7 +19,7 @@ from pathlib import Path
 from figures import tell
 from slices import first
 
-from embedkit import Embedder, read_pairs
+from embedkit import Embedder, evaluate, read_pairs
 from embedkit.evaluation.bootstrap import RESAMPLES
 from embedkit.evaluation.gain import gains
 from embedkit.training.bi_encoder import LOSSES, train_bi_encoder
@@ -38,7 +38,7 @@ def main() -> None:
         read_pairs(options.data / f"sts_en/{name}.tsv")
         for name in ("stsb_train", "stsb_dev", "stsb_test")
     )
-    before = Embedder.from_pretrained(precision="float32")
+    before = evaluate(Embedder.from_pretrained(precision="float32"), [dev, test])
     settings = replace(BI_ENCODER, evaluations=1)
     results = []
     for loss in (row.name for row in LOSSES.values() if row.scored):
@@ -50,18 +50,15 @@ def main() -> None:
             settings=settings,
             show_progress=True,
         )
-        results += [
-            {"loss": loss, **asdict(gain)}
-            for pairs in (dev, test)
-            for gain in gains(before, after, pairs)
-        ]
+        found = gains(before, evaluate(after, [dev, test]))
+        results += [{"loss": loss, **asdict(gain)} for gain in found]
     result = {
         "command": f"python benchmarks/bi_encoder_gain.py DATA --work DIR --pairs {options.pairs}",
         "pairs": options.pairs,
         "settings": asdict(settings),
         "results": results,
         "resamples": RESAMPLES,
-        "machine": f"{platform.machine()}, {before.encoder.device.type}",
+        "machine": f"{platform.machine()}, {after.encoder.device.type}",
         "versions": {
             name: version(name) for name in ("torch", "transformers", "sentence-transformers")
         },

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,16 @@ class Batches:
         """Take back a batch that memory did not hold; this one and those to come are smaller."""
         self._budget = int(self._lengths[texts].sum()) // 2
         self._left = np.concatenate([texts, self._left])
+
+
+def padded(
+    rows: Sequence[NDArray[np.integer[Any]]] | Sequence[NDArray[np.bool_]], fill: int
+) -> NDArray[np.int64]:
+    """(rows, longest): each row, filled up on the right."""
+    block = np.full((len(rows), max(map(len, rows))), fill, dtype=np.int64)
+    for place, row in zip(block, rows, strict=True):
+        place[: len(row)] = row
+    return block
 
 
 def equal_batches(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

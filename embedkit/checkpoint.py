@@ -66,6 +66,14 @@ def find_folder(
     return folder
 
 
+def holds(folder: str | Path, name: str) -> bool:
+    """Whether a folder has a file of this name; what can be no path has none."""
+    try:
+        return (Path(folder).expanduser() / name).is_file()
+    except (OSError, RuntimeError, ValueError):  # too long a name, the home of nobody, a NUL
+        return False
+
+
 def _no_revision(model: str | Path, revision: str | None) -> None:
     if revision is not None:
         raise InputError(

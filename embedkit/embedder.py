@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from embedkit.checkpoint import DEFAULT_MODEL, find_folder
+from embedkit.devices import on_device
 from embedkit.encoder import Encoder
 from embedkit.errors import InputError
 from embedkit.fingerprint import fingerprint, identity
@@ -31,7 +32,7 @@ from embedkit.recipe import Recipe
 from embedkit.settings import Settings
 from embedkit.similarity import find_similarity
 from embedkit.steps import Bound, Vectors
-from embedkit.tokens import TextTokenizer, Tokenized, check_texts
+from embedkit.tokens import TextTokenizer, Tokenized, check_ids, check_texts
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -104,7 +105,7 @@ class Embedder:
 
         def tokenize(texts: Sequence[str]) -> Tokenized:
             tokens = self.tokenizer(texts)
-            _check_ids(tokens, encoder)
+            check_ids(tokens.token_ids, encoder.vocab_size)
             return tokens
 
         self.encoder, self.precision_choice = choose(encoder, tokenize, self.bound, self._asked)
@@ -173,14 +174,8 @@ class Embedder:
                 f"the default prompt {default!r} is not among the prompts "
                 f"{', '.join(settings.prompts) or '(none)'}"
             )
-        place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            encoder = encoder.to(torch.device(place), PRECISIONS.get(precision, torch.float32))
-        except (RuntimeError, AssertionError) as error:
-            raise InputError(
-                f"device is {str(place)!r}, which torch cannot use here; expected cpu, or cuda "
-                "where there is a GPU that this torch was built for"
-            ) from error
+        with on_device(device) as place:
+            encoder = encoder.to(place, PRECISIONS.get(precision, torch.float32))
         return cls(
             encoder,
             tokenizer,
@@ -432,7 +427,7 @@ class Embedder:
     def _tokenize(self, texts: Sequence[str], prefix: str) -> tuple[Tokenized, int]:
         """Tokens of texts behind a prompt, and how many first ones are left out of the pooling."""
         tokens = self.tokenizer([prefix + text for text in texts])
-        _check_ids(tokens, self.encoder)
+        check_ids(tokens.token_ids, self.encoder.vocab_size)
         skipped = 0
         if prefix and not self.settings.include_prompt:
             skipped = self.tokenizer.prompt_tokens(prefix)
@@ -491,15 +486,6 @@ def _ahead(function: Callable[[_T], _U], items: Sequence[_T]) -> Iterator[_U]:
             result, coming = coming.result(), other.submit(function, item)
             yield result
         yield coming.result()
-
-
-def _check_ids(tokens: Tokenized, encoder: Encoder) -> None:
-    highest = int(tokens.token_ids.max())
-    if highest >= encoder.vocab_size:
-        raise InputError(
-            f"the tokenizer gave token {highest}, and the encoder has "
-            f"{encoder.vocab_size} of them; they do not belong together"
-        )
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:

@@ -175,6 +175,20 @@ class TextTokenizer:
         return len(tokens.token_ids) - int(tokens.special[-1])
 
 
+def check_ids(token_ids: NDArray[np.integer[Any]], vocabulary: int) -> None:
+    """Refuse tokens that an encoder with so many of them does not have.
+
+    Raises:
+        InputError: the highest of them.
+    """
+    highest = int(token_ids.max())
+    if highest >= vocabulary:
+        raise InputError(
+            f"the tokenizer gave token {highest}, and the encoder has {vocabulary} of them; they "
+            "do not belong together"
+        )
+
+
 def check_texts(texts: Sequence[str], what: str = "texts", *, first: int = 0) -> None:
     """Refuse what no tokenizer can read, before any work; errors count from `first`.
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from embedkit.batching import TOKEN_BUDGET, Batches
-from embedkit.checkpoint import CROSS_ENCODER, check_entries, find_folder, read_json
+from embedkit.checkpoint import CROSS_ENCODER, check_entries, find_folder, holds, read_json
 from embedkit.cross_encoder.network import (
     READS,
     build_network,
@@ -27,14 +27,15 @@ from embedkit.cross_encoder.network import (
     save_network,
 )
 from embedkit.cross_encoder.pairs import PairTokens
+from embedkit.devices import on_device
 from embedkit.encoder.pretrained import without_bars
 from embedkit.errors import InputError, first_line
 from embedkit.fingerprint import state_sha256
 from embedkit.interop.folder import new_folder
-from embedkit.interop.model_card import MARK
+from embedkit.interop.model_card import write_mark
 from embedkit.loading import load_folder
 from embedkit.progress import progress
-from embedkit.tokens import TextTokenizer, load_tokenizer
+from embedkit.tokens import TextTokenizer, check_ids, load_tokenizer
 from embedkit.version import __version__
 
 _CARD = """\
@@ -141,7 +142,7 @@ class CrossEncoder:
             InputError: no cross-encoder, or a damaged one.
         """
         target = Path(folder).expanduser()
-        if not is_cross_encoder(target):
+        if not holds(target, CROSS_ENCODER):
             raise InputError(
                 f"{folder}: has no {CROSS_ENCODER}; expected a folder of "
                 "embedkit train cross-encoder"
@@ -162,13 +163,8 @@ class CrossEncoder:
         )
         _check_pairs(target, tokenizer)
         network = load_network(target, reads)
-        try:
-            network.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        except (RuntimeError, AssertionError) as error:
-            raise InputError(
-                f"device is {str(device)!r}, which torch cannot use here; expected cpu, or cuda "
-                "where there is a GPU that this torch was built for"
-            ) from error
+        with on_device(device) as place:
+            network.to(place)
         made = cls(network.eval(), tokenizer, reads, str(folder), (low, high), notes)
         return _check_runs(target, made)
 
@@ -192,15 +188,9 @@ class CrossEncoder:
         self, tokens: PairTokens, *, show_progress: bool | None = None
     ) -> NDArray[np.float64]:
         """The same for pairs that are tokenized."""
-        highest = max(int(row.max()) for row in tokens.token_ids)
-        if highest >= self.config.vocab_size:
-            raise InputError(
-                f"the tokenizer gave token {highest}, and the encoder has "
-                f"{self.config.vocab_size} of them; they do not belong together"
-            )
+        check_ids(np.concatenate(tokens.token_ids), self.config.vocab_size)
         scores = np.empty(len(tokens.token_ids))
         device = next(self.network.parameters()).device
-        was_training = self.network.training
         self.network.eval()
         with (
             torch.inference_mode(),
@@ -213,7 +203,6 @@ class CrossEncoder:
                 ).logits
                 scores[batch] = logits.squeeze(-1).float().cpu().numpy()
                 advance(len(batch))
-        self.network.train(was_training)
         return scores
 
     @cached_property
@@ -293,8 +282,7 @@ class CrossEncoder:
             }
             text = json.dumps(said, indent=2, ensure_ascii=False)
             (new / CROSS_ENCODER).write_text(text + "\n", encoding="utf-8")
-            mark = {"embedkit": __version__, "recipe": row.name, "source": self.name}
-            (new / MARK).write_text(json.dumps(mark, ensure_ascii=False) + "\n", encoding="utf-8")
+            write_mark(new, row.name, self.name)
             of_transformers = row.name == "pooler"
             card = _CARD.format(
                 library="sentence-transformers" if of_transformers else "embedkit",
@@ -311,14 +299,6 @@ class CrossEncoder:
                 usage=_TRANSFORMERS if of_transformers else "",
             )
             (new / "README.md").write_text(card, encoding="utf-8")
-
-
-def is_cross_encoder(folder: str | Path) -> bool:
-    """Whether the folder holds a cross-encoder."""
-    try:
-        return (Path(folder).expanduser() / CROSS_ENCODER).is_file()
-    except (OSError, RuntimeError, ValueError):  # too long a name, for one
-        return False
 
 
 def _check_runs(folder: Path, made: CrossEncoder) -> CrossEncoder:

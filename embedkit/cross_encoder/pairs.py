@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from embedkit.batching import padded
 from embedkit.tokens import TextTokenizer, check_texts
 
 _CHUNK = 4096  # pairs tokenized at a time
@@ -55,14 +56,10 @@ class PairTokens:
 
     def inputs(self, pairs: Sequence[int] | NDArray[np.int64], pad_id: int) -> dict[str, Tensor]:
         """What transformers reads of the pairs with these numbers: (pairs, longest) each."""
-        longest = max(len(self.token_ids[pair]) for pair in pairs)
-        token_ids = np.full((len(pairs), longest), pad_id, dtype=np.int64)
-        type_ids = np.zeros_like(token_ids)
-        mask = np.zeros_like(token_ids)
-        for row, pair in enumerate(pairs):
-            length = len(self.token_ids[pair])
-            token_ids[row, :length] = self.token_ids[pair]
-            type_ids[row, :length] = self.type_ids[pair]
-            mask[row, :length] = 1
-        named = {"input_ids": token_ids, "attention_mask": mask, "token_type_ids": type_ids}
+        token_ids = [self.token_ids[pair] for pair in pairs]
+        named = {
+            "input_ids": padded(token_ids, pad_id),
+            "attention_mask": padded([np.ones_like(row) for row in token_ids], 0),
+            "token_type_ids": padded([self.type_ids[pair] for pair in pairs], 0),
+        }
         return {name: torch.from_numpy(values) for name, values in named.items()}

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from embedkit.checkpoint import Weights
 from embedkit.encoder.linear import Affine
-from embedkit.encoder.pretrained import load_pretrained
+from embedkit.encoder.pretrained import load_pretrained, of_pooler
 from embedkit.errors import InputError, first_line
 from embedkit.states import TokenBatch, TokenStates
 
@@ -71,12 +71,12 @@ class AutoModelEncoder:
         name = _ENCODER_CLASSES.get(str(config.get("model_type")))
         kind = transformers.AutoModel.from_config if name is None else getattr(transformers, name)
         model, missing = load_pretrained(kind, folder, config, weights)
-        lost = sorted(name for name in missing if not _of_pooler(name))
+        lost = sorted(name for name in missing if not of_pooler(name))
         if lost:
             raise InputError(
                 f"{folder}: the weights lack {len(lost)} tensors of the model, {lost[0]!r} first"
             )
-        has_pooler = _pooler_of(model) is not None and not any(map(_of_pooler, missing))
+        has_pooler = _pooler_of(model) is not None and not any(map(of_pooler, missing))
         try:
             encoder = cls(model, has_pooler=has_pooler)
             encoder._check_runs()
@@ -205,10 +205,6 @@ class AutoModelEncoder:
         takes = inspect.signature(type(self.model)).parameters
         without = "add_pooling_layer" in takes and self.pooler is None
         return {"add_pooling_layer": False} if without else {}
-
-
-def _of_pooler(name: str) -> bool:
-    return "pooler" in name.split(".")
 
 
 def _pooler_of(model: PreTrainedModel) -> torch.nn.Linear | None:

@@ -103,15 +103,18 @@ def load_whole(
             "encoder alone"
         )
     prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
-    lost = sorted(
-        name for name in missing if name.startswith(prefix) and "pooler" not in name.split(".")
-    )
+    lost = sorted(name for name in missing if name.startswith(prefix) and not of_pooler(name))
     if lost:
         raise InputError(
             f"{folder}: the weights lack {len(lost)} tensors of the encoder, or have them in "
             f"another shape, {lost[0]!r} first"
         )
     return model, missing
+
+
+def of_pooler(name: str) -> bool:
+    """Whether a tensor of this name is a pooler's."""
+    return "pooler" in name.split(".")
 
 
 @contextmanager

@@ -8,17 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from embedkit.checkpoint import CROSS_ENCODER as FILE
+from embedkit.checkpoint import holds
 from embedkit.errors import InputError
 from embedkit.evaluation.data import Pairs
 from embedkit.evaluation.diagnosis import Evidence, diagnose
 from embedkit.evaluation.heads import head_metrics
-from embedkit.evaluation.protocol import ModelUsed, PairsUsed, Protocol, data_fingerprint
+from embedkit.evaluation.protocol import ModelUsed, Protocol, data_used
 from embedkit.evaluation.report import Report
 from embedkit.evaluation.search import EXACT
-from embedkit.evaluation.statistics import tie_rate
 from embedkit.evaluation.sts import CROSS_ENCODER, Predictions, score_predictions
 from embedkit.recipe import Recipe
 
@@ -43,18 +41,14 @@ def find_cross_encoder(
         InputError: an option was given for a cross-encoder.
     """
     if isinstance(model, str | Path):
-        folder = Path(model).expanduser()
-        try:
-            if not (folder / FILE).is_file():  # before transformers is loaded
-                return None
-        except (OSError, ValueError):  # too long a name, for one
+        if not holds(model, FILE):  # before transformers is loaded
             return None
         for name, value in options.items():
             if value is not None and (name, value) != ("precision", "float32"):
                 raise InputError(f"got a {name} for a cross-encoder; it has its own")
         from embedkit.cross_encoder.model import CrossEncoder
 
-        return CrossEncoder.from_pretrained(folder, device=device)
+        return CrossEncoder.from_pretrained(model, device=device)
     if "embedkit.cross_encoder.model" not in sys.modules:
         return None  # whoever has one has loaded it
     from embedkit.cross_encoder.model import CrossEncoder
@@ -90,17 +84,8 @@ def evaluate_cross_encoder(
         results += [one.result for one in scored]
         evidence.append(Evidence(pairs, {recipe: values}))
         diagnoses.append(diagnose(pairs, {recipe: values}, {}, recipe))
-        used.append(
-            PairsUsed(
-                pairs.name,
-                "scored",
-                len(values),
-                len({*pairs.sentence1, *pairs.sentence2}),
-                float(np.mean(tokens.truncated)),
-                tie_rate(pairs.scores),
-                data_fingerprint(pairs),
-            )
-        )
+        distinct = len({*pairs.sentence1, *pairs.sentence2})
+        used.append(data_used(pairs, "scored", tokens.truncated, distinct))
     total = sum(len(pairs.scores) for pairs in sets)
     protocol = Protocol.of(
         ModelUsed("float32", model.tokenizer.max_length, model.fingerprint),

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from embedkit.embedder import Embedder
-from embedkit.evaluation.bootstrap import SEED
-from embedkit.evaluation.data import Pairs
+from embedkit.evaluation.report import Report
 from embedkit.evaluation.significance import difference
-from embedkit.evaluation.sts import Difference, predict, score_predictions
+from embedkit.evaluation.sts import Difference, Predictions, score_predictions
 
 
 @dataclass(frozen=True)
@@ -44,33 +40,31 @@ class Gain:
         return f"{text} [{100 * low:+.2f}, {100 * high:+.2f}] (95 %, paired)"
 
 
-def gains(
-    before: Embedder, after: Embedder, pairs: Pairs, *, prompt: str | None = None, seed: int = SEED
-) -> list[Gain]:
-    """Both correlations of both embedders' cosines with the scores.
+def gains(before: Report, after: Report) -> list[Gain]:
+    """Both correlations on each set of pairs, from two reports of one recipe on the same sets.
 
     Args:
-        before: with its own recipe.
-        after: likewise.
-        pairs: n of them.
-        prompt: put in front of each text; None for each embedder's default one.
-        seed: of the resamples.
+        before: of the embedder that training began with; its seed is that of the resamples.
+        after: of what came of it.
     """
-    predictions = []
-    for name, embedder in (("before", before), ("after", after)):
-        vectors = embedder.encode([*pairs.sentence1, *pairs.sentence2], prompt=prompt)
-        both = np.stack(np.split(vectors, 2), axis=1)
-        predictions += predict(name, both, ["cosine"])
-    scored = score_predictions(pairs, predictions, seed=seed)
-    half = len(scored) // 2
-    return [
-        Gain(
-            pairs.name,
-            new.result.metric,
-            old.result.value,
-            new.result.value,
-            difference(new, old, "before"),
-        )
-        for old, new in zip(scored[:half], scored[half:], strict=True)
-        if new.result.aggregation == "all"
-    ]
+    found = []
+    for old, new in zip(before.evidence, after.evidence, strict=True):
+        predictions = [
+            Predictions(name, "cosine", values)
+            for name, evidence in (("before", old), ("after", new))
+            for values in evidence.predictions.values()
+        ]
+        scored = score_predictions(new.pairs, predictions, seed=before.protocol.seed)
+        half = len(scored) // 2
+        found += [
+            Gain(
+                new.pairs.name,
+                two.result.metric,
+                one.result.value,
+                two.result.value,
+                difference(two, one, "before"),
+            )
+            for one, two in zip(scored[:half], scored[half:], strict=True)
+            if two.result.aggregation == "all"
+        ]
+    return found

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.checkpoint import holds
 from embedkit.errors import InputError
 from embedkit.evaluation.data import Pairs
 from embedkit.evaluation.significance import difference
@@ -37,17 +38,13 @@ def find_head(model: object, **options: Any) -> PairRegressor | None:
         options: for `Embedder.from_pretrained`.
     """
     if isinstance(model, str | Path):
-        folder = Path(model).expanduser()
-        try:
-            if not (folder / HEAD).is_file():  # before scikit-learn is loaded
-                return None
-        except OSError:  # too long a name, for one
+        if not holds(model, HEAD):  # before scikit-learn is loaded
             return None
         if options.get("max_length") is not None:
             raise InputError("got a max_length for a head; it was trained with its embedder's")
         from embedkit.heads.folder import load_head
 
-        return load_head(folder, **options)
+        return load_head(model, **options)
     if "embedkit.heads.regressor" not in sys.modules:
         return None  # whoever has a head has loaded it
     from embedkit.heads.regressor import PairRegressor

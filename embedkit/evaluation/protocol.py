@@ -80,9 +80,18 @@ class RetrievalUsed:
 DataUsed: TypeAlias = PairsUsed | RetrievalUsed
 
 
-def data_used(data: DataSet, role: str, truncated: NDArray[np.bool_]) -> DataUsed:
-    """What was read; `truncated` says of each of its distinct texts whether it was cut."""
-    distinct, share = len(truncated), float(truncated.mean())
+def data_used(
+    data: DataSet, role: str, truncated: NDArray[np.bool_], distinct: int | None = None
+) -> DataUsed:
+    """What was read.
+
+    Args:
+        data: a set.
+        role: what it was read for.
+        truncated: for each distinct text whether it was cut; or for each pair, with `distinct`.
+        distinct: texts; None for as many as `truncated` has.
+    """
+    distinct, share = distinct or len(truncated), float(truncated.mean())
     sha256 = data_fingerprint(data)
     if isinstance(data, Pairs):
         ties = tie_rate(data.scores)

@@ -18,7 +18,7 @@ import sklearn
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from embedkit.checkpoint import check_entries, read_json
+from embedkit.checkpoint import check_entries, holds, read_json
 from embedkit.errors import InputError
 from embedkit.heads import HEAD
 from embedkit.heads.regressor import HEADS, PairRegressor
@@ -105,11 +105,6 @@ def save_head(
         card.write_text(card.read_text(encoding="utf-8") + section, encoding="utf-8")
 
 
-def is_head(folder: str | Path) -> bool:
-    """Whether the folder holds a head."""
-    return (Path(folder) / HEAD).is_file()
-
-
 def load_head(
     folder: str | Path, embedder: Embedder | None = None, **options: Any
 ) -> PairRegressor:
@@ -127,8 +122,8 @@ def load_head(
     """
     from embedkit.embedder import Embedder
 
-    target = Path(folder)
-    if not is_head(target):
+    target = Path(folder).expanduser()
+    if not holds(target, HEAD):
         raise InputError(f"{target}: has no {HEAD}; expected a folder of embedkit train head")
     check_entries(target)
     said = read_json(target / HEAD)

@@ -101,7 +101,12 @@ def write_card(
         tei=tei,
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
-    mark = {"embedkit": __version__, "recipe": str(recipe), "source": name}
+    write_mark(folder, str(recipe), name)
+
+
+def write_mark(folder: Path, recipe: str, source: str) -> None:
+    """Say that embedkit wrote the folder, from which model, and what it reads of the encoder."""
+    mark = {"embedkit": __version__, "recipe": recipe, "source": source}
     (folder / MARK).write_text(json.dumps(mark, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

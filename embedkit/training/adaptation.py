@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embedkit.checkpoint import Weights
+from embedkit.checkpoint import Weights, load_json
 from embedkit.encoder import Encoder
-from embedkit.interop.model_card import MARK
+from embedkit.interop.model_card import write_mark
 from embedkit.recipe import Recipe
 from embedkit.settings import Settings
 from embedkit.tokens import TextTokenizer
@@ -106,7 +106,7 @@ def copy_modules(folder: Path, settings: Settings, new: Path) -> None:
     listed = folder / "modules.json"
     if not listed.is_file():
         return
-    modules = json.loads(listed.read_text(encoding="utf-8"))
+    modules = load_json(listed)
     for module in modules[1:]:
         source = folder / module["path"]
         if source.is_dir():
@@ -145,5 +145,4 @@ def write_card(
         notes="".join(f"- {key}: {value}\n" for key, value in settings.described().items()),
     )
     (new / "README.md").write_text(card, encoding="utf-8")
-    mark = {"embedkit": __version__, "recipe": str(recipe), "source": name}
-    (new / MARK).write_text(json.dumps(mark, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_mark(new, str(recipe), name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,7 +17,6 @@ from embedkit.encoder.pretrained import without_bars
 from embedkit.errors import InputError
 from embedkit.evaluation.data import Pairs
 from embedkit.evaluation.protocol import data_fingerprint
-from embedkit.evaluation.statistics import measure
 from embedkit.interop.folder import new_folder
 from embedkit.recipe import Recipe
 from embedkit.similarity import find_similarity
@@ -224,7 +222,7 @@ def _train(
     from sentence_transformers.sentence_transformer import losses
     from sentence_transformers.sentence_transformer.modules import WeightedLayerPooling
 
-    from embedkit.training.run import train
+    from embedkit.training.run import spearman, train
 
     class DevSpearman(BaseEvaluator):
         def __init__(self) -> None:
@@ -239,8 +237,7 @@ def _train(
                 show_progress_bar=False,
             ).astype(np.float64)
             cosines = find_similarity("cosine").pairwise(*np.split(vectors, 2))
-            value, _ = measure("spearman", cosines, dev.scores)
-            return {"spearman": math.nan if value is None else value}
+            return spearman(cosines, dev.scores)
 
     class TrainerWithoutCard(SentenceTransformerTrainer):
         def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,6 @@ from embedkit.cross_encoder.pairs import PairTokens
 from embedkit.encoder.pretrained import without_bars
 from embedkit.evaluation.data import Pairs
 from embedkit.evaluation.protocol import data_fingerprint
-from embedkit.evaluation.statistics import measure
 from embedkit.training.checkpoints import Checkpoints
 from embedkit.training.labels import label_range, scaled
 from embedkit.training.settings import CROSS_ENCODER, TrainingSettings
@@ -101,7 +99,7 @@ def _train(
     from transformers import EvalPrediction, TrainingArguments
 
     from embedkit.training.order import ByLength, ByLengthTrainer
-    from embedkit.training.run import train
+    from embedkit.training.run import spearman, train
 
     sets = [*data, dev]
     texts = [both for one in sets for both in zip(one.sentence1, one.sentence2, strict=True)]
@@ -117,8 +115,7 @@ def _train(
 
     def score(found: EvalPrediction) -> dict[str, float]:
         predictions = np.ravel(found.predictions).astype(np.float64)
-        value, _ = measure("spearman", predictions, np.ravel(found.label_ids))
-        return {"spearman": math.nan if value is None else value}
+        return spearman(predictions, np.ravel(found.label_ids))
 
     trainer = ByLengthTrainer(
         order=ByLength(tokens.lengths[learnt], settings.batch_size, settings.seed),

@@ -11,12 +11,14 @@ import torch
 from torch import nn
 
 from embedkit.checkpoint import DEFAULT_MODEL, find_folder
+from embedkit.devices import on_device
 from embedkit.encoder.pretrained import load_whole, without_bars
 from embedkit.errors import InputError
 from embedkit.fingerprint import state_sha256
 from embedkit.interop.folder import new_folder
 from embedkit.loading import load_folder
 from embedkit.progress import progress
+from embedkit.tokens import check_ids
 from embedkit.training.adaptation import Adaptation, copy_modules, save_weights, write_card
 from embedkit.training.checkpoints import Checkpoints
 from embedkit.training.settings import MASKED_LM, TrainingSettings
@@ -74,12 +76,7 @@ def train_masked_lm(
         )
     found = AdaptationTexts.of(texts, held_out, parts.tokenizer)
     tokenizer = _load_tokenizer(parts.settings.encoder_folder)
-    vocabulary = int(network.config.vocab_size)
-    if (highest := int(found.tokens.token_ids.max())) >= vocabulary:
-        raise InputError(
-            f"the tokenizer gave token {highest}, and the encoder has {vocabulary} of them; they "
-            "do not belong together"
-        )
+    check_ids(found.tokens.token_ids, network.config.vocab_size)
     plan = {
         "training": "mlm",
         "model": state_sha256(network),
@@ -97,7 +94,7 @@ def train_masked_lm(
         _place(network, settings)
         batches = found.held_out_batches(settings.batch_size)
         before = perplexity(network, masking, batches, show_progress=show_progress)
-        best = _train(network, found, masking, order, settings, checkpoints, show_progress)
+        best = _train(network, batches, masking, order, settings, checkpoints, show_progress)
         trained, _ = _load(best, settings.seed)
         _place(trained, settings)
         after = perplexity(trained, masking, batches, show_progress=show_progress)
@@ -142,7 +139,7 @@ def perplexity(
 
 def _train(
     network: PreTrainedModel,
-    found: AdaptationTexts,
+    held_out: Sequence[Sequence[int]],
     masking: Masking,
     order: ByLength,
     settings: TrainingSettings,
@@ -156,16 +153,15 @@ def _train(
     from embedkit.training.run import train
 
     arguments = settings.arguments(
-        TrainingArguments, checkpoints.folder, found.trained, metric="eval_loss", greater=False
+        TrainingArguments, checkpoints.folder, len(order), metric="eval_loss", greater=False
     )
     arguments.per_device_eval_batch_size = settings.batch_size  # the batches of `perplexity`
     arguments.prediction_loss_only = True
-    held_out = found.held_out_batches(settings.batch_size)
     trainer = ByLengthTrainer(
         order=order,
         model=network,
         args=arguments,
-        train_dataset=list(range(found.trained)),
+        train_dataset=list(range(len(order))),
         eval_dataset=[text for batch in held_out for text in batch],
         data_collator=masking,
     )
@@ -184,7 +180,8 @@ def _load(folder: Path, seed: int) -> tuple[PreTrainedModel, list[str]]:
 
 
 def _place(network: nn.Module, settings: TrainingSettings) -> None:
-    network.to("cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu")
+    with on_device(settings.device) as place:
+        network.to(place)
 
 
 def _load_tokenizer(folder: Path) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from embedkit.batching import padded
 from embedkit.tokens import Tokenized
 
 if TYPE_CHECKING:
@@ -47,21 +48,17 @@ class Masking:
 
     def __call__(self, texts: Sequence[int]) -> dict[str, Tensor]:
         """input_ids, attention_mask and labels, (texts, longest) each."""
-        lengths = self._tokens.lengths[texts]
-        shape = len(texts), int(lengths.max())
-        ids = np.full(shape, self._pad_id, dtype=np.int64)
-        mask = np.zeros(shape, dtype=np.int64)
-        special = np.ones(shape, dtype=bool)
-        for row, (text, length) in enumerate(zip(texts, lengths, strict=True)):
-            start = self._tokens.offsets[text]
-            ids[row, :length] = self._tokens.token_ids[start : start + length]
-            special[row, :length] = self._tokens.special[start : start + length]
-            mask[row, :length] = 1
+        offsets = self._tokens.offsets
+        spans = [slice(offsets[text], offsets[text + 1]) for text in texts]
+        rows = [self._tokens.token_ids[span] for span in spans]
+        ids = padded(rows, self._pad_id)
+        mask = padded([np.ones_like(row) for row in rows], 0)
+        special = padded([self._tokens.special[span] for span in spans], 1)
         trained = texts[0] < len(self._order)
         epoch = self._order.epoch if trained else _HELD_OUT
         drawn = np.random.default_rng([self._seed, epoch + 1, *texts]).integers(2**62)
         self._collator.generator = torch.Generator().manual_seed(int(drawn))
-        labels = torch.full(shape, _NOT_ASKED)
+        labels = torch.full(ids.shape, _NOT_ASKED)
         inputs = torch.from_numpy(ids)
         while bool((labels == _NOT_ASKED).all()):  # few tokens may get no mask at first
             inputs, labels = self._collator.torch_mask_tokens(

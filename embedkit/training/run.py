@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from transformers import (
     EarlyStoppingCallback,
     PrinterCallback,
@@ -17,6 +20,7 @@ from transformers import (
 )
 
 from embedkit.errors import InputError
+from embedkit.evaluation.statistics import measure
 from embedkit.progress import progress
 from embedkit.training.checkpoints import Checkpoints, commit
 
@@ -57,6 +61,12 @@ def train(
             f"expected a lower learning rate than {trainer.args.learning_rate:g}, or other data"
         )
     return checkpoints.folder / f"checkpoint-{best}"
+
+
+def spearman(predictions: NDArray[np.float64], scores: NDArray[np.float64]) -> dict[str, float]:
+    """The score that trainers compare checkpoints by; NaN, which is never the best, for none."""
+    value, _ = measure("spearman", predictions, scores)
+    return {"spearman": math.nan if value is None else value}
 
 
 class _Committing(TrainerCallback):

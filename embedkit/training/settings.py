@@ -78,11 +78,10 @@ class TrainingSettings:
         if self.device == "cuda":
             import torch
 
+            from embedkit.devices import unusable
+
             if not torch.cuda.is_available():
-                raise InputError(
-                    "device is 'cuda', which torch cannot use here; expected cpu, or cuda where "
-                    "there is a GPU that this torch was built for"
-                )
+                raise unusable(self.device)
 
     def steps(self, examples: int) -> int:
         """Steps in all, for this many examples."""

@@ -131,7 +131,7 @@ def train_bi_encoder_command(
         device=settings.device,
         precision="float32",
     )
-    found = gains(before, trained, held_out, prompt=prompt)
+    found = gains(evaluate(before, held_out, prompt=prompt, show_progress=True), report)
     seconds = time.perf_counter() - started
     if as_json:
         said = {
