@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from sentence_transformers import CrossEncoder as TheirCrossEncoder
 from sklearn.metrics import f1_score, mean_squared_error
 from torch import nn
+from trainings import write_pairs
 
 from embedkit import Embedder, InputError, Pairs, Report, evaluate
 from embedkit.cross_encoder.model import CrossEncoder
@@ -382,6 +383,14 @@ def test_evaluate_and_score_from_the_command_line(
     (beir / "queries.jsonl").write_text('{"_id": "q", "text": "x"}\n')
     (beir / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\ta\t1\n")
     assert "a cross-encoder scores sentence pairs" in refused(run("evaluate", beir, "-m", folder))
+
+
+@pytest.mark.parametrize("name", ["~nobody_at_all/x", "x" * 5000])
+def test_names_that_are_no_path(pairs: Pairs, tmp_path: Path, run: Run, name: str) -> None:
+    """A head and a cross-encoder are looked for before a model is."""
+    data = write_pairs(tmp_path, pairs)
+    for command in ("score", "evaluate"):
+        assert "there is no such folder" in refused(run(command, data, "-m", name))
 
 
 def test_notes_are_kept(bert: Path, tmp_path: Path) -> None:
