@@ -77,7 +77,7 @@ def run(
 
     def land(texts: NDArray[np.int64], copies: list[_Copy]) -> None:
         for place, (bound, copy) in enumerate(zip(recipes, copies, strict=True)):
-            rows = bound.apply(copy.numpy())
+            rows = bound.apply(copy.numpy(), apart=reproducible)
             result = results[place]
             if result is None:
                 shape = (len(tokens.lengths), rows.shape[1])

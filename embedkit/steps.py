@@ -211,8 +211,14 @@ class Bound:
             width = step.width(width)
         return width
 
-    def apply(self, vectors: Vectors) -> Vectors:
-        """All steps in turn: (n, in) -> (n, out) float32."""
+    def apply(self, vectors: Vectors, *, apart: bool = False) -> Vectors:
+        """All steps in turn: (n, in) -> (n, out) float32.
+
+        `apart`: each row for itself, so that its bits do not depend on its place: OpenBLAS has
+        kernels that sum the rows at the edge of a block in another order.
+        """
+        if apart and self.steps:
+            return np.concatenate([self.apply(row) for row in np.split(vectors, len(vectors))])
         for step in self.steps:
             vectors = step(vectors)
         return vectors

@@ -18,7 +18,7 @@ from tiny_tokenizers import VOCAB
 from embedkit import Embedder
 from embedkit.batching import equal_batches
 from embedkit.encoder import linear
-from embedkit.steps import Vectors
+from embedkit.steps import Dense, Vectors
 
 # Wide enough for the blocked kernels of matrix products, whose sums depend on their shape.
 SIZES: dict[str, Any] = {"layers": 2, "width": 96, "heads": 3, "max_positions": 128}
@@ -85,6 +85,22 @@ def test_many_texts_of_one_length(precision: str) -> None:
     for count in (1, 2, 31, 32, 33, 100):
         some = many[-count:]
         np.testing.assert_array_equal(embedder(precision).encode(some), vectors[-count:])
+
+
+def test_steps_whose_products_depend_on_the_place_of_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in some of OpenBLAS's kernels, which this machine may not have."""
+    product = Dense.__call__
+
+    def by_place(self: Dense, vectors: Vectors) -> Vectors:
+        out = product(self, vectors)
+        return out + np.arange(len(out), dtype=np.float32)[:, None]
+
+    one = embedder("float32", "mean/whiten:8")
+    monkeypatch.setattr(Dense, "__call__", by_place)
+    many = [f"{a} {b}" for a in WORDS[:20] for b in WORDS[:9]]
+    vectors = one.encode(many)
+    np.testing.assert_array_equal(one.encode(many[7:40]), vectors[7:40])
+    np.testing.assert_array_equal(one.encode(many[::-1])[::-1], vectors)
 
 
 def test_without_the_fused_linears(monkeypatch: pytest.MonkeyPatch) -> None:
