@@ -20,7 +20,7 @@ from embedkit.errors import InputError, first_line
 from embedkit.verbatim import reads_verbatim
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
     from transformers import PreTrainedTokenizerBase
 
     from embedkit.states import TokenBatch
@@ -138,19 +138,10 @@ class TextTokenizer:
         ids: list[NDArray[np.int32]] = []
         special: list[NDArray[np.bool_]] = []
         truncated: list[bool] = []
-        for chunk in _chunks(texts):
-            with _refusing("a text cannot be tokenized"):
-                encodings = self.backend.encode_batch_fast(chunk)
-            for encoding in encodings:
-                found = np.array(encoding.ids, dtype=np.uint32)
-                if len(found) > self.max_length or (found > _LARGEST_ID).any():
-                    raise InputError(
-                        f"the tokenizer gave {len(found)} tokens, the largest of id {found.max()}; "
-                        f"expected at most {self.max_length}, of ids up to {_LARGEST_ID}"
-                    )
-                ids.append(found.astype(np.int32))
-                special.append(np.array(encoding.special_tokens_mask, dtype=np.bool_))
-                truncated.append(bool(encoding.overflowing))
+        for found, encoding in self.encodings(texts):
+            ids.append(found)
+            special.append(np.array(encoding.special_tokens_mask, dtype=np.bool_))
+            truncated.append(bool(encoding.overflowing))
         lengths = [len(row) for row in ids]
         if 0 in lengths:
             raise InputError(
@@ -163,6 +154,26 @@ class TextTokenizer:
             np.concatenate(special),
             np.array(truncated, dtype=np.bool_),
         )
+
+    def encodings(
+        self, texts: Sequence[str] | Sequence[tuple[str, str]]
+    ) -> Iterator[tuple[NDArray[np.int32], Encoding]]:
+        """Ids of each text, or of each pair of them in one row, and what else the backend says.
+
+        Raises:
+            InputError: it fails, or gives more tokens than it was told to or ids that are none.
+        """
+        for chunk in _chunks(texts):
+            with _refusing("a text cannot be tokenized"):
+                encodings = self.backend.encode_batch_fast(chunk)
+            for encoding in encodings:
+                ids = np.array(encoding.ids, dtype=np.uint32)
+                if len(ids) > self.max_length or (ids > _LARGEST_ID).any():
+                    raise InputError(
+                        f"the tokenizer gave {len(ids)} tokens, the largest of id {ids.max()}; "
+                        f"expected at most {self.max_length}, of ids up to {_LARGEST_ID}"
+                    )
+                yield ids.astype(np.int32), encoding
 
     def prompt_tokens(self, prompt: str) -> int:
         """How many first tokens of a text belong to the prompt in front of it.
@@ -309,15 +320,18 @@ def _refusing(problem: str) -> Iterator[None]:
         raise InputError(f"{problem} ({first_line(error)})") from error
 
 
-def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
-    """Neighbouring texts, of few characters or one."""
-    chunk: list[str] = []
+def _chunks(
+    texts: Sequence[str] | Sequence[tuple[str, str]],
+) -> Iterator[list[str | tuple[str, str]]]:
+    """Neighbouring texts, or pairs of them, of few characters or one."""
+    chunk: list[str | tuple[str, str]] = []
     characters = 0
     for text in texts:
-        characters += len(text)
+        size = len(text) if isinstance(text, str) else sum(map(len, text))
+        characters += size
         if chunk and (len(chunk) == _CHUNK or characters > _CHARACTERS):
             yield chunk
-            chunk, characters = [], len(text)
+            chunk, characters = [], size
         chunk.append(text)
     if chunk:
         yield chunk

@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers import CrossEncoder as TheirCrossEncoder
 from sklearn.metrics import f1_score, mean_squared_error
+from tokenizers.models import WordLevel
 from torch import nn
 from trainings import write_pairs
 
@@ -262,6 +263,13 @@ def test_wrong_texts(bert: Path) -> None:
         made.predict([("a", "b"), ("a", 3)])  # type: ignore[list-item]
     with pytest.raises(InputError, match=r"unknown reading 'first'; choose from pooler, "):
         CrossEncoder.untrained(bert, "first", (0, 1))
+
+
+def test_a_tokenizer_that_fails_at_a_pair(bert: Path) -> None:
+    made = untrained(bert, "mean")
+    made.tokenizer.backend.model = WordLevel({"a": 0})
+    with pytest.raises(InputError, match=r"^a text cannot be tokenized \(.*Missing \[UNK\]"):
+        made.predict([("a", "dog")])
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,6 @@ from torch import Tensor
 from embedkit.batching import padded
 from embedkit.tokens import TextTokenizer, check_texts
 
-_CHUNK = 4096  # pairs tokenized at a time
-
 
 @dataclass(frozen=True, eq=False)
 class PairTokens:
@@ -36,17 +34,15 @@ class PairTokens:
         """Tokenize; of a pair that is too long the longer sentence is cut.
 
         Raises:
-            InputError: a text that is no str, or no valid Unicode.
+            InputError: a text that is no str, no valid Unicode, or that the tokenizer fails on.
         """
         for place in (0, 1):
             check_texts([pair[place] for pair in pairs], f"sentence{place + 1}")
         ids, types, truncated = [], [], []
-        for start in range(0, len(pairs), _CHUNK):
-            chunk = [(first, second) for first, second in pairs[start : start + _CHUNK]]
-            for encoding in tokenizer.backend.encode_batch(chunk):
-                ids.append(np.array(encoding.ids, dtype=np.int64))
-                types.append(np.array(encoding.type_ids, dtype=np.int64))
-                truncated.append(bool(encoding.overflowing))
+        for found, encoding in tokenizer.encodings([(first, second) for first, second in pairs]):
+            ids.append(found.astype(np.int64))
+            types.append(np.array(encoding.type_ids, dtype=np.int64))
+            truncated.append(bool(encoding.overflowing))
         return cls(ids, types, np.array(truncated, dtype=np.bool_))
 
     @property

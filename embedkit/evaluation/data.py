@@ -75,6 +75,19 @@ class Pairs:
                 "expected at least two different scores"
             )
 
+    def check_range(self, low: float, high: float) -> None:
+        """Refuse a score outside of the range that was declared for them.
+
+        Raises:
+            InputError: the first one, with its pair, counted from 1.
+        """
+        outside = np.flatnonzero((self.scores < low) | (self.scores > high))
+        if len(outside):
+            raise InputError(
+                f"{self.name}, pair {outside[0] + 1}: got the score {self.scores[outside[0]]:g}, "
+                f"expected {low:g} to {high:g}, the declared range"
+            )
+
     @property
     def texts(self) -> dict[str, tuple[str, ...]]:
         """What has to be encoded: the first sentences, then the second ones."""

@@ -26,12 +26,7 @@ def label_range(data: Sequence[Pairs], declared: tuple[float, float] | None) -> 
     if not low < high:
         raise InputError(f"the label range is {low:g} to {high:g}; expected the lowest label first")
     for pairs in data:
-        outside = np.flatnonzero((pairs.scores < low) | (pairs.scores > high))
-        if len(outside):
-            raise InputError(
-                f"{pairs.name}, pair {outside[0] + 1}: got the score {pairs.scores[outside[0]]:g}, "
-                f"expected {low:g} to {high:g}, the declared range"
-            )
+        pairs.check_range(low, high)
     return declared
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 from pathlib import Path
@@ -14,7 +13,6 @@ import typer
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options, output
 from embedkit.cli.train import training_options
-from embedkit.errors import InputError
 from embedkit.recipe import Recipe
 
 
@@ -82,8 +80,9 @@ def train_head_command(
         prompt=prompt,
         seed=seed,
     )
-    for path, pairs in zip(data, sets, strict=True):
-        _check_range(f"{path}", score, pairs.scores.tolist(), regressor.label_range)
+    if regressor.label_range is not None:
+        for pairs in sets:
+            pairs.check_range(*regressor.label_range)
     regressor.check(np.concatenate([pairs.scores for pairs in sets]))
     regressor.embedder = Embedder.from_pretrained(
         model,
@@ -125,15 +124,3 @@ def train_head_command(
     if report is not None:
         output.show(report, as_json=False, out=None)
     print(f"Saved the head in {out} after {seconds:.1f} s.", file=sys.stderr)
-
-
-def _check_range(
-    path: str, column: str, scores: list[float], label_range: tuple[float, float] | None
-) -> None:
-    low, high = label_range or (-math.inf, math.inf)
-    for row, score in enumerate(scores, start=1):
-        if not low <= score <= high:
-            raise InputError(
-                f"{path}, row {row}, column {column!r}: got {score:g}, expected {low:g} to "
-                f"{high:g}, the declared range"
-            )
