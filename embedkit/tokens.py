@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import reprlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -143,11 +144,6 @@ class TextTokenizer:
             special.append(np.array(encoding.special_tokens_mask, dtype=np.bool_))
             truncated.append(bool(encoding.overflowing))
         lengths = [len(row) for row in ids]
-        if 0 in lengths:
-            raise InputError(
-                f"text {lengths.index(0)} ({texts[lengths.index(0)][:40]!r}) gives no tokens with "
-                "this model's tokenizer; expected at least one"
-            )
         return Tokenized(
             np.concatenate(ids),
             np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
@@ -161,18 +157,26 @@ class TextTokenizer:
         """Ids of each text, or of each pair of them in one row, and what else the backend says.
 
         Raises:
-            InputError: it fails, or gives more tokens than it was told to or ids that are none.
+            InputError: it fails, or gives no tokens, too many of them, or ids that are none.
         """
+        number = 0
         for chunk in _chunks(texts):
             with _refusing("a text cannot be tokenized"):
                 encodings = self.backend.encode_batch_fast(chunk)
-            for encoding in encodings:
+            for text, encoding in zip(chunk, encodings, strict=True):
                 ids = np.array(encoding.ids, dtype=np.uint32)
                 if len(ids) > self.max_length or (ids > _LARGEST_ID).any():
                     raise InputError(
                         f"the tokenizer gave {len(ids)} tokens, the largest of id {ids.max()}; "
                         f"expected at most {self.max_length}, of ids up to {_LARGEST_ID}"
                     )
+                if len(ids) == 0:
+                    raise InputError(
+                        f"{'text' if isinstance(text, str) else 'pair'} {number} "
+                        f"({reprlib.repr(text)}) gives no tokens with this model's tokenizer; "
+                        "expected at least one"
+                    )
+                number += 1
                 yield ids.astype(np.int32), encoding
 
     def prompt_tokens(self, prompt: str) -> int:

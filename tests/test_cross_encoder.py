@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from sentence_transformers import CrossEncoder as TheirCrossEncoder
 from sklearn.metrics import f1_score, mean_squared_error
 from tokenizers.models import WordLevel
+from tokenizers.processors import Sequence
 from torch import nn
 from trainings import write_pairs
 
@@ -270,6 +271,13 @@ def test_a_tokenizer_that_fails_at_a_pair(bert: Path) -> None:
     made.tokenizer.backend.model = WordLevel({"a": 0})
     with pytest.raises(InputError, match=r"^a text cannot be tokenized \(.*Missing \[UNK\]"):
         made.predict([("a", "dog")])
+
+
+def test_a_pair_without_tokens(bert: Path) -> None:
+    made = untrained(bert, "mean")
+    made.tokenizer.backend.post_processor = Sequence([])
+    with pytest.raises(InputError, match=r"^pair 1 \(\('', ' '\)\) gives no tokens"):
+        made.predict([("a", ""), ("", " ")])
 
 
 @pytest.mark.parametrize(
