@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.affine import fit_affine
+from embedkit.digest import RowDigest
 from embedkit.errors import InputError
 from embedkit.moments import Moments
 from embedkit.pooling.idf import idf_weights
@@ -74,19 +75,19 @@ def fit_recipes(
             "expected a list, or another object that can be read again"
         )
     fitted = list(bounds)
-    read = 0
     while waiting := [place for place, bound in enumerate(fitted) if bound.unfitted]:
         turn = _Counts() if counting else _Segments([fitted[place] for place in waiting])
-        counting, read = False, 0
+        counting, read, digest = False, 0, RowDigest()
         with progress(total, "texts", show=show_progress) as advance:
             for chunk in _chunks(texts):
                 turn.add(chunk, reading)
+                digest.add(chunk)
                 read += len(chunk)
                 advance(len(chunk))
         if read == 0:
             raise InputError("there are no texts to fit on; expected some")
         for place in waiting:
-            fitted[place] = turn.fit(fitted[place], Fit(source, read))
+            fitted[place] = turn.fit(fitted[place], Fit(source, read, digest.sha256))
     return fitted
 
 

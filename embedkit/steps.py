@@ -148,11 +148,13 @@ class Fit:
     Attributes:
         source: where the texts are from, as a person would say it.
         texts: how many.
+        sha256: of the texts, see `RowDigest`.
         notes: what a reader must know of the result, such as directions that were dropped.
     """
 
     source: str
     texts: int
+    sha256: str
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:

@@ -17,7 +17,7 @@ PACKAGE = Path(embedkit.__file__).parent
 # From the ground up: a room imports from rooms before it. Rooms on one line know nothing of one
 # another; the files of a folder that is one room may import one another.
 ROOMS = (
-    ("errors", "version", "datasets", "verbatim"),
+    ("errors", "version", "datasets", "verbatim", "digest"),
     ("progress", "durable", "checkpoint", "similarity", "moments", "devices"),
     ("rows", "manifest"),
     ("states",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -78,6 +79,7 @@ def test_fit_on_a_file(run: Run, bert: Path, data: Path, options: tuple[str, ...
     assert done.json["fit"] == {
         "source": options[0],
         "texts": 64,
+        "sha256": hashlib.sha256("".join(f'"{text}"\n' for text in FIT).encode()).hexdigest(),
         "on_data": False,
         "recipes": {"mean/whiten:3": []},
     }

@@ -179,6 +179,9 @@ def test_the_page_shows_retrieval(mixed: Report) -> None:
     text = " ".join(reader.texts)
     for used in mixed.protocol.data:
         assert used.sha256 in text
+    assert mixed.fit is not None
+    read = f"{mixed.fit['texts']} texts, SHA-256 {mixed.fit['sha256']}"
+    assert f"Recipes fitted on the scored texts themselves, {read}" in text
     assert f"8 queries, {len(TEXTS)} documents, " in text
     for note in mixed.notes_in("ko"):
         assert note in Reader(mixed.to_html("ko")).texts

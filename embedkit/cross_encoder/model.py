@@ -190,7 +190,6 @@ class CrossEncoder:
         """The same for pairs that are tokenized."""
         check_ids(np.concatenate(tokens.token_ids), self.config.vocab_size)
         scores = np.empty(len(tokens.token_ids))
-        device = next(self.network.parameters()).device
         self.network.eval()
         with (
             torch.inference_mode(),
@@ -199,11 +198,16 @@ class CrossEncoder:
             for batch in Batches(tokens.lengths, TOKEN_BUDGET):
                 inputs = tokens.inputs(batch, self.pad_id)
                 logits: Tensor = self.network(
-                    **{name: inputs[name].to(device) for name in self.input_names}
+                    **{name: inputs[name].to(self.device) for name in self.input_names}
                 ).logits
                 scores[batch] = logits.squeeze(-1).float().cpu().numpy()
                 advance(len(batch))
         return scores
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
 
     @cached_property
     def input_names(self) -> list[str]:

@@ -88,7 +88,7 @@ def evaluate_cross_encoder(
         used.append(data_used(pairs, "scored", tokens.truncated, distinct))
     total = sum(len(pairs.scores) for pairs in sets)
     protocol = Protocol.of(
-        ModelUsed("float32", model.tokenizer.max_length, model.fingerprint),
+        ModelUsed(str(model.device), "float32", model.tokenizer.max_length, model.fingerprint),
         {"sentence": ""},
         tuple(used),
         index=EXACT,

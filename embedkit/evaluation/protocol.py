@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.digest import rows_sha256
 from embedkit.embedder import Embedder
 from embedkit.evaluation.bootstrap import RESAMPLES
 from embedkit.evaluation.data import Pairs
@@ -121,11 +120,13 @@ class ModelUsed(NamedTuple):
     """The model, as far as numbers depend on it.
 
     Attributes:
+        device: that it ran on.
         precision: that it ran in.
         max_length: tokens of a text, or of a pair.
         sha256: of the whole model.
     """
 
+    device: str
     precision: str
     max_length: int
     sha256: str
@@ -133,8 +134,8 @@ class ModelUsed(NamedTuple):
     @classmethod
     def of(cls, embedder: Embedder) -> ModelUsed:
         """That of an embedder; see `model_fingerprint`."""
-        sha256 = model_fingerprint(embedder)
-        return cls(embedder.precision, embedder.tokenizer.max_length, sha256)
+        device, sha256 = str(embedder.encoder.device), model_fingerprint(embedder)
+        return cls(device, embedder.precision, embedder.tokenizer.max_length, sha256)
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,7 @@ class Protocol:
         threshold: of F1, or None.
         resamples: of the bootstrap.
         seed: of the bootstrap.
+        device: of the encoder.
         precision: of the encoder.
         max_length: tokens of a sentence.
         model_sha256: see `model_fingerprint`.
@@ -165,6 +167,7 @@ class Protocol:
     threshold: float | None
     resamples: int
     seed: int
+    device: str
     precision: str
     max_length: int
     model_sha256: str
@@ -198,6 +201,7 @@ class Protocol:
             threshold=threshold,
             resamples=RESAMPLES,
             seed=seed,
+            device=model.device,
             precision=model.precision,
             max_length=model.max_length,
             model_sha256=model.sha256,
@@ -227,10 +231,7 @@ def data_fingerprint(data: DataSet) -> str:
     retrieval sets the lines are the queries and the documents (id and text), and the judgements
     (both ids and the relevance), as they were read.
     """
-    digest = hashlib.sha256()
-    for row in _rows(data):
-        digest.update((json.dumps(row, ensure_ascii=False) + "\n").encode())
-    return digest.hexdigest()
+    return rows_sha256(_rows(data))
 
 
 def _rows(data: DataSet) -> Iterator[tuple[object, ...]]:

@@ -226,6 +226,7 @@ class Report:
         return {
             "source": first.source,
             "texts": first.texts,
+            "sha256": first.sha256,
             "on_data": first.source == ON_DATA,
             "recipes": {name: list(fit.notes) for name, fit in fits.items()},
         }

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from embedkit.digest import rows_sha256
 from embedkit.errors import InputError
 from embedkit.rows import listed, read_rows, stem, text_cell
 
@@ -63,10 +62,7 @@ class Positives:
     @property
     def sha256(self) -> str:
         """Of the pairs, a line of JSON each."""
-        digest = hashlib.sha256()
-        for row in zip(self.sentence1, self.sentence2, strict=True):
-            digest.update((json.dumps(row, ensure_ascii=False) + "\n").encode())
-        return digest.hexdigest()
+        return rows_sha256(zip(self.sentence1, self.sentence2, strict=True))
 
 
 def read_positives(path: str | Path, columns: PositiveColumns = PositiveColumns()) -> Positives:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.digest import rows_sha256
 from embedkit.errors import InputError
 from embedkit.tokens import TextTokenizer, Tokenized, check_texts
 
@@ -64,11 +63,8 @@ class AdaptationTexts:
                 f"got {trained} distinct texts to train on and {len(whole) - trained} held out; "
                 f"expected at least {MIN_TEXTS} together, and some of both"
             )
-        digest = hashlib.sha256()
-        for text in [*learnt, *kept]:
-            digest.update((json.dumps(text, ensure_ascii=False) + "\n").encode())
-        digest.update(str(len(learnt)).encode())
-        return cls(_chosen(tokens, whole), trained, read - len(whole), digest.hexdigest())
+        sha256 = rows_sha256([*learnt, *kept, len(learnt)])
+        return cls(_chosen(tokens, whole), trained, read - len(whole), sha256)
 
     @property
     def held_out(self) -> int:

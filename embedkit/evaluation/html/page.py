@@ -154,11 +154,16 @@ def protocol_rows(report: Report, words: dict[str, str]) -> list[tuple[str, str]
         (f"{words['data']}: {used.name} ({words['role_' + used.role]})", _used(used, words))
         for used in said.data
     ]
+    if report.fit is not None:
+        source = words["scored_texts"] if report.fit["on_data"] else report.fit["source"]
+        read = f"{source}, {report.fit['texts']:,} {words['texts']}, SHA-256 {report.fit['sha256']}"
+        rows.append((words["fitted_on"], read))
     rows += [
         (words["similarity"], ", ".join(said.similarities)),
         (words["aggregation"], said.aggregation),
         *_prompts(said, words),
         (words["max_length"], str(said.max_length)),
+        (words["device"], said.device),
         (words["precision"], said.precision),
         (words["resamples"], f"{said.resamples:,}"),
         (words["seed"], str(said.seed)),
