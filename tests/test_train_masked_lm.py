@@ -228,6 +228,24 @@ def test_a_folder_of_sentence_transformers_stays_one(bert: Path, tmp_path: Path)
     assert np.allclose(theirs.encode(TEXTS[:9]), out.encode(TEXTS[:9]), atol=1e-5)
 
 
+def test_only_what_modules_read_is_copied(bert: Path, tmp_path: Path) -> None:
+    start = tmp_path / "start"
+    Embedder.from_pretrained(bert, "mean/normalize", device="cpu").save_pretrained(start)
+    modules = json.loads((start / "modules.json").read_text())
+    modules[2]["path"] = modules[1]["path"]  # Normalize has no files
+    (start / "modules.json").write_text(json.dumps(modules))
+    nested = start / modules[1]["path"] / "nested"
+    nested.mkdir()
+    (tmp_path / "private").write_text("not of the model")
+    (nested / "link").symlink_to(tmp_path / "private")
+    train_masked_lm(TEXTS, tmp_path / "out", model=start, new_head=True, settings=FAST)
+    assert [path for path in (tmp_path / "out").rglob("*") if path.name in ("nested", "link")] == []
+    out = Embedder.from_pretrained(tmp_path / "out", device="cpu")
+    theirs = SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    assert len(theirs) == 3
+    assert np.allclose(theirs.encode(TEXTS[:9]), out.encode(TEXTS[:9]), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "family", ["roberta", "xlm-roberta", "distilbert", "electra", "albert", "modernbert", "mpnet"]
 )

@@ -108,9 +108,13 @@ def copy_modules(folder: Path, settings: Settings, new: Path) -> None:
         return
     modules = load_json(listed)
     for module in modules[1:]:
-        source = folder / module["path"]
-        if source.is_dir():
-            shutil.copytree(source, new / module["path"])
+        source, target = folder / module["path"], new / module["path"]
+        if source.is_dir() and source != folder:
+            target.mkdir(parents=True, exist_ok=True)  # two of them may share one
+            # Not what is in folders below, which nobody reads and nobody has checked for links.
+            for path in source.iterdir():
+                if path.is_file():
+                    shutil.copyfile(path, target / path.name)
     modules[0]["path"] = ""
     (new / "modules.json").write_text(json.dumps(modules, indent=2) + "\n", encoding="utf-8")
     configs = [folder / name for name in _ST_FILES]
