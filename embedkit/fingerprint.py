@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from embedkit.encoder import Encoder
+from embedkit.encoder.pretrained import of_pooler
 from embedkit.settings import Settings
 from embedkit.steps import Bound, Dense, Vectors
 from embedkit.tokens import TextTokenizer
@@ -37,7 +38,7 @@ def identity(
     used = {
         name: _tensor(tensor)
         for name, tensor in encoder.tensors(top).items()
-        if not states or "pooler" not in name.split(".")
+        if not states or not of_pooler(name)
     }
     steps = [
         (step.activation, _array(step.weight), _array(step.bias))

@@ -7,8 +7,9 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from embedkit.checkpoint import CROSS_ENCODER, Weights, find_folder
+from embedkit.checkpoint import CROSS_ENCODER_FILE, Weights, find_folder
 from embedkit.encoder import Encoder, load_encoder
+from embedkit.encoder.pretrained import of_pooler
 from embedkit.errors import InputError
 from embedkit.interop.sentence_transformers import read_settings
 from embedkit.recipe import Recipe
@@ -43,7 +44,7 @@ def load_folder(folder: Path, recipe: Recipe | None, max_length: int | None) -> 
     Raises:
         InputError: what is wrong with the folder, or a recipe that its model does not have.
     """
-    if (folder / CROSS_ENCODER).is_file():
+    if (folder / CROSS_ENCODER_FILE).is_file():
         raise InputError(
             f"{folder}: is a cross-encoder, which scores pairs and has no sentence vectors; "
             "expected an encoder (score and evaluate take cross-encoders)"
@@ -158,4 +159,4 @@ def _pooler_is_invented(model: PreTrainedModel) -> bool:
         names = Weights(folder).names
     except InputError:
         return False
-    return not any("pooler" in name.split(".") for name in names)
+    return not any(map(of_pooler, names))

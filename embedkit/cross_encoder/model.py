@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from embedkit.batching import TOKEN_BUDGET, Batches
-from embedkit.checkpoint import CROSS_ENCODER, check_entries, find_folder, holds, read_json
+from embedkit.checkpoint import CROSS_ENCODER_FILE, check_entries, find_folder, holds, read_json
 from embedkit.cross_encoder.network import (
     READS,
     build_network,
@@ -32,7 +32,7 @@ from embedkit.encoder.pretrained import without_bars
 from embedkit.errors import InputError, first_line
 from embedkit.fingerprint import state_sha256
 from embedkit.interop.folder import new_folder
-from embedkit.interop.model_card import write_mark
+from embedkit.interop.model_card import noted, write_mark
 from embedkit.loading import load_folder
 from embedkit.progress import progress
 from embedkit.tokens import TextTokenizer, check_ids, load_tokenizer
@@ -142,13 +142,13 @@ class CrossEncoder:
             InputError: no cross-encoder, or a damaged one.
         """
         target = Path(folder).expanduser()
-        if not holds(target, CROSS_ENCODER):
+        if not holds(target, CROSS_ENCODER_FILE):
             raise InputError(
-                f"{folder}: has no {CROSS_ENCODER}; expected a folder of "
+                f"{folder}: has no {CROSS_ENCODER_FILE}; expected a folder of "
                 "embedkit train cross-encoder"
             )
         check_entries(target)
-        said = read_json(target / CROSS_ENCODER)
+        said = read_json(target / CROSS_ENCODER_FILE)
         config = read_json(target / "config.json")
         try:
             reads, length = check_reads(said["reads"]).name, int(said["max_length"])
@@ -156,7 +156,7 @@ class CrossEncoder:
             notes = dict(said["notes"])
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(
-                f"{target / CROSS_ENCODER}: is damaged ({type(error).__name__}: {error})"
+                f"{target / CROSS_ENCODER_FILE}: is damaged ({type(error).__name__}: {error})"
             ) from error
         tokenizer = load_tokenizer(
             target, str(config.get("model_type")), max_length=lambda own: length
@@ -285,7 +285,7 @@ class CrossEncoder:
                 "notes": dict(self.notes),
             }
             text = json.dumps(said, indent=2, ensure_ascii=False)
-            (new / CROSS_ENCODER).write_text(text + "\n", encoding="utf-8")
+            (new / CROSS_ENCODER_FILE).write_text(text + "\n", encoding="utf-8")
             write_mark(new, row.name, self.name)
             of_transformers = row.name == "pooler"
             card = _CARD.format(
@@ -299,7 +299,7 @@ class CrossEncoder:
                 layers=self.config.num_hidden_layers,
                 note=READS[self.reads].note,
                 max_length=self.tokenizer.max_length,
-                notes="".join(f"- {name}: {value}\n" for name, value in self.notes.items()),
+                notes=noted(self.notes),
                 usage=_TRANSFORMERS if of_transformers else "",
             )
             (new / "README.md").write_text(card, encoding="utf-8")

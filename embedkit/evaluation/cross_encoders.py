@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedkit.checkpoint import CROSS_ENCODER as FILE
-from embedkit.checkpoint import holds
+from embedkit.checkpoint import CROSS_ENCODER_FILE, holds
 from embedkit.errors import InputError
 from embedkit.evaluation.data import Pairs
 from embedkit.evaluation.diagnosis import Evidence, diagnose
@@ -41,7 +40,7 @@ def find_cross_encoder(
         InputError: an option was given for a cross-encoder.
     """
     if isinstance(model, str | Path):
-        if not holds(model, FILE):  # before transformers is loaded
+        if not holds(model, CROSS_ENCODER_FILE):  # before transformers is loaded
             return None
         for name, value in options.items():
             if value is not None and (name, value) != ("precision", "float32"):

@@ -23,6 +23,7 @@ from embedkit.errors import InputError
 from embedkit.heads import HEAD
 from embedkit.heads.regressor import HEADS, PairRegressor
 from embedkit.interop.folder import new_folder
+from embedkit.interop.model_card import add_section, noted
 from embedkit.version import __version__
 
 if TYPE_CHECKING:
@@ -99,10 +100,9 @@ def save_head(
             high=high,
             prompt="none" if regressor.prompt is None else json.dumps(regressor.prompt),
             versions=", ".join(f"{name} {version(name)}" for name in _VERSIONS),
-            notes="".join(f"- {name}: {value}\n" for name, value in (notes or {}).items()),
+            notes=noted(notes or {}),
         )
-        card = new / "README.md"
-        card.write_text(card.read_text(encoding="utf-8") + section, encoding="utf-8")
+        add_section(new, section)
 
 
 def load_head(

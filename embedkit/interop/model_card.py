@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from embedkit.checkpoint import read_json
@@ -102,6 +102,17 @@ def write_card(
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
     write_mark(folder, str(recipe), name)
+
+
+def add_section(folder: Path, section: str) -> None:
+    """Write it at the end of the card that is there."""
+    card = folder / "README.md"
+    card.write_text(card.read_text(encoding="utf-8") + section, encoding="utf-8")
+
+
+def noted(notes: Mapping[str, object]) -> str:
+    """Notes as a card lists them, a line each."""
+    return "".join(f"- {name}: {value}\n" for name, value in notes.items())
 
 
 def write_mark(folder: Path, recipe: str, source: str) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from embedkit.checkpoint import Weights, load_json
 from embedkit.encoder import Encoder
-from embedkit.interop.model_card import write_mark
+from embedkit.encoder.pretrained import of_pooler
+from embedkit.interop.model_card import noted, write_mark
 from embedkit.recipe import Recipe
 from embedkit.settings import Settings
 from embedkit.tokens import TextTokenizer
@@ -20,7 +21,6 @@ from embedkit.version import __version__
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_ST_FILES = ("config_sentence_transformers.json",)
 _CARD = """\
 ---
 library_name: transformers
@@ -89,8 +89,8 @@ def save_weights(
     before = Weights(source)
     pooler = {}
     for name in before.names:
-        parts = name.split(".")
-        if "pooler" in parts:
+        if of_pooler(name):
+            parts = name.split(".")
             inside = parts[parts.index("pooler") :]
             pooler[".".join([network.base_model_prefix, *inside])] = (
                 before[name].float().contiguous()
@@ -117,9 +117,8 @@ def copy_modules(folder: Path, settings: Settings, new: Path) -> None:
                     shutil.copyfile(path, target / path.name)
     modules[0]["path"] = ""
     (new / "modules.json").write_text(json.dumps(modules, indent=2) + "\n", encoding="utf-8")
-    configs = [folder / name for name in _ST_FILES]
-    configs += settings.encoder_folder.glob("sentence_*_config.json")
-    for path in configs:
+    lengths = settings.encoder_folder.glob("sentence_*_config.json")
+    for path in (folder / "config_sentence_transformers.json", *lengths):
         if path.is_file():
             shutil.copyfile(path, new / path.name)
 
@@ -146,7 +145,7 @@ def write_card(
         pooler="the weights from before; masked-LM training does not change a pooler"
         if result.pooler
         else "none",
-        notes="".join(f"- {key}: {value}\n" for key, value in settings.described().items()),
+        notes=noted(settings.described()),
     )
     (new / "README.md").write_text(card, encoding="utf-8")
     write_mark(new, str(recipe), name)

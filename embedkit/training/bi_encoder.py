@@ -18,10 +18,12 @@ from embedkit.errors import InputError
 from embedkit.evaluation.data import Pairs
 from embedkit.evaluation.protocol import data_fingerprint
 from embedkit.interop.folder import new_folder
+from embedkit.interop.model_card import add_section, noted
 from embedkit.recipe import Recipe
 from embedkit.similarity import find_similarity
 from embedkit.training.checkpoints import Checkpoints
 from embedkit.training.labels import label_range, scaled
+from embedkit.training.notes import kept, named_sizes
 from embedkit.training.positives import Positives
 from embedkit.training.settings import BI_ENCODER, TrainingSettings
 
@@ -179,20 +181,15 @@ def train_bi_encoder(
             trained.settings, prompts=own.prompts, default_prompt_name=own.default_prompt_name
         )
         notes = {
-            "trained on": ", ".join(f"{one.name} ({len(one.sentence1):,} pairs)" for one in data),
+            "trained on": named_sizes(data),
             "loss": f"{loss}, {row.note}",
-            "kept": f"the checkpoint of the best Spearman on {dev.name}, after step "
-            f"{best.name.removeprefix('checkpoint-')}",
             "recipe before training": embedder.recipe,
             "prompt": json.dumps(prefix, ensure_ascii=False),
-            **settings.described(),
+            **kept(best, dev, settings),
         }
         with new_folder(Path(out)) as new:
             trained.write(new)
-            card = new / "README.md"
-            said = "".join(f"- {name}: {value}\n" for name, value in notes.items())
-            text = card.read_text(encoding="utf-8") + _CARD.format(notes=said)
-            card.write_text(text, encoding="utf-8")
+            add_section(new, _CARD.format(notes=noted(notes)))
     return trained
 
 

@@ -40,7 +40,7 @@ class Checkpoint:
     @property
     def step(self) -> int:
         """After which it was written."""
-        return _step(self.folder)
+        return step_of(self.folder)
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,8 @@ def _read(folder: Path) -> Checkpoint | None:
     return Checkpoint(folder, bool(said["stopped"]))
 
 
-def _step(folder: Path) -> int:
+def step_of(folder: Path) -> int:
+    """The step after which a checkpoint was written."""
     found = _CHECKPOINT.fullmatch(folder.name)
     if found is None:
         raise ValueError(f"{folder} is no checkpoint")

@@ -19,6 +19,7 @@ from embedkit.evaluation.data import Pairs
 from embedkit.evaluation.protocol import data_fingerprint
 from embedkit.training.checkpoints import Checkpoints
 from embedkit.training.labels import label_range, scaled
+from embedkit.training.notes import kept, named_sizes
 from embedkit.training.settings import CROSS_ENCODER, TrainingSettings
 
 
@@ -76,12 +77,7 @@ def train_cross_encoder(
         made.network.load_state_dict(load_file(best / "model.safetensors"))
         made.network.eval()
         rescale_output(made.network, low, high)
-        notes = {
-            "trained on": ", ".join(f"{one.name} ({len(one.scores):,} pairs)" for one in data),
-            "kept": f"the checkpoint of the best Spearman on {dev.name}, after step "
-            f"{best.name.removeprefix('checkpoint-')}",
-            **settings.described(),
-        }
+        notes = {"trained on": named_sizes(data), **kept(best, dev, settings)}
         trained = replace(made, notes=notes)
         trained.save_pretrained(out)
     return trained

@@ -71,6 +71,7 @@ def train_head_command(
     from embedkit.heads.folder import save_head
     from embedkit.heads.regressor import PairRegressor
     from embedkit.interop.folder import check_target
+    from embedkit.training.notes import named_sizes
 
     check_target(out)
     regressor = PairRegressor(
@@ -100,7 +101,7 @@ def train_head_command(
     train_head(regressor, sets, show_progress=True)
     report = None if held_out is None else evaluate(regressor, held_out, show_progress=True)
     notes = {
-        "trained on": ", ".join(f"{pairs.name} ({len(pairs.scores):,} pairs)" for pairs in sets),
+        "trained on": named_sizes(sets),
         **({"seed": seed} if head == "mlp" else {}),
         **regressor.described,
     }
