@@ -19,9 +19,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from embedkit.data.tables import READERS
 from embedkit.errors import InputError
 from embedkit.evaluation.data import PairColumns, Pairs, read_pairs
-from embedkit.rows import READERS
 
 SharedData = Callable[[str], Path]
 

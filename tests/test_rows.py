@@ -20,19 +20,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedkit import rows as rows_module
-from embedkit.errors import InputError
-from embedkit.rows import (
+from embedkit.data import tables, writers
+from embedkit.data.tables import (
     READERS,
-    WRITERS,
     format_of,
     number_cell,
-    open_writer,
     read_rows,
     read_schema,
     stem,
     text_cell,
 )
+from embedkit.data.writers import WRITERS, open_writer
+from embedkit.errors import InputError
 
 TEXT_SUFFIXES = [suffix for suffix in READERS if suffix != ".parquet"]
 ROWS = [{"a": "x", "b": "한국어", "p": 0.1}, {"a": "", "b": '"y", z', "p": -2.0}]
@@ -288,7 +287,7 @@ def test_memory_does_not_grow_with_the_file(suffix: str, tmp_path: Path) -> None
 def test_memory_does_not_grow_with_what_is_written(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rows_module, "_ROW_GROUP", 1 << 20)
+    monkeypatch.setattr(writers, "_ROW_GROUP", 1 << 20)
     path = tmp_path / f"many{suffix}"
     chunk = [{"a": SENTENCE * 10, "b": SENTENCE * 10, "p": 1.5}] * 200
     with memory() as most, open_writer(path, format_of(path), list(chunk[0])) as writer:
@@ -598,7 +597,7 @@ def test_a_schema_keeps_types_and_added_columns_are_floats(tmp_path: Path) -> No
 
 
 def test_parquet_is_written_in_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows_module, "_ROW_GROUP", 10_000)
+    monkeypatch.setattr(writers, "_ROW_GROUP", 10_000)
     path = write(tmp_path / "x.parquet", [{"a": "x" * 1000}] * 95)
     file = pq.ParquetFile(path)
     assert [file.metadata.row_group(index).num_rows for index in range(10)] == [10] * 9 + [5]
@@ -614,7 +613,7 @@ def test_without_a_schema_the_values_decide_on_the_types(
     assert [row["a"] for row in read(path)] == values
 
     # Once a row group is written, its types stay: 2.5 is not cut to an integer.
-    monkeypatch.setattr(rows_module, "_ROW_GROUP", 1)
+    monkeypatch.setattr(writers, "_ROW_GROUP", 1)
     with pytest.raises(
         InputError, match="row 2, column 'a': got type double, expected int64 as in the rows before"
     ):
@@ -629,7 +628,7 @@ def test_a_line_or_cell_without_end(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A few bytes of gzip, or a quote that nothing closes, may be gigabytes."""
-    monkeypatch.setattr(rows_module, "_LONGEST", 200_000)
+    monkeypatch.setattr(tables, "_LONGEST", 200_000)
     path = tmp_path / f"pairs{suffix}"
     header, cell = ("", '{"a": "') if "jsonl" in suffix else ("a\n", '"')
     line = cell + ("x" * 250 if "csv" not in suffix else "x" * 249 + "\n") * 1000

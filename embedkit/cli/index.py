@@ -96,8 +96,8 @@ def remove_command(
 
     Example: [bold]embedkit index remove my-index doc-7 doc-9[/bold]
     """
+    from embedkit.data.tables import read_lines
     from embedkit.index.vector_index import VectorIndex
-    from embedkit.rows import read_lines
 
     names = list(ids or [])
     if file is not None:

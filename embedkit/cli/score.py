@@ -11,8 +11,9 @@ import typer
 
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options
+from embedkit.data.tables import chunks, format_of, read_rows, read_schema, text_cell
+from embedkit.data.writers import open_writer
 from embedkit.errors import InputError
-from embedkit.rows import chunks, format_of, open_writer, read_rows, read_schema, text_cell
 
 PREDICTION = "prediction"
 _CHUNK = 4096  # pairs encoded at a time

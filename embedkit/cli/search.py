@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embedkit.cli import options
+from embedkit.data.tables import chunks
 from embedkit.errors import InputError, printable
-from embedkit.rows import chunks
 
 if TYPE_CHECKING:
     from embedkit.corpus.source import Document

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from embedkit.data.tables import READERS, Row, check_text, read_lines, read_rows, text_cell
 from embedkit.errors import InputError
-from embedkit.rows import READERS, Row, check_text, read_lines, read_rows, text_cell
 
 _INT64 = range(-(2**63), 2**63)
 _LINES = (".txt", ".txt.gz")

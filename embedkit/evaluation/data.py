@@ -11,9 +11,17 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.data.tables import (
+    check_number,
+    check_text,
+    listed,
+    number_cell,
+    read_rows,
+    stem,
+    text_cell,
+)
 from embedkit.datasets import SHIPPED
 from embedkit.errors import InputError
-from embedkit.rows import check_number, check_text, listed, number_cell, read_rows, stem, text_cell
 
 T = TypeVar("T")
 

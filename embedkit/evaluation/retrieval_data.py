@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from embedkit.errors import InputError
-from embedkit.rows import (
+from embedkit.data.tables import (
     check_text,
     line_place,
     listed,
@@ -18,6 +17,7 @@ from embedkit.rows import (
     text_cell,
     tsv_records,
 )
+from embedkit.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from embedkit.data.tables import listed, read_rows, stem, text_cell
 from embedkit.digest import rows_sha256
 from embedkit.errors import InputError
-from embedkit.rows import listed, read_rows, stem, text_cell
 
 
 @dataclass(frozen=True)
