@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import warnings
 
 import typer
 
@@ -65,6 +66,7 @@ def main() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     # transformers' remarks would quote a folder's files.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    warnings.formatwarning = _one_line  # type: ignore[assignment]
     try:
         app()
     except InputError as error:
@@ -82,6 +84,10 @@ def main() -> None:
         if type(error).__name__ != "OutOfMemoryError" and "CPUAllocator" not in str(error):
             raise
         _fail(str(error).splitlines()[0], 1)
+
+
+def _one_line(message: Warning | str, *_: object) -> str:
+    return f"warning: {printable(str(message))}\n"
 
 
 def _fail(problem: object, code: int) -> None:

@@ -16,6 +16,7 @@ import typer
 
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options
+from embedkit.data.text_files import UTF8
 from embedkit.errors import InputError
 
 _STDIN = "-"
@@ -38,6 +39,7 @@ def encode_command(
     model: options.Model = DEFAULT_MODEL,
     text_column: options.TextColumn = None,
     id_column: options.IdColumn = None,
+    encoding: options.Encoding = UTF8,
     recipe: options.Recipe = None,
     prompt: options.Prompt = None,
     prompt_name: options.PromptName = None,
@@ -75,7 +77,7 @@ def encode_command(
     with _file(source, input_format) as path:
         from embedkit.corpus.source import Corpus
 
-        corpus = Corpus(path, tuple(text_column or ["text"]), id_column)
+        corpus = Corpus(path, tuple(text_column or ["text"]), id_column, encoding)
         next(iter(corpus), None)  # a wrong column shows before the model is loaded
         from embedkit.corpus.encode import encode_corpus
         from embedkit.embedder import Embedder

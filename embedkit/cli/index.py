@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from embedkit.cli import options
+from embedkit.data.text_files import UTF8
 from embedkit.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -90,6 +92,7 @@ def remove_command(
     file: Annotated[
         Path | None, typer.Option("--ids", help="File of ids, one a line.", show_default=False)
     ] = None,
+    encoding: options.Encoding = UTF8,
     as_json: _Json = False,
 ) -> None:
     """Remove rows, all or none; their place is freed by compact.
@@ -101,7 +104,7 @@ def remove_command(
 
     names = list(ids or [])
     if file is not None:
-        names += [str(row.cells["text"]) for row in read_lines(file)]
+        names += [text for row in read_lines(file, encoding) if (text := str(row.cells["text"]))]
     if not names:
         raise InputError("got no ids; expected some, as arguments or in a file (--ids)")
     found = VectorIndex.open(index)

@@ -12,6 +12,7 @@ import typer
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options
 from embedkit.data.tables import chunks, format_of, read_rows, read_schema, text_cell
+from embedkit.data.text_files import UTF8
 from embedkit.data.writers import open_writer
 from embedkit.errors import InputError
 
@@ -42,6 +43,7 @@ def score_command(
     ] = False,
     sentence1: options.Sentence1 = "sentence1",
     sentence2: options.Sentence2 = "sentence2",
+    encoding: options.Encoding = UTF8,
 ) -> None:
     """Score sentence pairs: by a head or a cross-encoder, or by a plain model's cosine.
 
@@ -57,7 +59,7 @@ def score_command(
     target = format_of(out) if out is not None else "jsonl" if as_json else source
     if target == "parquet" and out is None:
         raise InputError("Parquet cannot be printed; name a file with --out, or use --json")
-    rows = read_rows(pairs, (sentence1, sentence2))
+    rows = read_rows(pairs, (sentence1, sentence2), encoding=encoding)
     first = next(rows, None)
     if first is None:
         raise InputError(f"{pairs}: has no rows, expected sentence pairs")
@@ -89,7 +91,8 @@ def score_command(
         open_writer(out, target, columns, schema=schema) as writer,
         progress(total, "pairs", show=True) as advance,
     ):
-        for chunk in chunks(read_rows(pairs, (sentence1, sentence2)), _CHUNK):
+        rows = read_rows(pairs, (sentence1, sentence2), encoding=encoding)
+        for chunk in chunks(rows, _CHUNK):
             texts = [(str(row.cells[sentence1]), str(row.cells[sentence2])) for row in chunk]
             predictions = scorer(texts).tolist()
             writer.write(

@@ -11,6 +11,7 @@ import typer
 
 from embedkit.cli import options
 from embedkit.data.tables import chunks
+from embedkit.data.text_files import UTF8
 from embedkit.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def search_command(
     ] = None,
     text_column: options.TextColumn = None,
     id_column: options.IdColumn = None,
+    encoding: options.Encoding = UTF8,
     model: Annotated[
         str | None,
         typer.Option(
@@ -63,7 +65,8 @@ def search_command(
     if query is not None:
         asked: Corpus | list[Document] = [Document("QUERY", 0, query)]
     else:
-        asked = Corpus(Path(str(queries)), tuple(text_column or ["text"]), id_column)
+        columns = tuple(text_column or ["text"])
+        asked = Corpus(Path(str(queries)), columns, id_column, encoding)
         for _ in asked:  # a wrong row shows before the model is loaded
             pass
     from embedkit.index.vector_index import VectorIndex

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import json
 import math
 import re
 import reprlib
-import zlib
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from itertools import islice
 from numbers import Real
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from embedkit.data.text_files import (
+    UTF8,
+    check_encoding,
+    csv_records,
+    empty_file,
+    filled_lines,
+    line_place,
+    not_empty,
+    opened,
+    text_lines,
+)
 from embedkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,9 +34,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_BLOCK = 1 << 16  # bytes of text to read at once
-_LONGEST = 1 << 26  # bytes of a line, or characters of a cell; .gz unpacks a little into much
+_BLOCK = 1 << 16  # bytes of Parquet to read at once
 _BATCH = 1 << 8  # rows of Parquet to read at once
+
+_QUOTED = re.compile(r'"(?:[^"]|"")*+"')
 
 
 class Row(NamedTuple):
@@ -50,6 +59,7 @@ class _Wanted(NamedTuple):
     optional: Sequence[str] | None
     numbers: Sequence[str]
     keys: Sequence[str]
+    encoding: str
 
     def names(self, name: str) -> bool:
         return name in self.required or name in (self.optional or ())
@@ -60,8 +70,9 @@ class _Wanted(NamedTuple):
     def check(self, place: str, names: Collection[str]) -> None:
         for name in self.required:
             if name not in names:
+                hint = " (TSV is read without quoting: save as CSV)" if f'"{name}"' in names else ""
                 raise InputError(
-                    f"{place}: got columns {listed(names)}, expected {name!r} among them"
+                    f"{place}: got columns {listed(names)}, expected {name!r} among them{hint}"
                 )
 
 
@@ -72,16 +83,19 @@ def read_rows(
     optional: Sequence[str] | None = None,
     numbers: Sequence[str] = (),
     keys: Sequence[str] = (),
+    encoding: str = UTF8,
 ) -> Iterator[Row]:
     """The rows of a file in one of the formats in `READERS`, in memory that does not grow with it.
 
-    - TSV: a header line, cells split at tabs; no quoting and no escaping, so `"` is literal.
+    - TSV: a header line, cells split at tabs; no quoting and no escaping, so `"` is literal (a
+      warning names the first cell that looks quoted).
     - CSV: a header line; quoted cells may hold commas, line breaks and doubled quotes.
     - JSONL: an object a line.
     - Parquet: in the columns named below, strings (plain or dictionary), for `numbers` any
       integer, float or decimal type, and for `keys` strings or integers.
 
-    Text is UTF-8, with or without a byte order mark; `.gz` is read as it is.
+    Empty lines are skipped. Text is in `encoding`, with or without a byte order mark, or in UTF-8
+    with one; `.gz` is read as it is.
 
     Args:
         path: the file.
@@ -89,6 +103,7 @@ def read_rows(
         optional: columns to read where it has them; None for all that it has.
         numbers: those of the named columns that hold numbers; the others hold texts.
         keys: those that hold texts or whole numbers.
+        encoding: of text, by a name that Python knows.
 
     Returns:
         An iterator over rows with the file's own values: str cells for TSV and CSV, where a cell
@@ -100,38 +115,44 @@ def read_rows(
             and, where there is one, the data row (from 1), the line and the column. It is raised
             when the iterator gets there.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path}: got a directory, expected a file")
-    return READERS[_suffix(path)](path, _Wanted(required, optional, numbers, keys))
+    path = _checked(path, encoding)
+    return READERS[_suffix(path)](path, _Wanted(required, optional, numbers, keys, encoding))
 
 
-def read_lines(path: str | Path) -> Iterator[Row]:
-    """The lines of a file of UTF-8, `.gz` too, as rows of the one column `text`.
+def read_lines(path: str | Path, encoding: str = UTF8) -> Iterator[Row]:
+    """Every line of a file, empty ones too, `.gz` too, as rows of the one column `text`.
 
     Raises:
-        InputError: the file cannot be read, is empty or no UTF-8.
+        InputError: the file cannot be read, is empty or not in the encoding; see `read_rows`.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path}: got a directory, expected a file")
-    for number, line in enumerate(_lines(path), start=1):
+    path = _checked(path, encoding)
+    for number, line in enumerate(text_lines(path, encoding), start=1):
         yield Row(f"{path}, line {number}", {"text": line})
 
 
-def tsv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number, from 1, and cells of each line of a TSV file, a header not told apart.
+def tsv_records(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, list[str]]]:
+    """Line number, from 1, and cells of each filled line of a TSV file, a header not told apart.
 
     Raises:
         InputError: as in `read_rows`.
     """
-    for line, text in enumerate(_lines(path), start=1):
-        yield line, text.split("\t") if text else []
+    for line, text in filled_lines(path, encoding):
+        yield line, text.split("\t")
 
 
-def line_place(path: Path, row: int, line: int) -> str:
-    """Where a record of a file with a header stands; the header is row 0."""
-    return f"{path}, {f'row {row}' if row else 'header'} (line {line})"
+def check_path(name: str, value: object) -> Path:
+    """The value as a path, if it is a str or a Path that can be shown and stored.
+
+    Raises:
+        InputError: it is of another type, or its name is not UTF-8.
+    """
+    if not isinstance(value, str | Path):
+        raise InputError(f"{name}: got {reprlib.repr(value)}, expected a str or a Path")
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{name}: got {str(value)!r}, expected a path in UTF-8") from None
+    return Path(value)
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -165,6 +186,14 @@ def _suffix(path: str | Path) -> str:
     if suffix is None:
         raise InputError(f"{path}: got an unknown suffix, expected one of {', '.join(READERS)}")
     return suffix
+
+
+def _checked(path: object, encoding: object) -> Path:
+    path = check_path("path", path)
+    if path.is_dir():
+        raise InputError(f"{path}: got a directory, expected a file")
+    check_encoding(encoding)
+    return path
 
 
 # Cells
@@ -220,65 +249,7 @@ def check_column_names(place: str, names: Sequence[str]) -> None:
         seen.add(name)
 
 
-def is_gzip(path: Path) -> bool:
-    return path.name.lower().endswith(".gz")
-
-
 # Reading
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """The file, unpacked; what goes wrong while it is read becomes an InputError."""
-    try:
-        with gzip.open(path) if is_gzip(path) else path.open("rb") as file:
-            yield cast(IO[bytes], file)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: got broken gzip ({error}), expected a whole .gz file") from None
-    except OSError as error:
-        raise InputError(f"{path}: got '{error.strerror}', expected a readable file") from None
-
-
-def _empty(path: Path) -> InputError:
-    return InputError(f"{path}: got an empty file, expected rows")
-
-
-def _blocks(path: Path) -> Iterator[str]:
-    """The text of a file in blocks of whole lines, without its byte order mark."""
-    offset = lines = 0  # of the blocks before
-    is_empty = True
-    with _opened(path) as file:
-        while block := file.read(_BLOCK) + file.readline(_LONGEST):
-            if len(block) > _LONGEST:
-                raise InputError(
-                    f"{path}, after line {lines}: got a line of more than {_LONGEST:,} bytes"
-                )
-            try:
-                text = block.decode()
-            except UnicodeDecodeError as error:
-                line = lines + block.count(b"\n", 0, error.start) + 1
-                raise InputError(
-                    f"{path}, line {line}: got byte 0x{block[error.start]:02x} "
-                    f"at offset {offset + error.start}, "
-                    "expected UTF-8 (a Korean file may be CP949: convert it with "
-                    "'iconv -f CP949 -t UTF-8')"
-                ) from None
-            if offset == 0:
-                text = text.removeprefix("\ufeff")
-            if text:
-                is_empty = False
-                yield text
-            offset += len(block)
-            lines += block.count(b"\n")
-    if is_empty:
-        raise _empty(path)
-
-
-def _lines(path: Path) -> Iterator[str]:
-    """Lines end at LF or CR LF only: str.splitlines would also cut at U+2028 and others."""
-    for block in _blocks(path):
-        for line in block.removesuffix("\n").split("\n"):
-            yield line.removesuffix("\r")
 
 
 def _table_rows(
@@ -314,39 +285,29 @@ def _parsed(cell: str) -> float | str:
 
 
 def _read_tsv(path: Path, wanted: _Wanted) -> Iterator[Row]:
-    return _table_rows(path, tsv_records(path), wanted)
+    rows = _table_rows(path, tsv_records(path, wanted.encoding), wanted)
+    for row in rows:
+        quoted = [name for name, cell in row.cells.items() if _QUOTED.fullmatch(str(cell))]
+        if quoted:
+            warnings.warn(
+                f"{row.place}, column {quoted[0]!r}: the cell begins and ends with a quote; TSV is "
+                "read without quoting, so quotes are part of the text; if they should not be, "
+                "save the file as CSV",
+                stacklevel=1,
+            )
+        yield row
+        if quoted:
+            break
+    yield from rows
 
 
 def _read_csv(path: Path, wanted: _Wanted) -> Iterator[Row]:
-    return _table_rows(path, _csv_records(path), wanted)
-
-
-def _csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    # csv ends a line at a lone CR too, and so does this: a cell with one is quoted.
-    lines = (line for block in _blocks(path) for line in io.StringIO(block, newline=""))
-    reader = csv.reader(lines, strict=True)
-    row = 0
-    while True:
-        line = reader.line_num + 1  # the record's first
-        limit = csv.field_size_limit(_LONGEST)  # of the whole process, so lifted for a moment
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            raise InputError(
-                f"{line_place(path, row, line)}: got malformed CSV ({error}), "
-                "expected each opening quote to have its closing one at the end of the cell"
-            ) from None
-        finally:
-            csv.field_size_limit(limit)
-        if cells is None:
-            return
-        yield line, cells
-        row += 1
+    return _table_rows(path, not_empty(path, csv_records(path, wanted.encoding)), wanted)
 
 
 def _read_jsonl(path: Path, wanted: _Wanted) -> Iterator[Row]:
-    for row, line in enumerate(_lines(path), start=1):
-        place = line_place(path, row, line=row)
+    for row, (number, line) in enumerate(filled_lines(path, wanted.encoding, " \t\r"), start=1):
+        place = line_place(path, row, number)
         try:
             cells = json.loads(line, object_pairs_hook=_json_object)
         except json.JSONDecodeError as error:
@@ -392,9 +353,9 @@ def _opened_parquet(path: Path) -> Iterator[pq.ParquetFile]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with _opened(path) as file:
+    with opened(path) as file:
         if not file.read(1):
-            raise _empty(path)
+            raise empty_file(path)
         try:
             # By default it reads whole row groups ahead.
             yield pq.ParquetFile(file, buffer_size=_BLOCK, pre_buffer=False)

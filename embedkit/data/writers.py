@@ -18,10 +18,10 @@ from embedkit.data.tables import (
     Row,
     arrow_reason,
     check_column_names,
-    is_gzip,
     listed,
     text_cell,
 )
+from embedkit.data.text_files import is_gzip
 from embedkit.durable import replacing
 from embedkit.errors import InputError
 

@@ -13,6 +13,7 @@ import typer
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options, output
 from embedkit.cli.train import training_options
+from embedkit.data.text_files import UTF8
 from embedkit.errors import InputError, printable
 from embedkit.recipe import Recipe
 from embedkit.training.settings import BI_ENCODER, TrainingSettings
@@ -61,6 +62,7 @@ def train_bi_encoder_command(
     sentence2: options.Sentence2 = "sentence2",
     score: options.Score = "score",
     subset: options.Subset = "subset",
+    encoding: options.Encoding = UTF8,
     dev_sentence1: Annotated[
         str | None,
         typer.Option(
@@ -95,14 +97,16 @@ def train_bi_encoder_command(
     columns = PairColumns(sentence1, sentence2, score, subset)
     sets: list[Pairs] | list[Positives]
     if scored:
-        sets = [read_pairs(path, columns) for path in data]
+        sets = [read_pairs(path, columns, encoding) for path in data]
     else:
         positives = PositiveColumns(
             sentence1, sentence2, label_column or "label", positive or "entailment"
         )
-        sets = [read_positives(path, positives) for path in data]
+        sets = [read_positives(path, positives, encoding) for path in data]
     held_out = read_pairs(
-        dev, PairColumns(dev_sentence1 or sentence1, dev_sentence2 or sentence2, score, subset)
+        dev,
+        PairColumns(dev_sentence1 or sentence1, dev_sentence2 or sentence2, score, subset),
+        encoding,
     )
     from embedkit.embedder import Embedder
     from embedkit.evaluation.compare import evaluate

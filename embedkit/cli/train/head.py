@@ -13,6 +13,7 @@ import typer
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options, output
 from embedkit.cli.train import training_options
+from embedkit.data.text_files import UTF8
 from embedkit.recipe import Recipe
 
 
@@ -48,6 +49,7 @@ def train_head_command(
     sentence2: options.Sentence2 = "sentence2",
     score: options.Score = "score",
     subset: options.Subset = "subset",
+    encoding: options.Encoding = UTF8,
 ) -> None:
     """Train a regression head on frozen sentence vectors, and save it with its embedder.
 
@@ -57,10 +59,10 @@ def train_head_command(
     from embedkit.evaluation.data import PairColumns, read_pairs
 
     columns = PairColumns(sentence1, sentence2, score, subset)
-    sets = [read_pairs(path, columns) for path in data]
-    held_out = None if dev is None else read_pairs(dev, columns)
+    sets = [read_pairs(path, columns, encoding) for path in data]
+    held_out = None if dev is None else read_pairs(dev, columns, encoding)
     parsed = None if recipe is None else Recipe.parse(recipe)
-    corpus = options.fit_corpus(fit, fit_column)
+    corpus = options.fit_corpus(fit, fit_column, encoding)
 
     import numpy as np
 

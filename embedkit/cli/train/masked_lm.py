@@ -14,6 +14,7 @@ import typer
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options, output
 from embedkit.cli.train import training_options
+from embedkit.data.text_files import UTF8
 from embedkit.errors import printable
 from embedkit.training.settings import MASKED_LM, TrainingSettings
 
@@ -59,6 +60,7 @@ def train_masked_lm_command(
     sentence2: options.Sentence2 = "sentence2",
     score: options.Score = "score",
     subset: options.Subset = "subset",
+    encoding: options.Encoding = UTF8,
 ) -> None:
     """Adapt an encoder to a domain: its masked-language-model training goes on with your texts.
 
@@ -70,12 +72,12 @@ def train_masked_lm_command(
     from embedkit.evaluation.sets import read_sets
 
     columns = PairColumns(sentence1, sentence2, score, subset)
-    sets = read_sets(data or ["first_look"], columns)
+    sets = read_sets(data or ["first_look"], columns, encoding)
     named = tuple(text_column or ["text"])
-    learnt = [document.text for document in Corpus(texts, named)]
+    learnt = [document.text for document in Corpus(texts, named, encoding=encoding)]
     others = None
     if held_out is not None:
-        others = [document.text for document in Corpus(held_out, named)]
+        others = [document.text for document in Corpus(held_out, named, encoding=encoding)]
     from embedkit.embedder import Embedder
     from embedkit.evaluation.compare import compare
     from embedkit.training.masked_lm import train_masked_lm
