@@ -134,7 +134,7 @@ BAD_DATA: dict[str, tuple[str, bytes, str]] = {
         "p.tsv",
         (GOOD + "그는\t책을\t2\n").encode("cp949"),
         "{path}, line 5: got byte 0xb1 at offset 44, expected UTF-8 (a Korean file may be CP949: "
-        "convert it with 'iconv -f CP949 -t UTF-8')",
+        "say --encoding cp949, in Python encoding='cp949')",
     ),
     "constant": (
         "p.tsv",

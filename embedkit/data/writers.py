@@ -166,7 +166,10 @@ def _tsv_line(row: Row, columns: Sequence[str]) -> str:
                 f"{row.place}, column {name!r}: got {reprlib.repr(cell)}, "
                 "expected no tab and no line break, for TSV cannot hold them"
             )
-    return "\t".join(cells) + "\n"
+    line = "\t".join(cells)
+    if not line:
+        raise InputError(f"{row.place}: got only an empty cell, and TSV readers skip empty lines")
+    return f"{line}\n"
 
 
 def _csv_line(row: Row, columns: Sequence[str]) -> str:

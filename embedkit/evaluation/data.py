@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -224,7 +224,7 @@ def _as_tuple(column: str, values: Iterable[T]) -> tuple[T, ...]:
     has_items = isinstance(values, Iterable) and getattr(values, "ndim", 1) == 1
     if (
         not has_items
-        or isinstance(values, (str, bytes, Mapping, Set))
+        or isinstance(values, (str, bytes, Mapping, set))
         or hasattr(values, "columns")
     ):
         raise InputError(f"{column}: got {reprlib.repr(values)}, expected a list, one item a pair")
