@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import warnings
+from collections.abc import Callable
 
 import typer
 
@@ -66,7 +67,7 @@ def main() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     # transformers' remarks would quote a folder's files.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    warnings.formatwarning = _one_line  # type: ignore[assignment]
+    warnings.showwarning = _print_once(set())
     try:
         app()
     except InputError as error:
@@ -86,8 +87,16 @@ def main() -> None:
         _fail(str(error).splitlines()[0], 1)
 
 
-def _one_line(message: Warning | str, *_: object) -> str:
-    return f"warning: {printable(str(message))}\n"
+def _print_once(shown: set[str]) -> Callable[..., None]:
+    """A warning is one line, and printed once though a file is read twice."""
+
+    def show(message: Warning | str, *_: object) -> None:
+        line = f"warning: {printable(str(message))}"
+        if line not in shown:
+            print(line, file=sys.stderr)
+        shown.add(line)
+
+    return show
 
 
 def _fail(problem: object, code: int) -> None:
