@@ -11,7 +11,6 @@ import typer
 
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options, output
-from embedkit.data.text_files import UTF8
 from embedkit.errors import InputError, printable
 
 
@@ -26,7 +25,7 @@ def bench_command(
         ),
     ] = None,
     text_column: options.TextColumn = None,
-    encoding: options.Encoding = UTF8,
+    encoding: options.Encoding = "utf-8",
     limit: Annotated[int, typer.Option(help="Texts at most, the first ones.")] = 2000,
     rounds: Annotated[int, typer.Option(help="How often all run in turn.")] = 5,
     device: options.Device = None,

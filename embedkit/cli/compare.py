@@ -10,7 +10,6 @@ import typer
 
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options, output
-from embedkit.data.text_files import UTF8
 from embedkit.errors import InputError
 from embedkit.recipe import Recipe
 
@@ -96,7 +95,7 @@ def compare_command(
     sentence2: options.Sentence2 = "sentence2",
     score: options.Score = "score",
     subset: options.Subset = "subset",
-    encoding: options.Encoding = UTF8,
+    encoding: options.Encoding = "utf-8",
 ) -> None:
     """Compare the poolings of a model on sentence pairs and retrieval sets, and keep the winner.
 

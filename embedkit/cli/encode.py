@@ -16,7 +16,6 @@ import typer
 
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options
-from embedkit.data.text_files import UTF8
 from embedkit.errors import InputError
 
 _STDIN = "-"
@@ -39,7 +38,7 @@ def encode_command(
     model: options.Model = DEFAULT_MODEL,
     text_column: options.TextColumn = None,
     id_column: options.IdColumn = None,
-    encoding: options.Encoding = UTF8,
+    encoding: options.Encoding = "utf-8",
     recipe: options.Recipe = None,
     prompt: options.Prompt = None,
     prompt_name: options.PromptName = None,

@@ -6,7 +6,6 @@ from typing import Any
 
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options, output
-from embedkit.data.text_files import UTF8
 
 
 def evaluate_command(
@@ -32,7 +31,7 @@ def evaluate_command(
     sentence2: options.Sentence2 = "sentence2",
     score: options.Score = "score",
     subset: options.Subset = "subset",
-    encoding: options.Encoding = UTF8,
+    encoding: options.Encoding = "utf-8",
 ) -> None:
     """Score a model's own recipe on pairs and retrieval sets, or a head or cross-encoder on pairs.
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embedkit.cli import options
-from embedkit.data.text_files import UTF8
 from embedkit.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ def remove_command(
     file: Annotated[
         Path | None, typer.Option("--ids", help="File of ids, one a line.", show_default=False)
     ] = None,
-    encoding: options.Encoding = UTF8,
+    encoding: options.Encoding = "utf-8",
     as_json: _Json = False,
 ) -> None:
     """Remove rows, all or none; their place is freed by compact.

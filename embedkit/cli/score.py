@@ -12,7 +12,6 @@ import typer
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options
 from embedkit.data.tables import chunks, format_of, read_rows, read_schema, text_cell
-from embedkit.data.text_files import UTF8
 from embedkit.data.writers import open_writer
 from embedkit.errors import InputError
 
@@ -43,7 +42,7 @@ def score_command(
     ] = False,
     sentence1: options.Sentence1 = "sentence1",
     sentence2: options.Sentence2 = "sentence2",
-    encoding: options.Encoding = UTF8,
+    encoding: options.Encoding = "utf-8",
 ) -> None:
     """Score sentence pairs: by a head or a cross-encoder, or by a plain model's cosine.
 

@@ -11,7 +11,6 @@ import typer
 
 from embedkit.cli import options
 from embedkit.data.tables import chunks
-from embedkit.data.text_files import UTF8
 from embedkit.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def search_command(
     ] = None,
     text_column: options.TextColumn = None,
     id_column: options.IdColumn = None,
-    encoding: options.Encoding = UTF8,
+    encoding: options.Encoding = "utf-8",
     model: Annotated[
         str | None,
         typer.Option(

@@ -18,7 +18,7 @@ from embedkit.data.tables import (
     read_rows,
     text_cell,
 )
-from embedkit.data.text_files import UTF8, check_encoding
+from embedkit.data.text_files import check_encoding
 from embedkit.errors import InputError
 
 _INT64 = range(-(2**63), 2**63)
@@ -63,7 +63,7 @@ class Corpus:
     path: Path
     text_columns: tuple[str, ...] = _TEXT
     id_column: str | None = None
-    encoding: str = UTF8
+    encoding: str = "utf-8"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", check_path("path", self.path))

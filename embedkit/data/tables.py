@@ -15,17 +15,7 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from embedkit.data.text_files import (
-    UTF8,
-    check_encoding,
-    csv_records,
-    empty_file,
-    filled_lines,
-    line_place,
-    not_empty,
-    opened,
-    text_lines,
-)
+from embedkit.data import text_files
 from embedkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -83,7 +73,7 @@ def read_rows(
     optional: Sequence[str] | None = None,
     numbers: Sequence[str] = (),
     keys: Sequence[str] = (),
-    encoding: str = UTF8,
+    encoding: str = "utf-8",
 ) -> Iterator[Row]:
     """The rows of a file in one of the formats in `READERS`, in memory that does not grow with it.
 
@@ -119,24 +109,24 @@ def read_rows(
     return READERS[_suffix(path)](path, _Wanted(required, optional, numbers, keys, encoding))
 
 
-def read_lines(path: str | Path, encoding: str = UTF8) -> Iterator[Row]:
+def read_lines(path: str | Path, encoding: str = "utf-8") -> Iterator[Row]:
     """Every line of a file, empty ones too, `.gz` too, as rows of the one column `text`.
 
     Raises:
         InputError: the file cannot be read, is empty or not in the encoding; see `read_rows`.
     """
     path = _checked(path, encoding)
-    for number, line in enumerate(text_lines(path, encoding), start=1):
+    for number, line in enumerate(text_files.text_lines(path, encoding), start=1):
         yield Row(f"{path}, line {number}", {"text": line})
 
 
-def tsv_records(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, list[str]]]:
+def tsv_records(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, list[str]]]:
     """Line number, from 1, and cells of each filled line of a TSV file, a header not told apart.
 
     Raises:
         InputError: as in `read_rows`.
     """
-    for line, text in filled_lines(path, encoding):
+    for line, text in text_files.filled_lines(path, encoding):
         yield line, text.split("\t")
 
 
@@ -192,7 +182,7 @@ def _checked(path: object, encoding: object) -> Path:
     path = check_path("path", path)
     if path.is_dir():
         raise InputError(f"{path}: got a directory, expected a file")
-    check_encoding(encoding)
+    text_files.check_encoding(encoding)
     return path
 
 
@@ -221,6 +211,14 @@ def check_text(where: str, value: object) -> str:
             "expected valid Unicode"
         ) from None
     return value
+
+
+def check_texts(name: str, values: object, hint: str = "") -> None:
+    """Refuse what is no tuple of texts."""
+    if not isinstance(values, tuple):
+        raise InputError(f"{name}: got {reprlib.repr(values)}, expected a tuple of str{hint}")
+    for index, value in enumerate(values):
+        check_text(f"{name}[{index}]", value)
 
 
 def check_number(where: str, value: object) -> float:
@@ -258,7 +256,7 @@ def _table_rows(
     """The rows under a header, from records of line number and cells."""
     header: list[str] = []
     for row, (line, cells) in enumerate(records):
-        place = line_place(path, row, line)
+        place = text_files.line_place(path, row, line)
         if row == 0:
             header = cells
             check_column_names(place, header)
@@ -302,12 +300,13 @@ def _read_tsv(path: Path, wanted: _Wanted) -> Iterator[Row]:
 
 
 def _read_csv(path: Path, wanted: _Wanted) -> Iterator[Row]:
-    return _table_rows(path, not_empty(path, csv_records(path, wanted.encoding)), wanted)
+    return _table_rows(path, text_files.csv_records(path, wanted.encoding), wanted)
 
 
 def _read_jsonl(path: Path, wanted: _Wanted) -> Iterator[Row]:
-    for row, (number, line) in enumerate(filled_lines(path, wanted.encoding, " \t\r"), start=1):
-        place = line_place(path, row, number)
+    lines = text_files.filled_lines(path, wanted.encoding, blank=" \t\r")
+    for row, (number, line) in enumerate(lines, start=1):
+        place = text_files.line_place(path, row, number)
         try:
             cells = json.loads(line, object_pairs_hook=_json_object)
         except json.JSONDecodeError as error:
@@ -353,9 +352,9 @@ def _opened_parquet(path: Path) -> Iterator[pq.ParquetFile]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with opened(path) as file:
+    with text_files.opened(path) as file:
         if not file.read(1):
-            raise empty_file(path)
+            raise text_files.empty_file(path)
         try:
             # By default it reads whole row groups ahead.
             yield pq.ParquetFile(file, buffer_size=_BLOCK, pre_buffer=False)

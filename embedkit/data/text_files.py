@@ -18,7 +18,6 @@ from embedkit.errors import InputError
 T = TypeVar("T")
 
 _LONGEST = 1 << 26  # characters of a line or a cell; .gz unpacks a little into much
-UTF8 = "utf-8"
 _MARKS = (  # byte order marks; that of UTF-16 begins that of UTF-32
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -98,7 +97,7 @@ def _raw_lines(path: Path, encoding: str, newline: str) -> Iterator[str]:
             raise InputError(
                 f"{path}, line {lines + before.count(chr(10)) + 1}: got byte "
                 f"0x{error.object[error.start]:02x} at offset {offset}, expected "
-                f"{encoding.upper().removesuffix('-SIG')}{_HINT if encoding == UTF8 else ''}"
+                f"{encoding.upper().removesuffix('-SIG')}{_HINT if encoding == 'utf-8' else ''}"
             ) from None
         except UnicodeError as error:
             raise InputError(f"{path}: got '{error}', expected {encoding}") from None
@@ -107,16 +106,16 @@ def _raw_lines(path: Path, encoding: str, newline: str) -> Iterator[str]:
 def text_lines(path: Path, encoding: str) -> Iterator[str]:
     """Lines end at LF or CR LF only: str.splitlines would also cut at U+2028 and others."""
     lines = (line.removesuffix("\n") for line in _raw_lines(path, encoding, "\n"))
-    return not_empty(path, (line.removesuffix("\r") for line in lines))
+    return _not_empty(path, (line.removesuffix("\r") for line in lines))
 
 
 def filled_lines(path: Path, encoding: str, blank: str = "") -> Iterator[tuple[int, str]]:
     """Number, from 1, and text of the lines that hold more than characters of `blank`."""
     numbered = enumerate(text_lines(path, encoding), start=1)
-    return not_empty(path, (item for item in numbered if item[1].strip(blank)))
+    return _not_empty(path, (item for item in numbered if item[1].strip(blank)))
 
 
-def not_empty(path: Path, items: Iterable[T]) -> Iterator[T]:
+def _not_empty(path: Path, items: Iterable[T]) -> Iterator[T]:
     is_empty = True
     for item in items:
         is_empty = False
@@ -141,6 +140,8 @@ def csv_records(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
             ) from None
         yield number, cells
         row += 1
+    if row == 0:
+        raise empty_file(path)
 
 
 def _csv_cells(line: str, following: Iterator[str]) -> list[str]:

@@ -15,13 +15,13 @@ from embedkit.data.tables import (
     check_number,
     check_path,
     check_text,
+    check_texts,
     listed,
     number_cell,
     read_rows,
     stem,
     text_cell,
 )
-from embedkit.data.text_files import UTF8
 from embedkit.datasets import SHIPPED
 from embedkit.errors import InputError
 
@@ -56,13 +56,7 @@ class Pairs:
         if self.subsets is not None:
             texts["subsets"] = self.subsets
         for column, values in texts.items():
-            if not isinstance(values, tuple):
-                raise InputError(
-                    f"{column}: got {reprlib.repr(values)}, expected a tuple of str "
-                    "(Pairs.from_columns takes any sequence)"
-                )
-            for index, value in enumerate(values):
-                check_text(f"{column}[{index}]", value)
+            check_texts(column, values, " (Pairs.from_columns takes any sequence)")
         scores = self.scores
         if not isinstance(scores, np.ndarray) or scores.dtype != np.float64 or scores.ndim != 1:
             is_array = isinstance(scores, np.ndarray)
@@ -169,7 +163,7 @@ class PairColumns:
 
 
 def read_pairs(
-    path: str | Path, columns: PairColumns = PairColumns(), encoding: str = UTF8
+    path: str | Path, columns: PairColumns = PairColumns(), encoding: str = "utf-8"
 ) -> Pairs:
     """Reads scored sentence pairs from a TSV, CSV, JSONL or Parquet file.
 
@@ -195,14 +189,11 @@ def read_pairs(
     if not isinstance(columns, PairColumns):
         raise InputError(f"columns: got {reprlib.repr(columns)}, expected PairColumns")
     if str(path) in SHIPPED and not path.exists():
-        path, encoding = SHIPPED[str(path)], UTF8
+        path, encoding = SHIPPED[str(path)], "utf-8"
+    required = columns.required
     rows = list(
         read_rows(
-            path,
-            columns.required,
-            optional=(columns.subset,),
-            numbers=(columns.score,),
-            encoding=encoding,
+            path, required, optional=(columns.subset,), numbers=(columns.score,), encoding=encoding
         )
     )
 

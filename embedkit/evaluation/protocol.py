@@ -99,18 +99,9 @@ def data_used(
     if isinstance(data, Pairs):
         ties = tie_rate(data.scores)
         return PairsUsed(data.name, role, len(data.scores), distinct, share, ties, sha256)
-    return RetrievalUsed(
-        name=data.name,
-        role=role,
-        queries=len(data.judgements),
-        documents=len(data.documents),
-        left_out=len(data.own_documents),
-        missing_documents=data.missing_documents,
-        queries_without_relevant=data.queries_without_relevant,
-        distinct_texts=distinct,
-        truncated_share=share,
-        sha256=sha256,
-    )
+    sizes = len(data.judgements), len(data.documents), len(data.own_documents)
+    lacking = data.missing_documents, data.queries_without_relevant
+    return RetrievalUsed(data.name, role, *sizes, *lacking, distinct, share, sha256)
 
 
 @dataclass(frozen=True)

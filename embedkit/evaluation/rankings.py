@@ -44,9 +44,7 @@ def recall(gains: _Gains, ideal: _Gains, relevant: _Gains | None = None, *, cut:
     return _divide((gains[:, :cut] > 0).sum(1), _count(ideal, relevant))
 
 
-def reciprocal_rank(
-    gains: _Gains, ideal: _Gains, relevant: _Gains | None = None, *, cut: int
-) -> _Array:
+def reciprocal_rank(gains: _Gains, *_: _Gains | None, cut: int) -> _Array:
     """1 over the rank of the first relevant document, 0 if it is beyond `cut`; see `ndcg`."""
     hits = gains[:, :cut] > 0
     return np.where(hits.any(1), 1 / (hits.argmax(1) + 1), 0)

@@ -11,7 +11,7 @@ from numbers import Integral
 from pathlib import Path
 
 from embedkit.data.tables import check_path, check_text, listed, read_rows, text_cell, tsv_records
-from embedkit.data.text_files import UTF8, line_place
+from embedkit.data.text_files import line_place
 from embedkit.errors import InputError
 
 
@@ -119,7 +119,7 @@ _COLUMNS: Sequence[str] = ("query-id", "corpus-id", "score")
 _HEADERS = (_COLUMNS, ("query_id", "doc_id", "score"))
 
 
-def read_retrieval(folder: str | Path, encoding: str = UTF8) -> RetrievalSet:
+def read_retrieval(folder: str | Path, encoding: str = "utf-8") -> RetrievalSet:
     """Reads a retrieval set from a folder in BEIR's layout (Thakur et al. 2021).
 
     - `corpus.jsonl`: an object a line with `_id`, `text` and, where it has one, `title`. Document

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 from embedkit.data.tables import check_path
-from embedkit.data.text_files import UTF8
 from embedkit.errors import InputError
 from embedkit.evaluation.data import PairColumns, Pairs, read_pairs
 from embedkit.evaluation.retrieval_data import RetrievalSet, read_retrieval
@@ -22,7 +21,7 @@ SELECTION = "recipes are selected on sentence pairs"
 
 
 def read_sets(
-    data: Data, columns: PairColumns | None = None, encoding: str = UTF8
+    data: Data, columns: PairColumns | None = None, encoding: str = "utf-8"
 ) -> list[DataSet]:
     """Reads what is not read yet: a folder as a retrieval set, anything else as sentence pairs.
 

@@ -6,8 +6,15 @@ import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedkit.data.tables import check_path, check_text, listed, read_rows, stem, text_cell
-from embedkit.data.text_files import UTF8
+from embedkit.data.tables import (
+    check_path,
+    check_text,
+    check_texts,
+    listed,
+    read_rows,
+    stem,
+    text_cell,
+)
 from embedkit.digest import rows_sha256
 from embedkit.errors import InputError
 
@@ -51,11 +58,8 @@ class Positives:
 
     def __post_init__(self) -> None:
         check_text("name", self.name)
-        for field, texts in (("sentence1", self.sentence1), ("sentence2", self.sentence2)):
-            if not isinstance(texts, tuple):
-                raise InputError(f"{field}: got {reprlib.repr(texts)}, expected a tuple of str")
-            for index, text in enumerate(texts):
-                check_text(f"{field}[{index}]", text)
+        check_texts("sentence1", self.sentence1)
+        check_texts("sentence2", self.sentence2)
         if len(self.sentence1) != len(self.sentence2):
             raise InputError(
                 f"got {len(self.sentence1)} first and {len(self.sentence2)} second sentences; "
@@ -74,7 +78,7 @@ class Positives:
 
 
 def read_positives(
-    path: str | Path, columns: PositiveColumns = PositiveColumns(), encoding: str = UTF8
+    path: str | Path, columns: PositiveColumns = PositiveColumns(), encoding: str = "utf-8"
 ) -> Positives:
     """Read a file as `read_pairs` does, and keep the positive rows.
 

@@ -13,7 +13,6 @@ import typer
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options, output
 from embedkit.cli.train import training_options
-from embedkit.data.text_files import UTF8
 from embedkit.errors import InputError, printable
 from embedkit.recipe import Recipe
 from embedkit.training.settings import BI_ENCODER, TrainingSettings
@@ -62,7 +61,7 @@ def train_bi_encoder_command(
     sentence2: options.Sentence2 = "sentence2",
     score: options.Score = "score",
     subset: options.Subset = "subset",
-    encoding: options.Encoding = UTF8,
+    encoding: options.Encoding = "utf-8",
     dev_sentence1: Annotated[
         str | None,
         typer.Option(

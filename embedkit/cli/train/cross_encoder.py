@@ -12,7 +12,6 @@ import typer
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options, output
 from embedkit.cli.train import training_options
-from embedkit.data.text_files import UTF8
 from embedkit.training.settings import CROSS_ENCODER, TrainingSettings
 
 
@@ -38,7 +37,7 @@ def train_cross_encoder_command(
     sentence2: options.Sentence2 = "sentence2",
     score: options.Score = "score",
     subset: options.Subset = "subset",
-    encoding: options.Encoding = UTF8,
+    encoding: options.Encoding = "utf-8",
 ) -> None:
     """Fine-tune an encoder that reads both sentences of a pair at once, by mean squared error.
 

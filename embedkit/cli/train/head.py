@@ -13,7 +13,6 @@ import typer
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options, output
 from embedkit.cli.train import training_options
-from embedkit.data.text_files import UTF8
 from embedkit.recipe import Recipe
 
 
@@ -49,7 +48,7 @@ def train_head_command(
     sentence2: options.Sentence2 = "sentence2",
     score: options.Score = "score",
     subset: options.Subset = "subset",
-    encoding: options.Encoding = UTF8,
+    encoding: options.Encoding = "utf-8",
 ) -> None:
     """Train a regression head on frozen sentence vectors, and save it with its embedder.
 

@@ -14,7 +14,6 @@ import typer
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options, output
 from embedkit.cli.train import training_options
-from embedkit.data.text_files import UTF8
 from embedkit.errors import printable
 from embedkit.training.settings import MASKED_LM, TrainingSettings
 
@@ -60,7 +59,7 @@ def train_masked_lm_command(
     sentence2: options.Sentence2 = "sentence2",
     score: options.Score = "score",
     subset: options.Subset = "subset",
-    encoding: options.Encoding = UTF8,
+    encoding: options.Encoding = "utf-8",
 ) -> None:
     """Adapt an encoder to a domain: its masked-language-model training goes on with your texts.
 
