@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.affine import fit_affine
+from embedkit.data.tables import chunks
 from embedkit.digest import RowDigest
 from embedkit.errors import InputError
 from embedkit.moments import Moments
 from embedkit.pooling.idf import idf_weights
 from embedkit.progress import progress
 from embedkit.recipe import Recipe
-from embedkit.rows import chunks
 from embedkit.steps import Bound, Fit, Unfitted, Vectors, fold
 from embedkit.tokens import check_texts
 

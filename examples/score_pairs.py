@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from embedkit import InputError
-from embedkit.rows import read_rows, text_cell
+from embedkit.data.tables import read_rows, text_cell
 from embedkit.scorer import load_scorer
 
 COLUMNS = ("sentence1", "sentence2")

@@ -19,7 +19,7 @@ PACKAGE = Path(embedkit.__file__).parent
 ROOMS = (
     ("errors", "version", "datasets", "verbatim", "digest"),
     ("progress", "durable", "checkpoint", "similarity", "moments", "devices"),
-    ("rows", "manifest"),
+    ("data", "manifest"),
     ("states",),
     ("tokens", "batching"),
     ("encoder", "pooling"),

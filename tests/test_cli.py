@@ -134,7 +134,7 @@ BAD_DATA: dict[str, tuple[str, bytes, str]] = {
         "p.tsv",
         (GOOD + "그는\t책을\t2\n").encode("cp949"),
         "{path}, line 5: got byte 0xb1 at offset 44, expected UTF-8 (a Korean file may be CP949: "
-        "convert it with 'iconv -f CP949 -t UTF-8')",
+        "say --encoding cp949, in Python encoding='cp949')",
     ),
     "constant": (
         "p.tsv",
@@ -159,6 +159,100 @@ BAD_DATA: dict[str, tuple[str, bytes, str]] = {
         "expected valid Unicode",
     ),
 }
+
+
+OUT = ("--out", "out")
+READS_DATA: dict[str, tuple[str, ...]] = {
+    "compare": ("compare", "FILE"),
+    "compare --select": ("compare", "first_look", "--select", "FILE"),
+    "compare --train": ("compare", "first_look", "--head", "ridge", "--train", "FILE"),
+    "compare --fit": ("compare", "first_look", "--fit", "FILE"),
+    "evaluate": ("evaluate", "FILE"),
+    "evaluate folder": ("evaluate", "FOLDER"),
+    "score": ("score", "FILE"),
+    "encode": ("encode", "FILE", *OUT),
+    "search": ("search", "index", "--queries", "FILE"),
+    "bench": ("bench", "--texts", "FILE"),
+    "train head": ("train", "head", "FILE", *OUT),
+    "train head --dev": ("train", "head", "first_look", "--dev", "FILE", *OUT),
+    "train head --fit": ("train", "head", "first_look", "--fit", "FILE", *OUT),
+    "train cross-encoder": ("train", "cross-encoder", "FILE", "--dev", "first_look", *OUT),
+    "train cross-encoder --dev": ("train", "cross-encoder", "first_look", "--dev", "FILE", *OUT),
+    "train bi-encoder": ("train", "bi-encoder", "FILE", "--dev", "first_look", *OUT),
+    "train bi-encoder --loss": (
+        *("train", "bi-encoder", "FILE", "--dev", "first_look", *OUT),
+        *("--loss", "in-batch"),
+    ),
+    "train bi-encoder --dev": ("train", "bi-encoder", "first_look", "--dev", "FILE", *OUT),
+    "train mlm": ("train", "mlm", "FILE", "--texts", "texts.txt", *OUT),
+    "train mlm --texts": ("train", "mlm", "--texts", "FILE", *OUT),
+    "train mlm --held-out": ("train", "mlm", "--texts", "texts.txt", "--held-out", "FILE", *OUT),
+}
+
+
+@pytest.mark.usefixtures("no_model")
+@pytest.mark.parametrize("kind", READS_DATA)
+def test_data_in_another_encoding_is_read_by_every_command(
+    run: Run, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What shows it is the Korean name of a column, which is refused before a model is loaded."""
+    monkeypatch.chdir(tmp_path)
+    Path("texts.txt").write_text("a\nb\n")
+    Path("x.csv").write_bytes("본문,번호\na,1\n".encode("cp949"))
+    Path("folder/qrels").mkdir(parents=True)
+    Path("folder/corpus.jsonl").write_bytes('{"본문": "a"}\n'.encode("cp949"))
+    Path("folder/queries.jsonl").touch()
+    Path("folder/qrels/test.tsv").touch()
+    files = {"FILE": "x.csv", "FOLDER": "folder"}
+    command = [files.get(word, word) for word in READS_DATA[kind]]
+    assert "say --encoding cp949" in refused(run(*command))
+    assert "got columns '본문'" in refused(run(*command, "--encoding", "cp949"))
+    assert refused(run(*command, "--encoding", "cp-949")).startswith("encoding: got 'cp-949', exp")
+
+
+def test_data_in_another_encoding_is_measured_as_in_utf8(
+    run: Run, bert: Path, data: Path, tmp_path: Path
+) -> None:
+    """first_look, which comes with embedkit, is UTF-8 whatever --encoding says."""
+    korean = data.read_text().replace("a man", "그는")
+    values = []
+    for encoding in ("utf-8", "cp949", "utf-16"):
+        (tmp_path / encoding).mkdir()
+        path = tmp_path / encoding / "pairs.tsv"
+        path.write_bytes(korean.encode(encoding))
+        command = ("evaluate", path, "first_look", "-m", bert, "--json", "--encoding", encoding)
+        values.append([row["value"] for row in run(*command).json["results"]])
+    assert values[0] == values[1] == values[2]
+
+
+def test_data_of_tsv_that_looks_quoted_is_named_in_one_line(bert: Path, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.tsv"
+    rows = ['"a ""dog"""\tb\t1', '"c"\td\t2', "e\tf\t3"]
+    path.write_text("\n".join(["sentence1\tsentence2\tscore", *rows]))
+    done = run_process("score", path, "-m", bert, CUDA_VISIBLE_DEVICES="")
+    assert [line for line in done.err.splitlines() if "quote" in line] == [
+        f"warning: {path}, row 1 (line 2), column 'sentence1': the cell begins and ends with a "
+        "quote; TSV is read without quoting, so quotes are part of the text; if they should not "
+        "be, save the file as CSV"
+    ]
+    first = [line.split("\t")[0] for line in done.out.splitlines()]
+    assert first == ["sentence1", '"a ""dog"""', '"c"', "e"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+@pytest.mark.usefixtures("no_model")
+@pytest.mark.parametrize("kind", READS_DATA)
+def test_paths_of_data_that_are_not_utf8_are_refused_before_the_work(
+    run: Run, kind: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("texts.txt").write_text("a\nb\n")
+    bad = os.fsdecode(b"d\xff.tsv")
+    Path(bad).write_bytes(data.read_bytes())
+    Path(os.fsdecode(b"d\xff")).mkdir()
+    files = {"FILE": bad, "FOLDER": os.fsdecode(b"d\xff")}
+    message = refused(run(*(files.get(word, word) for word in READS_DATA[kind])))
+    assert message.endswith("expected a path in UTF-8")
 
 
 @pytest.mark.usefixtures("no_model")

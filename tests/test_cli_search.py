@@ -94,6 +94,15 @@ def test_whole_numbers_as_ids(run: Run, model: Path, tmp_path: Path) -> None:
     assert run("search", tmp_path / "i", TEXTS[0], "-k", 1).out == " 1.0000  0\n"
 
 
+def test_data_of_ids_in_another_encoding_and_with_empty_lines(run: Run, tmp_path: Path) -> None:
+    VectorIndex.build(np.eye(3), ids=["하나", "둘", "셋"]).save(tmp_path / "index")
+    path = tmp_path / "ids.txt"
+    path.write_bytes("\n둘\r\n\n하나\n\n".encode("cp949"))
+    command = ("index", "remove", tmp_path / "index", "--ids", path)
+    assert "say --encoding cp949" in refused(run(*command))
+    assert run(*command, "--encoding", "cp949", "--json").json["rows"] == 1
+
+
 def test_stdin_is_a_corpus(
     run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

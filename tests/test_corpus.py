@@ -87,6 +87,40 @@ def test_columns_of_tables(tmp_path: Path) -> None:
         assert [text for _, text in documents(file, "title", "text")] == joined
 
 
+def test_data_null_among_several_text_columns_is_empty(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"title": None, "text": "a"},
+        {"title": "b", "text": None},
+        {"title": "c", "text": "d"},
+    ]
+    path = write_jsonl(tmp_path / "x.jsonl", rows)
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")
+    for file in (path, tmp_path / "x.parquet"):
+        assert documents(file, "title", "text") == [(0, "a"), (1, "b"), (2, "c d")]
+        with pytest.raises(InputError, match=r"row 2.*column 'text': got None, expected a str$"):
+            documents(file)
+    write_jsonl(path, [{"title": None, "text": None}])
+    with pytest.raises(InputError, match="column 'title': got None, expected a str"):
+        documents(path, "title", "text")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("x.csv", 'text,id\n\na,1\r\n\r\n"",2\n\n', ["a", ""]),
+        ("x.tsv", "text\tid\n\na\t1\n\r\n\t2\n\n", ["a", ""]),
+        ("x.jsonl", '\n{"text": "a"}\n \n{"text": ""}\n\n', ["a", ""]),
+        ("x.txt", "a\n\nb\r\n\n", ["a", "", "b", ""]),
+    ],
+)
+def test_data_ids_count_rows_and_not_empty_lines(
+    name: str, content: str, expected: list[str], tmp_path: Path
+) -> None:
+    """A line of .txt is a text, an empty one too, so that its number is its line's."""
+    (tmp_path / name).write_bytes(content.encode())
+    assert documents(tmp_path / name) == list(enumerate(expected))
+
+
 def test_ids_of_whole_numbers(tmp_path: Path) -> None:
     rows = [{"id": 2**63 - 1 - n, "text": "x"} for n in range(3)]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")

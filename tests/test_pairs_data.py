@@ -12,16 +12,30 @@ from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import Any
 
+import beir
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from embedkit import (
+    Corpus,
+    PairColumns,
+    Pairs,
+    PositiveColumns,
+    Positives,
+    RetrievalSet,
+    compare,
+    evaluate,
+    read_pairs,
+    read_positives,
+    read_retrieval,
+)
+from embedkit.data.tables import READERS
 from embedkit.errors import InputError
-from embedkit.evaluation.data import PairColumns, Pairs, read_pairs
-from embedkit.rows import READERS
 
 SharedData = Callable[[str], Path]
 
@@ -45,6 +59,112 @@ def test_from_columns_takes_lists_and_arrays() -> None:
     assert got.scores.tolist() == [1.0, 2.5, 4.0]
     assert got.subsets == ("x", "y", "x")
     assert Pairs.from_columns("p", A, B, SCORES).subsets is None
+
+
+SERIES = pd.Series(list(A), index=[5, 6, 7])
+COLUMNS_OF: dict[str, Callable[[], Any]] = {
+    "a NumPy array of str": lambda: np.array(A),
+    "a NumPy array of objects": lambda: np.array(A, object),
+    "a Series": lambda: SERIES,
+    "a Series of Arrow": lambda: SERIES.astype("string"),
+    "an Arrow array": lambda: pa.array(A),
+    "a generator": lambda: (text for text in A),
+    "keys of a dict": lambda: dict.fromkeys(A).keys(),
+}
+
+
+@pytest.mark.parametrize("kind", COLUMNS_OF)
+def test_containers_that_are_lists_of_texts_are_taken(kind: str) -> None:
+    got = Pairs.from_columns("p", COLUMNS_OF[kind](), list(B), pd.Series(SCORES, [7, 8, 9]))
+    assert got.sentence1 == A
+    assert {type(text) for text in got.sentence1} == {str}
+    assert got.scores.tolist() == list(SCORES)
+
+
+NOT_COLUMNS: dict[str, Any] = {
+    "a data frame": pd.DataFrame({"sentence1": A}),
+    "a dict": dict(zip(A, B, strict=True)),
+    "a set": {"a1"},
+    "an array of two dimensions": np.array([A]),
+    "an array of none": np.array("a1"),
+    "bytes": b"abc",
+    "a number": 3,
+}
+
+
+@pytest.mark.parametrize("column", ["sentence1", "sentence2", "scores", "subsets"])
+@pytest.mark.parametrize("kind", NOT_COLUMNS)
+def test_containers_that_are_not_lists_are_refused_by_name(kind: str, column: str) -> None:
+    columns = {"sentence1": A, "sentence2": B, "scores": SCORES, column: NOT_COLUMNS[kind]}
+    with pytest.raises(InputError, match=rf"^{column}: got .*, expected a list, one item a pair$"):
+        Pairs.from_columns("p", **columns)
+
+
+WRONG: tuple[Any, ...] = (None, 1.5, 7, b"x", [1], {"x": 1}, np.zeros(2), object(), "\udcff")
+SIGNATURES: dict[str, tuple[Callable[..., Any], tuple[Any, ...], tuple[str, ...]]] = {
+    "read_pairs": (read_pairs, ("x.tsv", PairColumns(), "utf-8"), ("path", "columns", "encoding")),
+    "read_positives": (
+        read_positives,
+        ("x.tsv", PositiveColumns(), "utf-8"),
+        ("path", "columns", "encoding"),
+    ),
+    "read_retrieval": (read_retrieval, (".", "utf-8"), ("folder", "encoding")),
+    "Corpus": (
+        Corpus,
+        ("x.csv", ("text",), "id", "utf-8"),
+        ("path", "text_columns", "id_column", "encoding"),
+    ),
+    "PairColumns": (
+        PairColumns,
+        ("a", "b", "c", "d"),
+        ("sentence1", "sentence2", "score", "subset"),
+    ),
+    "PositiveColumns": (
+        PositiveColumns,
+        ("a", "b", "c", "d"),
+        ("sentence1", "sentence2", "label", "positive"),
+    ),
+    "Pairs": (
+        Pairs,
+        ("p", A, B, np.array(SCORES), A),
+        ("name", "sentence1", "sentence2", "scores", "subsets"),
+    ),
+    "Positives": (Positives, ("p", A, B), ("name", "sentence1", "sentence2")),
+    "RetrievalSet": (
+        RetrievalSet,
+        ("r", {"q": "a"}, {"d": "b"}, {"q": {"d": 1}}),
+        ("name", "queries", "documents", "judgements"),
+    ),
+    "Pairs.check_range": (pairs().check_range, (0.0, 5.0), ("low", "high")),
+    "compare": (lambda data: compare("no-model", data), ("x.tsv",), ("data",)),
+    "evaluate": (lambda data: evaluate("no-model", data), ("x.tsv",), ("data",)),
+}
+OPTIONAL = {("Corpus", "id_column"), ("Pairs", "subsets")}  # None is fine
+ALLOWED = {
+    ("Pairs.check_range", "low"): (1.5, 7),
+    ("Pairs.check_range", "high"): (1.5, 7),
+}
+
+
+@pytest.mark.parametrize(
+    ("function", "argument"),
+    [(function, name) for function, (*_, names) in SIGNATURES.items() for name in names],
+)
+def test_types_that_are_wrong_are_refused_by_the_argument_s_name(
+    function: str, argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(beir.write(tmp_path, [{"_id": "d", "text": ""}], [], ""))
+    call, right, names = SIGNATURES[function]
+    for wrong in WRONG:
+        if wrong is None and (function, argument) in OPTIONAL:
+            continue
+        if any(wrong is fine for fine in ALLOWED.get((function, argument), ())):
+            continue
+        values = [
+            wrong if name == argument else value for name, value in zip(names, right, strict=True)
+        ]
+        with pytest.raises(InputError, match=argument):
+            call(*values)
 
 
 def test_pairs_are_frozen() -> None:
@@ -320,7 +440,9 @@ def jsonl_row(**changes: Any) -> str:
 
 
 ROWS = "a\tb\t1\nc\td\t2\n"
-NOT_UTF8 = "expected UTF-8 (a Korean file may be CP949: convert it with 'iconv -f CP949 -t UTF-8')"
+NOT_UTF8 = (
+    "expected UTF-8 (a Korean file may be CP949: say --encoding cp949, in Python encoding='cp949')"
+)
 NOT_CLOSED = "expected each opening quote to have its closing one at the end of the cell"
 ALL_SUFFIXES = ".tsv, .tsv.gz, .csv, .csv.gz, .jsonl, .jsonl.gz, .parquet"
 
@@ -394,7 +516,27 @@ BROKEN: list[tuple[str, bytes, str]] = [
         "x.csv, header (line 1): got columns 'sentence1;sentence2', "
         "expected 'sentence1' among them",
     ),
-    ("x.tsv", b"\n", "x.tsv, header (line 1): got columns none, expected 'sentence1' among them"),
+    *[
+        (f"x{suffix}", b"\r\n\n", f"x{suffix}: got an empty file, expected rows")
+        for suffix in (".tsv", ".csv", ".jsonl")
+    ],
+    (
+        "x.tsv",
+        b'"sentence1"\t"sentence2"\t"score"\n',
+        "x.tsv, header (line 1): got columns '\"sentence1\"', '\"sentence2\"', '\"score\"', "
+        "expected 'sentence1' among them (TSV is read without quoting: save as CSV)",
+    ),
+    *[
+        (
+            name,
+            data,
+            f"{name}: got {encoding} by its byte order mark, expected UTF-8 "
+            f"(say --encoding {encoding.lower()}, in Python encoding='{encoding.lower()}')",
+        )
+        for encoding in ("UTF-16", "UTF-32")
+        for data in [f"{HEADER}{ROWS}".encode(encoding)]
+        for name, data in [("x.tsv", data), ("x.csv.gz", gzip.compress(data)), ("x.jsonl", data)]
+    ],
     (
         "x.tsv",
         b"sentence1\tid\tid\n",
@@ -412,8 +554,11 @@ BROKEN: list[tuple[str, bytes, str]] = [
         f"{HEADER}a\tb\t1\t\n{ROWS}".encode(),
         "x.tsv, row 1 (line 2): got 4 cells, expected 3",
     ),
-    ("x.tsv", f"{HEADER}{ROWS}\n{ROWS}".encode(), "x.tsv, row 3 (line 4): got 0 cells, expected 3"),
-    ("x.tsv", f"{HEADER}{ROWS}\n".encode(), "x.tsv, row 3 (line 4): got 0 cells, expected 3"),
+    (
+        "x.tsv",
+        f"{HEADER}\n{ROWS}\n\nx\n".encode(),
+        "x.tsv, row 3 (line 7): got 1 cells, expected 3",
+    ),
     (
         "x.csv",
         b'sentence1,sentence2,score\n"a\n\na",b,1\nc,d\n',
@@ -421,8 +566,8 @@ BROKEN: list[tuple[str, bytes, str]] = [
     ),
     (
         "x.csv",
-        b"sentence1,sentence2,score\n\na,b,1\n",
-        "x.csv, row 1 (line 2): got 0 cells, expected 3",
+        b"sentence1,sentence2,score\n\na,b,1\n\r\nc,d\n",
+        "x.csv, row 2 (line 5): got 2 cells, expected 3",
     ),
     (
         "x.csv",
@@ -470,8 +615,8 @@ BROKEN: list[tuple[str, bytes, str]] = [
     ),
     (
         "x.jsonl",
-        jsonl("", jsonl_row()),
-        "x.jsonl, row 2 (line 2): got no JSON (Expecting value at character 1), expected an object",
+        jsonl("", " \t", "x", jsonl_row()),
+        "x.jsonl, row 2 (line 4): got no JSON (Expecting value at character 1), expected an object",
     ),
     ("x.jsonl", jsonl("[1, 2]"), "x.jsonl, row 2 (line 2): got [1, 2], expected a JSON object"),
     ("x.jsonl", jsonl("null"), "x.jsonl, row 2 (line 2): got None, expected a JSON object"),

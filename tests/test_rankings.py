@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import beir
@@ -28,7 +29,9 @@ IDS = st.text("01é9ab", min_size=1, max_size=3)
 def runs(draw: st.DrawFn) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, float]]]:
     documents = draw(st.lists(IDS, min_size=1, max_size=30, unique=True))
     queries = [f"q{number}" for number in range(draw(st.integers(1, 4)))]
-    judged = st.dictionaries(st.sampled_from(documents), st.integers(-1, 3), min_size=1)
+    # Documents that the corpus lacks are judged too.
+    names = st.sampled_from([*documents, "absent", "lost"])
+    judged = st.dictionaries(names, st.integers(-1, 3), min_size=1)
     judgements = {query: draw(judged) for query in queries}
     judgements[queries[0]][documents[0]] = 1  # a set has at least one relevant document
     score = st.integers(-2, 2).map(float)
@@ -131,6 +134,31 @@ def test_the_interval_is_of_resampled_queries() -> None:
         (values,), np.mean, n_resamples=9999, method="percentile", rng=np.random.default_rng(2)
     ).confidence_interval
     assert row.ci95 == pytest.approx(want, abs=0.006)
+
+
+def test_memory_does_not_grow_with_the_most_judged_query() -> None:
+    """10,000 queries of which one is judged on 100,000 documents, and its values by hand."""
+    many, queries = 100_000, 10_000
+    judgements = {f"q{q}": {str(q): 1} for q in range(queries)}
+    judgements["q0"] = {str(name): 1 + name % 3 for name in range(many)}
+    data = retrieval_set(judgements, [str(name) for name in range(many)])
+    tracemalloc.start()
+    judged = Judged.of(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6
+    assert judged.ideal[0].tolist() == [3] * 10
+    assert judged.ideal[1].tolist() == [1] + [0] * 9
+    assert judged.counts.tolist() == [many] + [1] * (queries - 1)
+    gains = np.zeros((queries, 1000), np.int64)
+    gains[0, :100] = 1
+    values = {
+        name: metric(gains, judged.ideal, judged.counts)[0]
+        for name, metric in RANKING_METRICS.items()
+    }
+    assert values == pytest.approx(
+        {"ndcg@10": 1 / 3, "recall@100": 100 / many, "mrr@10": 1, "map": 100 / many}
+    )
 
 
 # A query that is a document too

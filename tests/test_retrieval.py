@@ -350,11 +350,39 @@ def test_options_of_retrieval_sets_need_one(run: Run, bert: Path, pairs: Path) -
 @pytest.mark.usefixtures("no_model")
 @pytest.mark.parametrize("command", ["compare", "evaluate"])
 def test_a_bad_folder(run: Run, command: str, pairs: Path, tmp_path: Path) -> None:
-    beir.write(tmp_path, DOCUMENTS, QUERIES, QRELS + "q9\t999\t1\n")
+    beir.write(tmp_path, DOCUMENTS, QUERIES, QRELS + "q999\t1\t1\n")
     assert refused(run(command, pairs, tmp_path)) == (
-        f"{tmp_path}/qrels/test.tsv, row 25 (line 25), column 'corpus-id': got '999', expected an "
-        "_id of the corpus"
+        f"{tmp_path}/qrels/test.tsv, row 25 (line 25), column 'query-id': got 'q999', expected an "
+        "_id of the queries"
     )
+
+
+@pytest.mark.parametrize("command", ["compare", "evaluate"])
+def test_data_a_command_counts_relevant_documents_that_are_absent(
+    run: Run, command: str, bert: Path, folder: Path, tmp_path: Path
+) -> None:
+    """As ArguAna has them: they are scored as not retrieved, in the values and in words."""
+    absent = beir.write(tmp_path / "words", DOCUMENTS, QUERIES, QRELS + "q8\t999\t1\nq8\t998\t0\n")
+    judgements = read_retrieval(absent).judgements
+    document_ids = read_retrieval(folder).document_ids
+    embedder = Embedder.from_pretrained(bert)
+    texts = read_retrieval(folder).texts
+    similarities = embedder.similarity(list(texts["query"]), list(texts["document"]))
+    scores = {
+        query: dict(zip(document_ids, row.tolist(), strict=True))
+        for query, row in zip(judgements, similarities, strict=True)
+    }
+    want = beir.trec_eval(judgements, scores)
+    options = ("--recipes", "mean") if command == "compare" else ()
+    report = run(command, absent, "-m", bert, *options, "--json").json
+    got = {row["metric"]: row["value"] for row in report["results"] if row["recipe"] == "mean"}
+    assert got == pytest.approx({metric: np.mean(values) for metric, values in want.items()})
+    (used,) = report["protocol"]["data"]
+    assert (used["missing_documents"], used["queries_without_relevant"]) == (1, 0)
+    assert (
+        "1 relevant documents of words are not in its corpus; they count as not retrieved, as in "
+        "trec_eval."
+    ) in report["notes"]
 
 
 @pytest.mark.usefixtures("no_forward")
@@ -516,6 +544,8 @@ def test_the_protocol_names_the_retrieval_set(bert: Path, folder: Path, pairs: P
         "queries": 8,
         "documents": 24,
         "left_out": 0,
+        "missing_documents": 0,
+        "queries_without_relevant": 0,
         "distinct_texts": 8 + len(documents),
         "truncated_share": 0.0,
         "sha256": hashlib.sha256(text.encode()).hexdigest(),

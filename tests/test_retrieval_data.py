@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+import reprlib
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import Any
 
 import beir
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -119,9 +122,13 @@ BAD_FILES: dict[str, tuple[dict[str, Any], str]] = {
         {"documents": [{"_id": "d1", "title": "Cats"}]},
         "corpus.jsonl, row 1 (line 1): got columns '_id', 'title', expected 'text' among them",
     ),
-    "a title that is none": (
-        {"documents": [{"_id": "d1", "title": None, "text": "a"}]},
-        "corpus.jsonl, row 1 (line 1), column 'title': got None, expected a str",
+    "a title that is a number": (
+        {"documents": [{"_id": "d1", "title": 1, "text": "a"}]},
+        "corpus.jsonl, row 1 (line 1), column 'title': got 1, expected a str",
+    ),
+    "a text that is null": (
+        {"documents": [{"_id": "d1", "title": None, "text": None}]},
+        "corpus.jsonl, row 1 (line 1), column 'text': got None, expected a str",
     ),
     "an id that is a number": (
         {"queries": [{"_id": 1, "text": "a"}]},
@@ -143,11 +150,19 @@ BAD_FILES: dict[str, tuple[dict[str, Any], str]] = {
         "qrels/test.tsv, row 5 (line 6), column 'query_id': got 'q4', expected an _id of the "
         "queries",
     ),
-    "an unknown document": (
-        {"qrels": QRELS + "q1\td4\t1\n"},
-        "qrels/test.tsv, row 5 (line 5), column 'corpus-id': got 'd4', expected an _id of the "
-        "corpus",
+    "unknown documents only": (
+        {"qrels": "q1\td4\t1\nq1\td5\t1\nq1\td1\t0\n"},
+        "qrels/test.tsv: got no relevant document for any query (2 relevant ones are not in the "
+        "set), expected at least one",
     ),
+    **{
+        f"a score of {len(digits)} digits": (
+            {"qrels": f"{QRELS}\nq1\td3\t{digits}\n"},
+            f"qrels/test.tsv, row 5 (line 6), column 'score': got {reprlib.repr(digits)}, expected "
+            "at most 18 digits",
+        )
+        for digits in ("1" + "0" * 18, "9" * 20, "9" * 400, "-" + "9" * 5000)
+    },
     "a score that is none": (
         {"qrels": "q1\td1\t0.5\n"},
         "qrels/test.tsv, row 1 (line 1), column 'score': got '0.5', expected a whole number",
@@ -194,6 +209,44 @@ def test_any_bytes_are_read_or_named(content: bytes, name: str, tmp_path: Path) 
         assert any(grade > 0 for judged in data.judgements.values() for grade in judged.values())
 
 
+def test_data_empty_lines_and_null_titles_are_nothing(tmp_path: Path) -> None:
+    """In every file of the folder, inside and at the end."""
+    documents = [{"_id": "d1", "title": None, "text": "a"}, {"_id": "d2", "title": "b", "text": ""}]
+    beir.write(
+        tmp_path, documents, QUERIES, HEADERS["another"] + "q3\td2\t2\nq1\td1\t-1\nq1\td2\t0\n"
+    )
+    for path in (path for path in tmp_path.rglob("*") if path.is_file()):
+        path.write_bytes(b"\n" + path.read_bytes().replace(b"\n", b"\n\r\n\n"))
+    data = read_retrieval(tmp_path)
+    assert data.documents == {"d1": "a", "d2": "b "}
+    assert data.queries == {row["_id"]: row["text"] for row in QUERIES}
+    assert data.judgements == {"q3": {"d2": 2}, "q1": {"d1": -1, "d2": 0}}
+
+
+def test_data_in_another_encoding(tmp_path: Path) -> None:
+    beir.write(tmp_path, DOCUMENTS, QUERIES, QRELS)
+    want = read_retrieval(tmp_path)
+    path = tmp_path / "corpus.jsonl"
+    path.write_bytes(path.read_text(encoding="utf-8").encode("cp949"))
+    with pytest.raises(InputError, match=r"corpus.jsonl, line 3: .* say --encoding cp949"):
+        read_retrieval(tmp_path)
+    assert read_retrieval(tmp_path, encoding="cp949").documents == want.documents
+
+
+def test_data_counts_what_is_absent_and_keeps_plain_integers() -> None:
+    judgements = {
+        "q1": {"d1": np.int64(2), "gone": np.int8(1), "lost": 0},
+        "q2": {"d2": 0, "gone": -1},
+        "q3": {"gone": 3},
+    }
+    queries, documents = dict.fromkeys(judgements, "q"), {"d1": "a", "d2": "b"}
+    data = RetrievalSet("r", queries, documents, judgements)
+    assert (data.missing_documents, data.queries_without_relevant) == (2, 1)
+    assert json.dumps(data.judgements) == (
+        '{"q1": {"d1": 2, "gone": 1, "lost": 0}, "q2": {"d2": 0, "gone": -1}, "q3": {"gone": 3}}'
+    )
+
+
 # The record
 
 
@@ -222,7 +275,14 @@ def test_it_is_frozen() -> None:
         ({"queries": {"q2": "\ud800"}}, "queries['q2']: got the lone surrogate '\\ud800' at index"),
         ({"judgements": {"q3": {"d1": 1}}}, "judgements['q3']: got an unknown query, expected"),
         ({"judgements": {"q1": ["d1"]}}, "judgements['q1']: got ['d1'], expected a dict by id"),
-        ({"judgements": {"q1": {"d3": 1}}}, "judgements['q1']['d3']: got an unknown document, "),
+        ({"judgements": {"q1": {"d3": 1}}}, "for any query (1 relevant ones are not in the set)"),
+        ({"judgements": {"q1": {3: 1}}}, "a document's id in judgements['q1']: got 3, expected a"),
+        ({"judgements": {"q1": {"d1": 10**18}}}, "judgements['q1']['d1']: got 1000000000000000000"),
+        ({"judgements": {"q1": {"d1": 10**400}}}, "expected at most 18 digits"),
+        ({"judgements": {"q1": {"d1": None}}}, "judgements['q1']['d1']: got None, expected an int"),
+        ({"name": None}, "name: got None, expected a str"),
+        ({"queries": np.array(["a"])}, "queries: got array(['a'], dtype='<U1'), expected a dict"),
+        ({"documents": (text for text in "ab")}, "documents: got <generator"),
         ({"judgements": {"q1": {"d1": True}}}, "judgements['q1']['d1']: got True, expected an int"),
         ({"judgements": {"q1": {"d1": 0.5}}}, "judgements['q1']['d1']: got 0.5, expected an int"),
         ({"judgements": {}}, "got no relevant document for any query, expected at least one"),

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import math
 import sys
 import tracemalloc
+import warnings
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, time, timedelta
 from decimal import Decimal
@@ -20,19 +23,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedkit import rows as rows_module
-from embedkit.errors import InputError
-from embedkit.rows import (
+from embedkit.data import text_files, writers
+from embedkit.data.tables import (
     READERS,
-    WRITERS,
     format_of,
     number_cell,
-    open_writer,
     read_rows,
     read_schema,
     stem,
     text_cell,
 )
+from embedkit.data.text_files import csv_records
+from embedkit.data.writers import WRITERS, open_writer
+from embedkit.errors import InputError
 
 TEXT_SUFFIXES = [suffix for suffix in READERS if suffix != ".parquet"]
 ROWS = [{"a": "x", "b": "한국어", "p": 0.1}, {"a": "", "b": '"y", z', "p": -2.0}]
@@ -158,6 +161,155 @@ def test_names_of_files() -> None:
     for function in (stem, format_of):
         with pytest.raises(InputError, match=r"^x\.txt: got an unknown suffix, expected one of"):
             function("x.txt")
+
+
+BLANKS = {"tsv": ["", "\r"], "csv": ["", "\r"], "jsonl": ["", "\r", " ", "\t "]}
+ENCODINGS = ["utf-8", "utf-8-sig", "cp949", "utf-16", "utf-16-le", "utf-32", "gb18030", "latin-1"]
+
+
+@pytest.mark.parametrize("suffix", TEXT_SUFFIXES)
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_data_with_blank_lines_in_any_encoding_reads_back(
+    suffix: str, encoding: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"blanks{suffix}"
+    kind = format_of(path)
+    alphabet = st.characters(codec=encoding, exclude_characters="\n\r\t", exclude_categories=["Cs"])
+    row = st.fixed_dictionaries({"a": st.text(alphabet), "b": st.text(alphabet, min_size=1)})
+    rows = data.draw(st.lists(row, min_size=1))
+    write(path, rows)
+    raw = path.read_bytes()
+    lines = (gzip.decompress(raw) if suffix.endswith(".gz") else raw).decode().split("\n")[:-1]
+    blank = st.lists(st.sampled_from(BLANKS[kind]), max_size=3)
+    numbers, padded = [], []
+    for line in lines:
+        padded += data.draw(blank)
+        padded.append(line)
+        numbers.append(len(padded))
+    padded += data.draw(blank)
+    coded = "\n".join([*padded, ""]).encode(encoding)
+    path.write_bytes(gzip.compress(coded) if suffix.endswith(".gz") else coded)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # cells that look quoted
+        got = list(read_rows(path, ("a", "b"), encoding=encoding))
+    assert [row.cells for row in got] == rows
+    assert [row.place for row in got] == [
+        f"{path}, row {row} (line {line})"
+        for row, line in enumerate(numbers[kind != "jsonl" :], start=1)
+    ]
+
+
+@pytest.mark.parametrize("suffix", READERS)
+@pytest.mark.parametrize("encoding", ["utf-8", "cp949", "utf-16", "utf-7", "idna", "punycode"])
+@settings(max_examples=30, deadline=None)
+@given(junk=st.binary(max_size=60), good=st.booleans())
+def test_data_of_any_bytes_is_read_or_refused(
+    suffix: str, encoding: str, junk: bytes, good: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"junk{suffix}"
+    data = (HEADERS.get(format_of(path), "") if good else "").encode() + junk
+    path.write_bytes(gzip.compress(data) if suffix.endswith(".gz") else data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            list(read_rows(path, (), encoding=encoding))
+        except InputError as error:
+            assert str(path) in str(error)  # noqa: PT017
+
+
+@settings(max_examples=400, deadline=None)
+@given(text=st.text('a,"\r\n ', max_size=30))
+def test_data_of_csv_is_cut_as_the_csv_module_cuts_it(
+    text: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "cells.csv"
+    path.write_bytes(b"header\n" + text.encode())
+    expected: Any = [["header"]]
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        expected += (cells for cells in reader if cells)
+    except csv.Error as error:
+        expected.append(str(error))
+    got: Any = []
+    try:
+        got += (cells for _, cells in csv_records(path, "utf-8"))
+    except InputError as error:
+        got.append(str(error).split("malformed CSV (")[1].split("), expected")[0])
+    assert got == expected
+
+
+def test_data_is_read_in_threads_whatever_the_limit_of_the_csv_module(tmp_path: Path) -> None:
+    """csv.field_size_limit belongs to the whole process: a reader that sets it breaks another."""
+    path = tmp_path / "long.csv"
+    path.write_text("text\n" + ('"' + "xxxxxxxxxxxxxxxxxxxxxxxxxxxxx\n" * 700 + '"\n') * 20)
+    before, interval = csv.field_size_limit(10), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            counts = pool.map(lambda _: sum(1 for _ in read_rows(path, ["text"])), range(8))
+            assert list(counts) == [20] * 8
+        assert csv.field_size_limit() == 10
+    finally:
+        sys.setswitchinterval(interval)
+        csv.field_size_limit(before)
+
+
+@pytest.mark.parametrize(
+    ("cell", "warned"),
+    [('"a, b"', True), ('"a ""b"""', True), ('""', True), ('"a" or "b"', False), ('"a', False)],
+)
+def test_data_of_tsv_with_quotes_is_verbatim_and_says_so_once(
+    cell: str, warned: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.tsv"
+    path.write_text("a\tother\n" + "".join(f'{text}\t"x"\n' for text in ("b", cell, "c", cell)))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        got = [row.cells["a"] for row in read_rows(path, ["a"], optional=())]
+    assert got == ["b", cell, "c", cell]
+    assert [str(warning.message) for warning in caught] == [
+        f"{path}, row 2 (line 3), column 'a': the cell begins and ends with a quote; TSV is read "
+        "without quoting, so quotes are part of the text; if they should not be, save the file as "
+        "CSV"
+    ] * warned
+
+
+@pytest.mark.parametrize("encoding", ["", "utf-99", "rot13", "base64", "a\0b", None, 7, b"utf-8"])
+def test_data_in_no_encoding_of_text_is_refused(encoding: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        read_rows(tmp_path / "x.csv", (), encoding=encoding)
+    message = f"encoding: got {encoding!r}, expected one that Python knows, such as utf-8, cp949 or"
+    assert str(caught.value).startswith(str(InputError(message)))
+
+
+@pytest.mark.parametrize("encoding", ["cp949", "utf-16", "latin-1", "ascii"])
+def test_data_with_the_utf8_mark_is_utf8_in_any_encoding(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes("a\n한국어\n".encode("utf-8-sig"))
+    assert [row.cells for row in read_rows(path, ["a"], encoding=encoding)] == [{"a": "한국어"}]
+
+
+@pytest.mark.parametrize("encoding", ["cp949", "utf-16-be", "shift_jis"])
+def test_data_that_is_not_in_its_encoding_is_placed(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.tsv"
+    good = ("a\n" + "가나다 x\n".replace("가나다", "아") * 3000).encode(encoding, "ignore")
+    bad = b"\xd8\x00\x00\x0a" if encoding == "utf-16-be" else b"\xff\xff\n"
+    path.write_bytes(good + bad)
+    got, message = until_error(path, encoding)
+    assert message == (
+        f"{path}, line 3002: got byte 0x{bad[0]:02x} at offset {len(good)}, expected "
+        f"{encoding.upper()}"
+    )
+    assert got > 1000
+
+
+def test_data_of_one_empty_cell_is_refused_by_a_writer_of_tsv(tmp_path: Path) -> None:
+    """Its line would be empty, and readers skip those; CSV has quotes for it."""
+    with pytest.raises(InputError, match="row 1: got only an empty cell"):
+        write(tmp_path / "x.tsv", [{"a": ""}])
+    assert read(write(tmp_path / "x.csv", [{"a": ""}])) == [{"a": ""}]
 
 
 # Which columns are read
@@ -288,7 +440,7 @@ def test_memory_does_not_grow_with_the_file(suffix: str, tmp_path: Path) -> None
 def test_memory_does_not_grow_with_what_is_written(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rows_module, "_ROW_GROUP", 1 << 20)
+    monkeypatch.setattr(writers, "_ROW_GROUP", 1 << 20)
     path = tmp_path / f"many{suffix}"
     chunk = [{"a": SENTENCE * 10, "b": SENTENCE * 10, "p": 1.5}] * 200
     with memory() as most, open_writer(path, format_of(path), list(chunk[0])) as writer:
@@ -325,11 +477,11 @@ def test_a_bad_row_is_found_after_those_before_it(
     assert next(rows, None) is None
 
 
-def until_error(path: Path) -> tuple[int, str]:
+def until_error(path: Path, encoding: str = "utf-8") -> tuple[int, str]:
     """The rows before the error, and the error."""
     got = 0
     try:
-        for _ in read_rows(path, ("a",)):
+        for _ in read_rows(path, ("a",), encoding=encoding):
             got += 1
     except InputError as error:
         return got, str(error)
@@ -598,7 +750,7 @@ def test_a_schema_keeps_types_and_added_columns_are_floats(tmp_path: Path) -> No
 
 
 def test_parquet_is_written_in_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows_module, "_ROW_GROUP", 10_000)
+    monkeypatch.setattr(writers, "_ROW_GROUP", 10_000)
     path = write(tmp_path / "x.parquet", [{"a": "x" * 1000}] * 95)
     file = pq.ParquetFile(path)
     assert [file.metadata.row_group(index).num_rows for index in range(10)] == [10] * 9 + [5]
@@ -614,7 +766,7 @@ def test_without_a_schema_the_values_decide_on_the_types(
     assert [row["a"] for row in read(path)] == values
 
     # Once a row group is written, its types stay: 2.5 is not cut to an integer.
-    monkeypatch.setattr(rows_module, "_ROW_GROUP", 1)
+    monkeypatch.setattr(writers, "_ROW_GROUP", 1)
     with pytest.raises(
         InputError, match="row 2, column 'a': got type double, expected int64 as in the rows before"
     ):
@@ -629,7 +781,7 @@ def test_a_line_or_cell_without_end(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A few bytes of gzip, or a quote that nothing closes, may be gigabytes."""
-    monkeypatch.setattr(rows_module, "_LONGEST", 200_000)
+    monkeypatch.setattr(text_files, "_LONGEST", 200_000)
     path = tmp_path / f"pairs{suffix}"
     header, cell = ("", '{"a": "') if "jsonl" in suffix else ("a\n", '"')
     line = cell + ("x" * 250 if "csv" not in suffix else "x" * 249 + "\n") * 1000

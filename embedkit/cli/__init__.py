@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import sys
+import warnings
+from collections.abc import Callable
 
 import typer
 
@@ -65,6 +67,7 @@ def main() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     # transformers' remarks would quote a folder's files.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    warnings.showwarning = _print_once(set())
     try:
         app()
     except InputError as error:
@@ -82,6 +85,18 @@ def main() -> None:
         if type(error).__name__ != "OutOfMemoryError" and "CPUAllocator" not in str(error):
             raise
         _fail(str(error).splitlines()[0], 1)
+
+
+def _print_once(shown: set[str]) -> Callable[..., None]:
+    """A warning is one line, and printed once though a file is read twice."""
+
+    def show(message: Warning | str, *_: object) -> None:
+        line = f"warning: {printable(str(message))}"
+        if line not in shown:
+            print(line, file=sys.stderr)
+        shown.add(line)
+
+    return show
 
 
 def _fail(problem: object, code: int) -> None:

@@ -25,6 +25,7 @@ def bench_command(
         ),
     ] = None,
     text_column: options.TextColumn = None,
+    encoding: options.Encoding = "utf-8",
     limit: Annotated[int, typer.Option(help="Texts at most, the first ones.")] = 2000,
     rounds: Annotated[int, typer.Option(help="How often all run in turn.")] = 5,
     device: options.Device = None,
@@ -41,7 +42,7 @@ def bench_command(
     """
     if limit < 1:
         raise InputError(f"--limit is {limit}; expected at least 1")
-    chosen = _texts(texts, text_column, limit)
+    chosen = _texts(texts, text_column, encoding, limit)
     from embedkit.bench.race import race
 
     found = race(model, chosen, rounds=rounds, device=device, show_progress=True)
@@ -63,7 +64,7 @@ def bench_command(
         console.print(printable(note), markup=False)
 
 
-def _texts(path: Path | None, columns: list[str] | None, limit: int) -> list[str]:
+def _texts(path: Path | None, columns: list[str] | None, encoding: str, limit: int) -> list[str]:
     if path is None:
         from embedkit.evaluation.data import read_pairs
 
@@ -71,4 +72,5 @@ def _texts(path: Path | None, columns: list[str] | None, limit: int) -> list[str
         return [*pairs.sentence1, *pairs.sentence2][:limit]
     from embedkit.corpus.source import Corpus
 
-    return [document.text for document in islice(Corpus(path, tuple(columns or ["text"])), limit)]
+    corpus = Corpus(path, tuple(columns or ["text"]), encoding=encoding)
+    return [document.text for document in islice(corpus, limit)]

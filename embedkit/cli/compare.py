@@ -95,6 +95,7 @@ def compare_command(
     sentence2: options.Sentence2 = "sentence2",
     score: options.Score = "score",
     subset: options.Subset = "subset",
+    encoding: options.Encoding = "utf-8",
 ) -> None:
     """Compare the poolings of a model on sentence pairs and retrieval sets, and keep the winner.
 
@@ -105,16 +106,18 @@ def compare_command(
     from embedkit.evaluation.sets import SELECTION, check_names, only_pairs, read_sets
 
     columns = PairColumns(sentence1, sentence2, score, subset)
-    sets = read_sets(data, columns)
+    sets = read_sets(data, columns, encoding)
     parsed = None if recipes is None else [Recipe.parse(text) for text in recipes.split()]
     chosen = None if layers is None else _parse_layers(layers)
-    selecting = None if select is None else only_pairs(read_sets(select, columns), SELECTION)
+    selecting = (
+        None if select is None else only_pairs(read_sets(select, columns, encoding), SELECTION)
+    )
     check_names([*sets, *(selecting or ())])
     against = None if baseline is None else Recipe.parse(baseline)
-    training = None if train is None else read_sets(train, columns)
+    training = None if train is None else read_sets(train, columns, encoding)
     if fit is not None and fit_on_data:
         raise InputError("got --fit and --fit-on-data; expected one of them")
-    corpus = options.fit_corpus(fit, fit_column)
+    corpus = options.fit_corpus(fit, fit_column, encoding)
     if head is not None and save_best is not None:
         raise InputError(
             "got --head and --save-best; train the winner's head with embedkit train head"

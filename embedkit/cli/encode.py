@@ -38,6 +38,7 @@ def encode_command(
     model: options.Model = DEFAULT_MODEL,
     text_column: options.TextColumn = None,
     id_column: options.IdColumn = None,
+    encoding: options.Encoding = "utf-8",
     recipe: options.Recipe = None,
     prompt: options.Prompt = None,
     prompt_name: options.PromptName = None,
@@ -75,7 +76,7 @@ def encode_command(
     with _file(source, input_format) as path:
         from embedkit.corpus.source import Corpus
 
-        corpus = Corpus(path, tuple(text_column or ["text"]), id_column)
+        corpus = Corpus(path, tuple(text_column or ["text"]), id_column, encoding)
         next(iter(corpus), None)  # a wrong column shows before the model is loaded
         from embedkit.corpus.encode import encode_corpus
         from embedkit.embedder import Embedder

@@ -31,6 +31,7 @@ def evaluate_command(
     sentence2: options.Sentence2 = "sentence2",
     score: options.Score = "score",
     subset: options.Subset = "subset",
+    encoding: options.Encoding = "utf-8",
 ) -> None:
     """Score a model's own recipe on pairs and retrieval sets, or a head or cross-encoder on pairs.
 
@@ -41,7 +42,7 @@ def evaluate_command(
     from embedkit.evaluation.sets import read_sets
 
     columns = PairColumns(sentence1, sentence2, score, subset)
-    sets = read_sets(data, columns)
+    sets = read_sets(data, columns, encoding)
     from embedkit.embedder import Embedder
     from embedkit.evaluation.compare import check_options, check_retrieval, evaluate
     from embedkit.evaluation.cross_encoders import find_cross_encoder

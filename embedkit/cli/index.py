@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from embedkit.cli import options
 from embedkit.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -90,18 +91,19 @@ def remove_command(
     file: Annotated[
         Path | None, typer.Option("--ids", help="File of ids, one a line.", show_default=False)
     ] = None,
+    encoding: options.Encoding = "utf-8",
     as_json: _Json = False,
 ) -> None:
     """Remove rows, all or none; their place is freed by compact.
 
     Example: [bold]embedkit index remove my-index doc-7 doc-9[/bold]
     """
+    from embedkit.data.tables import read_lines
     from embedkit.index.vector_index import VectorIndex
-    from embedkit.rows import read_lines
 
     names = list(ids or [])
     if file is not None:
-        names += [str(row.cells["text"]) for row in read_lines(file)]
+        names += [text for row in read_lines(file, encoding) if (text := str(row.cells["text"]))]
     if not names:
         raise InputError("got no ids; expected some, as arguments or in a file (--ids)")
     found = VectorIndex.open(index)

@@ -25,7 +25,7 @@ def names(similarity: str | None) -> list[str]:
     return similarity.split()
 
 
-def fit_corpus(fit: Path | None, columns: list[str] | None) -> Corpus | None:
+def fit_corpus(fit: Path | None, columns: list[str] | None, encoding: str) -> Corpus | None:
     """The texts of --fit, with a first look at them."""
     if fit is None:
         if columns is not None:
@@ -33,7 +33,7 @@ def fit_corpus(fit: Path | None, columns: list[str] | None) -> Corpus | None:
         return None
     from embedkit.corpus.source import Corpus
 
-    corpus = Corpus(fit, tuple(columns or ["text"]))
+    corpus = Corpus(fit, tuple(columns or ["text"]), encoding=encoding)
     next(iter(corpus), None)  # a wrong column shows before the model is loaded
     return corpus
 
@@ -109,6 +109,12 @@ IdColumn: TypeAlias = Annotated[
     str | None,
     typer.Option(
         help="Column of the ids; by default rows are numbered from 0.", show_default=False
+    ),
+]
+Encoding: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        help="Of the text files that are read: utf-8, cp949, utf-16 or another that Python knows."
     ),
 ]
 Fit: TypeAlias = Annotated[

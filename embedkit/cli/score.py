@@ -11,8 +11,9 @@ import typer
 
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options
+from embedkit.data.tables import chunks, format_of, read_rows, read_schema, text_cell
+from embedkit.data.writers import open_writer
 from embedkit.errors import InputError
-from embedkit.rows import chunks, format_of, open_writer, read_rows, read_schema, text_cell
 
 PREDICTION = "prediction"
 _CHUNK = 4096  # pairs encoded at a time
@@ -41,6 +42,7 @@ def score_command(
     ] = False,
     sentence1: options.Sentence1 = "sentence1",
     sentence2: options.Sentence2 = "sentence2",
+    encoding: options.Encoding = "utf-8",
 ) -> None:
     """Score sentence pairs: by a head or a cross-encoder, or by a plain model's cosine.
 
@@ -56,7 +58,7 @@ def score_command(
     target = format_of(out) if out is not None else "jsonl" if as_json else source
     if target == "parquet" and out is None:
         raise InputError("Parquet cannot be printed; name a file with --out, or use --json")
-    rows = read_rows(pairs, (sentence1, sentence2))
+    rows = read_rows(pairs, (sentence1, sentence2), encoding=encoding)
     first = next(rows, None)
     if first is None:
         raise InputError(f"{pairs}: has no rows, expected sentence pairs")
@@ -88,7 +90,8 @@ def score_command(
         open_writer(out, target, columns, schema=schema) as writer,
         progress(total, "pairs", show=True) as advance,
     ):
-        for chunk in chunks(read_rows(pairs, (sentence1, sentence2)), _CHUNK):
+        rows = read_rows(pairs, (sentence1, sentence2), encoding=encoding)
+        for chunk in chunks(rows, _CHUNK):
             texts = [(str(row.cells[sentence1]), str(row.cells[sentence2])) for row in chunk]
             predictions = scorer(texts).tolist()
             writer.write(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embedkit.cli import options
+from embedkit.data.tables import chunks
 from embedkit.errors import InputError, printable
-from embedkit.rows import chunks
 
 if TYPE_CHECKING:
     from embedkit.corpus.source import Document
@@ -34,6 +34,7 @@ def search_command(
     ] = None,
     text_column: options.TextColumn = None,
     id_column: options.IdColumn = None,
+    encoding: options.Encoding = "utf-8",
     model: Annotated[
         str | None,
         typer.Option(
@@ -63,7 +64,8 @@ def search_command(
     if query is not None:
         asked: Corpus | list[Document] = [Document("QUERY", 0, query)]
     else:
-        asked = Corpus(Path(str(queries)), tuple(text_column or ["text"]), id_column)
+        columns = tuple(text_column or ["text"])
+        asked = Corpus(Path(str(queries)), columns, id_column, encoding)
         for _ in asked:  # a wrong row shows before the model is loaded
             pass
     from embedkit.index.vector_index import VectorIndex

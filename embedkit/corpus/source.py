@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import reprlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from embedkit.data.tables import (
+    READERS,
+    Row,
+    check_path,
+    check_text,
+    read_lines,
+    read_rows,
+    text_cell,
+)
+from embedkit.data.text_files import check_encoding
 from embedkit.errors import InputError
-from embedkit.rows import READERS, Row, check_text, read_lines, read_rows, text_cell
 
 _INT64 = range(-(2**63), 2**63)
 _LINES = (".txt", ".txt.gz")
@@ -44,16 +54,29 @@ class Corpus:
     Attributes:
         path: the file.
         text_columns: where the text is; the texts of several columns are joined by a space, empty
-            ones left out (`("title", "text")` for BEIR).
-        id_column: strings or whole numbers, each once; None numbers the rows from 0.
+            and null ones left out (`("title", "text")` for BEIR).
+        id_column: strings or whole numbers, each once; None numbers the rows from 0. Empty lines
+            are no rows; of a .txt file every line is one, and an empty line an empty text.
+        encoding: of a file of text, by a name that Python knows.
     """
 
     path: Path
     text_columns: tuple[str, ...] = _TEXT
     id_column: str | None = None
+    encoding: str = "utf-8"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "path", Path(self.path))
+        object.__setattr__(self, "path", check_path("path", self.path))
+        check_encoding(self.encoding)
+        columns = self.text_columns
+        if isinstance(columns, str) or not isinstance(columns, Sequence) or not columns:
+            raise InputError(
+                f"text_columns: got {reprlib.repr(columns)}, expected a tuple of names"
+            )
+        names = [check_text(f"text_columns[{index}]", name) for index, name in enumerate(columns)]
+        object.__setattr__(self, "text_columns", tuple(names))
+        if self.id_column is not None:
+            check_text("id_column", self.id_column)
         known = (*_LINES, *READERS)
         if not self.path.name.lower().endswith(known):
             raise InputError(
@@ -70,9 +93,10 @@ class Corpus:
 
     def _rows(self) -> Iterator[Row]:
         if self._is_lines:
-            return read_lines(self.path)
+            return read_lines(self.path, self.encoding)
         ids = () if self.id_column is None else (self.id_column,)
-        return read_rows(self.path, (*self.text_columns, *ids), optional=(), keys=ids)
+        named = (*self.text_columns, *ids)
+        return read_rows(self.path, named, optional=(), keys=ids, encoding=self.encoding)
 
     def __iter__(self) -> Iterator[Document]:
         """The documents.
@@ -83,7 +107,8 @@ class Corpus:
         """
         kind: type | None = None
         for number, (place, cells) in enumerate(self._rows()):
-            texts = [text_cell(place, name, cells[name]) for name in self.text_columns]
+            filled = [name for name in self.text_columns if cells[name] is not None]
+            texts = [text_cell(place, name, cells[name]) for name in filled or self.text_columns]
             text = texts[0] if len(texts) == 1 else " ".join(filter(None, texts))
             if self.id_column is None:
                 yield Document(place, number, text)

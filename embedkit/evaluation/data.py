@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -11,9 +11,19 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.data.tables import (
+    check_number,
+    check_path,
+    check_text,
+    check_texts,
+    listed,
+    number_cell,
+    read_rows,
+    stem,
+    text_cell,
+)
 from embedkit.datasets import SHIPPED
 from embedkit.errors import InputError
-from embedkit.rows import check_number, check_text, listed, number_cell, read_rows, stem, text_cell
 
 T = TypeVar("T")
 
@@ -41,17 +51,12 @@ class Pairs:
     subsets: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        check_text("name", self.name)
         texts = {"sentence1": self.sentence1, "sentence2": self.sentence2}
         if self.subsets is not None:
             texts["subsets"] = self.subsets
         for column, values in texts.items():
-            if not isinstance(values, tuple):
-                raise InputError(
-                    f"{column}: got {reprlib.repr(values)}, expected a tuple of str "
-                    "(Pairs.from_columns takes any sequence)"
-                )
-            for index, value in enumerate(values):
-                check_text(f"{column}[{index}]", value)
+            check_texts(column, values, " (Pairs.from_columns takes any sequence)")
         scores = self.scores
         if not isinstance(scores, np.ndarray) or scores.dtype != np.float64 or scores.ndim != 1:
             is_array = isinstance(scores, np.ndarray)
@@ -81,6 +86,7 @@ class Pairs:
         Raises:
             InputError: the first one, with its pair, counted from 1.
         """
+        low, high = check_number("low", low), check_number("high", high)
         outside = np.flatnonzero((self.scores < low) | (self.scores > high))
         if len(outside):
             raise InputError(
@@ -102,7 +108,7 @@ class Pairs:
         scores: Iterable[float],
         subsets: Iterable[str] | None = None,
     ) -> Pairs:
-        """The pairs of columns that are in memory: lists, arrays, data frame columns.
+        """The pairs of columns in memory: lists, arrays, data frame columns, generators.
 
         Args:
             name: what results are filed under.
@@ -145,7 +151,7 @@ class PairColumns:
     subset: str = "subset"
 
     def __post_init__(self) -> None:
-        names = (self.sentence1, self.sentence2, self.score, self.subset)
+        names = [check_text(field, name) for field, name in vars(self).items()]
         if len(set(names)) < len(names):
             raise InputError(f"column names: got {listed(names)}, expected four different ones")
 
@@ -156,28 +162,39 @@ class PairColumns:
         return (self.sentence1, self.sentence2, self.score, *named)
 
 
-def read_pairs(path: str | Path, columns: PairColumns = PairColumns()) -> Pairs:
+def read_pairs(
+    path: str | Path, columns: PairColumns = PairColumns(), encoding: str = "utf-8"
+) -> Pairs:
     """Reads scored sentence pairs from a TSV, CSV, JSONL or Parquet file.
 
     `first_look` names the data set that comes with embedkit, where there is no such file.
 
     Texts are taken verbatim, empty ones too; other columns than those named are ignored.
 
-    - TSV: a header line, cells split at tabs; no quoting and no escaping, so `"` is literal.
+    - TSV: a header line, cells split at tabs; no quoting and no escaping, so `"` is literal (a
+      warning names the first cell that looks quoted).
     - CSV: a header line; quoted cells may hold commas, line breaks and doubled quotes.
     - JSONL: an object a line.
     - Parquet: string columns (plain or dictionary), and a score of any integer, float or decimal
       type.
 
-    Text is UTF-8, with or without a byte order mark.
+    Empty lines are skipped. Text is in `encoding` (any that Python knows, such as `cp949`), with or
+    without a byte order mark, or in UTF-8 with one.
 
     Raises:
         InputError: the file cannot be read, or is not as said above; the message names the file
             and, where there is one, the data row (from 1), the line and the column.
     """
-    path = SHIPPED[str(path)] if str(path) in SHIPPED and not Path(path).exists() else Path(path)
+    path = check_path("path", path)
+    if not isinstance(columns, PairColumns):
+        raise InputError(f"columns: got {reprlib.repr(columns)}, expected PairColumns")
+    if str(path) in SHIPPED and not path.exists():
+        path, encoding = SHIPPED[str(path)], "utf-8"
+    required = columns.required
     rows = list(
-        read_rows(path, columns.required, optional=(columns.subset,), numbers=(columns.score,))
+        read_rows(
+            path, required, optional=(columns.subset,), numbers=(columns.score,), encoding=encoding
+        )
     )
 
     def texts(name: str) -> tuple[str, ...]:
@@ -194,6 +211,13 @@ def read_pairs(path: str | Path, columns: PairColumns = PairColumns()) -> Pairs:
 
 
 def _as_tuple(column: str, values: Iterable[T]) -> tuple[T, ...]:
-    if isinstance(values, str) or not isinstance(values, Iterable):
+    # Of mappings and data frames the items are names of columns; sets have no order.
+    has_items = isinstance(values, Iterable) and getattr(values, "ndim", 1) == 1
+    if (
+        not has_items
+        or isinstance(values, (str, bytes, Mapping, set))
+        or hasattr(values, "columns")
+    ):
         raise InputError(f"{column}: got {reprlib.repr(values)}, expected a list, one item a pair")
-    return tuple(values)
+    to_list = getattr(values, "tolist", None)  # of arrays and Series: Python's own values
+    return tuple(values if to_list is None else to_list())

@@ -46,6 +46,18 @@ NOTES: dict[str, tuple[str, str]] = {
         "rankings, as in BEIR.",
         "{dataset}의 질의 중 {count:,}개는 문서이기도 하여, BEIR처럼 자신의 순위에서 뺐습니다.",
     ),
+    "missing_documents": (
+        "{count:,} relevant documents of {dataset} are not in its corpus; they count as not "
+        "retrieved, as in trec_eval.",
+        "{dataset}의 관련 문서 {count:,}개가 말뭉치에 없어 trec_eval처럼 검색되지 않은 것으로 "
+        "계산했습니다.",
+    ),
+    "queries_without_relevant": (
+        "{count:,} judged queries of {dataset} have no relevant document; their values are 0 and "
+        "count in the means, as in trec_eval.",
+        "{dataset}의 평가 질의 {count:,}개에는 관련 문서가 없습니다. trec_eval처럼 값을 0으로 하여 "
+        "평균에 넣었습니다.",
+    ),
     "prompts": (
         "The prompt of queries is {query!r}, of documents {document!r}.",
         "프롬프트는 질의에 {query!r}, 문서에 {document!r}입니다.",

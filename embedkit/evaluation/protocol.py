@@ -61,6 +61,8 @@ class RetrievalUsed:
         queries: those that were judged.
         documents: how many.
         left_out: queries that are documents too, and were left out of their own rankings.
+        missing_documents: judged relevant and not among the documents, so never retrieved.
+        queries_without_relevant: judged queries without a relevant document, whose values are 0.
         distinct_texts: of queries and documents.
         truncated_share: of the distinct texts, those that were cut to the maximum length.
         sha256: see `data_fingerprint`.
@@ -71,6 +73,8 @@ class RetrievalUsed:
     queries: int
     documents: int
     left_out: int
+    missing_documents: int
+    queries_without_relevant: int
     distinct_texts: int
     truncated_share: float
     sha256: str
@@ -96,7 +100,8 @@ def data_used(
         ties = tie_rate(data.scores)
         return PairsUsed(data.name, role, len(data.scores), distinct, share, ties, sha256)
     sizes = len(data.judgements), len(data.documents), len(data.own_documents)
-    return RetrievalUsed(data.name, role, *sizes, distinct, share, sha256)
+    lacking = data.missing_documents, data.queries_without_relevant
+    return RetrievalUsed(data.name, role, *sizes, *lacking, distinct, share, sha256)
 
 
 @dataclass(frozen=True)

@@ -210,8 +210,9 @@ class Report:
                     "depth": search.depth,
                 },
             )
-            if used.left_out:
-                yield "left_out", {"count": used.left_out, "dataset": used.name}
+            for key in ("left_out", "missing_documents", "queries_without_relevant"):
+                if count := getattr(used, key):
+                    yield key, {"count": count, "dataset": used.name}
         if search.query_prompt or search.document_prompt:
             prompts = {"query": search.query_prompt, "document": search.document_prompt}
             yield "prompts", prompts

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.evaluation.bootstrap import RESAMPLES, SEED, bootstrap_means, interval
-from embedkit.evaluation.rankings import RANKING_METRICS
+from embedkit.evaluation.rankings import IDEAL_DEPTH, RANKING_METRICS
 from embedkit.evaluation.retrieval_data import RetrievalSet
 from embedkit.evaluation.search import EXACT, nearest
 from embedkit.evaluation.sts import Result, Scored
@@ -24,28 +24,35 @@ class Judged:
 
     Attributes:
         name: of the set.
-        relevant: for each query the places and the gains of the documents judged relevant.
-        ideal: (n, most of them) their gains from the highest down, padded with 0.
+        relevant: for each query the places and the gains of the documents judged relevant, but for
+            those that are not in the set.
+        ideal: (n, IDEAL_DEPTH) the highest gains of all judged, padded with 0.
+        counts: (n,) how many are relevant, those that are not in the set among them.
         itself: (n,) the place of the query's own document, to leave out; -1 where there is none.
     """
 
     name: str
     relevant: list[tuple[NDArray[np.int64], NDArray[np.int64]]]
     ideal: NDArray[np.int64]
+    counts: NDArray[np.int64]
     itself: NDArray[np.int64]
 
     @classmethod
     def of(cls, data: RetrievalSet) -> Judged:
         places = {name: place for place, name in enumerate(data.document_ids)}
         relevant = []
-        for judged in data.judgements.values():
-            gains = {places[name]: gain for name, gain in judged.items() if gain > 0}
+        ideal = np.zeros((len(data.judgements), IDEAL_DEPTH), np.int64)
+        counts = np.zeros(len(ideal), np.int64)
+        for query, judged in enumerate(data.judgements.values()):
+            gains = {
+                places[name]: gain for name, gain in judged.items() if gain > 0 and name in places
+            }
+            highest = sorted((gain for gain in judged.values() if gain > 0), reverse=True)
+            ideal[query, : len(highest)] = highest[:IDEAL_DEPTH]
+            counts[query] = len(highest)
             relevant.append((np.array([*gains], np.int64), np.array([*gains.values()], np.int64)))
         itself = [places[query] if query in data.own_documents else -1 for query in data.judgements]
-        ideal = np.zeros((len(relevant), max(len(gains) for _, gains in relevant)), np.int64)
-        for row, (_, highest) in zip(ideal, relevant, strict=True):
-            row[: len(highest)] = np.sort(highest)[::-1]
-        return cls(data.name, relevant, ideal, np.array(itself))
+        return cls(data.name, relevant, ideal, counts, np.array(itself))
 
     def score(
         self,
@@ -78,7 +85,7 @@ class Judged:
             # One more than the depth, for the query itself may have to go.
             gains = self._gains(nearest(queries, documents, similarity, DEPTH + 1, index))
             for metric, measure in RANKING_METRICS.items():
-                of_queries = measure(gains, self.ideal)
+                of_queries = measure(gains, self.ideal, self.counts)
                 n, value = len(of_queries), float(of_queries.mean())
                 values.append(of_queries)
                 results.append(Result(recipe, self.name, n, similarity, metric, "all", value))

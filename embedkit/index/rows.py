@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from embedkit.corpus.origin import Origin
 from embedkit.corpus.source import check_id
 from embedkit.corpus.vectors import VectorBatch, Vectors
+from embedkit.data.tables import check_text
 from embedkit.errors import InputError
-from embedkit.rows import check_text
 from embedkit.steps import Vectors as Matrix
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from embedkit.checkpoint import Weights, check_entries, load_json, read_json
+from embedkit.data.tables import check_text
 from embedkit.encoder import Encoder
 from embedkit.errors import InputError
 from embedkit.interop.model_card import read_recipe, write_card
 from embedkit.pooling import POOLINGS
 from embedkit.recipe import LAST, Recipe, split_step
-from embedkit.rows import check_text
 from embedkit.settings import Settings
 from embedkit.similarity import SIMILARITIES
 from embedkit.steps import (

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from embedkit.data.tables import (
+    check_path,
+    check_text,
+    check_texts,
+    listed,
+    read_rows,
+    stem,
+    text_cell,
+)
 from embedkit.digest import rows_sha256
 from embedkit.errors import InputError
-from embedkit.rows import listed, read_rows, stem, text_cell
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,7 @@ class PositiveColumns:
     positive: str = "entailment"
 
     def __post_init__(self) -> None:
-        names = (self.sentence1, self.sentence2, self.label)
+        names = [check_text(field, name) for field, name in vars(self).items()][:3]
         if len(set(names)) < len(names):
             raise InputError(f"column names: got {listed(names)}, expected three different ones")
 
@@ -48,6 +57,9 @@ class Positives:
     sentence2: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        check_text("name", self.name)
+        check_texts("sentence1", self.sentence1)
+        check_texts("sentence2", self.sentence2)
         if len(self.sentence1) != len(self.sentence2):
             raise InputError(
                 f"got {len(self.sentence1)} first and {len(self.sentence2)} second sentences; "
@@ -65,20 +77,26 @@ class Positives:
         return rows_sha256(zip(self.sentence1, self.sentence2, strict=True))
 
 
-def read_positives(path: str | Path, columns: PositiveColumns = PositiveColumns()) -> Positives:
+def read_positives(
+    path: str | Path, columns: PositiveColumns = PositiveColumns(), encoding: str = "utf-8"
+) -> Positives:
     """Read a file as `read_pairs` does, and keep the positive rows.
 
     Raises:
         InputError: the file cannot be read, a column is absent, or fewer than two rows are
             positive.
     """
+    path = check_path("path", path)
+    if not isinstance(columns, PositiveColumns):
+        raise InputError(f"columns: got {reprlib.repr(columns)}, expected PositiveColumns")
     named = (columns.label,) if columns.label != PositiveColumns.label else ()
     rows = list(
         read_rows(
-            Path(path),
+            path,
             (columns.sentence1, columns.sentence2, *named),
             optional=(columns.label,),
             keys=(columns.label,),
+            encoding=encoding,
         )
     )
     found = [
@@ -97,6 +115,6 @@ def read_positives(path: str | Path, columns: PositiveColumns = PositiveColumns(
         for name in (columns.sentence1, columns.sentence2)
     )
     try:
-        return Positives(stem(Path(path)), sentence1, sentence2)
+        return Positives(stem(path), sentence1, sentence2)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None

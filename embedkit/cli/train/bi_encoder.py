@@ -61,6 +61,7 @@ def train_bi_encoder_command(
     sentence2: options.Sentence2 = "sentence2",
     score: options.Score = "score",
     subset: options.Subset = "subset",
+    encoding: options.Encoding = "utf-8",
     dev_sentence1: Annotated[
         str | None,
         typer.Option(
@@ -95,14 +96,16 @@ def train_bi_encoder_command(
     columns = PairColumns(sentence1, sentence2, score, subset)
     sets: list[Pairs] | list[Positives]
     if scored:
-        sets = [read_pairs(path, columns) for path in data]
+        sets = [read_pairs(path, columns, encoding) for path in data]
     else:
         positives = PositiveColumns(
             sentence1, sentence2, label_column or "label", positive or "entailment"
         )
-        sets = [read_positives(path, positives) for path in data]
+        sets = [read_positives(path, positives, encoding) for path in data]
     held_out = read_pairs(
-        dev, PairColumns(dev_sentence1 or sentence1, dev_sentence2 or sentence2, score, subset)
+        dev,
+        PairColumns(dev_sentence1 or sentence1, dev_sentence2 or sentence2, score, subset),
+        encoding,
     )
     from embedkit.embedder import Embedder
     from embedkit.evaluation.compare import evaluate

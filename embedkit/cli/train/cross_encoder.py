@@ -37,6 +37,7 @@ def train_cross_encoder_command(
     sentence2: options.Sentence2 = "sentence2",
     score: options.Score = "score",
     subset: options.Subset = "subset",
+    encoding: options.Encoding = "utf-8",
 ) -> None:
     """Fine-tune an encoder that reads both sentences of a pair at once, by mean squared error.
 
@@ -49,8 +50,8 @@ def train_cross_encoder_command(
     check_reads(reads)
     labels = training_options.parse_range(label_range)
     columns = PairColumns(sentence1, sentence2, score, subset)
-    sets = [read_pairs(path, columns) for path in data]
-    held_out = read_pairs(dev, columns)
+    sets = [read_pairs(path, columns, encoding) for path in data]
+    held_out = read_pairs(dev, columns, encoding)
     from embedkit.evaluation.compare import evaluate
     from embedkit.training.cross_encoder import train_cross_encoder
 

@@ -48,6 +48,7 @@ def train_head_command(
     sentence2: options.Sentence2 = "sentence2",
     score: options.Score = "score",
     subset: options.Subset = "subset",
+    encoding: options.Encoding = "utf-8",
 ) -> None:
     """Train a regression head on frozen sentence vectors, and save it with its embedder.
 
@@ -57,10 +58,10 @@ def train_head_command(
     from embedkit.evaluation.data import PairColumns, read_pairs
 
     columns = PairColumns(sentence1, sentence2, score, subset)
-    sets = [read_pairs(path, columns) for path in data]
-    held_out = None if dev is None else read_pairs(dev, columns)
+    sets = [read_pairs(path, columns, encoding) for path in data]
+    held_out = None if dev is None else read_pairs(dev, columns, encoding)
     parsed = None if recipe is None else Recipe.parse(recipe)
-    corpus = options.fit_corpus(fit, fit_column)
+    corpus = options.fit_corpus(fit, fit_column, encoding)
 
     import numpy as np
 

@@ -59,6 +59,7 @@ def train_masked_lm_command(
     sentence2: options.Sentence2 = "sentence2",
     score: options.Score = "score",
     subset: options.Subset = "subset",
+    encoding: options.Encoding = "utf-8",
 ) -> None:
     """Adapt an encoder to a domain: its masked-language-model training goes on with your texts.
 
@@ -70,12 +71,12 @@ def train_masked_lm_command(
     from embedkit.evaluation.sets import read_sets
 
     columns = PairColumns(sentence1, sentence2, score, subset)
-    sets = read_sets(data or ["first_look"], columns)
+    sets = read_sets(data or ["first_look"], columns, encoding)
     named = tuple(text_column or ["text"])
-    learnt = [document.text for document in Corpus(texts, named)]
+    learnt = [document.text for document in Corpus(texts, named, encoding=encoding)]
     others = None
     if held_out is not None:
-        others = [document.text for document in Corpus(held_out, named)]
+        others = [document.text for document in Corpus(held_out, named, encoding=encoding)]
     from embedkit.embedder import Embedder
     from embedkit.evaluation.compare import compare
     from embedkit.training.masked_lm import train_masked_lm

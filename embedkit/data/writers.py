@@ -1,0 +1,330 @@
+"""Rows written to a file or stdout: TSV, CSV, JSONL and Parquet."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import reprlib
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Protocol, cast
+
+from embedkit.data.tables import (
+    Row,
+    arrow_reason,
+    check_column_names,
+    listed,
+    text_cell,
+)
+from embedkit.data.text_files import is_gzip
+from embedkit.durable import replacing
+from embedkit.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+_ROW_GROUP = 1 << 24  # bytes of Parquet, unpacked, to write at once
+
+
+class Writer(Protocol):
+    """What `open_writer` gives."""
+
+    def write(self, rows: Iterable[dict[str, object]]) -> None:
+        """Write rows, each its cells by column.
+
+        Raises:
+            InputError: the format cannot hold one of them; it names the row, counted from 1 as
+                in the file that is read, and none of these rows is written.
+        """
+
+    def close(self) -> None:
+        """For `open_writer` alone: write what is left."""
+
+
+@contextmanager
+def open_writer(
+    path: str | Path | None,
+    format: str,  # noqa: A002
+    columns: Sequence[str],
+    *,
+    schema: pa.Schema | None = None,
+) -> Iterator[Writer]:
+    """A writer of rows, for a `with` block.
+
+    A file is written under a temporary name beside it. It takes its own name, and the place of
+    an older file, when the block ends; when the block fails, nothing is left of it.
+
+    - TSV: no cell may hold a tab or a line break, for there is no quoting.
+    - CSV: cells are quoted where they must be; lines end in LF.
+    - JSONL: an object a line, with the row's own keys and values.
+    - Parquet: columns have their types in `schema`; those that it lacks are float64.
+
+    In TSV and CSV a text is verbatim, None an empty cell, and any other value as JSON has it: a
+    float with all digits that tell it from others.
+
+    Args:
+        path: the file, or None for stdout; one that ends in `.gz` is packed.
+        format: one of those in `WRITERS`; Parquet is neither for stdout nor for `.gz`.
+        columns: those of every row, in the file's order; JSONL does not look at them.
+        schema: for Parquet; without it the values in the first row group decide on the types.
+
+    Raises:
+        InputError: the file cannot be written, or not in this format.
+    """
+    where = "stdout" if path is None else str(path)
+    zipped = path is not None and is_gzip(Path(path))
+    if format not in WRITERS:
+        raise InputError(f"{where}: got format {format!r}, expected one of {', '.join(WRITERS)}")
+    if format == "parquet" and (path is None or zipped):
+        raise InputError(f"{where}: got format 'parquet', expected tsv, csv or jsonl")
+    check_column_names(where, columns)
+    with ExitStack() as stack:
+        file = stack.enter_context(_stdout() if path is None else _replaced(Path(path)))
+        if zipped:
+            file = stack.enter_context(_zipped(file))
+        yield stack.enter_context(closing(WRITERS[format](file, where, columns, schema)))
+
+
+@contextmanager
+def _stdout() -> Iterator[IO[bytes]]:
+    sys.stdout.flush()
+    yield sys.stdout.buffer
+    sys.stdout.buffer.flush()
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[IO[bytes]]:
+    """A new file that takes the place of `path` at the end."""
+    if path.exists() and not path.is_file():
+        got = "a directory" if path.is_dir() else "a device or pipe"
+        raise InputError(f"{path}: got {got}, expected a file")
+    target = path.resolve()  # a link stays: what it leads to is replaced
+    with replacing(target) as temporary:
+        try:
+            file = temporary.open("xb")
+        except OSError as error:
+            raise InputError(
+                f"{path}: got '{error.strerror}', expected a writable folder"
+            ) from None
+        with file:
+            yield file
+
+
+@contextmanager
+def _zipped(file: IO[bytes]) -> Iterator[IO[bytes]]:
+    # Without a name and a time in it, the same rows give the same bytes.
+    with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as zipped:
+        yield cast(IO[bytes], zipped)
+
+
+class _LineWriter:
+    """Writes a line a row."""
+
+    def __init__(
+        self,
+        line_of: Callable[[Row, Sequence[str]], str],
+        file: IO[bytes],
+        where: str,
+        columns: Sequence[str],
+        schema: pa.Schema | None,
+        *,
+        header: bool = True,
+    ) -> None:
+        self._line_of, self._file, self._where, self._columns = line_of, file, where, columns
+        self._written = 0
+        if header:
+            names = Row(f"{where}, header", {name: name for name in columns})
+            file.write(line_of(names, columns).encode())
+
+    def write(self, rows: Iterable[dict[str, object]]) -> None:
+        placed = _placed(self._where, self._written, rows)
+        lines = [self._line_of(row, self._columns) for row in placed]
+        self._file.write("".join(lines).encode())
+        self._written += len(lines)
+
+    def close(self) -> None:
+        pass
+
+
+def _placed(where: str, written: int, rows: Iterable[dict[str, object]]) -> list[Row]:
+    places = (f"{where}, row {number}" for number in count(written + 1))
+    return list(map(Row, places, rows))
+
+
+def _tsv_line(row: Row, columns: Sequence[str]) -> str:
+    cells = _text_cells(row, columns)
+    for name, cell in zip(columns, cells, strict=True):
+        # A CR is no line break to a reader of TSV, unless it comes last.
+        if "\t" in cell or "\n" in cell or (cell.endswith("\r") and name == columns[-1]):
+            raise InputError(
+                f"{row.place}, column {name!r}: got {reprlib.repr(cell)}, "
+                "expected no tab and no line break, for TSV cannot hold them"
+            )
+    line = "\t".join(cells)
+    if not line:
+        raise InputError(f"{row.place}: got only an empty cell, and TSV readers skip empty lines")
+    return f"{line}\n"
+
+
+def _csv_line(row: Row, columns: Sequence[str]) -> str:
+    cells = [
+        '"{}"'.format(cell.replace('"', '""')) if re.search(r'[,"\r\n]', cell) else cell
+        for cell in _text_cells(row, columns)
+    ]
+    return (",".join(cells) or '""') + "\n"  # an empty line would be a row of no cells
+
+
+def _jsonl_line(row: Row, columns: Sequence[str]) -> str:
+    cells = (
+        f"{_json(row.place, name, name)}: {_json(row.place, name, value)}"
+        for name, value in row.cells.items()
+    )
+    return f"{{{', '.join(cells)}}}\n"
+
+
+def _text_cells(row: Row, columns: Sequence[str]) -> list[str]:
+    def text(name: str, value: object) -> str:
+        if isinstance(value, str):
+            return text_cell(row.place, name, value)
+        return "" if value is None else _json(row.place, name, value)
+
+    _check_same(row, columns)
+    return [text(name, row.cells[name]) for name in columns]
+
+
+def _check_same(row: Row, columns: Collection[str]) -> None:
+    if row.cells.keys() != set(columns):
+        raise InputError(
+            f"{row.place}: got columns {listed(row.cells)}, expected {listed(columns)} in every row"
+        )
+
+
+def _json(place: str, name: str, value: object) -> str:
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value)  # a lone surrogate, escaped as it was when JSON gave it
+    except TypeError:
+        raise InputError(
+            f"{place}, column {name!r}: got {reprlib.repr(value)}, "
+            "expected a value of JSON, for only Parquet can hold others"
+        ) from None
+    return text
+
+
+class _ParquetWriter:
+    """Writes a row group whenever there are rows for one."""
+
+    def __init__(
+        self, file: IO[bytes], where: str, columns: Sequence[str], schema: pa.Schema | None
+    ) -> None:
+        import pyarrow as pa
+
+        self._file, self._where, self._columns = file, where, columns
+        self._infers = schema is None
+        known = {} if schema is None else {field.name: field for field in schema}
+        unknown: pa.DataType = pa.null() if schema is None else pa.float64()
+        self._fields = {name: known.get(name) or pa.field(name, unknown) for name in columns}
+        self._metadata: Any = None if schema is None else schema.metadata
+        self._writer: pq.ParquetWriter | None = None
+        self._waiting: list[pa.Table] = []
+        self._bytes = 0  # of what waits
+        self._written = 0
+
+    def write(self, rows: Iterable[dict[str, object]]) -> None:
+        import pyarrow as pa
+
+        placed = _placed(self._where, self._written, rows)
+        for row in placed:
+            _check_same(row, self._columns)
+        table = pa.table({name: self._array(name, placed) for name in self._columns})
+        self._waiting.append(table)
+        self._bytes += table.nbytes
+        self._written += len(placed)
+        if self._bytes >= _ROW_GROUP:
+            self._flush()
+
+    def _array(self, name: str, rows: list[Row]) -> pa.Array[Any]:
+        try:
+            return self._converted(name, rows)
+        except InputError:
+            for row in rows:
+                self._converted(name, [row])  # to name the one that is wrong
+            raise
+
+    def _converted(self, name: str, rows: list[Row]) -> pa.Array[Any]:
+        import pyarrow as pa
+
+        where = f"{rows[0].place if rows else self._where}, column {name!r}"
+        values: list[Any] = [row.cells[name] for row in rows]
+        field = self._fields[name]
+        try:
+            # Told to make integers, Arrow would cut 1.5 to 1; where it infers, nothing is lost.
+            array: pa.Array[Any] = pa.array(values, None if self._infers else field.type)
+        except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
+            raise InputError(
+                f"{where}: got '{arrow_reason(error)}', expected values of one type"
+            ) from None
+        if self._infers:
+            self._fields[name] = field.with_type(self._widened(where, field.type, array.type))
+        return array
+
+    def _widened(self, where: str, known: pa.DataType, new: pa.DataType) -> pa.DataType:
+        """The type that holds both: integers and floats are floats; None is of any type."""
+        import pyarrow as pa
+
+        both = [pa.schema([("", kind)]) for kind in (known, new)]
+        try:
+            wider: pa.DataType = pa.unify_schemas(both, promote_options="permissive").types[0]
+        except pa.ArrowException:
+            fits = False
+        else:
+            fits = self._writer is None or wider == known
+        if not fits:
+            raise InputError(f"{where}: got type {new}, expected {known} as in the rows before")
+        return wider
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        schema = pa.schema(self._fields.values(), self._metadata)
+        try:
+            if self._writer is None:
+                self._writer = pq.ParquetWriter(self._file, schema)
+            group = []
+            for table in self._waiting:
+                columns = [
+                    column if column.type == kind else column.cast(kind)
+                    for column, kind in zip(table.columns, schema.types, strict=True)
+                ]
+                group.append(pa.Table.from_arrays(columns, schema=schema))
+            self._writer.write_table(pa.concat_tables([schema.empty_table(), *group]))
+        except pa.ArrowException as error:
+            raise InputError(
+                f"{self._where}: got '{arrow_reason(error)}', expected values that Parquet holds"
+            ) from None
+        self._waiting, self._bytes = [], 0
+
+    def close(self) -> None:
+        try:
+            if self._waiting or self._writer is None:
+                self._flush()
+        finally:
+            if self._writer is not None:
+                self._writer.close()
+
+
+WRITERS: dict[str, Callable[[IO[bytes], str, Sequence[str], pa.Schema | None], Writer]] = {
+    "tsv": partial(_LineWriter, _tsv_line),
+    "csv": partial(_LineWriter, _csv_line),
+    "jsonl": partial(_LineWriter, _jsonl_line, header=False),
+    "parquet": _ParquetWriter,
+}
