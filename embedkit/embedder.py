@@ -32,7 +32,7 @@ from embedkit.recipe import Recipe
 from embedkit.settings import Settings
 from embedkit.similarity import find_similarity
 from embedkit.steps import Bound, Vectors
-from embedkit.tokens import TextTokenizer, Tokenized, check_ids, check_texts
+from embedkit.tokens import TextTokenizer, Tokenized, as_texts, check_ids, check_texts
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -392,7 +392,7 @@ class Embedder:
         show_progress: bool | None = None,
     ) -> Encoded:
         """Vectors of many recipes from one pass; see `encode`."""
-        check_texts(texts)
+        texts = as_texts(texts)
         for bound in recipes:
             bound.check_fitted()
         prefix = self.prompt_text(prompt, prompt_name)

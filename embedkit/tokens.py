@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import reprlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -204,20 +204,80 @@ def check_ids(token_ids: NDArray[np.integer[Any]], vocabulary: int) -> None:
         )
 
 
+class Texts(list[str]):
+    """Texts that `as_texts` has checked; it takes them as they are."""
+
+
+def as_texts(values: Iterable[str], name: str = "texts", *, first: int = 0) -> Texts:
+    """The texts of a list, a tuple, an array or Series of str, or an iterator, which is read.
+
+    Raises:
+        InputError: see `check_listed` and `check_texts`.
+    """
+    if isinstance(values, Texts):
+        return values
+    check_listed(values, name)
+    texts = Texts(values.tolist() if isinstance(values, np.ndarray) else values)
+    check_texts(texts, name, first=first)
+    return texts
+
+
+def as_pairs(pairs: Iterable[Sequence[str]], name: str = "pairs") -> tuple[Texts, Texts]:
+    """The first and the second texts of pairs: lists, tuples, an array (n, 2), or an iterator.
+
+    Raises:
+        InputError: something else that holds pairs, or the index of what is no pair of texts.
+    """
+    check_listed(pairs, name, "a list of pairs of str", array_dims=2)
+    rows = [row.tolist() if isinstance(row, np.ndarray) else row for row in pairs]
+    for index, row in enumerate(rows):
+        if not (
+            isinstance(row, list | tuple)
+            and len(row) == 2
+            and all(isinstance(text, str) for text in row)
+        ):
+            raise InputError(f"{name}[{index}] is {reprlib.repr(row)}; expected two texts")
+    first, second = (Texts(row[side] for row in rows) for side in (0, 1))
+    check_texts(first, f"first texts of {name}")
+    check_texts(second, f"second texts of {name}")
+    return first, second
+
+
+def check_listed(
+    values: object, name: str, expected: str = "a list of str", *, array_dims: int = 1
+) -> None:
+    """Refuse what is no list: one text, a dict, a set, a table, an array of other dimensions.
+
+    Iterating over them would give characters, keys, column names or rows in no order.
+
+    Raises:
+        InputError: the argument, its type, and what to pass.
+    """
+    shape = getattr(values, "shape", None)
+    dims = array_dims if isinstance(values, np.ndarray) else 1
+    hint = ""
+    if isinstance(values, Mapping) or (isinstance(shape, tuple) and len(shape) != dims):
+        hint = ' (of a table one column, such as df["text"])'
+    elif isinstance(values, Iterable) and not isinstance(
+        values, str | bytes | bytearray | memoryview | set | frozenset
+    ):
+        return
+    raise InputError(f"{name} is one {type(values).__name__}; expected {expected}{hint}")
+
+
 def check_texts(texts: Sequence[str], what: str = "texts", *, first: int = 0) -> None:
     """Refuse what no tokenizer can read, before any work; errors count from `first`.
 
     Raises:
-        InputError: a lone str, an empty list, an element that is no str (its index), or a lone
-            surrogate.
+        InputError: see `check_listed`; an empty list, an element that is no str (its index), or a
+            lone surrogate.
     """
-    if isinstance(texts, str | bytes) or not hasattr(texts, "__len__"):
-        raise InputError(f"{what} is one {type(texts).__name__}; expected a list of str")
+    check_listed(texts, what)
     if len(texts) == 0:
         raise InputError(f"{what} is empty; expected at least one str")
     for index, text in enumerate(texts, start=first):
         if not isinstance(text, str):
-            raise InputError(f"{what}[{index}] is {text!r}; expected a str")
+            raise InputError(f"{what}[{index}] is {reprlib.repr(text)}; expected a str")
         if not text.isascii():
             try:
                 text.encode("utf-8")
