@@ -15,7 +15,8 @@ from embedkit.interop.sentence_transformers import read_settings
 from embedkit.recipe import Recipe
 from embedkit.settings import Settings
 from embedkit.steps import Bound
-from embedkit.tokens import TextTokenizer, load_tokenizer
+from embedkit.tokenizer_loading import load_tokenizer
+from embedkit.tokens import TextTokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -22,6 +22,7 @@ ROOMS = (
     ("rows", "manifest"),
     ("states",),
     ("tokens", "batching"),
+    ("tokenizer_loading",),
     ("encoder", "pooling"),
     ("recipe",),
     ("steps",),
