@@ -17,7 +17,7 @@ from embedkit.progress import progress
 from embedkit.recipe import Recipe
 from embedkit.rows import chunks
 from embedkit.steps import Bound, Fit, Unfitted, Vectors, fold
-from embedkit.tokens import check_texts
+from embedkit.tokens import as_texts, check_listed
 
 _CHUNK = 4096  # texts encoded at a time
 
@@ -60,8 +60,7 @@ def fit_recipes(
         InputError: a text that is none, too few texts, or texts that can be read only once where
             more passes are needed.
     """
-    if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
-        raise InputError(f"texts is one {type(texts).__name__}; expected texts to fit on")
+    check_listed(texts, "texts", "texts to fit on")
     counting = any(bound.unfitted in bound.recipe.poolings for bound in bounds)
     passes = counting + max(
         (sum(isinstance(step, Unfitted) for step in bound.steps) for bound in bounds), default=0
@@ -94,8 +93,7 @@ def fit_recipes(
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
     start = 0
     for chunk in chunks(texts, _CHUNK):
-        check_texts(chunk, first=start)
-        yield chunk
+        yield as_texts(chunk, first=start)
         start += len(chunk)
 
 

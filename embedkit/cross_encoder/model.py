@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import signature
@@ -27,7 +27,7 @@ from embedkit.cross_encoder.network import (
     save_network,
 )
 from embedkit.cross_encoder.pairs import PairTokens
-from embedkit.devices import on_device
+from embedkit.devices import on_device, standard_torch
 from embedkit.encoder.pretrained import without_bars
 from embedkit.errors import InputError, first_line
 from embedkit.fingerprint import state_sha256
@@ -35,7 +35,8 @@ from embedkit.interop.folder import new_folder
 from embedkit.interop.model_card import noted, write_mark
 from embedkit.loading import load_folder
 from embedkit.progress import progress
-from embedkit.tokens import TextTokenizer, check_ids, load_tokenizer
+from embedkit.tokenizer_loading import load_tokenizer
+from embedkit.tokens import TextTokenizer, check_ids
 from embedkit.version import __version__
 
 _CARD = """\
@@ -90,6 +91,7 @@ class CrossEncoder:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
+    @standard_torch()
     def untrained(
         cls,
         model: str | Path,
@@ -129,6 +131,7 @@ class CrossEncoder:
         return _check_runs(folder, made)
 
     @classmethod
+    @standard_torch()
     def from_pretrained(
         cls, folder: str | Path, *, device: str | torch.device | None = None
     ) -> CrossEncoder:
@@ -169,12 +172,12 @@ class CrossEncoder:
         return _check_runs(target, made)
 
     def predict(
-        self, pairs: Sequence[tuple[str, str]], *, show_progress: bool | None = None
+        self, pairs: Iterable[Sequence[str]], *, show_progress: bool | None = None
     ) -> NDArray[np.float64]:
         """Scores (n,) on the labels' scale, not cut to its range.
 
         Args:
-            pairs: n pairs of texts.
+            pairs: n pairs of texts: lists, tuples, an array (n, 2) of str, or an iterator.
             show_progress: a bar on stderr; None shows it where stderr is a terminal.
 
         Raises:
@@ -184,6 +187,7 @@ class CrossEncoder:
             PairTokens.of(self.tokenizer, pairs), show_progress=show_progress
         )
 
+    @standard_torch()
     def predict_tokens(
         self, tokens: PairTokens, *, show_progress: bool | None = None
     ) -> NDArray[np.float64]:
@@ -262,6 +266,7 @@ class CrossEncoder:
         config["model_input_names"] = self.input_names
         path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
+    @standard_torch()
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a folder, whole or not at all.
 

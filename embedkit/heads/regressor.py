@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import reprlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from embedkit.errors import InputError
 from embedkit.heads.features import check_features, pair_features
 from embedkit.steps import Vectors
-from embedkit.tokens import check_texts
+from embedkit.tokens import Texts, as_pairs
 
 if TYPE_CHECKING:
     from embedkit.embedder import Embedder
@@ -97,10 +96,12 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             InputError: wrong options or labels, before anything is encoded.
         """
         labels = self.check(scores)
-        if len(pairs) != len(labels):
-            raise InputError(f"got {len(pairs)} pairs and {len(labels)} scores; expected as many")
+        given = _read_pairs(pairs)
+        count = len(given) if isinstance(given, np.ndarray) else len(given[0])
+        if count != len(labels):
+            raise InputError(f"got {count} pairs and {len(labels)} scores; expected as many")
         regressor, features = self._make_regressor(), self._choose_features()
-        vectors = self._vectors(pairs)
+        vectors = self._vectors(given)
         self.features_ = features
         self.range_ = self.label_range or (float(labels.min()), float(labels.max()))
         self.width_ = vectors.shape[2]
@@ -114,7 +115,7 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             pairs: n pairs of texts, or vectors (n, 2, dim).
         """
         check_is_fitted(self)
-        vectors = self._vectors(pairs)
+        vectors = self._vectors(_read_pairs(pairs))
         if vectors.shape[2] != self.width_:
             raise InputError(
                 f"pairs have vectors of width {vectors.shape[2]}; the head was trained on "
@@ -179,28 +180,30 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             )
         return features
 
-    def _vectors(self, pairs: Any) -> Vectors:
+    def _vectors(self, given: Vectors | tuple[Texts, Texts]) -> Vectors:
         """Vectors (n, 2, dim) of texts, or the given ones."""
-        if isinstance(pairs, np.ndarray) and pairs.dtype.kind in "fiu":
-            if pairs.ndim != 3 or pairs.shape[1] != 2:
-                raise InputError(f"pairs have shape {pairs.shape}; expected vectors (n, 2, dim)")
-            if not np.isfinite(pairs).all():
-                raise InputError("pairs have vectors that are not finite")
-            return pairs.astype(np.float32, copy=False)
-        for index, pair in enumerate(pairs):
-            if isinstance(pair, str) or not (
-                len(pair) == 2 and all(isinstance(text, str) for text in pair)
-            ):
-                raise InputError(
-                    f"pairs[{index}] is {reprlib.repr(pair)}; expected two texts, or all pairs as "
-                    "an array of vectors (n, 2, dim)"
-                )
-        texts = [text for place in (0, 1) for text in (pair[place] for pair in pairs)]
-        check_texts(texts)
+        if isinstance(given, np.ndarray):
+            return given
         if self.embedder is None:
             raise InputError("got pairs of texts and no embedder; expected one, or vectors")
-        vectors = self.embedder.encode(texts, prompt=self.prompt)
-        return np.stack([vectors[: len(pairs)], vectors[len(pairs) :]], axis=1)
+        if not hasattr(self.embedder, "encode"):
+            raise InputError(f"embedder is {self.embedder!r}; expected an Embedder")
+        first, second = given
+        vectors = self.embedder.encode(Texts([*first, *second]), prompt=self.prompt)
+        return np.stack([vectors[: len(first)], vectors[len(first) :]], axis=1)
+
+
+def _read_pairs(pairs: Any) -> Vectors | tuple[Texts, Texts]:
+    """Vectors (n, 2, dim), or the first and the second texts of pairs."""
+    if not isinstance(pairs, np.ndarray) or pairs.dtype.kind not in "fiu":
+        return as_pairs(pairs)
+    if pairs.ndim != 3 or pairs.shape[1] != 2 or 0 in pairs.shape:
+        raise InputError(f"pairs have shape {pairs.shape}; expected vectors (n, 2, dim)")
+    with np.errstate(over="ignore"):
+        vectors = pairs.astype(np.float32, copy=False)
+    if not np.isfinite(vectors).all():
+        raise InputError("pairs have vectors that are not finite")
+    return vectors
 
 
 def _check_labels(
@@ -212,8 +215,11 @@ def _check_labels(
         InputError: too few, not finite (its index), all the same, or outside the declared range.
     """
     try:
-        labels = np.asarray(scores, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        given = np.asarray(scores)
+        if given.dtype.kind not in "fiubO":
+            raise TypeError(f"an array of {given.dtype}")
+        labels = given.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"scores are not all numbers ({error})") from error
     if labels.ndim != 1:
         raise InputError(f"got scores of shape {labels.shape}; expected (n,)")
@@ -227,7 +233,7 @@ def _check_labels(
     if label_range is not None:
         try:
             low, high = map(float, label_range)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise InputError(f"label_range is {label_range!r}; expected two numbers") from error
         if not math.isfinite(low) or not math.isfinite(high):
             raise InputError(f"label_range is {label_range}; expected finite numbers")
