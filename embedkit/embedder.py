@@ -20,7 +20,7 @@ from embedkit.errors import InputError
 from embedkit.fingerprint import fingerprint, identity
 from embedkit.fitting import Reading, fit_recipes
 from embedkit.interop.folder import new_folder
-from embedkit.interop.sentence_transformers import check_saveable, write_folder
+from embedkit.interop.saving import check_saveable, write_folder
 from embedkit.loading import load_folder, name_of, write_loaded
 from embedkit.onepass import Distinct, Encoded, run_texts
 from embedkit.precision import AUTO, PRECISIONS, check_precision, choose

@@ -75,7 +75,8 @@ _STEPS = (
     ),
 )
 STEPS: dict[str, StepKind] = {kind.name: kind for kind in _STEPS}
-DENSE = "dense"  # the trained Dense layers of a loaded folder: printed, never typed
+DENSE, LAYER_NORM = "dense", "layer_norm"
+TRAINED = (DENSE, LAYER_NORM)  # the trained layers of a loaded folder: printed, never typed
 LAST = (-1,)
 FIRST_LAST = (1, -1)
 
@@ -150,9 +151,9 @@ class Recipe:
                         "-1, or first-last",
                     )
             layers = tuple(int(part) for part in layer_parts)
-        if DENSE in steps:
-            place = places["step"][steps.index(DENSE)]
-            raise error(place, "the step dense comes with a model and cannot be typed")
+        for place, step in zip(places["step"], steps, strict=True):
+            if step in TRAINED:
+                raise error(place, f"the step {step} comes with a model and cannot be typed")
         if flaw := _find_flaw(poolings, layers, steps):
             kind, index, problem = flaw
             raise error(places[kind][index], problem)
@@ -170,7 +171,7 @@ class Recipe:
     def to_fit(self) -> tuple[str, ...]:
         """The poolings and steps that learn from texts."""
         poolings = tuple(name for name in self.poolings if POOLINGS[name].fitted)
-        kinds = ((step, split_step(step)[0]) for step in self.steps if step != DENSE)
+        kinds = ((step, split_step(step)[0]) for step in self.steps if step not in TRAINED)
         return poolings + tuple(step for step, name in kinds if STEPS[name].fitted)
 
     def resolve(self, num_layers: int, *, has_pooler: bool = True) -> Recipe:
@@ -217,7 +218,7 @@ def _find_flaw(
     for index, step in enumerate(steps):
         if problem := _step_flaw(step):
             return "step", index, problem
-        if index and step == steps[index - 1] != DENSE:
+        if index and step == steps[index - 1] and step not in TRAINED:
             return "step", index, f"step {step} is there twice in a row; expected it once"
     parts: dict[str, Sequence[str | int]] = {"pooling": poolings, "layer": layers}
     for kind, names in parts.items():
@@ -236,7 +237,7 @@ def _find_flaw(
 
 
 def _step_flaw(step: str) -> str | None:
-    if step == DENSE:
+    if step in TRAINED:
         return None
     name, colon, number = step.partition(":")
     kind = STEPS.get(name)

@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.checkpoint import is_built_in
 from embedkit.datasets import SHIPPED
 from embedkit.errors import InputError
 from embedkit.rows import check_number, check_text, listed, number_cell, read_rows, stem, text_cell
@@ -159,7 +160,7 @@ class PairColumns:
 def read_pairs(path: str | Path, columns: PairColumns = PairColumns()) -> Pairs:
     """Reads scored sentence pairs from a TSV, CSV, JSONL or Parquet file.
 
-    `first_look` names the data set that comes with embedkit, where there is no such file.
+    `first_look` names the data set that comes with embedkit, `./first_look` a file.
 
     Texts are taken verbatim, empty ones too; other columns than those named are ignored.
 
@@ -175,7 +176,7 @@ def read_pairs(path: str | Path, columns: PairColumns = PairColumns()) -> Pairs:
         InputError: the file cannot be read, or is not as said above; the message names the file
             and, where there is one, the data row (from 1), the line and the column.
     """
-    path = SHIPPED[str(path)] if str(path) in SHIPPED and not Path(path).exists() else Path(path)
+    path = SHIPPED[str(path)] if is_built_in(path, SHIPPED) else Path(path)
     rows = list(
         read_rows(path, columns.required, optional=(columns.subset,), numbers=(columns.score,))
     )

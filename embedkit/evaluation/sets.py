@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from embedkit.checkpoint import is_built_in
+from embedkit.datasets import SHIPPED
 from embedkit.errors import InputError
 from embedkit.evaluation.data import PairColumns, Pairs, read_pairs
 from embedkit.evaluation.retrieval_data import RetrievalSet, read_retrieval
@@ -68,4 +70,5 @@ def only_pairs(sets: Sequence[DataSet], reason: str = HEADS) -> list[Pairs]:
 
 
 def _read(path: str | Path, columns: PairColumns) -> DataSet:
-    return read_retrieval(path) if Path(path).is_dir() else read_pairs(path, columns)
+    is_folder = not is_built_in(path, SHIPPED) and Path(path).is_dir()
+    return read_retrieval(path) if is_folder else read_pairs(path, columns)
