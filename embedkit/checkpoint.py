@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embedkit.arguments import check_type
 from embedkit.errors import InputError, first_line
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ def find_folder(
     Raises:
         InputError: there is no such model, or the hub cannot be reached.
     """
+    check_type("model", model, (str, Path), "a name, a folder or a hub id")
+    check_type("local_files_only", local_files_only, bool, "True or False")
+    if revision is not None:
+        check_type("revision", revision, str, "that of a hub id")
     if is_built_in(model, (DEFAULT_MODEL,)):
         _no_revision(model, revision)
         return _minilm_folder()

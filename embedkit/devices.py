@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from embedkit.arguments import check_type
 from embedkit.errors import InputError
 
 
@@ -83,6 +84,8 @@ def on_device(device: str | torch.device | None) -> Iterator[torch.device]:
     Raises:
         InputError: torch cannot use it, which it may tell only in the block.
     """
+    if device is not None:
+        check_type("device", device, (str, torch.device), "a name such as cpu or cuda:0")
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         yield torch.device(place)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from embedkit.arguments import as_path, check_type
 from embedkit.checkpoint import DEFAULT_MODEL, find_folder
 from embedkit.devices import on_device, standard_torch
 from embedkit.encoder import Encoder
@@ -127,9 +128,10 @@ class Embedder:
         Raises:
             InputError: what is wrong with the model or with an argument.
         """
-        if recipe is not None and not isinstance(recipe, Recipe):
-            recipe = Recipe.parse(recipe)
+        if recipe is not None:
+            recipe = Recipe.of(recipe)
         check_precision(precision)
+        check_type("reproducible", reproducible, bool, "True or False")
         if isinstance(model, str | Path):
             folder = find_folder(model, revision=revision, local_files_only=local_files_only)
             parts = load_folder(folder, recipe, max_length)
@@ -189,15 +191,13 @@ class Embedder:
         """The recipe that the model's folder came with, if it had one."""
         return self.settings.own(self.encoder)
 
-    def bind(self, recipe: Recipe) -> Bound:
+    def bind(self, recipe: str | Recipe) -> Bound:
         """Any recipe, resolved against this model; its present one as it is, fitted or not."""
-        bound = self.settings.bind(recipe, self.encoder)
+        bound = self.settings.bind(Recipe.of(recipe), self.encoder)
         return self.bound if bound.recipe == self.recipe else bound
 
     def with_recipe(self, recipe: str | Recipe | Bound) -> Embedder:
         """The same encoder, tokenizer and prompts with another recipe."""
-        if isinstance(recipe, str):
-            recipe = Recipe.parse(recipe)
         bound = recipe if isinstance(recipe, Bound) else self.bind(recipe)
         return Embedder(
             self.encoder,
@@ -345,7 +345,7 @@ class Embedder:
             InputError: another thing is in the way, or the recipe is not fitted or cannot be said
                 there.
         """
-        with new_folder(Path(folder)) as new:
+        with new_folder(as_path("folder", folder)) as new:
             self.write(new)
 
     def check_saveable(self) -> None:
@@ -418,7 +418,7 @@ class Embedder:
         name = prompt_name if prompt_name is not None else self.settings.default_prompt_name
         if name is None:
             return ""
-        if name not in prompts:
+        if not isinstance(name, str) or name not in prompts:
             raise InputError(
                 f"unknown prompt_name {name!r}; this model has {', '.join(prompts) or 'none'}"
             )

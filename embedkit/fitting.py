@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.affine import fit_affine
+from embedkit.arguments import check_type
 from embedkit.digest import RowDigest
 from embedkit.errors import InputError
 from embedkit.moments import Moments
@@ -60,6 +61,7 @@ def fit_recipes(
         InputError: a text that is none, too few texts, or texts that can be read only once where
             more passes are needed.
     """
+    check_type("source", source, str, "where the texts are from")
     check_listed(texts, "texts", "texts to fit on")
     counting = any(bound.unfitted in bound.recipe.poolings for bound in bounds)
     passes = counting + max(

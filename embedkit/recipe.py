@@ -7,12 +7,14 @@ Grammar: ``POOL[+POOL...][@LAYER[,LAYER...]][/STEP[:K]...]``, for example ``mean
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import accumulate
 from typing import NamedTuple
 
+from embedkit.arguments import check_type
 from embedkit.errors import InputError
 from embedkit.pooling import POOLINGS
 
@@ -109,6 +111,14 @@ class Recipe:
     steps: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for name, kind in (("poolings", str), ("layers", int), ("steps", str)):
+            parts = getattr(self, name)
+            if not isinstance(parts, tuple | list) or not all(
+                isinstance(part, kind) and not isinstance(part, bool) for part in parts
+            ):
+                raise RecipeError(
+                    f"{name} is {reprlib.repr(parts)}; expected a tuple of {kind.__name__}"
+                )
         if not self.poolings or not self.layers:
             raise RecipeError("a recipe needs at least one pooling and one layer")
         if flaw := _find_flaw(self.poolings, self.layers, self.steps):
@@ -161,6 +171,11 @@ class Recipe:
             raise error(places["layer"][0], _POOLER_LAYER)
         return cls(tuple(poolings), layers, tuple(steps))
 
+    @classmethod
+    def of(cls, recipe: str | Recipe) -> Recipe:
+        """A recipe as it is, or `parse` of its text."""
+        return recipe if isinstance(recipe, Recipe) else cls.parse(recipe)
+
     def __str__(self) -> str:
         text = "+".join(self.poolings)
         if self.layers != LAST:
@@ -182,6 +197,7 @@ class Recipe:
         Raises:
             RecipeError: a layer outside the model, or a pooler that it does not have.
         """
+        check_type("num_layers", num_layers, int, "the number of layers")
         if "pooler" in self.poolings and not has_pooler:
             raise RecipeError(
                 f"recipe {str(self)!r} needs a pooler, and this checkpoint has no pooler weights "

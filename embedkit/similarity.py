@@ -14,6 +14,8 @@ _Array = NDArray[np.float64]
 
 
 def _unit(x: _Array) -> _Array:
+    peaks = np.abs(x).max(axis=1, keepdims=True)
+    x = x / np.where(peaks > 1e150, peaks, 1.0)  # their squares would overflow
     unit: _Array = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     return unit
 

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from embedkit.arguments import as_label_range, as_path, check_seed
 from embedkit.batching import TOKEN_BUDGET, Batches
 from embedkit.checkpoint import CROSS_ENCODER_FILE, check_entries, find_folder, holds, read_json
 from embedkit.cross_encoder.network import (
@@ -118,6 +119,8 @@ class CrossEncoder:
             InputError: what is wrong with the model, or a reading that it does not have.
         """
         check_reads(reads)
+        check_seed(seed)
+        label_range = as_label_range(label_range)
         folder = find_folder(model, revision=revision, local_files_only=local_files_only)
         parts = load_folder(folder, None, max_length)
         if parts.settings.lower_case:
@@ -144,7 +147,7 @@ class CrossEncoder:
         Raises:
             InputError: no cross-encoder, or a damaged one.
         """
-        target = Path(folder).expanduser()
+        target = as_path("folder", folder)
         if not holds(target, CROSS_ENCODER_FILE):
             raise InputError(
                 f"{folder}: has no {CROSS_ENCODER_FILE}; expected a folder of "
@@ -278,7 +281,7 @@ class CrossEncoder:
         """
         row = READS[READS[self.reads].saved_as]
         low, high = self.label_range
-        with new_folder(Path(folder)) as new, without_bars():
+        with new_folder(as_path("folder", folder)) as new, without_bars():
             save_network(self.network, new)
             self.tokenizer.save(new)
             self._write_input_names(new)

@@ -15,6 +15,7 @@ from embedkit.checkpoint import is_built_in
 from embedkit.datasets import SHIPPED
 from embedkit.errors import InputError
 from embedkit.rows import check_number, check_text, listed, number_cell, read_rows, stem, text_cell
+from embedkit.tokens import check_listed
 
 T = TypeVar("T")
 
@@ -195,6 +196,5 @@ def read_pairs(path: str | Path, columns: PairColumns = PairColumns()) -> Pairs:
 
 
 def _as_tuple(column: str, values: Iterable[T]) -> tuple[T, ...]:
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise InputError(f"{column}: got {reprlib.repr(values)}, expected a list, one item a pair")
+    check_listed(values, column, "a list, one item a pair")
     return tuple(values)

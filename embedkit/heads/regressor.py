@@ -11,11 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import RidgeCV
+from sklearn.metrics import r2_score
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
+from embedkit.arguments import as_label_range, check_seed
 from embedkit.errors import InputError
 from embedkit.heads.features import check_features, pair_features
 from embedkit.steps import Vectors
@@ -124,6 +126,15 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         predictions = self.regressor_.predict(pair_features(vectors, self.features_))
         return np.clip(np.asarray(predictions, dtype=np.float64), *self.range_)
 
+    def score(self, pairs: Any, scores: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """R squared of the predictions, as of scikit-learn's other regressors."""
+        labels, predictions = _as_labels(scores), self.predict(pairs)
+        if len(labels) != len(predictions):
+            raise InputError(
+                f"got {len(predictions)} pairs and {len(labels)} scores; expected as many"
+            )
+        return float(r2_score(labels, predictions, sample_weight=sample_weight))
+
     @property
     def described(self) -> dict[str, Any]:
         """What training chose, for people."""
@@ -145,12 +156,7 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             InputError: an unknown head or feature, or labels that no head can learn.
         """
-        if (
-            isinstance(self.seed, bool)
-            or not isinstance(self.seed, int)
-            or not 0 <= self.seed < 2**32
-        ):
-            raise InputError(f"seed is {self.seed!r}; expected a whole number from 0 to 2**32 - 1")
+        check_seed(self.seed)
         self._make_regressor()
         self._choose_features()
         mlp = isinstance(self.head, str) and self.head == "mlp"
@@ -186,7 +192,7 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             return given
         if self.embedder is None:
             raise InputError("got pairs of texts and no embedder; expected one, or vectors")
-        if not hasattr(self.embedder, "encode"):
+        if isinstance(self.embedder, str) or not hasattr(self.embedder, "encode"):
             raise InputError(f"embedder is {self.embedder!r}; expected an Embedder")
         first, second = given
         vectors = self.embedder.encode(Texts([*first, *second]), prompt=self.prompt)
@@ -214,6 +220,25 @@ def _check_labels(
     Raises:
         InputError: too few, not finite (its index), all the same, or outside the declared range.
     """
+    labels = _as_labels(scores)
+    if len(labels) < fewest:
+        raise InputError(f"got {len(labels)} scored pairs; this head needs at least {fewest}")
+    if np.ptp(labels) == 0:
+        raise InputError(f"all {len(labels)} scores are {labels[0]:g}; expected different ones")
+    if label_range is not None:
+        low, high = as_label_range(label_range)
+        outside = np.flatnonzero((labels < low) | (labels > high))
+        if len(outside):
+            index = int(outside[0])
+            raise InputError(
+                f"scores[{index}] is {labels[index]:g}; expected {low:g} to {high:g}, "
+                "the declared range"
+            )
+    return labels
+
+
+def _as_labels(scores: ArrayLike) -> NDArray[np.float64]:
+    """Finite labels, float64 (n,)."""
     try:
         given = np.asarray(scores)
         if given.dtype.kind not in "fiubO":
@@ -223,27 +248,7 @@ def _check_labels(
         raise InputError(f"scores are not all numbers ({error})") from error
     if labels.ndim != 1:
         raise InputError(f"got scores of shape {labels.shape}; expected (n,)")
-    if len(labels) < fewest:
-        raise InputError(f"got {len(labels)} scored pairs; this head needs at least {fewest}")
     if not np.isfinite(labels).all():
         index = int(np.flatnonzero(~np.isfinite(labels))[0])
         raise InputError(f"scores[{index}] is {labels[index]}; expected a finite number")
-    if np.ptp(labels) == 0:
-        raise InputError(f"all {len(labels)} scores are {labels[0]:g}; expected different ones")
-    if label_range is not None:
-        try:
-            low, high = map(float, label_range)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise InputError(f"label_range is {label_range!r}; expected two numbers") from error
-        if not math.isfinite(low) or not math.isfinite(high):
-            raise InputError(f"label_range is {label_range}; expected finite numbers")
-        if not low < high:
-            raise InputError(f"label_range is {label_range}; expected the lower number first")
-        outside = np.flatnonzero((labels < low) | (labels > high))
-        if len(outside):
-            index = int(outside[0])
-            raise InputError(
-                f"scores[{index}] is {labels[index]:g}; expected {low:g} to {high:g}, "
-                "the declared range"
-            )
     return labels
