@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
+import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embedkit.arguments import check_type
 from embedkit.errors import InputError, first_line
 
 if TYPE_CHECKING:
@@ -41,7 +45,11 @@ def find_folder(
     Raises:
         InputError: there is no such model, or the hub cannot be reached.
     """
-    if str(model) == DEFAULT_MODEL and not Path(model).exists():
+    check_type("model", model, (str, Path), "a name, a folder or a hub id")
+    check_type("local_files_only", local_files_only, bool, "True or False")
+    if revision is not None:
+        check_type("revision", revision, str, "that of a hub id")
+    if is_built_in(model, (DEFAULT_MODEL,)):
         _no_revision(model, revision)
         return _minilm_folder()
     path = Path(model)
@@ -66,8 +74,31 @@ def find_folder(
     return folder
 
 
+def is_built_in(name: object, names: Collection[str]) -> bool:
+    """Whether a model or a data set is one of those that come with embedkit.
+
+    A bare name is; `./name`, or a Path that exists, is what is there. Where both exist, stderr says
+    once which was taken.
+    """
+    if str(name) not in names or not os.path.lexists(str(name)):
+        return str(name) in names
+    if isinstance(name, str):
+        _report_both(name)
+    return isinstance(name, str)
+
+
+@cache
+def _report_both(name: str) -> None:
+    print(
+        f"{name}: taken from embedkit; name ./{name} for the one in the working folder",
+        file=sys.stderr,
+    )
+
+
 def holds(folder: str | Path, name: str) -> bool:
-    """Whether a folder has a file of this name; what can be no path has none."""
+    """Whether a model's folder has a file of this name; what can be no path has none."""
+    if is_built_in(folder, (DEFAULT_MODEL,)):
+        return False
     try:
         return (Path(folder).expanduser() / name).is_file()
     except (OSError, RuntimeError, ValueError):  # too long a name, the home of nobody, a NUL
@@ -207,7 +238,7 @@ def read_json(path: Path) -> dict[str, Any]:
 class Weights:
     """The tensors of a checkpoint by name, read when asked for.
 
-    Safetensors, in one file or in shards, else a pickle read with weights_only.
+    Safetensors, else pickles read with weights_only, in one file or in shards.
 
     Raises:
         InputError: no weights, or damaged ones.
@@ -217,24 +248,18 @@ class Weights:
         self._folder = folder
         self._tensors: Mapping[str, Tensor] = {}
         self._files: dict[str, Path] = {}
-        single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-        if single.is_file():
-            shards = [single]
-        elif index.is_file():
-            names = read_json(index).get("weight_map")
-            if not isinstance(names, dict) or not all(
-                isinstance(name, str) and Path(name).name == name for name in names.values()
-            ):
-                raise InputError(f"{index}: weight_map must map tensors to files of this folder")
-            shards = [folder / name for name in sorted(set(names.values()))]
-        elif (folder / "pytorch_model.bin").is_file():
-            self._tensors = _read_pickle(folder / "pytorch_model.bin")
-            shards = []
-        else:
-            raise InputError(
-                f"{folder}: has no weights; expected model.safetensors "
-                "(or model.safetensors.index.json, or pytorch_model.bin)"
-            )
+        shards = _shards(folder, "model.safetensors")
+        if not shards:
+            pickles = _shards(folder, "pytorch_model.bin")
+            if not pickles:
+                raise InputError(
+                    f"{folder}: has no weights; expected model.safetensors "
+                    "(or model.safetensors.index.json, pytorch_model.bin or "
+                    "pytorch_model.bin.index.json)"
+                )
+            self._tensors = {
+                name: tensor for path in pickles for name, tensor in _read_pickle(path).items()
+            }
         for shard in shards:
             self._files |= dict.fromkeys(self._names(shard), shard)
 
@@ -264,6 +289,21 @@ class Weights:
     def _names(path: Path) -> list[str]:
         with _opened(path) as file:
             return list(file.keys())
+
+
+def _shards(folder: Path, name: str) -> list[Path]:
+    """The files of weights: the one of this name, else those that its index names, else none."""
+    index = folder / f"{name}.index.json"
+    if (folder / name).is_file():
+        return [folder / name]
+    if not index.is_file():
+        return []
+    files = read_json(index).get("weight_map")
+    if not isinstance(files, dict) or not all(
+        isinstance(file, str) and Path(file).name == file for file in files.values()
+    ):
+        raise InputError(f"{index}: weight_map must map tensors to files of this folder")
+    return [folder / file for file in sorted(set(files.values()))]
 
 
 @contextmanager

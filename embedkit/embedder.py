@@ -2,64 +2,40 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from embedkit.arguments import as_path, check_type
 from embedkit.checkpoint import DEFAULT_MODEL, find_folder
-from embedkit.devices import on_device
+from embedkit.devices import on_device, standard_torch
 from embedkit.encoder import Encoder
 from embedkit.errors import InputError
 from embedkit.fingerprint import fingerprint, identity
 from embedkit.fitting import Reading, fit_recipes
 from embedkit.interop.folder import new_folder
-from embedkit.interop.sentence_transformers import check_saveable, write_folder
+from embedkit.interop.saving import check_saveable, write_folder
 from embedkit.loading import load_folder, name_of, write_loaded
-from embedkit.onepass import Distinct, run
+from embedkit.onepass import Distinct, Encoded, run_texts
 from embedkit.precision import AUTO, PRECISIONS, check_precision, choose
-from embedkit.progress import progress
 from embedkit.recipe import Recipe
 from embedkit.settings import Settings
-from embedkit.similarity import find_similarity
+from embedkit.similarity import as_vectors, find_similarity
 from embedkit.steps import Bound, Vectors
-from embedkit.tokens import TextTokenizer, Tokenized, check_ids, check_texts
+from embedkit.tokens import TextTokenizer, Tokenized, as_texts, check_ids, check_texts
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from transformers import PreTrainedModel
 
 GIVEN = "given by the caller"
-
-# A GPU computes these while the next ones are tokenized.
-_TEXTS_ON_GPU = 32_768
-
-_T = TypeVar("_T")
-_U = TypeVar("_U")
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """What one pass over texts gives.
-
-    Attributes:
-        vectors: for each recipe float32 (distinct texts, dim).
-        distinct: the distinct texts, and where each text is among them.
-        tokens: of the distinct texts, prompt included.
-    """
-
-    vectors: list[Vectors]
-    distinct: Distinct
-    tokens: Tokenized
 
 
 class Embedder:
@@ -100,6 +76,7 @@ class Embedder:
         self._asked = precision
         self._settle(encoder)
 
+    @standard_torch()
     def _settle(self, encoder: Encoder) -> None:
         """Take the precision that was asked for, or for `auto` the one that fits the recipe."""
 
@@ -116,6 +93,7 @@ class Embedder:
         return self.precision_choice.name
 
     @classmethod
+    @standard_torch()
     def from_pretrained(
         cls,
         model: str | Path | SentenceTransformer | PreTrainedModel = DEFAULT_MODEL,
@@ -150,9 +128,10 @@ class Embedder:
         Raises:
             InputError: what is wrong with the model or with an argument.
         """
-        if recipe is not None and not isinstance(recipe, Recipe):
-            recipe = Recipe.parse(recipe)
+        if recipe is not None:
+            recipe = Recipe.of(recipe)
         check_precision(precision)
+        check_type("reproducible", reproducible, bool, "True or False")
         if isinstance(model, str | Path):
             folder = find_folder(model, revision=revision, local_files_only=local_files_only)
             parts = load_folder(folder, recipe, max_length)
@@ -212,15 +191,13 @@ class Embedder:
         """The recipe that the model's folder came with, if it had one."""
         return self.settings.own(self.encoder)
 
-    def bind(self, recipe: Recipe) -> Bound:
+    def bind(self, recipe: str | Recipe) -> Bound:
         """Any recipe, resolved against this model; its present one as it is, fitted or not."""
-        bound = self.settings.bind(recipe, self.encoder)
+        bound = self.settings.bind(Recipe.of(recipe), self.encoder)
         return self.bound if bound.recipe == self.recipe else bound
 
     def with_recipe(self, recipe: str | Recipe | Bound) -> Embedder:
         """The same encoder, tokenizer and prompts with another recipe."""
-        if isinstance(recipe, str):
-            recipe = Recipe.parse(recipe)
         bound = recipe if isinstance(recipe, Bound) else self.bind(recipe)
         return Embedder(
             self.encoder,
@@ -301,7 +278,7 @@ class Embedder:
 
     def encode(
         self,
-        texts: Sequence[str],
+        texts: Iterable[str],
         *,
         prompt: str | None = None,
         prompt_name: str | None = None,
@@ -310,7 +287,8 @@ class Embedder:
         """Sentence vectors.
 
         Args:
-            texts: n texts; equal ones are run once.
+            texts: n texts, as a list, a tuple, an array or Series of str, or an iterator; equal
+                ones are run once.
             prompt: put in front of each text.
             prompt_name: one of the model's prompts instead; where neither is given, the model's
                 default one, if it has any.
@@ -331,7 +309,7 @@ class Embedder:
         return vectors if len(vectors) == len(inverse) else vectors[inverse]
 
     def similarity(
-        self, a: Sequence[str] | NDArray[Any], b: Sequence[str] | NDArray[Any]
+        self, a: Iterable[str] | ArrayLike, b: Iterable[str] | ArrayLike
     ) -> NDArray[np.float32]:
         """The model's similarity (cosine where its folder names none) of each a with each b.
 
@@ -345,14 +323,18 @@ class Embedder:
         Raises:
             InputError: texts that cannot be encoded, or vectors of differing widths.
         """
-        left, right = self._as_vectors(a, "a"), self._as_vectors(b, "b")
+        left, right = self._vectors(a, "a"), self._vectors(b, "b")
         if left.shape[1] != right.shape[1]:
             raise InputError(
                 f"a has vectors of width {left.shape[1]} and b of {right.shape[1]}; "
                 "expected the same width"
             )
-        matrix = find_similarity(self.settings.similarity).matrix(left, right)
-        return matrix.astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            matrix = find_similarity(self.settings.similarity).matrix(left, right)
+            scores = matrix.astype(np.float32)
+        if not np.isfinite(scores).all():
+            raise InputError("similarities of a and b overflow float32; expected smaller vectors")
+        return scores
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a sentence-transformers folder that says the same vectors.
@@ -363,13 +345,14 @@ class Embedder:
             InputError: another thing is in the way, or the recipe is not fitted or cannot be said
                 there.
         """
-        with new_folder(Path(folder)) as new:
+        with new_folder(as_path("folder", folder)) as new:
             self.write(new)
 
     def check_saveable(self) -> None:
         """Raise the InputError that `save_pretrained` of the fitted recipe would."""
         check_saveable(self.encoder, self.bound, self.settings)
 
+    @standard_torch()
     def write(self, folder: Path) -> None:
         """Write into an empty folder; see `save_pretrained`."""
         self.bound.check_fitted()
@@ -382,9 +365,10 @@ class Embedder:
         """scikit-learn's clone copies estimators unfitted; an embedder never changes."""
         return self
 
+    @standard_torch()
     def encode_recipes(
         self,
-        texts: Sequence[str],
+        texts: Iterable[str],
         recipes: Sequence[Bound],
         *,
         prompt: str | None = None,
@@ -392,37 +376,18 @@ class Embedder:
         show_progress: bool | None = None,
     ) -> Encoded:
         """Vectors of many recipes from one pass; see `encode`."""
-        check_texts(texts)
+        distinct = Distinct.of(as_texts(texts))
         for bound in recipes:
             bound.check_fitted()
         prefix = self.prompt_text(prompt, prompt_name)
-        distinct = Distinct.of(texts)
-        at_once = _texts_at_once(self.encoder)
-        parts = [
-            distinct.texts[start : start + at_once]
-            for start in range(0, len(distinct.texts), at_once)
-        ]
-        tokenized = _ahead(partial(self._tokenize, prefix=prefix), parts)
-        first = next(tokenized)
-        total = len(first[0].token_ids) if len(parts) == 1 else None
-        tokens, vectors = [], []
-        with progress(total, "tokens", show=show_progress) as advance:
-            for part, skipped in chain([first], tokenized):
-                tokens.append(part)
-                vectors.append(
-                    run(
-                        self.encoder,
-                        part,
-                        recipes,
-                        prompt_tokens=skipped,
-                        reproducible=self.reproducible,
-                        advance=advance,
-                    )
-                )
-        if len(parts) == 1:
-            return Encoded(vectors[0], distinct, tokens[0])
-        joined = [np.concatenate(of_recipe) for of_recipe in zip(*vectors, strict=True)]
-        return Encoded(joined, distinct, Tokenized.joined(tokens))
+        return run_texts(
+            self.encoder,
+            partial(self._tokenize, prefix=prefix),
+            distinct,
+            recipes,
+            reproducible=self.reproducible,
+            show_progress=show_progress,
+        )
 
     def _tokenize(self, texts: Sequence[str], prefix: str) -> tuple[Tokenized, int]:
         """Tokens of texts behind a prompt, and how many first ones are left out of the pooling."""
@@ -453,45 +418,14 @@ class Embedder:
         name = prompt_name if prompt_name is not None else self.settings.default_prompt_name
         if name is None:
             return ""
-        if name not in prompts:
+        if not isinstance(name, str) or name not in prompts:
             raise InputError(
                 f"unknown prompt_name {name!r}; this model has {', '.join(prompts) or 'none'}"
             )
         return prompts[name]
 
-    def _as_vectors(self, values: Sequence[str] | NDArray[Any], what: str) -> NDArray[np.float64]:
-        if isinstance(values, str | list | tuple) and not _are_numbers(values):
-            texts = cast("Sequence[str]", values)
-            check_texts(texts, what)
-            return self.encode(texts).astype(np.float64)
-        vectors = np.asarray(values, dtype=np.float64)
-        if vectors.ndim != 2:
-            raise InputError(f"{what} has shape {vectors.shape}; expected texts or (n, dim)")
+    def _vectors(self, values: Iterable[str] | ArrayLike, name: str) -> NDArray[np.float64]:
+        vectors = as_vectors(values, name)
+        if vectors is None:
+            vectors = self.encode(as_texts(cast("Iterable[str]", values), name)).astype(np.float64)
         return vectors
-
-
-def _texts_at_once(encoder: Encoder) -> int:
-    """Texts that are sorted and run together: all, where nothing can be done beside them."""
-    return _TEXTS_ON_GPU if encoder.device.type == "cuda" else sys.maxsize
-
-
-def _ahead(function: Callable[[_T], _U], items: Sequence[_T]) -> Iterator[_U]:
-    """function(item) of each in turn, the next one in another thread while one is in use."""
-    if len(items) == 1:
-        yield function(items[0])
-        return
-    with ThreadPoolExecutor(1) as other:
-        coming = other.submit(function, items[0])
-        for item in items[1:]:
-            result, coming = coming.result(), other.submit(function, item)
-            yield result
-        yield coming.result()
-
-
-def _are_numbers(values: Sequence[Any]) -> bool:
-    """Whether a list holds vectors; anything else is taken, or refused, as texts."""
-    return (
-        not isinstance(values, str)
-        and all(hasattr(value, "__len__") for value in values)
-        and (not any(isinstance(value, str) for value in values))
-    )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from embedkit.encoder import Encoder
 from embedkit.encoder.pretrained import of_pooler
 from embedkit.settings import Settings
-from embedkit.steps import Bound, Dense, Vectors
+from embedkit.steps import Bound, Dense, LayerNorm, Vectors
 from embedkit.tokens import TextTokenizer
 
 
@@ -40,11 +40,13 @@ def identity(
         for name, tensor in encoder.tensors(top).items()
         if not states or not of_pooler(name)
     }
-    steps = [
-        (step.activation, _array(step.weight), _array(step.bias))
-        for step in bound.steps
-        if isinstance(step, Dense)
-    ]
+    steps = []
+    for step in bound.steps:
+        if isinstance(step, Dense):
+            slope = () if step.slope is None else (_array(step.slope),)
+            steps.append((step.activation, _array(step.weight), _array(step.bias), *slope))
+        elif isinstance(step, LayerNorm):
+            steps.append((step.name, _array(step.weight), _array(step.bias)))
     names = [step.name for step in bound.steps]  # as they run: dense, whatever it was fitted as
     learnt = [] if bound.token_weights is None else [_array(bound.token_weights)]
     backend = json.loads(tokenizer.backend.to_str())

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.affine import fit_affine
+from embedkit.arguments import check_type
 from embedkit.data.tables import chunks
 from embedkit.digest import RowDigest
 from embedkit.errors import InputError
@@ -17,7 +18,7 @@ from embedkit.pooling.idf import idf_weights
 from embedkit.progress import progress
 from embedkit.recipe import Recipe
 from embedkit.steps import Bound, Fit, Unfitted, Vectors, fold
-from embedkit.tokens import check_texts
+from embedkit.tokens import as_texts, check_listed
 
 _CHUNK = 4096  # texts encoded at a time
 
@@ -60,8 +61,8 @@ def fit_recipes(
         InputError: a text that is none, too few texts, or texts that can be read only once where
             more passes are needed.
     """
-    if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
-        raise InputError(f"texts is one {type(texts).__name__}; expected texts to fit on")
+    check_type("source", source, str, "where the texts are from")
+    check_listed(texts, "texts", "texts to fit on")
     counting = any(bound.unfitted in bound.recipe.poolings for bound in bounds)
     passes = counting + max(
         (sum(isinstance(step, Unfitted) for step in bound.steps) for bound in bounds), default=0
@@ -94,8 +95,7 @@ def fit_recipes(
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
     start = 0
     for chunk in chunks(texts, _CHUNK):
-        check_texts(chunk, first=start)
-        yield chunk
+        yield as_texts(chunk, first=start)
         start += len(chunk)
 
 

@@ -15,7 +15,8 @@ from embedkit.interop.sentence_transformers import read_settings
 from embedkit.recipe import Recipe
 from embedkit.settings import Settings
 from embedkit.steps import Bound
-from embedkit.tokens import TextTokenizer, load_tokenizer
+from embedkit.tokenizer_loading import load_tokenizer
+from embedkit.tokens import TextTokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -51,7 +52,7 @@ def load_folder(folder: Path, recipe: Recipe | None, max_length: int | None) -> 
         )
     settings = read_settings(folder)
     encoder = load_encoder(settings.encoder_folder)
-    settings = settings.recognise_pooler(encoder)
+    settings = settings.recognise_pooler(encoder).truncated(encoder)
     bound = settings.bind(recipe or settings.recipe or Recipe(("mean",)), encoder)
     bound.width(encoder.width)  # its Dense layers fit
 
@@ -68,24 +69,34 @@ def load_folder(folder: Path, recipe: Recipe | None, max_length: int | None) -> 
 
 
 def _choose_length(
-    asked: int | None, of_folder: int | None, of_tokenizer: int | None, positions: int | None
+    asked: int | None, of_folder: float | None, of_tokenizer: int | None, positions: int | None
 ) -> int:
-    """What was asked for, else the folder's, else the tokenizer's, else the encoder's positions."""
+    """What was asked for, else the folder's, else the tokenizer's, else the encoder's positions.
+
+    Only what was asked for is refused above the positions; RoBERTa's folders say 514, of 512.
+    """
     most = positions or _UNLIMITED
-    names = {"max_length": asked, "max_seq_length of the model's folder": of_folder}
-    for name, value in names.items():
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-            raise InputError(f"{name} is {value!r}; expected a whole number of tokens")
-        if value > most:
+    if asked is not None:
+        if isinstance(asked, bool) or not isinstance(asked, Integral) or asked < 1:
+            raise InputError(f"max_length is {asked!r}; expected a whole number of tokens")
+        if asked > most:
             raise InputError(
-                f"{name} is {value}, but the encoder has {most} positions; "
+                f"max_length is {asked}, but the encoder has {most} positions; "
                 f"expected a max_length of at most {most}"
             )
-        return int(value)
-    said = min(of_tokenizer or _UNLIMITED, most)
-    return said if said < _UNLIMITED else _UNSAID
+        return int(asked)
+    if of_folder is not None and (
+        isinstance(of_folder, bool)
+        or not isinstance(of_folder, int | float)
+        or not of_folder >= 1
+        or of_folder % 1
+    ):
+        raise InputError(
+            f"max_seq_length of the model's folder is {of_folder!r}; expected a whole number of "
+            "tokens"
+        )
+    length = int(min(of_folder or of_tokenizer or _UNLIMITED, most))
+    return length if length < _UNLIMITED else _UNSAID
 
 
 def name_of(model: object) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,9 +18,16 @@ from torch import Tensor
 from embedkit.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Batches, equal_batches
 from embedkit.encoder import Encoder
 from embedkit.pooling import POOLINGS
+from embedkit.progress import progress
 from embedkit.states import TokenBatch, TokenStates
 from embedkit.steps import Bound, Vectors
 from embedkit.tokens import Tokenized
+
+# A GPU computes these while the next ones are tokenized.
+_TEXTS_ON_GPU = 32_768
+
+_T = TypeVar("_T")
+_U = TypeVar("_U")
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,83 @@ class Distinct:
         places: dict[str, int] = {}
         inverse = [places.setdefault(text, len(places)) for text in texts]
         return cls(list(places), np.array(inverse, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What one pass over texts gives.
+
+    Attributes:
+        vectors: for each recipe float32 (distinct texts, dim).
+        distinct: the distinct texts, and where each text is among them.
+        tokens: of the distinct texts, prompt included.
+    """
+
+    vectors: list[Vectors]
+    distinct: Distinct
+    tokens: Tokenized
+
+
+def run_texts(
+    encoder: Encoder,
+    tokenize: Callable[[Sequence[str]], tuple[Tokenized, int]],
+    distinct: Distinct,
+    recipes: Sequence[Bound],
+    *,
+    reproducible: bool,
+    show_progress: bool | None,
+) -> Encoded:
+    """`run` of texts, which are tokenized beside it on a GPU.
+
+    Args:
+        encoder: see `run`, and for `recipes` and `reproducible`.
+        tokenize: texts to tokens, and how many first ones are left out of the pooling.
+        distinct: the texts.
+        show_progress: a bar on stderr; None shows it where stderr is a terminal.
+    """
+    at_once = _texts_at_once(encoder)
+    parts = [
+        distinct.texts[start : start + at_once] for start in range(0, len(distinct.texts), at_once)
+    ]
+    tokenized = _ahead(tokenize, parts)
+    first = next(tokenized)
+    total = len(first[0].token_ids) if len(parts) == 1 else None
+    tokens, vectors = [], []
+    with progress(total, "tokens", show=show_progress) as advance:
+        for part, skipped in chain([first], tokenized):
+            tokens.append(part)
+            vectors.append(
+                run(
+                    encoder,
+                    part,
+                    recipes,
+                    prompt_tokens=skipped,
+                    reproducible=reproducible,
+                    advance=advance,
+                )
+            )
+    if len(parts) == 1:
+        return Encoded(vectors[0], distinct, tokens[0])
+    joined = [np.concatenate(of_recipe) for of_recipe in zip(*vectors, strict=True)]
+    return Encoded(joined, distinct, Tokenized.joined(tokens))
+
+
+def _texts_at_once(encoder: Encoder) -> int:
+    """Texts that are sorted and run together: all, where nothing can be done beside them."""
+    return _TEXTS_ON_GPU if encoder.device.type == "cuda" else sys.maxsize
+
+
+def _ahead(function: Callable[[_T], _U], items: Sequence[_T]) -> Iterator[_U]:
+    """function(item) of each in turn, the next one in another thread while one is in use."""
+    if len(items) == 1:
+        yield function(items[0])
+        return
+    with ThreadPoolExecutor(1) as other:
+        coming = other.submit(function, items[0])
+        for item in items[1:]:
+            result, coming = coming.result(), other.submit(function, item)
+            yield result
+        yield coming.result()
 
 
 def run(

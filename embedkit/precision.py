@@ -86,7 +86,7 @@ def check_precision(precision: str) -> None:
     Raises:
         InputError: what is expected.
     """
-    if precision not in (AUTO, *PRECISIONS):
+    if not isinstance(precision, str) or precision not in (AUTO, *PRECISIONS):
         raise InputError(
             f"precision is {precision!r}; expected one of {', '.join((AUTO, *PRECISIONS))}"
         )

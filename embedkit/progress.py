@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from embedkit.arguments import check_type
+
 
 @contextmanager
 def progress(total: int | None, unit: str, *, show: bool | None) -> Iterator[Callable[[int], None]]:
@@ -16,7 +18,9 @@ def progress(total: int | None, unit: str, *, show: bool | None) -> Iterator[Cal
         unit: what is counted, in the plural.
         show: True or False, or None for "where stderr is a terminal".
     """
-    if show is None:
+    if show is not None:
+        check_type("show_progress", show, bool, "True, False or None")
+    else:
         show = sys.stderr.isatty()
     if not show:
         yield lambda units: None

@@ -7,12 +7,14 @@ Grammar: ``POOL[+POOL...][@LAYER[,LAYER...]][/STEP[:K]...]``, for example ``mean
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import accumulate
 from typing import NamedTuple
 
+from embedkit.arguments import check_type
 from embedkit.errors import InputError
 from embedkit.pooling import POOLINGS
 
@@ -75,7 +77,8 @@ _STEPS = (
     ),
 )
 STEPS: dict[str, StepKind] = {kind.name: kind for kind in _STEPS}
-DENSE = "dense"  # the trained Dense layers of a loaded folder: printed, never typed
+DENSE, LAYER_NORM = "dense", "layer_norm"
+TRAINED = (DENSE, LAYER_NORM)  # the trained layers of a loaded folder: printed, never typed
 LAST = (-1,)
 FIRST_LAST = (1, -1)
 
@@ -108,6 +111,14 @@ class Recipe:
     steps: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for name, kind in (("poolings", str), ("layers", int), ("steps", str)):
+            parts = getattr(self, name)
+            if not isinstance(parts, tuple | list) or not all(
+                isinstance(part, kind) and not isinstance(part, bool) for part in parts
+            ):
+                raise RecipeError(
+                    f"{name} is {reprlib.repr(parts)}; expected a tuple of {kind.__name__}"
+                )
         if not self.poolings or not self.layers:
             raise RecipeError("a recipe needs at least one pooling and one layer")
         if flaw := _find_flaw(self.poolings, self.layers, self.steps):
@@ -150,15 +161,20 @@ class Recipe:
                         "-1, or first-last",
                     )
             layers = tuple(int(part) for part in layer_parts)
-        if DENSE in steps:
-            place = places["step"][steps.index(DENSE)]
-            raise error(place, "the step dense comes with a model and cannot be typed")
+        for place, step in zip(places["step"], steps, strict=True):
+            if step in TRAINED:
+                raise error(place, f"the step {step} comes with a model and cannot be typed")
         if flaw := _find_flaw(poolings, layers, steps):
             kind, index, problem = flaw
             raise error(places[kind][index], problem)
         if at and "pooler" in poolings:
             raise error(places["layer"][0], _POOLER_LAYER)
         return cls(tuple(poolings), layers, tuple(steps))
+
+    @classmethod
+    def of(cls, recipe: str | Recipe) -> Recipe:
+        """A recipe as it is, or `parse` of its text."""
+        return recipe if isinstance(recipe, Recipe) else cls.parse(recipe)
 
     def __str__(self) -> str:
         text = "+".join(self.poolings)
@@ -170,7 +186,7 @@ class Recipe:
     def to_fit(self) -> tuple[str, ...]:
         """The poolings and steps that learn from texts."""
         poolings = tuple(name for name in self.poolings if POOLINGS[name].fitted)
-        kinds = ((step, split_step(step)[0]) for step in self.steps if step != DENSE)
+        kinds = ((step, split_step(step)[0]) for step in self.steps if step not in TRAINED)
         return poolings + tuple(step for step, name in kinds if STEPS[name].fitted)
 
     def resolve(self, num_layers: int, *, has_pooler: bool = True) -> Recipe:
@@ -181,6 +197,7 @@ class Recipe:
         Raises:
             RecipeError: a layer outside the model, or a pooler that it does not have.
         """
+        check_type("num_layers", num_layers, int, "the number of layers")
         if "pooler" in self.poolings and not has_pooler:
             raise RecipeError(
                 f"recipe {str(self)!r} needs a pooler, and this checkpoint has no pooler weights "
@@ -217,7 +234,7 @@ def _find_flaw(
     for index, step in enumerate(steps):
         if problem := _step_flaw(step):
             return "step", index, problem
-        if index and step == steps[index - 1] != DENSE:
+        if index and step == steps[index - 1] and step not in TRAINED:
             return "step", index, f"step {step} is there twice in a row; expected it once"
     parts: dict[str, Sequence[str | int]] = {"pooling": poolings, "layer": layers}
     for kind, names in parts.items():
@@ -236,7 +253,7 @@ def _find_flaw(
 
 
 def _step_flaw(step: str) -> str | None:
-    if step == DENSE:
+    if step in TRAINED:
         return None
     name, colon, number = step.partition(":")
     kind = STEPS.get(name)

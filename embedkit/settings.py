@@ -9,7 +9,7 @@ import numpy as np
 
 from embedkit.encoder import Encoder
 from embedkit.recipe import LAST, Recipe
-from embedkit.steps import Bound, Dense, Step
+from embedkit.steps import Bound, Dense, Step, Truncate
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Settings:
         prompts: name -> text put in front.
         default_prompt_name: the one used where none is asked for.
         similarity: a name from the table of similarities.
+        truncate_dim: numbers that are kept of a vector, or None for all; see `truncated`.
     """
 
     encoder_folder: Path
@@ -37,6 +38,7 @@ class Settings:
     prompts: dict[str, str] = field(default_factory=dict)
     default_prompt_name: str | None = None
     similarity: str = "cosine"
+    truncate_dim: int | None = None
 
     def own(self, encoder: Encoder) -> Bound | None:
         """The folder's own recipe, bound to its encoder."""
@@ -55,6 +57,17 @@ class Settings:
         if own is not None and own.recipe == resolved:
             return own
         return Bound.of(resolved, encoder.width)
+
+    def truncated(self, encoder: Encoder) -> Settings:
+        """With `truncate_dim` as the last step, where the folder's vectors have more numbers."""
+        recipe, own = self.recipe, self.own(encoder)
+        if self.truncate_dim is None or recipe is None or own is None:
+            return self
+        if own.width(encoder.width) <= self.truncate_dim:
+            return self
+        step = Truncate(self.truncate_dim)
+        recipe = replace(recipe, steps=(*recipe.steps, step.name))
+        return replace(self, recipe=recipe, steps=(*self.steps, step))
 
     def recognise_pooler(self, encoder: Encoder) -> Settings:
         """cls, then a Dense with the checkpoint's own pooler weights: that is `pooler`."""

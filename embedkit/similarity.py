@@ -14,6 +14,8 @@ _Array = NDArray[np.float64]
 
 
 def _unit(x: _Array) -> _Array:
+    peaks = np.abs(x).max(axis=1, keepdims=True)
+    x = x / np.where(peaks > 1e150, peaks, 1.0)  # their squares would overflow
     unit: _Array = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     return unit
 
@@ -57,6 +59,35 @@ _ROWS = (
 )
 
 SIMILARITIES: dict[str, Similarity] = {row.name: row for row in _ROWS}
+
+
+def as_vectors(values: object, name: str) -> _Array | None:
+    """Finite vectors (n, dim) of an array, a tensor or lists of numbers; None for anything else.
+
+    Raises:
+        InputError: numbers of another shape, rows of different lengths, or NaN.
+    """
+    if hasattr(values, "detach"):  # a tensor of torch, wherever it is
+        values = values.detach().float().cpu().numpy()
+    if isinstance(values, list | tuple):
+        if any(isinstance(row, str) or not hasattr(row, "__len__") for row in values):
+            return None
+    elif not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
+        return None
+    try:
+        vectors = np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{name} has rows of different lengths; expected texts or (n, dim)"
+        ) from error
+    if vectors.dtype.kind not in "fiu":
+        raise InputError(f"{name} has rows that are not numbers; expected texts or (n, dim)")
+    vectors = vectors.astype(np.float64)
+    if vectors.ndim != 2 or 0 in vectors.shape:
+        raise InputError(f"{name} has shape {vectors.shape}; expected texts or (n, dim)")
+    if not np.isfinite(vectors).all():
+        raise InputError(f"{name} has numbers that are not finite; expected finite ones")
+    return vectors
 
 
 def find_similarity(name: str) -> Similarity:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Protocol
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.errors import InputError
-from embedkit.recipe import DENSE, STEPS, Recipe, RecipeError, split_step
+from embedkit.recipe import DENSE, LAYER_NORM, STEPS, TRAINED, Recipe, RecipeError, split_step
 
 Vectors = NDArray[np.float32]
 
@@ -54,12 +55,14 @@ class Dense:
         weight: (out, in) float32.
         bias: (out,) float32, or None.
         activation: a name from `ACTIVATIONS`.
+        slope: (1,) or (out,) float32 of negative numbers, where the activation is PReLU.
     """
 
     weight: Vectors
     bias: Vectors | None
     activation: str
     name: str = DENSE
+    slope: Vectors | None = None
 
     def width(self, before: int) -> int:
         if before != self.weight.shape[1]:
@@ -67,13 +70,40 @@ class Dense:
                 f"the model's step dense takes vectors of {self.weight.shape[1]} numbers; "
                 f"those before it have {before}"
             )
-        return len(self.weight)
+        return len(self.weight) // (2 if self.activation.endswith(".GLU") else 1)
 
     def __call__(self, vectors: Vectors) -> Vectors:
-        out = vectors @ self.weight.T
+        out: Vectors = vectors @ self.weight.T
         if self.bias is not None:
             out += self.bias
-        return ACTIVATIONS[self.activation](out)
+        if self.slope is None:
+            return ACTIVATIONS[self.activation](out)
+        out *= np.where(out >= 0, np.float32(1), self.slope)
+        return out
+
+
+@dataclass(frozen=True)
+class LayerNorm:
+    """torch's: mean 0 and variance 1 of each vector, then weight * v + bias, both (dim,)."""
+
+    weight: Vectors
+    bias: Vectors
+    name: str = LAYER_NORM
+
+    def width(self, before: int) -> int:
+        if before != len(self.weight):
+            raise InputError(
+                f"the model's step {self.name} takes vectors of {len(self.weight)} numbers; "
+                f"those before it have {before}"
+            )
+        return before
+
+    def __call__(self, vectors: Vectors) -> Vectors:
+        import torch
+
+        rows, weight, bias = map(torch.from_numpy, (vectors, self.weight, self.bias))
+        normed: Vectors = torch.nn.functional.layer_norm(rows, weight.shape, weight, bias).numpy()
+        return normed
 
 
 def _sigmoid(x: Vectors) -> Vectors:
@@ -82,13 +112,38 @@ def _sigmoid(x: Vectors) -> Vectors:
     return y
 
 
+def _of_torch(name: str, vectors: Vectors) -> Vectors:
+    import torch
+
+    module = getattr(torch.nn, name)().eval()
+    if getattr(module, "dim", 1) is None:
+        module.dim = 1  # Softmax and its like warn where they choose it themselves
+    with torch.inference_mode():
+        activated: Vectors = module(torch.from_numpy(vectors)).numpy()
+    return activated
+
+
 IDENTITY = "torch.nn.modules.linear.Identity"
-# By the class name that sentence-transformers writes.
+TANH = "torch.nn.modules.activation.Tanh"
+_FUNCTIONS: dict[str, Callable[[Vectors], Vectors]] = {
+    "Tanh": np.tanh,
+    "ReLU": lambda x: np.maximum(x, np.float32(0)),
+    "Sigmoid": _sigmoid,
+    **{
+        name: partial(_of_torch, name)
+        for name in (
+            *("CELU", "ELU", "GELU", "GLU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh"),
+            *("LeakyReLU", "LogSigmoid", "LogSoftmax", "Mish", "PReLU", "RReLU", "ReLU6", "SELU"),
+            *("SiLU", "Softmax", "Softmin", "Softplus", "Softshrink", "Softsign", "Tanhshrink"),
+        )
+    },
+}
+# By the names of classes that sentence-transformers writes, and those that it reads as well.
 ACTIVATIONS: dict[str, Callable[[Vectors], Vectors]] = {
     IDENTITY: lambda x: x,
-    "torch.nn.modules.activation.Tanh": np.tanh,
-    "torch.nn.modules.activation.ReLU": lambda x: np.maximum(x, np.float32(0)),
-    "torch.nn.modules.activation.Sigmoid": _sigmoid,
+    **{f"torch.nn.modules.activation.{name}": run for name, run in _FUNCTIONS.items()},
+    "torch.nn.Identity": lambda x: x,
+    **{f"torch.nn.{name}": run for name, run in _FUNCTIONS.items()},
 }
 
 
@@ -243,8 +298,8 @@ def _unfold(names: tuple[str, ...]) -> Step:
 
 def _check_widths(recipe: Recipe, width: int) -> None:
     for step in recipe.steps:
-        if step == DENSE:
-            raise RecipeError("the step dense comes with a model and cannot be asked for")
+        if step in TRAINED:
+            raise RecipeError(f"the step {step} comes with a model and cannot be asked for")
         name, number = split_step(step)
         most = width - 1 if name == "remove_top" else width
         if number is not None and number > most:

@@ -3,51 +3,27 @@
 from __future__ import annotations
 
 import json
-import math
 import reprlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedkit.checkpoint import read_json
 from embedkit.errors import InputError, first_line
-from embedkit.verbatim import reads_verbatim
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
-    from transformers import PreTrainedTokenizerBase
 
     from embedkit.states import TokenBatch
 
-VOCABULARIES = (
-    "tokenizer.json",
-    "vocab.txt",
-    "vocab.json",
-    "sentencepiece.bpe.model",
-    "spiece.model",
-    "spm.model",
-    "tokenizer.model",
-)
-TOKENIZER_FILES = (
-    *VOCABULARIES,
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "merges.txt",
-)
 # Texts, and their characters, tokenized at a time: Encoding objects are larger than their ids.
 _CHUNK = 4096
 _CHARACTERS = 1 << 20
 _LARGEST_ID = 2**31 - 1
-_MOST_GROWTH = 1000  # characters that normalizers may make of one
-_LONGEST_WORD = 1000  # characters; WordPiece takes time that grows with their square
 
 
 @dataclass(frozen=True)
@@ -161,7 +137,7 @@ class TextTokenizer:
         """
         number = 0
         for chunk in _chunks(texts):
-            with _refusing("a text cannot be tokenized"):
+            with refusing("a text cannot be tokenized"):
                 encodings = self.backend.encode_batch_fast(chunk)
             for text, encoding in zip(chunk, encodings, strict=True):
                 ids = np.array(encoding.ids, dtype=np.uint32)
@@ -204,20 +180,82 @@ def check_ids(token_ids: NDArray[np.integer[Any]], vocabulary: int) -> None:
         )
 
 
+class Texts(list[str]):
+    """Texts that `as_texts` has checked; it takes them as they are."""
+
+
+def as_texts(values: Iterable[str], name: str = "texts", *, first: int = 0) -> Texts:
+    """The texts of a list, a tuple, an array or Series of str, or an iterator, which is read.
+
+    Raises:
+        InputError: see `check_listed` and `check_texts`.
+    """
+    if isinstance(values, Texts):
+        return values
+    check_listed(values, name)
+    texts = Texts(values.tolist() if isinstance(values, np.ndarray) else values)
+    check_texts(texts, name, first=first)
+    return texts
+
+
+def as_pairs(pairs: Iterable[Sequence[str]], name: str = "pairs") -> tuple[Texts, Texts]:
+    """The first and the second texts of pairs: lists, tuples, an array (n, 2), or an iterator.
+
+    Raises:
+        InputError: something else that holds pairs, or the index of what is no pair of texts.
+    """
+    check_listed(pairs, name, "a list of pairs of str", array_dims=2)
+    rows = [row.tolist() if isinstance(row, np.ndarray) else row for row in pairs]
+    for index, row in enumerate(rows):
+        if not (
+            isinstance(row, list | tuple)
+            and len(row) == 2
+            and all(isinstance(text, str) for text in row)
+        ):
+            raise InputError(f"{name}[{index}] is {reprlib.repr(row)}; expected two texts")
+    if not rows:
+        raise InputError(f"{name} is empty; expected at least one pair")
+    first, second = (Texts(row[side] for row in rows) for side in (0, 1))
+    check_texts(first, f"first texts of {name}")
+    check_texts(second, f"second texts of {name}")
+    return first, second
+
+
+def check_listed(
+    values: object, name: str, expected: str = "a list of str", *, array_dims: int = 1
+) -> None:
+    """Refuse what is no list: one text, a dict, a set, a table, an array of other dimensions.
+
+    Iterating over them would give characters, keys, column names or rows in no order.
+
+    Raises:
+        InputError: the argument, its type, and what to pass.
+    """
+    shape = getattr(values, "shape", None)
+    dims = array_dims if isinstance(values, np.ndarray) else 1
+    hint = ""
+    if isinstance(values, Mapping) or (isinstance(shape, tuple) and len(shape) != dims):
+        hint = ' (of a table one column, such as df["text"])'
+    elif isinstance(values, Iterable) and not isinstance(
+        values, str | bytes | bytearray | memoryview | set | frozenset
+    ):
+        return
+    raise InputError(f"{name} is one {type(values).__name__}; expected {expected}{hint}")
+
+
 def check_texts(texts: Sequence[str], what: str = "texts", *, first: int = 0) -> None:
     """Refuse what no tokenizer can read, before any work; errors count from `first`.
 
     Raises:
-        InputError: a lone str, an empty list, an element that is no str (its index), or a lone
-            surrogate.
+        InputError: see `check_listed`; an empty list, an element that is no str (its index), or a
+            lone surrogate.
     """
-    if isinstance(texts, str | bytes) or not hasattr(texts, "__len__"):
-        raise InputError(f"{what} is one {type(texts).__name__}; expected a list of str")
+    check_listed(texts, what)
     if len(texts) == 0:
         raise InputError(f"{what} is empty; expected at least one str")
     for index, text in enumerate(texts, start=first):
         if not isinstance(text, str):
-            raise InputError(f"{what}[{index}] is {text!r}; expected a str")
+            raise InputError(f"{what}[{index}] is {reprlib.repr(text)}; expected a str")
         if not text.isascii():
             try:
                 text.encode("utf-8")
@@ -228,88 +266,8 @@ def check_texts(texts: Sequence[str], what: str = "texts", *, first: int = 0) ->
                 ) from error
 
 
-def load_tokenizer(
-    folder: Path, family: str, *, lower_case: bool = False, max_length: Callable[[int | None], int]
-) -> TextTokenizer:
-    """The tokenizer of a model folder.
-
-    tokenizer.json is read directly where transformers would build the same tokenizer from it;
-    otherwise transformers is asked.
-
-    Args:
-        folder: the model's folder.
-        family: its model_type.
-        lower_case: see `TextTokenizer`.
-        max_length: gets the tokenizer's own maximum, or None, and gives the one to use.
-
-    Raises:
-        InputError: no tokenizer, or one that cannot be read.
-    """
-    found = [name for name in VOCABULARIES if (folder / name).is_file()]
-    if not found:
-        # transformers would invent an empty vocabulary.
-        raise InputError(f"{folder}: has no tokenizer; expected one of {', '.join(VOCABULARIES)}")
-    config_path, json_path = folder / "tokenizer_config.json", folder / "tokenizer.json"
-    config = read_json(config_path) if config_path.exists() else {}
-    content = read_json(json_path) if json_path.exists() else {}
-    _check_growth(json_path, content)
-    own_length, side = _own_length(config_path, config), _truncation_side(config_path, config)
-    if content and reads_verbatim(content, config, family):
-        from tokenizers import Tokenizer
-
-        with _refusing(f"{json_path}: is no tokenizer"):
-            backend = Tokenizer.from_file(str(json_path))
-        return TextTokenizer(
-            backend,
-            max_length=max_length(own_length),
-            truncation_side=side,
-            lower_case=lower_case,
-            write=partial(_write_files, _read_files(folder)),
-        )
-    if all(name.endswith(".model") for name in found) and find_spec("sentencepiece") is None:
-        raise InputError(
-            f"{folder}: its tokenizer is {found[0]} without a tokenizer.json; transformers can "
-            "convert it where sentencepiece is installed (pip install sentencepiece protobuf)"
-        )
-    from transformers import AutoTokenizer
-
-    with _refusing(f"{folder}: has no tokenizer that can be read"):
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=False, local_files_only=True
-        )
-    return wrap_tokenizer(tokenizer, lower_case=lower_case, max_length=max_length)
-
-
-def wrap_tokenizer(
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    lower_case: bool = False,
-    max_length: Callable[[int | None], int],
-) -> TextTokenizer:
-    """A loaded tokenizer of transformers; the object itself is not changed."""
-    from tokenizers import Tokenizer
-
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if not isinstance(backend, Tokenizer):
-        raise InputError(
-            f"tokenizer {type(tokenizer).__name__} has no fast version; expected one that "
-            "transformers can save as tokenizer.json"
-        )
-
-    def write(target: Path) -> None:
-        tokenizer.save_pretrained(target)
-
-    return TextTokenizer(
-        Tokenizer.from_str(backend.to_str()),
-        max_length=max_length(tokenizer.model_max_length),
-        truncation_side=tokenizer.truncation_side,
-        lower_case=lower_case,
-        write=write,
-    )
-
-
 @contextmanager
-def _refusing(problem: str) -> Iterator[None]:
+def refusing(problem: str) -> Iterator[None]:
     """What tokenizers and transformers make of damaged files, or damaged files of texts.
 
     Rust's errors are plain Exceptions, and its panics BaseExceptions.
@@ -339,57 +297,6 @@ def _chunks(
         chunk.append(text)
     if chunk:
         yield chunk
-
-
-def _check_growth(path: Path, content: dict[str, Any]) -> None:
-    """Refuse a tokenizer that makes very much of a text, or takes very long for a word."""
-    for name in ("model", "post_processor"):
-        if not isinstance(content.get(name) or {}, dict):
-            raise InputError(f"{path}: {name} is {content[name]!r}; expected an object")
-    growth = 1
-    left: list[object] = [content.get("normalizer")]
-    while left:
-        part = left.pop()
-        if isinstance(part, dict):
-            left += part.values()
-            made = part.get("content" if part.get("type") == "Replace" else "prepend")
-            growth = min(growth * max(1, len(str(made or ""))), _MOST_GROWTH + 1)
-        elif isinstance(part, list):
-            left += part
-    if growth > _MOST_GROWTH:
-        raise InputError(f"{path}: its normalizers make more than {_MOST_GROWTH} characters of one")
-    longest = (content.get("model") or {}).get("max_input_chars_per_word")
-    if isinstance(longest, int | float) and longest > _LONGEST_WORD:
-        raise InputError(
-            f"{path}: max_input_chars_per_word is {longest}; expected at most {_LONGEST_WORD}"
-        )
-
-
-def _own_length(path: Path, config: dict[str, Any]) -> int | None:
-    value = config.get("model_max_length")
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < math.inf:
-        raise InputError(f"{path}: model_max_length is {value!r}; expected a number of tokens")
-    return int(value)
-
-
-def _truncation_side(path: Path, config: dict[str, Any]) -> str:
-    side = config.get("truncation_side", "right")
-    if side not in ("right", "left"):
-        raise InputError(f"{path}: truncation_side is {side!r}; expected right or left")
-    return str(side)
-
-
-def _read_files(folder: Path) -> dict[str, bytes]:
-    """The tokenizer's files as they are: the folder may be gone when a model is saved."""
-    names = [name for name in TOKENIZER_FILES if (folder / name).is_file()]
-    return {name: (folder / name).read_bytes() for name in names}
-
-
-def _write_files(files: dict[str, bytes], target: Path) -> None:
-    for name, content in files.items():
-        (target / name).write_bytes(content)
 
 
 def _prepend_lowercase(backend: Tokenizer) -> None:

@@ -18,10 +18,12 @@ PACKAGE = Path(embedkit.__file__).parent
 # another; the files of a folder that is one room may import one another.
 ROOMS = (
     ("errors", "version", "datasets", "verbatim", "digest"),
+    ("arguments",),
     ("progress", "durable", "checkpoint", "similarity", "moments", "devices"),
     ("data", "manifest"),
     ("states",),
     ("tokens", "batching"),
+    ("tokenizer_loading",),
     ("encoder", "pooling"),
     ("recipe",),
     ("steps",),

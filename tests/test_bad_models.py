@@ -20,6 +20,7 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformer
 
 from embedkit import Embedder, InputError, checkpoint
 from embedkit.heads.folder import load_head
@@ -305,6 +306,27 @@ def test_shards_are_wrong(model: Path, index: str, message: str) -> None:
     refuse(model, message)
 
 
+def test_shards_of_pickles(model: Path, tmp_path: Path) -> None:
+    want = Embedder.from_pretrained(model).encode(TEXTS)
+    tensors = load_file(model / "model.safetensors")
+    (model / "model.safetensors").unlink()
+    names = sorted(tensors)
+    index = model / "pytorch_model.bin.index.json"
+    parts = {"pytorch_model-1.bin": names[:9], "pytorch_model-2.bin": names[9:]}
+    for file, of_file in parts.items():
+        torch.save({name: tensors[name] for name in of_file}, model / file)
+    weight_map = {name: file for file, of_file in parts.items() for name in of_file}
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    assert np.array_equal(Embedder.from_pretrained(model).encode(TEXTS), want)
+    torch.save({"x": Bomb(tmp_path / "ran")}, model / "pytorch_model-2.bin")
+    refuse(model, "cannot be read as plain tensors")
+    assert not (tmp_path / "ran").exists()
+    (model / "pytorch_model-2.bin").unlink()
+    refuse(model, r"pytorch_model-2\.bin: cannot be read as plain tensors \(.*No such file")
+    index.write_text(json.dumps({"weight_map": {"x": "../pytorch_model-1.bin"}}))
+    refuse(model, "weight_map must map tensors to files of this folder$")
+
+
 def test_shards(model: Path) -> None:
     """The good case beside the bad ones."""
     want = Embedder.from_pretrained(model).encode(TEXTS)
@@ -494,7 +516,7 @@ def test_modules_json_is_wrong(model: Path, content: str, message: str) -> None:
     [
         (["Transformer", "Dense"], "got Transformer > Dense, expected a Pooling$"),
         (["Transformer", "Transformer", "Pooling"], "expected a Transformer first$"),
-        (["Transformer", "Pooling", "Pooling"], "expected only Dense and Normalize after the Pool"),
+        (["Transformer", "Pooling", "Pooling"], "expected only Dense, LayerNorm, Normalize after"),
         (["Transformer", "Pooling", "Transformer"], "expected a Transformer first$"),
         (["Pooling", "Transformer"], "expected a Transformer first$"),
         (["Transformer", "Normalize", "Pooling"], "expected a Pooling$"),
@@ -600,14 +622,21 @@ def test_max_seq_length_is_wrong(model: Path, value: Any) -> None:
     refuse(model, "max_seq_length of the model's folder is .*; expected a whole number of tokens$")
 
 
-def test_max_seq_length_is_too_large(model: Path) -> None:
-    edit(model / "sentence_bert_config.json", max_seq_length=513)
-    refuse(
-        model,
-        "max_seq_length of the model's folder is 513, but the encoder has 512 positions; "
-        "expected a max_length of at most 512$",
-    )
+@pytest.mark.parametrize("value", [513, 514, 1e30, int(1e30), 600.0])
+def test_a_folders_length_above_the_positions_is_clamped(model: Path, value: float) -> None:
+    want = SentenceTransformer(str(model), device="cpu").encode(["the cat"])
+    edit(model / "sentence_bert_config.json", max_seq_length=value)
+    embedder = Embedder.from_pretrained(model, precision="float32")
+    assert embedder.tokenizer.max_length == 512
+    np.testing.assert_allclose(embedder.encode(["the cat"]), want, atol=1e-5 * abs(want).max())
+    with pytest.raises(InputError, match=r"^max_length is 513, but the encoder has 512 positions"):
+        Embedder.from_pretrained(model, max_length=513)
     assert Embedder.from_pretrained(model, max_length=512).tokenizer.max_length == 512
+
+
+def test_a_whole_float_is_a_folders_length(model: Path) -> None:
+    edit(model / "sentence_bert_config.json", max_seq_length=64.0)
+    assert Embedder.from_pretrained(model).tokenizer.max_length == 64
 
 
 @pytest.mark.parametrize(

@@ -426,7 +426,7 @@ def test_wrong_texts_are_found_before_the_encoder_runs(
         idle.encode(texts)
 
 
-@pytest.mark.parametrize("texts", [None, 7, iter(["rain"])])
+@pytest.mark.parametrize("texts", [None, 7])
 def test_what_is_no_sequence_is_refused(idle: Embedder, texts: Any) -> None:
     with pytest.raises(InputError, match=r"^texts is .*; expected a list of str$"):
         idle.encode(texts)

@@ -34,7 +34,7 @@ from embedkit.encoder.automodel import AutoModelEncoder
 from embedkit.encoder.linear import ACTIVATIONS
 from embedkit.encoder.packed import PackedEncoder
 from embedkit.errors import InputError
-from embedkit.interop.sentence_transformers import check_saveable
+from embedkit.interop.saving import check_saveable
 from embedkit.pooling import POOLINGS
 from embedkit.recipe import Recipe
 from embedkit.settings import Settings

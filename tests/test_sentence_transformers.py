@@ -20,9 +20,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense, Normalize, Transformer
-from sentence_transformers.sentence_transformer.modules import Pooling, WeightedLayerPooling
+from sentence_transformers.sentence_transformer.modules import (
+    LayerNorm,
+    Pooling,
+    WeightedLayerPooling,
+)
 
-from embedkit import POOLINGS, Embedder, InputError
+from embedkit import POOLINGS, Embedder, InputError, RecipeError
 
 LAYERS, WIDTH = 3, 32
 TEXTS = list(tiny.TEXTS)
@@ -371,6 +375,198 @@ def test_read_dense(bert: Path, kind: str, legacy: bool, tmp_path: Path) -> None
     assert str(embedder.recipe) == printed
     assert embedder.dimension == want.shape[1]
     assert_same(embedder.encode(TEXTS), want)
+
+
+ACTIVATIONS = sorted(
+    name
+    for name in torch.nn.modules.activation.__all__
+    if name not in ("Threshold", "MultiheadAttention", "Softmax2d")  # they need arguments, or 3-D
+)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.filterwarnings("ignore:Implicit dimension choice")
+def test_every_activation_of_torch_loads_and_saves_again(
+    bert: Path, name: str, tmp_path: Path
+) -> None:
+    activation = getattr(torch.nn, name)()
+    if name == "PReLU":
+        torch.nn.init.constant_(activation.weight, 0.7)
+    folder = build(
+        bert, tmp_path / "theirs", "mean", Dense(WIDTH, 8, activation_function=activation)
+    )
+    embedder = Embedder.from_pretrained(folder, precision="float32")
+    want = theirs(folder)
+    assert embedder.dimension == want.shape[1]
+    close = {"rtol": 0, "atol": 1e-6 * max(1, np.abs(want).max())}
+    np.testing.assert_allclose(embedder.encode(TEXTS), want, **close)
+    embedder.save_pretrained(tmp_path / "ours")
+    np.testing.assert_allclose(theirs(tmp_path / "ours"), want, **close)
+    again = Embedder.from_pretrained(tmp_path / "ours", precision="float32")
+    assert again.fingerprint == embedder.fingerprint
+    edit(folder / "2_Dense" / "config.json", activation_function=f"torch.nn.{name}")
+    short = Embedder.from_pretrained(folder, precision="float32")
+    np.testing.assert_array_equal(short.encode(TEXTS), embedder.encode(TEXTS))
+
+
+def test_another_slope_of_prelu_is_another_model(bert: Path, tmp_path: Path) -> None:
+    def fingerprint(slope: float) -> str:
+        dense = Dense(WIDTH, 8, activation_function=torch.nn.PReLU(init=slope))
+        torch.nn.init.constant_(dense.linear.weight, 0.1)
+        torch.nn.init.zeros_(dense.linear.bias)
+        folder = build(bert, tmp_path / str(slope), "mean", dense)
+        return Embedder.from_pretrained(folder).fingerprint
+
+    assert fingerprint(0.1) == fingerprint(0.1)
+    assert fingerprint(0.1) != fingerprint(0.2)
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["new", "legacy"])
+def test_layer_norm_loads_and_saves_again(bert: Path, legacy: bool, tmp_path: Path) -> None:
+    norm = LayerNorm(WIDTH)
+    torch.nn.init.normal_(norm.norm.weight, generator=torch.Generator().manual_seed(0))
+    torch.nn.init.normal_(norm.norm.bias, generator=torch.Generator().manual_seed(1))
+    folder = build(
+        bert, tmp_path / "theirs", "mean", norm, Dense(WIDTH, 8), LayerNorm(8), Normalize()
+    )
+    if legacy:
+        make_legacy(folder)
+    embedder = Embedder.from_pretrained(folder, precision="float32")
+    want = theirs(folder)
+    assert str(embedder.recipe) == "mean/layer_norm/dense/layer_norm/normalize"
+    np.testing.assert_allclose(embedder.encode(TEXTS), want, rtol=0, atol=1e-6)
+    embedder.save_pretrained(tmp_path / "ours")
+    np.testing.assert_allclose(theirs(tmp_path / "ours"), want, rtol=0, atol=1e-6)
+    again = Embedder.from_pretrained(tmp_path / "ours", precision="float32")
+    assert again.fingerprint == embedder.fingerprint
+    path = tmp_path / "ours" / "2_LayerNorm" / "model.safetensors"
+    tensors = load_file(path)
+    tensors["norm.bias"][0] += 1
+    save_file(tensors, path)
+    assert Embedder.from_pretrained(tmp_path / "ours").fingerprint != embedder.fingerprint
+    with pytest.raises(RecipeError, match="the step layer_norm comes with a model and cannot be"):
+        embedder.with_recipe("mean/layer_norm")
+
+
+# Keys that change vectors
+
+
+@pytest.mark.parametrize("loaded", [False, True], ids=["folder", "object"])
+@pytest.mark.parametrize(
+    ("modules", "dim", "recipe"),
+    [
+        (["mean"], 8, "mean/truncate:8"),
+        (["mean", Normalize()], 8, "mean/normalize/truncate:8"),
+        (["mean", Dense(WIDTH, 8), Normalize()], 3, "mean/dense/normalize/truncate:3"),
+        (["mean"], WIDTH, "mean"),
+        (["mean"], 1000, "mean"),
+    ],
+)
+def test_truncate_dim(
+    bert: Path, modules: list[Any], dim: int, recipe: str, loaded: bool, tmp_path: Path
+) -> None:
+    folder = build(bert, tmp_path / "theirs", *modules, truncate_dim=dim)
+    source = SentenceTransformer(str(folder), device="cpu") if loaded else folder
+    embedder = Embedder.from_pretrained(source, precision="float32")
+    want = theirs(folder)
+    assert str(embedder.recipe) == recipe
+    np.testing.assert_allclose(embedder.encode(TEXTS), want, rtol=0, atol=1e-6 * abs(want).max())
+    embedder.save_pretrained(tmp_path / "ours")
+    np.testing.assert_allclose(theirs(tmp_path / "ours"), want, rtol=0, atol=1e-6 * abs(want).max())
+    assert str(Embedder.from_pretrained(tmp_path / "ours").recipe) == recipe
+
+
+@pytest.mark.parametrize("value", [0, -3, 2.5, True, "8", [8]])
+def test_a_wrong_truncate_dim(bert: Path, value: Any, tmp_path: Path) -> None:
+    folder = build(bert, tmp_path / "theirs", "mean")
+    edit(folder / "config_sentence_transformers.json", truncate_dim=value)
+    with pytest.raises(InputError, match=r"truncate_dim is .*; expected a whole number from 1$"):
+        Embedder.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "named"),
+    [
+        ("config_sentence_transformers.json", {"model_type": "SparseEncoder"}, "model_type is 'Sp"),
+        ("sentence_bert_config.json", {"transformer_task": "fill-mask"}, "transformer_task has fi"),
+        (
+            "sentence_bert_config.json",
+            {"modality_config": {"text": {"method": "f", "method_output_name": "logits"}}},
+            "modality_config has text",
+        ),
+        (
+            "sentence_bert_config.json",
+            {"module_output_name": "scores"},
+            "module_output_name has sc",
+        ),
+        (
+            "sentence_bert_config.json",
+            {"processing_kwargs": {"text": {"add_special_tokens": False}}},
+            "processing_kwargs has text",
+        ),
+        (
+            "sentence_bert_config.json",
+            {"tokenizer_name_or_path": "x"},
+            "tokenizer_name_or_path has",
+        ),
+        ("sentence_bert_config.json", {"query_length": 8}, "query_length has 8"),
+        ("sentence_bert_config.json", {"query_expansion": {"length": 8}}, "query_expansion has le"),
+        ("sentence_bert_config.json", {"model_args": {"layer": 3}}, "model_args has layer"),
+        (
+            "sentence_bert_config.json",
+            {"model_kwargs": {"subfolder": "x"}},
+            "model_kwargs has subf",
+        ),
+        (
+            "sentence_bert_config.json",
+            {"config_kwargs": {"num_hidden_layers": 1}},
+            "config_kwargs has num_hidden_layers",
+        ),
+        (
+            "sentence_bert_config.json",
+            {"tokenizer_args": {"truncation_side": "left"}},
+            "tokenizer_args has truncation_side",
+        ),
+        ("2_Dense/config.json", {"use_residual": True}, "has a residual"),
+        ("2_Dense/config.json", {"module_input_name": "token_embeddings"}, "reads and writes"),
+        (
+            "2_Dense/config.json",
+            {"activation_function": "mine.Swish"},
+            "activation_function is 'mi",
+        ),
+    ],
+)
+def test_a_key_that_changes_vectors_and_is_not_followed_is_refused(
+    bert: Path, file: str, changes: dict[str, Any], named: str, tmp_path: Path
+) -> None:
+    folder = build(bert, tmp_path / "theirs", "mean", Dense(WIDTH, WIDTH))
+    edit(folder / file, **changes)
+    with pytest.raises(InputError, match=named):
+        Embedder.from_pretrained(folder)
+
+
+def test_an_adapter_beside_the_weights_is_refused(bert: Path, tmp_path: Path) -> None:
+    folder = build(bert, tmp_path / "theirs", "mean")
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    with pytest.raises(InputError, match="has an adapter of PEFT"):
+        Embedder.from_pretrained(folder)
+
+
+def test_keys_that_change_no_vector_are_let_pass(bert: Path, tmp_path: Path) -> None:
+    folder = build(bert, tmp_path / "theirs", "mean")
+    want = theirs(folder, batch_size=1)  # BERT's positions count pads on the left
+    edit(
+        folder / "sentence_bert_config.json",
+        model_kwargs={"attn_implementation": "eager"},
+        processor_kwargs={"padding_side": "left", "model_max_length": 6},
+        max_seq_length=500,
+        unpad_inputs=False,
+    )
+    embedder = Embedder.from_pretrained(folder, precision="float32")
+    assert embedder.tokenizer.max_length == 6
+    got = theirs(folder, batch_size=1)
+    assert not np.allclose(got, want)
+    np.testing.assert_allclose(embedder.encode(TEXTS), got, rtol=0, atol=1e-6 * abs(got).max())
 
 
 @pytest.mark.parametrize("kind", ["tanh", "no bias", "two"])

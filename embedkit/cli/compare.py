@@ -126,7 +126,7 @@ def compare_command(
     from embedkit.evaluation.compare import check_options, check_retrieval, compare
     from embedkit.evaluation.heads import Training, check_heads
     from embedkit.interop.folder import check_target
-    from embedkit.interop.sentence_transformers import check_saveable
+    from embedkit.interop.saving import check_saveable
 
     similarities = options.names(similarity)
     check_options(similarities, aggregation, seed)

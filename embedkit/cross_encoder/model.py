@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import signature
@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from embedkit.arguments import as_label_range, as_path, check_seed
 from embedkit.batching import TOKEN_BUDGET, Batches
 from embedkit.checkpoint import CROSS_ENCODER_FILE, check_entries, find_folder, holds, read_json
 from embedkit.cross_encoder.network import (
@@ -27,7 +28,7 @@ from embedkit.cross_encoder.network import (
     save_network,
 )
 from embedkit.cross_encoder.pairs import PairTokens
-from embedkit.devices import on_device
+from embedkit.devices import on_device, standard_torch
 from embedkit.encoder.pretrained import without_bars
 from embedkit.errors import InputError, first_line
 from embedkit.fingerprint import state_sha256
@@ -35,7 +36,8 @@ from embedkit.interop.folder import new_folder
 from embedkit.interop.model_card import noted, write_mark
 from embedkit.loading import load_folder
 from embedkit.progress import progress
-from embedkit.tokens import TextTokenizer, check_ids, load_tokenizer
+from embedkit.tokenizer_loading import load_tokenizer
+from embedkit.tokens import TextTokenizer, check_ids
 from embedkit.version import __version__
 
 _CARD = """\
@@ -90,6 +92,7 @@ class CrossEncoder:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
+    @standard_torch()
     def untrained(
         cls,
         model: str | Path,
@@ -116,6 +119,8 @@ class CrossEncoder:
             InputError: what is wrong with the model, or a reading that it does not have.
         """
         check_reads(reads)
+        check_seed(seed)
+        label_range = as_label_range(label_range)
         folder = find_folder(model, revision=revision, local_files_only=local_files_only)
         parts = load_folder(folder, None, max_length)
         if parts.settings.lower_case:
@@ -129,6 +134,7 @@ class CrossEncoder:
         return _check_runs(folder, made)
 
     @classmethod
+    @standard_torch()
     def from_pretrained(
         cls, folder: str | Path, *, device: str | torch.device | None = None
     ) -> CrossEncoder:
@@ -141,7 +147,7 @@ class CrossEncoder:
         Raises:
             InputError: no cross-encoder, or a damaged one.
         """
-        target = Path(folder).expanduser()
+        target = as_path("folder", folder)
         if not holds(target, CROSS_ENCODER_FILE):
             raise InputError(
                 f"{folder}: has no {CROSS_ENCODER_FILE}; expected a folder of "
@@ -169,12 +175,12 @@ class CrossEncoder:
         return _check_runs(target, made)
 
     def predict(
-        self, pairs: Sequence[tuple[str, str]], *, show_progress: bool | None = None
+        self, pairs: Iterable[Sequence[str]], *, show_progress: bool | None = None
     ) -> NDArray[np.float64]:
         """Scores (n,) on the labels' scale, not cut to its range.
 
         Args:
-            pairs: n pairs of texts.
+            pairs: n pairs of texts: lists, tuples, an array (n, 2) of str, or an iterator.
             show_progress: a bar on stderr; None shows it where stderr is a terminal.
 
         Raises:
@@ -184,6 +190,7 @@ class CrossEncoder:
             PairTokens.of(self.tokenizer, pairs), show_progress=show_progress
         )
 
+    @standard_torch()
     def predict_tokens(
         self, tokens: PairTokens, *, show_progress: bool | None = None
     ) -> NDArray[np.float64]:
@@ -262,6 +269,7 @@ class CrossEncoder:
         config["model_input_names"] = self.input_names
         path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
+    @standard_torch()
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a folder, whole or not at all.
 
@@ -273,7 +281,7 @@ class CrossEncoder:
         """
         row = READS[READS[self.reads].saved_as]
         low, high = self.label_range
-        with new_folder(Path(folder)) as new, without_bars():
+        with new_folder(as_path("folder", folder)) as new, without_bars():
             save_network(self.network, new)
             self.tokenizer.save(new)
             self._write_input_names(new)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from embedkit.batching import padded
-from embedkit.tokens import TextTokenizer, check_texts
+from embedkit.tokens import TextTokenizer, as_pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,16 +30,15 @@ class PairTokens:
     truncated: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, tokenizer: TextTokenizer, pairs: Sequence[tuple[str, str]]) -> PairTokens:
+    def of(cls, tokenizer: TextTokenizer, pairs: Iterable[Sequence[str]]) -> PairTokens:
         """Tokenize; of a pair that is too long the longer sentence is cut.
 
         Raises:
             InputError: a text that is no str, no valid Unicode, or that the tokenizer fails on.
         """
-        for place in (0, 1):
-            check_texts([pair[place] for pair in pairs], f"sentence{place + 1}")
+        texts = list(zip(*as_pairs(pairs), strict=True))
         ids, types, truncated = [], [], []
-        for found, encoding in tokenizer.encodings([(first, second) for first, second in pairs]):
+        for found, encoding in tokenizer.encodings(texts):
             ids.append(found.astype(np.int64))
             types.append(np.array(encoding.type_ids, dtype=np.int64))
             truncated.append(bool(encoding.overflowing))

@@ -94,6 +94,11 @@ def load_encoder(folder: Path) -> Encoder:
     from embedkit.checkpoint import Weights, read_json
 
     config = read_json(folder / "config.json")
+    if (folder / "adapter_config.json").exists():
+        raise InputError(
+            f"{folder}: has an adapter of PEFT (adapter_config.json), which changes the weights; "
+            "expected a folder into which it is merged"
+        )
     if not isinstance(config.get("model_type"), str):
         raise InputError(f"{folder / 'config.json'}: has no model_type; expected one such as bert")
     weights = Weights(folder)

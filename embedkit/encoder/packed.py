@@ -169,6 +169,10 @@ class PackedEncoder:
     def _network(self) -> Network:
         return self._new_network()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the network, whose layout is this CPU's; it is built again on first use."""
+        return {name: value for name, value in self.__dict__.items() if name != "_network"}
+
     def _new_network(self) -> Network:
         return Network(self._family, self._numbers, self._tensors, self.device, self._dtype)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.checkpoint import is_built_in
 from embedkit.data.tables import (
     check_number,
     check_path,
@@ -24,6 +25,7 @@ from embedkit.data.tables import (
 )
 from embedkit.datasets import SHIPPED
 from embedkit.errors import InputError
+from embedkit.tokens import check_listed
 
 T = TypeVar("T")
 
@@ -167,7 +169,7 @@ def read_pairs(
 ) -> Pairs:
     """Reads scored sentence pairs from a TSV, CSV, JSONL or Parquet file.
 
-    `first_look` names the data set that comes with embedkit, where there is no such file.
+    `first_look` names the data set that comes with embedkit, `./first_look` a file.
 
     Texts are taken verbatim, empty ones too; other columns than those named are ignored.
 
@@ -185,12 +187,11 @@ def read_pairs(
         InputError: the file cannot be read, or is not as said above; the message names the file
             and, where there is one, the data row (from 1), the line and the column.
     """
-    path = check_path("path", path)
     if not isinstance(columns, PairColumns):
         raise InputError(f"columns: got {reprlib.repr(columns)}, expected PairColumns")
-    if str(path) in SHIPPED and not path.exists():
+    if is_built_in(path, SHIPPED):
         path, encoding = SHIPPED[str(path)], "utf-8"
-    required = columns.required
+    path, required = check_path("path", path), columns.required
     rows = list(
         read_rows(
             path, required, optional=(columns.subset,), numbers=(columns.score,), encoding=encoding
@@ -211,13 +212,6 @@ def read_pairs(
 
 
 def _as_tuple(column: str, values: Iterable[T]) -> tuple[T, ...]:
-    # Of mappings and data frames the items are names of columns; sets have no order.
-    has_items = isinstance(values, Iterable) and getattr(values, "ndim", 1) == 1
-    if (
-        not has_items
-        or isinstance(values, (str, bytes, Mapping, set))
-        or hasattr(values, "columns")
-    ):
-        raise InputError(f"{column}: got {reprlib.repr(values)}, expected a list, one item a pair")
+    check_listed(values, column, "a list, one item a pair")
     to_list = getattr(values, "tolist", None)  # of arrays and Series: Python's own values
     return tuple(values if to_list is None else to_list())

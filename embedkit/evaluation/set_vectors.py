@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from embedkit.embedder import Embedder, Encoded
+from embedkit.embedder import Embedder
 from embedkit.evaluation.diagnosis import Diagnosis, Evidence
 from embedkit.evaluation.geometry import Geometry
 from embedkit.evaluation.protocol import DataUsed, Protocol, data_used
@@ -17,6 +17,7 @@ from embedkit.evaluation.report import Report
 from embedkit.evaluation.selection import Selection
 from embedkit.evaluation.sets import DataSet
 from embedkit.evaluation.sts import Result
+from embedkit.onepass import Encoded
 from embedkit.recipe import Recipe
 from embedkit.steps import Bound, Vectors
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from embedkit.checkpoint import is_built_in
 from embedkit.data.tables import check_path
+from embedkit.datasets import SHIPPED
 from embedkit.errors import InputError
 from embedkit.evaluation.data import PairColumns, Pairs, read_pairs
 from embedkit.evaluation.retrieval_data import RetrievalSet, read_retrieval
@@ -72,6 +74,6 @@ def only_pairs(sets: Sequence[DataSet], reason: str = HEADS) -> list[Pairs]:
 
 
 def _read(path: str | Path, columns: PairColumns, encoding: str) -> DataSet:
-    if check_path("data", path).is_dir():
+    if not is_built_in(path, SHIPPED) and check_path("data", path).is_dir():
         return read_retrieval(path, encoding)
     return read_pairs(path, columns, encoding)

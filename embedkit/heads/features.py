@@ -58,7 +58,7 @@ def check_features(names: Sequence[str]) -> tuple[str, ...]:
     if isinstance(names, str) or not isinstance(names, Sequence) or not names:
         raise InputError(f"features is {names!r}; expected some of {', '.join(FEATURES)}")
     for name in names:
-        if name not in FEATURES:
+        if not isinstance(name, str) or name not in FEATURES:
             raise InputError(f"unknown feature {name!r}; choose from {', '.join(FEATURES)}")
         if list(names).count(name) > 1:
             raise InputError(f"feature {name!r} is there twice; expected it once")

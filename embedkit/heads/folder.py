@@ -18,6 +18,7 @@ import sklearn
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
+from embedkit.arguments import as_path, check_type
 from embedkit.checkpoint import check_entries, holds, read_json
 from embedkit.errors import InputError
 from embedkit.heads import HEAD
@@ -65,12 +66,15 @@ def save_head(
     """
     from skops.io import dump, get_untrusted_types
 
+    check_type("regressor", regressor, PairRegressor, "a PairRegressor")
+    if notes is not None:
+        check_type("notes", notes, dict, "a dict")
     check_is_fitted(regressor)
     if regressor.embedder is None:
         raise InputError("the head has no embedder; expected one, to be saved with it")
     low, high = regressor.range_
     described = regressor.head if isinstance(regressor.head, str) else repr(regressor.head)
-    with new_folder(Path(folder)) as new:
+    with new_folder(as_path("folder", folder)) as new:
         regressor.embedder.write(new)
         dump(regressor.regressor_, new / _ESTIMATOR)
         if unknown := set(get_untrusted_types(file=new / _ESTIMATOR)) - set(_TRUSTED):
@@ -122,7 +126,9 @@ def load_head(
     """
     from embedkit.embedder import Embedder
 
-    target = Path(folder).expanduser()
+    target = as_path("folder", folder)
+    if embedder is not None:
+        check_type("embedder", embedder, Embedder, "an Embedder")
     if not holds(target, HEAD):
         raise InputError(f"{target}: has no {HEAD}; expected a folder of embedkit train head")
     check_entries(target)

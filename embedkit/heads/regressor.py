@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import reprlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import RidgeCV
+from sklearn.metrics import r2_score
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
+from embedkit.arguments import as_label_range, check_seed
 from embedkit.errors import InputError
 from embedkit.heads.features import check_features, pair_features
 from embedkit.steps import Vectors
-from embedkit.tokens import check_texts
+from embedkit.tokens import Texts, as_pairs
 
 if TYPE_CHECKING:
     from embedkit.embedder import Embedder
@@ -97,10 +98,12 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             InputError: wrong options or labels, before anything is encoded.
         """
         labels = self.check(scores)
-        if len(pairs) != len(labels):
-            raise InputError(f"got {len(pairs)} pairs and {len(labels)} scores; expected as many")
+        given = _read_pairs(pairs)
+        count = len(given) if isinstance(given, np.ndarray) else len(given[0])
+        if count != len(labels):
+            raise InputError(f"got {count} pairs and {len(labels)} scores; expected as many")
         regressor, features = self._make_regressor(), self._choose_features()
-        vectors = self._vectors(pairs)
+        vectors = self._vectors(given)
         self.features_ = features
         self.range_ = self.label_range or (float(labels.min()), float(labels.max()))
         self.width_ = vectors.shape[2]
@@ -114,7 +117,7 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             pairs: n pairs of texts, or vectors (n, 2, dim).
         """
         check_is_fitted(self)
-        vectors = self._vectors(pairs)
+        vectors = self._vectors(_read_pairs(pairs))
         if vectors.shape[2] != self.width_:
             raise InputError(
                 f"pairs have vectors of width {vectors.shape[2]}; the head was trained on "
@@ -122,6 +125,15 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             )
         predictions = self.regressor_.predict(pair_features(vectors, self.features_))
         return np.clip(np.asarray(predictions, dtype=np.float64), *self.range_)
+
+    def score(self, pairs: Any, scores: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """R squared of the predictions, as of scikit-learn's other regressors."""
+        labels, predictions = _as_labels(scores), self.predict(pairs)
+        if len(labels) != len(predictions):
+            raise InputError(
+                f"got {len(predictions)} pairs and {len(labels)} scores; expected as many"
+            )
+        return float(r2_score(labels, predictions, sample_weight=sample_weight))
 
     @property
     def described(self) -> dict[str, Any]:
@@ -144,12 +156,7 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             InputError: an unknown head or feature, or labels that no head can learn.
         """
-        if (
-            isinstance(self.seed, bool)
-            or not isinstance(self.seed, int)
-            or not 0 <= self.seed < 2**32
-        ):
-            raise InputError(f"seed is {self.seed!r}; expected a whole number from 0 to 2**32 - 1")
+        check_seed(self.seed)
         self._make_regressor()
         self._choose_features()
         mlp = isinstance(self.head, str) and self.head == "mlp"
@@ -179,28 +186,30 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             )
         return features
 
-    def _vectors(self, pairs: Any) -> Vectors:
+    def _vectors(self, given: Vectors | tuple[Texts, Texts]) -> Vectors:
         """Vectors (n, 2, dim) of texts, or the given ones."""
-        if isinstance(pairs, np.ndarray) and pairs.dtype.kind in "fiu":
-            if pairs.ndim != 3 or pairs.shape[1] != 2:
-                raise InputError(f"pairs have shape {pairs.shape}; expected vectors (n, 2, dim)")
-            if not np.isfinite(pairs).all():
-                raise InputError("pairs have vectors that are not finite")
-            return pairs.astype(np.float32, copy=False)
-        for index, pair in enumerate(pairs):
-            if isinstance(pair, str) or not (
-                len(pair) == 2 and all(isinstance(text, str) for text in pair)
-            ):
-                raise InputError(
-                    f"pairs[{index}] is {reprlib.repr(pair)}; expected two texts, or all pairs as "
-                    "an array of vectors (n, 2, dim)"
-                )
-        texts = [text for place in (0, 1) for text in (pair[place] for pair in pairs)]
-        check_texts(texts)
+        if isinstance(given, np.ndarray):
+            return given
         if self.embedder is None:
             raise InputError("got pairs of texts and no embedder; expected one, or vectors")
-        vectors = self.embedder.encode(texts, prompt=self.prompt)
-        return np.stack([vectors[: len(pairs)], vectors[len(pairs) :]], axis=1)
+        if isinstance(self.embedder, str) or not hasattr(self.embedder, "encode"):
+            raise InputError(f"embedder is {self.embedder!r}; expected an Embedder")
+        first, second = given
+        vectors = self.embedder.encode(Texts([*first, *second]), prompt=self.prompt)
+        return np.stack([vectors[: len(first)], vectors[len(first) :]], axis=1)
+
+
+def _read_pairs(pairs: Any) -> Vectors | tuple[Texts, Texts]:
+    """Vectors (n, 2, dim), or the first and the second texts of pairs."""
+    if not isinstance(pairs, np.ndarray) or pairs.dtype.kind not in "fiu":
+        return as_pairs(pairs)
+    if pairs.ndim != 3 or pairs.shape[1] != 2 or 0 in pairs.shape:
+        raise InputError(f"pairs have shape {pairs.shape}; expected vectors (n, 2, dim)")
+    with np.errstate(over="ignore"):
+        vectors = pairs.astype(np.float32, copy=False)
+    if not np.isfinite(vectors).all():
+        raise InputError("pairs have vectors that are not finite")
+    return vectors
 
 
 def _check_labels(
@@ -211,28 +220,13 @@ def _check_labels(
     Raises:
         InputError: too few, not finite (its index), all the same, or outside the declared range.
     """
-    try:
-        labels = np.asarray(scores, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"scores are not all numbers ({error})") from error
-    if labels.ndim != 1:
-        raise InputError(f"got scores of shape {labels.shape}; expected (n,)")
+    labels = _as_labels(scores)
     if len(labels) < fewest:
         raise InputError(f"got {len(labels)} scored pairs; this head needs at least {fewest}")
-    if not np.isfinite(labels).all():
-        index = int(np.flatnonzero(~np.isfinite(labels))[0])
-        raise InputError(f"scores[{index}] is {labels[index]}; expected a finite number")
     if np.ptp(labels) == 0:
         raise InputError(f"all {len(labels)} scores are {labels[0]:g}; expected different ones")
     if label_range is not None:
-        try:
-            low, high = map(float, label_range)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"label_range is {label_range!r}; expected two numbers") from error
-        if not math.isfinite(low) or not math.isfinite(high):
-            raise InputError(f"label_range is {label_range}; expected finite numbers")
-        if not low < high:
-            raise InputError(f"label_range is {label_range}; expected the lower number first")
+        low, high = as_label_range(label_range)
         outside = np.flatnonzero((labels < low) | (labels > high))
         if len(outside):
             index = int(outside[0])
@@ -240,4 +234,21 @@ def _check_labels(
                 f"scores[{index}] is {labels[index]:g}; expected {low:g} to {high:g}, "
                 "the declared range"
             )
+    return labels
+
+
+def _as_labels(scores: ArrayLike) -> NDArray[np.float64]:
+    """Finite labels, float64 (n,)."""
+    try:
+        given = np.asarray(scores)
+        if given.dtype.kind not in "fiubO":
+            raise TypeError(f"an array of {given.dtype}")
+        labels = given.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"scores are not all numbers ({error})") from error
+    if labels.ndim != 1:
+        raise InputError(f"got scores of shape {labels.shape}; expected (n,)")
+    if not np.isfinite(labels).all():
+        index = int(np.flatnonzero(~np.isfinite(labels))[0])
+        raise InputError(f"scores[{index}] is {labels[index]}; expected a finite number")
     return labels

@@ -1,12 +1,12 @@
-"""sentence-transformers folders: what they say in our words, and our recipes in theirs.
+"""sentence-transformers folders: what they say in our words.
 
-Reads the keys of sentence-transformers before and after 5.4; writes those of before, which both
-read. No class that a folder names is ever imported.
+Reads the keys of sentence-transformers before and after 5.4. No class that a folder names is ever
+imported.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,9 +15,8 @@ import numpy as np
 
 from embedkit.checkpoint import Weights, check_entries, load_json, read_json
 from embedkit.data.tables import check_text
-from embedkit.encoder import Encoder
 from embedkit.errors import InputError
-from embedkit.interop.model_card import read_recipe, write_card
+from embedkit.interop.model_card import read_recipe
 from embedkit.pooling import POOLINGS
 from embedkit.recipe import LAST, Recipe, split_step
 from embedkit.settings import Settings
@@ -25,27 +24,29 @@ from embedkit.similarity import SIMILARITIES
 from embedkit.steps import (
     ACTIVATIONS,
     IDENTITY,
-    Bound,
+    TANH,
     Dense,
+    LayerNorm,
     Normalize,
     Step,
     Truncate,
-    Vectors,
     fold,
 )
-from embedkit.tokens import TextTokenizer
 
 _NEW = "sentence_transformers.sentence_transformer.modules"
 _BASE = "sentence_transformers.base.modules"
 _CLASSES = {
     **{
         f"sentence_transformers.models.{name}": name
-        for name in ("Transformer", "WeightedLayerPooling", "Pooling", "Dense", "Normalize")
+        for name in (
+            *("Transformer", "WeightedLayerPooling", "Pooling", "Dense", "LayerNorm", "Normalize"),
+        )
     },
     f"{_BASE}.transformer.Transformer": "Transformer",
     f"{_NEW}.weighted_layer_pooling.WeightedLayerPooling": "WeightedLayerPooling",
     f"{_NEW}.pooling.Pooling": "Pooling",
     f"{_BASE}.dense.Dense": "Dense",
+    f"{_NEW}.layer_norm.LayerNorm": "LayerNorm",
     f"{_BASE}.normalize.Normalize": "Normalize",
 }
 _LEGACY_POOLINGS = {row.legacy_key: name for name, row in POOLINGS.items() if row.legacy_key}
@@ -61,6 +62,27 @@ _TRANSFORMER_CONFIGS = (
     "sentence_xlm-roberta_config.json",
     "sentence_xlnet_config.json",
 )
+
+
+_TEXT_MODALITY = {"method": "forward", "method_output_name": "last_hidden_state"}
+_LOADING = frozenset(
+    {"trust_remote_code", "torch_dtype", "dtype", "attn_implementation", "device_map"}
+    | {"low_cpu_mem_usage", "use_safetensors", "add_pooling_layer"}
+)
+_TOKENIZING = frozenset({"trust_remote_code", "model_max_length", "padding_side", "use_fast"})
+# Of sentence_bert_config.json what changes vectors, but for max_seq_length and do_lower_case: the
+# value that we follow, and of an object the keys, which do not matter or are read.
+_TRANSFORMER_KEYS: dict[str, tuple[Any, frozenset[str]]] = {
+    "transformer_task": ("feature-extraction", frozenset()),
+    "module_output_name": ("token_embeddings", frozenset()),
+    "modality_config": ({"text": _TEXT_MODALITY}, frozenset()),
+    "processing_kwargs": ({}, frozenset()),
+    "tokenizer_name_or_path": (None, frozenset()),
+    **dict.fromkeys(("query_length", "document_length", "query_expansion"), (None, frozenset())),
+    **dict.fromkeys(("model_args", "model_kwargs"), ({}, _LOADING)),
+    **dict.fromkeys(("config_args", "config_kwargs"), ({}, frozenset({"trust_remote_code"}))),
+    **dict.fromkeys(("tokenizer_args", "processor_kwargs"), ({}, _TOKENIZING)),
+}
 
 
 def read_settings(folder: Path) -> Settings:
@@ -91,19 +113,24 @@ def read_settings(folder: Path) -> Settings:
             f"{modules_path}: got {' > '.join(kinds)}, expected one Normalize at a time"
         )
     for kind, path in rest:
-        if kind not in ("Dense", "Normalize"):
+        if kind not in _STEPS:
             raise InputError(
-                f"{modules_path}: got {' > '.join(kinds)}, expected only Dense and Normalize "
+                f"{modules_path}: got {' > '.join(kinds)}, expected only {', '.join(_STEPS)} "
                 "after the Pooling"
             )
-        steps.append(_read_dense(path) if kind == "Dense" else _read_normalize(path))
-    config: dict[str, Any] = {}
-    for name in _TRANSFORMER_CONFIGS:
-        if (encoder_folder / name).exists():
-            config = read_json(encoder_folder / name)
-            break
+        steps.append(_STEPS[kind](path))
+    config = _read_transformer(encoder_folder)
     general_path = folder / "config_sentence_transformers.json"
     general = read_json(general_path) if general_path.exists() else {}
+    if general.get("model_type", "SentenceTransformer") != "SentenceTransformer":
+        raise InputError(
+            f"{general_path}: model_type is {general['model_type']!r}; expected SentenceTransformer"
+        )
+    truncate_dim = general.get("truncate_dim")
+    if truncate_dim is not None and not _is_count(truncate_dim):
+        raise InputError(
+            f"{general_path}: truncate_dim is {truncate_dim!r}; expected a whole number from 1"
+        )
     similarity = general.get("similarity_fn_name") or "cosine"
     if similarity not in list(SIMILARITIES):
         raise InputError(
@@ -122,13 +149,37 @@ def read_settings(folder: Path) -> Settings:
         encoder_folder,
         Recipe(poolings, layers, _step_names(folder, steps)),
         tuple(steps),
-        config.get("max_seq_length"),
+        config["max_seq_length"],
         bool(config.get("do_lower_case", False)),
         include_prompt,
         prompts,
         default,
         similarity,
+        truncate_dim,
     )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _read_transformer(folder: Path) -> dict[str, Any]:
+    """The keys of a Transformer module that we follow; others that change vectors are refused."""
+    path = next((folder / name for name in _TRANSFORMER_CONFIGS if (folder / name).exists()), None)
+    config = {} if path is None else read_json(path)
+    for name, (default, known) in _TRANSFORMER_KEYS.items():
+        value = config.get(name)
+        if value in (None, default):
+            continue
+        unknown = set(value) - known if isinstance(value, dict) else {str(value)}
+        if unknown:
+            raise InputError(
+                f"{path}: {name} has {', '.join(sorted(unknown))}, which changes what the model "
+                "reads or gives in a way that embedkit does not follow; expected it without"
+            )
+    arguments = config.get("processor_kwargs") or config.get("tokenizer_args") or {}
+    length = arguments.get("model_max_length", config.get("max_seq_length"))
+    return {**config, "max_seq_length": length}
 
 
 def _step_names(folder: Path, steps: list[Step]) -> tuple[str, ...]:
@@ -261,9 +312,18 @@ def _read_normalize(folder: Path) -> Normalize:
     return Normalize()
 
 
+def _read_layer_norm(folder: Path) -> LayerNorm:
+    weights = Weights(folder)
+    weight, bias = (weights[f"norm.{name}"].float() for name in ("weight", "bias"))
+    if weight.ndim != 1 or weight.shape != bias.shape:
+        shapes = [tuple(tensor.shape) for tensor in (weight, bias)]
+        raise InputError(f"{folder}: weight and bias do not fit, got shapes {shapes}")
+    return LayerNorm(weight.numpy(), bias.numpy())
+
+
 def _read_dense(folder: Path) -> Dense | Truncate:
     config = read_json(folder / "config.json")
-    activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
+    activation = config.get("activation_function", TANH)
     if activation not in list(ACTIVATIONS):
         raise InputError(
             f"{folder / 'config.json'}: activation_function is {activation!r}; "
@@ -279,168 +339,19 @@ def _read_dense(folder: Path) -> Dense | Truncate:
     if not wide or (bias is not None and bias.shape != weight.shape[:1]):
         shapes = [tuple(tensor.shape) for tensor in (weight, bias) if tensor is not None]
         raise InputError(f"{folder}: weight and bias do not fit, got shapes {shapes}")
-    dense = Dense(weight.numpy(), None if bias is None else bias.numpy(), activation)
+    slope = None
+    if activation.endswith(".PReLU"):
+        slope = weights["activation_function.weight"].float().numpy()
+        if slope.shape not in ((1,), weight.shape[:1]):
+            raise InputError(f"{folder}: the slope of PReLU has shape {slope.shape}; expected (1,)")
+    dense = Dense(weight.numpy(), None if bias is None else bias.numpy(), activation, slope=slope)
     kept, width = dense.weight.shape
     plain = bias is None and activation == IDENTITY and kept < width
     return Truncate(kept) if plain and np.array_equal(dense.weight, np.eye(kept, width)) else dense
 
 
-def check_saveable(encoder: Encoder, bound: Bound, settings: Settings) -> None:
-    """Refuse what a sentence-transformers folder cannot say.
-
-    Raises:
-        InputError: the reason.
-    """
-    if not encoder.whole:
-        raise InputError(
-            f"the encoder of a {encoder.family} model cannot be saved: AutoModel would look for "
-            "the decoder"
-        )
-    if bound.recipe.poolings == ("pooler",) and not settings.include_prompt:
-        raise InputError(
-            "recipe 'pooler' cannot be saved for a model that leaves the prompt out of the "
-            "pooling: sentence-transformers would feed the pooler the first token after the prompt"
-        )
-    for name in bound.recipe.poolings:
-        if name != "pooler" and POOLINGS[name].sentence_transformers is None:
-            raise InputError(
-                f"recipe {str(bound.recipe)!r} cannot be saved: sentence-transformers has no "
-                f"pooling {name}; choose one that it has, such as mean"
-            )
-
-
-def write_folder(
-    folder: Path,
-    encoder: Encoder,
-    tokenizer: TextTokenizer,
-    bound: Bound,
-    settings: Settings,
-    *,
-    name: str,
-) -> None:
-    """Write a folder that sentence-transformers loads, before and after 5.4.
-
-    Args:
-        folder: an empty folder.
-        encoder: in float32.
-        tokenizer: its files are written, and its maximum length.
-        bound: the recipe to say.
-        settings: prompts and similarity.
-        name: what the model card calls the model.
-
-    Raises:
-        InputError: the recipe cannot be said there.
-    """
-    check_saveable(encoder, bound, settings)
-    recipe = bound.recipe
-    pooler = recipe.poolings == ("pooler",)
-    used = recipe.states(encoder.num_layers) or (encoder.num_layers,)
-    # Cutting a post-LN encoder to its first k layers gives its hidden state k as the last one.
-    num_layers = used[-1] if encoder.cuts else encoder.num_layers
-    weighted = used != (num_layers,)
-    model_args = encoder.save(folder, num_layers=num_layers, output_hidden_states=weighted)
-    tokenizer.save(folder)
-
-    modules = [("Transformer", "")]
-
-    def new_module(kind: str, config: dict[str, Any]) -> Path:
-        place = folder / f"{len(modules)}_{kind}"
-        place.mkdir()
-        _write_json(place / "config.json", config)
-        modules.append((kind, place.name))
-        return place
-
-    if weighted:
-        place = new_module(
-            "WeightedLayerPooling",
-            {
-                "word_embedding_dimension": encoder.width,
-                "layer_start": used[0],
-                "num_hidden_layers": num_layers,
-            },
-        )
-        weights = np.array([k in used for k in range(used[0], num_layers + 1)], dtype=np.float32)
-        _write_tensors(place, {"layer_weights": weights})
-    poolings = ("cls",) if pooler else recipe.poolings
-    new_module(
-        "Pooling",
-        {
-            "word_embedding_dimension": encoder.width,
-            **{key: pool in poolings for key, pool in _LEGACY_POOLINGS.items()},
-            "include_prompt": settings.include_prompt,
-        },
-    )
-    steps = bound.steps
-    if pooler and (affine := encoder.pooler) is not None:
-        weight, bias = (tensor.float().cpu().numpy() for tensor in (affine.weight, affine.bias))
-        steps = (Dense(weight, bias, "torch.nn.modules.activation.Tanh"), *steps)
-    width = encoder.width * len(recipe.poolings)
-    for step in steps:
-        dense = step.dense(width) if isinstance(step, Truncate) else step
-        width = step.width(width)
-        if isinstance(dense, Dense):
-            place = new_module(
-                "Dense",
-                {
-                    "in_features": dense.weight.shape[1],
-                    "out_features": dense.weight.shape[0],
-                    "bias": dense.bias is not None,
-                    "activation_function": dense.activation,
-                },
-            )
-            tensors = {"linear.weight": dense.weight}
-            if dense.bias is not None:
-                tensors["linear.bias"] = dense.bias
-            _write_tensors(place, tensors)
-        else:
-            new_module("Normalize", {})
-
-    transformer: dict[str, Any] = {
-        "max_seq_length": tokenizer.max_length,
-        "do_lower_case": tokenizer.lower_case,
-    }
-    if model_args:
-        transformer["model_args"] = model_args
-    _write_json(folder / "sentence_bert_config.json", transformer)
-    _write_json(
-        folder / "config_sentence_transformers.json",
-        {
-            "prompts": settings.prompts,
-            "default_prompt_name": settings.default_prompt_name,
-            "similarity_fn_name": settings.similarity,
-        },
-    )
-    _write_json(
-        folder / "modules.json",
-        [
-            {
-                "idx": number,
-                "name": str(number),
-                "path": path,
-                "type": f"sentence_transformers.models.{kind}",
-            }
-            for number, (kind, path) in enumerate(modules)
-        ],
-    )
-    write_card(
-        folder,
-        [kind for kind, _ in modules],
-        encoder,
-        bound,
-        settings,
-        name=name,
-        num_layers=num_layers,
-        max_length=tokenizer.max_length,
-    )
-
-
-def _write_json(path: Path, content: object) -> None:
-    text = json.dumps(content, indent=2, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
-
-
-def _write_tensors(folder: Path, tensors: dict[str, Vectors]) -> None:
-    from safetensors.numpy import save_file
-
-    plain = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    save_file(plain, folder / "model.safetensors", {"format": "pt"})
+_STEPS: dict[str, Callable[[Path], Step]] = {
+    "Dense": _read_dense,
+    "LayerNorm": _read_layer_norm,
+    "Normalize": _read_normalize,
+}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from embedkit.digest import rows_sha256
 from embedkit.errors import InputError
-from embedkit.tokens import TextTokenizer, Tokenized, check_texts
+from embedkit.tokens import TextTokenizer, Tokenized, as_texts
 
 HELD_OUT_EVERY = 20  # texts: the share of those that are held out where none are given
 MIN_TEXTS = 2 * HELD_OUT_EVERY
@@ -41,15 +41,13 @@ class AdaptationTexts:
         Raises:
             InputError: something that is no text, or too few of them.
         """
-        given = list(texts)
-        check_texts(given)
+        given = as_texts(texts)
         read = len(given)
         distinct = list(dict.fromkeys(given))
         if held_out is None:
             kept = distinct[::HELD_OUT_EVERY]
         else:
-            others = list(held_out)
-            check_texts(others, "held-out texts")
+            others = as_texts(held_out, "held-out texts")
             read += len(others)
             kept = list(dict.fromkeys(others))
         apart = set(kept)

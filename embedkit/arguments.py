@@ -1,0 +1,55 @@
+"""Arguments of public functions: what is wrong with one is an InputError that names it."""
+
+from __future__ import annotations
+
+import math
+import os
+import reprlib
+from pathlib import Path
+
+from embedkit.errors import InputError
+
+
+def check_type(name: str, value: object, types: type | tuple[type, ...], expected: str) -> None:
+    """Refuse a value of another type; True and False are no numbers."""
+    flag_for_number = isinstance(value, bool) and types is not bool
+    if flag_for_number or not isinstance(value, types):
+        raise InputError(f"{name} is {reprlib.repr(value)}; expected {expected}")
+
+
+def as_path(name: str, value: str | os.PathLike[str]) -> Path:
+    """The path, `~` resolved."""
+    try:
+        text = os.fspath(value)
+        if isinstance(text, str) and text and "\0" not in text:
+            os.fsencode(text)
+            path = Path(text).expanduser()
+            path.exists()
+            return path
+    except (TypeError, RuntimeError, UnicodeEncodeError):  # no path, or the home of nobody
+        pass
+    except OSError as error:
+        raise InputError(f"{name} is {reprlib.repr(value)} ({error.strerror})") from error
+    raise InputError(f"{name} is {reprlib.repr(value)}; expected a path")
+
+
+def check_seed(seed: object) -> None:
+    """Refuse a seed that not every generator takes."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise InputError(
+            f"seed is {reprlib.repr(seed)}; expected a whole number from 0 to 2**32 - 1"
+        )
+
+
+def as_label_range(label_range: tuple[float, float]) -> tuple[float, float]:
+    """The lowest and the highest label, finite numbers."""
+    try:
+        low, high = map(float, label_range)
+    except (TypeError, ValueError, OverflowError) as error:
+        shown = reprlib.repr(label_range)
+        raise InputError(f"label_range is {shown}; expected two numbers") from error
+    if not math.isfinite(low) or not math.isfinite(high):
+        raise InputError(f"label_range is {label_range}; expected finite numbers")
+    if not low < high:
+        raise InputError(f"label_range is {label_range}; expected the lower number first")
+    return low, high
