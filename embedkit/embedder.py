@@ -30,7 +30,7 @@ from embedkit.precision import AUTO, PRECISIONS, check_precision, choose
 from embedkit.progress import progress
 from embedkit.recipe import Recipe
 from embedkit.settings import Settings
-from embedkit.similarity import find_similarity
+from embedkit.similarity import float32_matrix
 from embedkit.steps import Bound, Vectors
 from embedkit.tokens import TextTokenizer, Tokenized, check_ids, check_texts
 
@@ -351,8 +351,7 @@ class Embedder:
                 f"a has vectors of width {left.shape[1]} and b of {right.shape[1]}; "
                 "expected the same width"
             )
-        matrix = find_similarity(self.settings.similarity).matrix(left, right)
-        return matrix.astype(np.float32)
+        return float32_matrix(self.settings.similarity, left, right)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a sentence-transformers folder that says the same vectors.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from embedkit.errors import InputError
 from embedkit.recipe import DENSE, STEPS, Recipe, RecipeError, split_step
+from embedkit.similarity import unit
 
 Vectors = NDArray[np.float32]
 
@@ -33,7 +34,7 @@ class Step(Protocol):
 
 @dataclass(frozen=True)
 class Normalize:
-    """v / max(|v|, 1e-12): unit length, and a vector of zero norm stays zero."""
+    """v / |v|: unit length, and a vector of zeros stays."""
 
     name: str = "normalize"
 
@@ -41,9 +42,7 @@ class Normalize:
         return before
 
     def __call__(self, vectors: Vectors) -> Vectors:
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        unit: Vectors = vectors / np.maximum(norms, np.float32(1e-12))
-        return unit
+        return unit(vectors)
 
 
 @dataclass(frozen=True)
