@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from html import escape
 from io import StringIO
 from pathlib import Path
@@ -15,13 +15,13 @@ from embedkit.errors import InputError, printable
 from embedkit.evaluation.diagnosis import Diagnosis, Evidence
 from embedkit.evaluation.fitted import ON_DATA
 from embedkit.evaluation.kinds import KINDS, MAIN, PAIRS, RETRIEVAL, Kind
-from embedkit.evaluation.messages import in_words
+from embedkit.evaluation.messages import check_language, in_words
 from embedkit.evaluation.protocol import Protocol, RetrievalUsed
 from embedkit.evaluation.ranking import averages, deciding, ranked
 from embedkit.evaluation.search import EXACT
 from embedkit.evaluation.selection import Selection
 from embedkit.evaluation.sts import CROSS_ENCODER, Result
-from embedkit.evaluation.tables import Grid, comparison, evaluation, heads
+from embedkit.evaluation.tables import Grid, comparison, evaluation, heads, in_markdown
 from embedkit.recipe import Recipe
 from embedkit.steps import Bound
 from embedkit.version import __version__
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SCHEMA = 1
+FILES = ("report.json", "report.md", "report.html")  # the results first, which need no drawing
 _INTERVALS = {
     (PAIRS,): "intervals",
     (RETRIEVAL,): "intervals_queries",
@@ -329,8 +330,8 @@ class Report:
 
     def to_markdown(self) -> str:
         """report.md: the table and the notes."""
-        notes = "\n".join(f"- {printable(note)}" for note in self.notes)
-        return f"# {printable(self.title)}\n\n{self.grid().markdown()}\n\n{notes}\n"
+        notes = "\n".join(f"- {in_markdown(note)}" for note in self.notes)
+        return f"# {in_markdown(self.title)}\n\n{self.grid().markdown()}\n\n{notes}\n"
 
     def to_html(self, lang: str = "en") -> str:
         """report.html: one self-contained page, in English (en) or Korean (ko).
@@ -374,13 +375,22 @@ class Report:
         Raises:
             InputError: the folder cannot be written, or an unknown language.
         """
-        page = self.to_html(lang)
+        check_language(lang)
+        for name in FILES:
+            self.write(folder, name, lang)
+
+    def write(self, folder: str | Path, name: str, lang: str = "en") -> None:
+        """Write one of `FILES`; see `save`."""
+        kinds: dict[str, Callable[[], str]] = {
+            "json": self.to_json,
+            "md": self.to_markdown,
+            "html": partial(self.to_html, lang),
+        }
+        text = kinds[name.rpartition(".")[2]]().rstrip("\n") + "\n"
         target = Path(folder)
         try:
             target.mkdir(parents=True, exist_ok=True)
-            (target / "report.json").write_text(self.to_json() + "\n", encoding="utf-8")
-            (target / "report.md").write_text(self.to_markdown(), encoding="utf-8")
-            (target / "report.html").write_text(page, encoding="utf-8")
+            (target / name).write_text(text, encoding="utf-8")
         except OSError as error:
             raise InputError(
                 f"{target}: the report cannot be written ({error.strerror})"
