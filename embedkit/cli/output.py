@@ -53,6 +53,12 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
 
 
+def warn(report: Report) -> None:
+    """Print on stderr what makes numbers of the report mean nothing."""
+    for warning in report.warnings:
+        print(f"warning: {printable(warning)}", file=sys.stderr)
+
+
 def show(
     report: Report,
     *,
@@ -70,6 +76,8 @@ def show(
         typer.Exit: with code 1, after one sentence on what failed.
     """
     from embedkit.evaluation.report import FILES
+
+    warn(report)
 
     def print_() -> None:
         sys.stdout.write(report.to_json() + "\n") if as_json else report.print(console())

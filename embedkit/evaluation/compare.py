@@ -202,6 +202,7 @@ def compare(
             aggregation=aggregation,
             head=None if head is None else str(head),
             threshold=threshold,
+            label_range=None if training is None else training.label_range,
             seed=seed,
         ),
         decided_by=decided_by,
@@ -352,6 +353,7 @@ def evaluate(
         aggregation=aggregation,
         head=None if head is None else str(head.head),
         threshold=threshold,
+        label_range=None if head is None else head.range_,
         seed=seed,
     )
     return found.report(

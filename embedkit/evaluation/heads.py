@@ -111,6 +111,11 @@ class Training:
         PairRegressor(head=head).check(labels)
         return cls(sets, head, labels)
 
+    @property
+    def label_range(self) -> tuple[float, float]:
+        """The lowest and the highest label."""
+        return float(self.labels.min()), float(self.labels.max())
+
     def fit(self, vectors: list[Vectors]) -> Fitted:
         """A head, and a line on the cosine, for one recipe's vectors (n, 2, dim) of each set."""
         from embedkit.heads.regressor import PairRegressor

@@ -37,6 +37,7 @@ _INTERVALS = {
     (PAIRS, RETRIEVAL): "intervals_both",
 }
 _LEVEL = 0.05  # of significance, where a sentence speaks of it
+_APART = 0.25  # of the wider range: labels whose ends differ by more may be on another scale
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,7 @@ class Report:
         ):
             yield key, {"recipe": recipe, "reason": reason}
         yield from self._fit_notes(self.fit)
+        yield from self._label_notes()
         if self._has_heads:
             yield "lines", {}
         if any(row.ci95 for row in rows):
@@ -181,6 +183,22 @@ class Report:
                 said = (f"{dataset} {recipe}" for dataset, recipe in winners.items())
                 yield "winners", {"winners": ", ".join(said)}
             yield "optimistic", {}
+
+    @property
+    def warnings(self) -> list[str]:
+        """The notes on labels that may be on another scale than those of the training."""
+        return [in_words(key, **values) for key, values in self._label_notes()]
+
+    def _label_notes(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        if (trained := self.protocol.label_range) is None:
+            return
+        for pairs in (of_set.pairs for of_set in self.evidence):
+            found = float(pairs.scores.min()), float(pairs.scores.max())
+            apart = max(abs(a - b) for a, b in zip(found, trained, strict=True))
+            if apart > max(high - low for low, high in (found, trained)) * _APART:
+                (low, high), (first, last) = found, trained
+                values = {"low": low, "high": high, "trained_low": first, "trained_high": last}
+                yield "label_ranges", {"dataset": pairs.name, **values}
 
     def _winners(self) -> dict[str, str]:
         """The best recipe on each dataset that has one."""
