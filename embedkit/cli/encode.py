@@ -16,7 +16,7 @@ import typer
 
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options
-from embedkit.errors import InputError
+from embedkit.errors import InputError, printable
 
 _STDIN = "-"
 
@@ -39,7 +39,7 @@ def encode_command(
     text_column: options.TextColumn = None,
     id_column: options.IdColumn = None,
     recipe: options.Recipe = None,
-    prompt: options.Prompt = None,
+    prompt: options.OwnDocumentPrompt = None,
     prompt_name: options.PromptName = None,
     max_length: options.MaxLength = None,
     precision: options.Precision = "auto",
@@ -79,6 +79,7 @@ def encode_command(
         next(iter(corpus), None)  # a wrong column shows before the model is loaded
         from embedkit.corpus.encode import encode_corpus
         from embedkit.embedder import Embedder
+        from embedkit.prompts import described
 
         embedder = Embedder.from_pretrained(
             model,
@@ -108,6 +109,8 @@ def encode_command(
             raise typer.Exit(1) from None
     choice = embedder.precision_choice
     print(f"precision: {choice}", file=sys.stderr)
+    prompt = described(done.prompt, embedder.settings.prompts)
+    print(f"prompt: {printable(prompt)}", file=sys.stderr)
     if as_json:
         said = {
             "schema": 1,

@@ -26,7 +26,6 @@ from embedkit.evaluation.heads import (
     find_head,
     head_metrics,
 )
-from embedkit.evaluation.prompts import role_prompts
 from embedkit.evaluation.protocol import ModelUsed, Protocol
 from embedkit.evaluation.report import Report
 from embedkit.evaluation.retrieval import Judged
@@ -44,6 +43,7 @@ from embedkit.evaluation.sts import (
     predict,
     score_predictions,
 )
+from embedkit.prompts import role_prompts
 from embedkit.recipe import Recipe
 from embedkit.similarity import find_similarity
 from embedkit.steps import Bound
@@ -110,7 +110,7 @@ def compare(
         prompt: put in front of each text.
         prompt_name: one of the model's prompts instead.
         query_prompt: for the queries of retrieval sets; without it and the two above, the model's
-            prompt called `query`, if it has one.
+            prompt called `query`, else its default one.
         document_prompt: likewise for documents; the model's may be called `document`, `passage` or
             `corpus`.
         index: how retrieval sets are searched: `flat`, which is exact, `hnsw`, or a factory string
