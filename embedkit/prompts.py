@@ -19,8 +19,7 @@ def role_prompt(
     """The text in front of each text of a role: sentence, query or document.
 
     Where neither `prompt` nor `prompt_name` is given, it is the model's prompt of that name (a
-    document's may also be called `passage` or `corpus`), else the model's default one, or empty:
-    as `encode_query` and `encode_document` of sentence-transformers do.
+    document's may also be called `passage` or `corpus`), else the model's default one, or empty.
 
     Raises:
         InputError: an unknown prompt_name, or both it and prompt.
