@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import reprlib
+from pathlib import Path
+from typing import Any
+
 _LONGEST = 2000  # characters of a message
 
 
@@ -19,6 +23,23 @@ class InputError(ValueError):
             half = _LONGEST // 2 - 10
             said = f"{said[:half]} [...] {said[-half:]}"
         super().__init__(printable(said))
+
+
+def as_list(name: str, values: Any, expected: str) -> list[Any]:
+    """An argument's values; one text, a dict and what cannot be iterated are refused."""
+    try:
+        if not isinstance(values, str | bytes | dict):
+            return list(values)
+    except TypeError:
+        pass
+    raise InputError(f"{name} is {reprlib.repr(values)}; expected {expected}")
+
+
+def as_path(name: str, path: Any) -> Path:
+    """An argument that is a path."""
+    if not isinstance(path, str | Path):
+        raise InputError(f"{name} is {reprlib.repr(path)}; expected a path")
+    return Path(path)
 
 
 def printable(text: str) -> str:

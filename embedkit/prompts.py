@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from embedkit.embedder import Embedder
+from embedkit.errors import InputError
 
 if TYPE_CHECKING:
     from embedkit.corpus.origin import Origin
@@ -24,6 +25,8 @@ def role_prompt(
     Raises:
         InputError: an unknown prompt_name, or both it and prompt.
     """
+    if not isinstance(prompt_name, str | None):
+        raise InputError(f"prompt_name is {prompt_name!r}; expected a name")
     if prompt is None and prompt_name is None:
         known = embedder.settings.prompts
         prompt_name = next((name for name in _ROLES[role] if name in known), None)

@@ -90,7 +90,7 @@ def find_similarity(name: str) -> Similarity:
     Raises:
         InputError: an unknown name.
     """
-    if name not in SIMILARITIES:
+    if name not in [*SIMILARITIES]:
         raise InputError(f"unknown similarity {name!r}; choose from {', '.join(SIMILARITIES)}")
     return SIMILARITIES[name]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from embedkit.embedder import Embedder
-from embedkit.errors import InputError
+from embedkit.errors import InputError, as_list
 from embedkit.pooling import POOLINGS
 from embedkit.recipe import FIRST_LAST, Recipe
 from embedkit.steps import Bound
@@ -71,7 +71,7 @@ def parse_recipes(recipes: Sequence[str | Recipe] | None) -> list[Recipe] | None
         return None
     if isinstance(recipes, str):
         raise InputError(f"recipes is the str {recipes!r}; expected a list, such as [{recipes!r}]")
-    parsed = [parse_recipe(recipe) for recipe in recipes]
+    parsed = [parse_recipe(recipe) for recipe in as_list("recipes", recipes, "a list of recipes")]
     if not parsed:
         raise InputError("recipes is empty; expected at least one")
     return parsed

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from embedkit.embedder import Embedder
-from embedkit.errors import InputError
+from embedkit.errors import InputError, as_list
 from embedkit.evaluation.bootstrap import SEED
 from embedkit.evaluation.candidates import Candidates, parse_recipe, parse_recipes
 from embedkit.evaluation.cross_encoders import (
@@ -122,7 +122,9 @@ def compare(
         InputError: wrong input, before the encoder runs.
     """
     scored_sets = read_sets(data)
-    select_sets = [] if select is None else only_pairs(read_sets(select), SELECTION)
+    select_sets = (
+        [] if select is None else only_pairs(read_sets(select, argument="select"), SELECTION)
+    )
     sets = [*scored_sets, *select_sets]
     check_names(sets)
     check_retrieval(scored_sets, query_prompt, document_prompt, index)
@@ -130,7 +132,7 @@ def compare(
     training = None
     if head is not None and train is not None:
         only_pairs(sets)
-        training = Training.of(only_pairs(read_sets(train)), head)
+        training = Training.of(only_pairs(read_sets(train, argument="train")), head)
     parsed = parse_recipes(recipes)
     against = None if baseline is None else parse_recipe(baseline)
     check_options(similarities, aggregation, seed)
@@ -388,11 +390,12 @@ def check_options(similarities: Sequence[str], aggregation: str, seed: int = SEE
     Raises:
         InputError: what was got and the choices.
     """
-    if isinstance(similarities, str) or not similarities:
-        raise InputError(f"similarities is {similarities!r}; expected a list of names")
-    for name in similarities:
+    names = as_list("similarities", similarities, "a list of names")
+    if not names:
+        raise InputError("similarities is empty; expected a list of names")
+    for name in names:
         find_similarity(name)
-    if aggregation not in AGGREGATIONS:
+    if aggregation not in [*AGGREGATIONS]:
         raise InputError(
             f"unknown aggregation {aggregation!r}; choose from {', '.join(AGGREGATIONS)}"
         )

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.datasets import SHIPPED
-from embedkit.errors import InputError
+from embedkit.errors import InputError, as_path
 from embedkit.rows import check_number, check_text, listed, number_cell, read_rows, stem, text_cell
 
 T = TypeVar("T")
@@ -175,6 +175,7 @@ def read_pairs(path: str | Path, columns: PairColumns = PairColumns()) -> Pairs:
         InputError: the file cannot be read, or is not as said above; the message names the file
             and, where there is one, the data row (from 1), the line and the column.
     """
+    as_path("path", path)
     path = SHIPPED[str(path)] if str(path) in SHIPPED and not Path(path).exists() else Path(path)
     rows = list(
         read_rows(path, columns.required, optional=(columns.subset,), numbers=(columns.score,))

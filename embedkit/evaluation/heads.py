@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,8 +68,9 @@ def train_head(
 
 def check_threshold(threshold: float | None) -> None:
     """Refuse a threshold that nothing can reach or miss."""
-    if threshold is not None and not math.isfinite(threshold):
-        raise InputError(f"threshold is {threshold}; expected a finite number")
+    is_number = isinstance(threshold, Real) and not isinstance(threshold, bool)
+    if threshold is not None and not (is_number and math.isfinite(threshold)):
+        raise InputError(f"threshold is {threshold!r}; expected a finite number")
 
 
 def check_heads(head: Any, train: object, threshold: float | None) -> None:

@@ -11,7 +11,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedkit.errors import InputError, printable
+from embedkit.errors import InputError, as_path, printable
 from embedkit.evaluation.diagnosis import Diagnosis, Evidence
 from embedkit.evaluation.fitted import ON_DATA
 from embedkit.evaluation.kinds import KINDS, MAIN, PAIRS, RETRIEVAL, Kind
@@ -394,6 +394,7 @@ class Report:
             InputError: the folder cannot be written, or an unknown language.
         """
         check_language(lang)
+        as_path("folder", folder)
         for name in FILES:
             self.write(folder, name, lang)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from embedkit.errors import InputError
+from embedkit.errors import InputError, as_path
 from embedkit.evaluation.data import PairColumns, Pairs, read_pairs
 from embedkit.evaluation.retrieval_data import RetrievalSet, read_retrieval
 
@@ -18,23 +18,27 @@ HEADS = "a head is trained and scored on sentence pairs"
 SELECTION = "recipes are selected on sentence pairs"
 
 
-def read_sets(data: Data, columns: PairColumns | None = None) -> list[DataSet]:
+def read_sets(
+    data: Data, columns: PairColumns | None = None, *, argument: str = "data"
+) -> list[DataSet]:
     """Reads what is not read yet: a folder as a retrieval set, anything else as sentence pairs.
 
     Raises:
         InputError: see `read_pairs` and `read_retrieval`; or two sets of one name.
     """
-    if not isinstance(data, str | Path | DataSet | Sequence):
+    if not isinstance(data, str | Path | DataSet | Sequence) or isinstance(data, bytes):
         raise InputError(
-            f"data is {data!r}; expected files of sentence pairs, folders of retrieval sets, Pairs "
-            "or a RetrievalSet"
+            f"{argument} is {data!r}; expected files of sentence pairs, folders of retrieval sets, "
+            "Pairs or a RetrievalSet"
         )
     items = [data] if isinstance(data, str | Path | DataSet) else list(data)
     if not items:
-        raise InputError("data is empty; expected at least one file or folder")
+        raise InputError(f"{argument} is empty; expected at least one file or folder")
     sets = [
-        item if isinstance(item, DataSet) else _read(item, columns or PairColumns())
-        for item in items
+        item
+        if isinstance(item, DataSet)
+        else _read(as_path(f"{argument}[{index}]", item), item, columns or PairColumns())
+        for index, item in enumerate(items)
     ]
     check_names(sets)
     return sets
@@ -67,5 +71,5 @@ def only_pairs(sets: Sequence[DataSet], reason: str = HEADS) -> list[Pairs]:
     return [each for each in sets if isinstance(each, Pairs)]
 
 
-def _read(path: str | Path, columns: PairColumns) -> DataSet:
-    return read_retrieval(path) if Path(path).is_dir() else read_pairs(path, columns)
+def _read(path: Path, given: str | Path, columns: PairColumns) -> DataSet:
+    return read_retrieval(given) if path.is_dir() else read_pairs(given, columns)

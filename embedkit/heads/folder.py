@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from embedkit.checkpoint import check_entries, holds, read_json
-from embedkit.errors import InputError
+from embedkit.errors import InputError, as_path
 from embedkit.heads import HEAD
 from embedkit.heads.regressor import HEADS, PairRegressor
 from embedkit.interop.folder import new_folder
@@ -65,12 +66,14 @@ def save_head(
     """
     from skops.io import dump, get_untrusted_types
 
+    if not isinstance(regressor, PairRegressor):
+        raise InputError(f"regressor is {reprlib.repr(regressor)}; expected a PairRegressor")
     check_is_fitted(regressor)
     if regressor.embedder is None:
         raise InputError("the head has no embedder; expected one, to be saved with it")
     low, high = regressor.range_
     described = regressor.head if isinstance(regressor.head, str) else repr(regressor.head)
-    with new_folder(Path(folder)) as new:
+    with new_folder(as_path("folder", folder)) as new:
         regressor.embedder.write(new)
         dump(regressor.regressor_, new / _ESTIMATOR)
         if unknown := set(get_untrusted_types(file=new / _ESTIMATOR)) - set(_TRUSTED):
@@ -122,7 +125,9 @@ def load_head(
     """
     from embedkit.embedder import Embedder
 
-    target = Path(folder).expanduser()
+    target = as_path("folder", folder).expanduser()
+    if not isinstance(embedder, Embedder | None):
+        raise InputError(f"embedder is {reprlib.repr(embedder)}; expected an Embedder")
     if not holds(target, HEAD):
         raise InputError(f"{target}: has no {HEAD}; expected a folder of embedkit train head")
     check_entries(target)

@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-from embedkit.errors import InputError
+from embedkit.errors import InputError, as_list
 from embedkit.heads.features import check_features, pair_features
 from embedkit.steps import Vectors
 from embedkit.tokens import check_texts
@@ -97,6 +97,7 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             InputError: wrong options or labels, before anything is encoded.
         """
         labels = self.check(scores)
+        pairs = _as_pairs(pairs)
         if len(pairs) != len(labels):
             raise InputError(f"got {len(pairs)} pairs and {len(labels)} scores; expected as many")
         regressor, features = self._make_regressor(), self._choose_features()
@@ -114,7 +115,7 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             pairs: n pairs of texts, or vectors (n, 2, dim).
         """
         check_is_fitted(self)
-        vectors = self._vectors(pairs)
+        vectors = self._vectors(_as_pairs(pairs))
         if vectors.shape[2] != self.width_:
             raise InputError(
                 f"pairs have vectors of width {vectors.shape[2]}; the head was trained on "
@@ -150,6 +151,9 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             or not 0 <= self.seed < 2**32
         ):
             raise InputError(f"seed is {self.seed!r}; expected a whole number from 0 to 2**32 - 1")
+        encodes = hasattr(self.embedder, "encode") and not isinstance(self.embedder, str)
+        if self.embedder is not None and not encodes:
+            raise InputError(f"embedder is {reprlib.repr(self.embedder)}; expected an Embedder")
         self._make_regressor()
         self._choose_features()
         mlp = isinstance(self.head, str) and self.head == "mlp"
@@ -189,7 +193,9 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             return pairs.astype(np.float32, copy=False)
         for index, pair in enumerate(pairs):
             if isinstance(pair, str) or not (
-                len(pair) == 2 and all(isinstance(text, str) for text in pair)
+                isinstance(pair, Sequence | np.ndarray)
+                and len(pair) == 2
+                and all(isinstance(text, str) for text in pair)
             ):
                 raise InputError(
                     f"pairs[{index}] is {reprlib.repr(pair)}; expected two texts, or all pairs as "
@@ -201,6 +207,13 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError("got pairs of texts and no embedder; expected one, or vectors")
         vectors = self.embedder.encode(texts, prompt=self.prompt)
         return np.stack([vectors[: len(pairs)], vectors[len(pairs) :]], axis=1)
+
+
+def _as_pairs(pairs: Any) -> Any:
+    """An array of vectors, or a list of pairs of texts."""
+    if isinstance(pairs, np.ndarray) and pairs.dtype.kind in "fiu":
+        return pairs if pairs.ndim else np.atleast_1d(pairs)
+    return as_list("pairs", pairs, "pairs of texts, or vectors (n, 2, dim)")
 
 
 def _check_labels(
