@@ -6,6 +6,7 @@ import math
 import os
 import reprlib
 from pathlib import Path
+from typing import Any
 
 from embedkit.errors import InputError
 
@@ -15,6 +16,16 @@ def check_type(name: str, value: object, types: type | tuple[type, ...], expecte
     flag_for_number = isinstance(value, bool) and types is not bool
     if flag_for_number or not isinstance(value, types):
         raise InputError(f"{name} is {reprlib.repr(value)}; expected {expected}")
+
+
+def as_list(name: str, values: Any, expected: str) -> list[Any]:
+    """The values, in a list; one text, a dict and what cannot be iterated are refused."""
+    try:
+        if not isinstance(values, str | bytes | dict):
+            return list(values)
+    except TypeError:
+        pass
+    raise InputError(f"{name} is {reprlib.repr(values)}; expected {expected}")
 
 
 def as_path(name: str, value: str | os.PathLike[str]) -> Path:

@@ -27,7 +27,7 @@ from embedkit.onepass import Distinct, Encoded, run_texts
 from embedkit.precision import AUTO, PRECISIONS, check_precision, choose
 from embedkit.recipe import Recipe
 from embedkit.settings import Settings
-from embedkit.similarity import as_vectors, find_similarity
+from embedkit.similarity import as_vectors, float32_matrix
 from embedkit.steps import Bound, Vectors
 from embedkit.tokens import TextTokenizer, Tokenized, as_texts, check_ids, check_texts
 
@@ -329,12 +329,7 @@ class Embedder:
                 f"a has vectors of width {left.shape[1]} and b of {right.shape[1]}; "
                 "expected the same width"
             )
-        with np.errstate(over="ignore", invalid="ignore"):
-            matrix = find_similarity(self.settings.similarity).matrix(left, right)
-            scores = matrix.astype(np.float32)
-        if not np.isfinite(scores).all():
-            raise InputError("similarities of a and b overflow float32; expected smaller vectors")
-        return scores
+        return float32_matrix(self.settings.similarity, left, right)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a sentence-transformers folder that says the same vectors.

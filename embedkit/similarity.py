@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,18 +11,41 @@ from numpy.typing import NDArray
 from embedkit.errors import InputError
 
 _Array = NDArray[np.float64]
+_Floats = TypeVar("_Floats", NDArray[np.float32], NDArray[np.float64])
+
+_SAFE = (1e-12, 1e18)  # norms whose squares neither overflow nor vanish, in float32 too
+_NEAR = 1e-6  # of the squared norms: a squared distance below is mostly cancelled
 
 
-def _unit(x: _Array) -> _Array:
-    peaks = np.abs(x).max(axis=1, keepdims=True)
-    x = x / np.where(peaks > 1e150, peaks, 1.0)  # their squares would overflow
-    unit: _Array = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    return unit
+def scaled(x: _Floats) -> _Floats:
+    """Rows over a power of two, so that the largest number of each is in [0.5, 1).
+
+    This is exact: what is computed of them in float keeps its digits, whatever their scale.
+    """
+    largest = np.abs(x).max(axis=-1, keepdims=True)
+    exact: _Floats = np.ldexp(x, -np.frexp(largest)[1])
+    return exact
+
+
+def unit(x: _Floats) -> _Floats:
+    """Rows (n, dim) of unit length, whatever their scale; a row of zeros stays."""
+    with np.errstate(over="ignore", under="ignore"):
+        norms = np.linalg.norm(x, axis=1, keepdims=True)
+    if not ((norms > _SAFE[0]) & (norms < _SAFE[1])).all():
+        x = scaled(x)
+        norms = np.linalg.norm(x, axis=1, keepdims=True)
+    lengths: Any = np.where(norms > 0, norms, 1).astype(x.dtype)
+    units: _Floats = x / lengths
+    return units
 
 
 def _squared_distances(a: _Array, b: _Array) -> _Array:
-    squares: _Array = (a * a).sum(1)[:, None] + (b * b).sum(1)[None, :] - 2 * a @ b.T
-    return np.maximum(squares, 0, out=squares)
+    sums = (a * a).sum(1)[:, None] + (b * b).sum(1)[None, :]
+    squares: _Array = sums - 2 * a @ b.T
+    for row, of_row, summed in zip(a, squares, sums, strict=True):
+        near = np.flatnonzero(of_row <= _NEAR * summed)
+        of_row[near] = np.square(row - b[near]).sum(1)
+    return squares
 
 
 def _manhattan(a: _Array, b: _Array) -> _Array:
@@ -46,8 +69,8 @@ class Similarity(NamedTuple):
 _ROWS = (
     Similarity(
         "cosine",
-        lambda a, b: (_unit(a) * _unit(b)).sum(1),
-        lambda a, b: _unit(a) @ _unit(b).T,
+        lambda a, b: (unit(a) * unit(b)).sum(1),
+        lambda a, b: unit(a) @ unit(b).T,
     ),
     Similarity("dot", lambda a, b: (a * b).sum(1), lambda a, b: a @ b.T),
     Similarity(
@@ -96,6 +119,25 @@ def find_similarity(name: str) -> Similarity:
     Raises:
         InputError: an unknown name.
     """
-    if name not in SIMILARITIES:
+    if name not in [*SIMILARITIES]:
         raise InputError(f"unknown similarity {name!r}; choose from {', '.join(SIMILARITIES)}")
     return SIMILARITIES[name]
+
+
+def float32_matrix(name: str, a: _Array, b: _Array) -> NDArray[np.float32]:
+    """The similarity (n, m) of each a (n, dim) with each b (m, dim).
+
+    Raises:
+        InputError: one that is beyond float32, by its place.
+    """
+    exact = find_similarity(name).matrix(a, b)
+    with np.errstate(over="ignore"):
+        matrix = exact.astype(np.float32)
+    beyond = np.argwhere(np.isinf(matrix))
+    if len(beyond):
+        row, column = beyond[0].tolist()
+        raise InputError(
+            f"the {name} similarity of a[{row}] and b[{column}] is {exact[row, column]:g}; "
+            "expected vectors whose similarity float32 can hold"
+        )
+    return matrix

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from embedkit.errors import InputError
 from embedkit.recipe import DENSE, LAYER_NORM, STEPS, TRAINED, Recipe, RecipeError, split_step
+from embedkit.similarity import unit
 
 Vectors = NDArray[np.float32]
 
@@ -34,7 +35,7 @@ class Step(Protocol):
 
 @dataclass(frozen=True)
 class Normalize:
-    """v / max(|v|, 1e-12): unit length, and a vector of zero norm stays zero."""
+    """v / |v|: unit length, and a vector of zeros stays."""
 
     name: str = "normalize"
 
@@ -42,9 +43,7 @@ class Normalize:
         return before
 
     def __call__(self, vectors: Vectors) -> Vectors:
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        unit: Vectors = vectors / np.maximum(norms, np.float32(1e-12))
-        return unit
+        return unit(vectors)
 
 
 @dataclass(frozen=True)

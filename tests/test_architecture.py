@@ -32,6 +32,7 @@ ROOMS = (
     ("interop", "fingerprint", "precision"),
     ("loading",),
     ("embedder",),
+    ("prompts",),
     ("heads", "corpus", "cross_encoder"),
     ("index",),
     ("evaluation",),

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ import scipy.stats
 import tiny
 import torch
 import tqdm
+import typer
 from command import Done, Run, refused
 from sentence_transformers import SentenceTransformer
 
 from embedkit import POOLINGS, Embedder, Pairs, __version__, compare, evaluate, read_pairs
+from embedkit.cli import app
 from embedkit.datasets import SHIPPED
 from embedkit.encoder.packed import PackedEncoder
 
@@ -906,3 +909,41 @@ def test_errors_do_not_reach_the_terminal_raw(run: Run, arguments: list[str]) ->
     message = refused(run(*arguments))
     assert message.isprintable()
     assert r"\x1b[31mred" in message
+
+
+def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The commands under a group, with what to type for each."""
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from leaves(inner, (*path, name))
+    if not hasattr(command, "commands"):
+        yield path, command
+
+
+LEAVES = dict(leaves(typer.main.get_command(app)))
+SINGLE = [
+    (path, option)
+    for path, command in LEAVES.items()
+    for option in command.params
+    if option.param_type_name == "option" and not option.multiple and not option.is_flag
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "option"), SINGLE, ids=[f"{'-'.join(path)}-{option.name}" for path, option in SINGLE]
+)
+def test_repeated_options_of_one_value_are_refused(
+    path: tuple[str, ...], option: Any, run: Run
+) -> None:
+    needed = [
+        part
+        for param in LEAVES[path].params
+        if param.required and param is not option
+        for part in ([param.opts[0], "x"] if param.param_type_name == "option" else ["x"])
+    ]
+    done = run(*path, *needed, option.opts[0], "1", f"{option.opts[-1]}", "2")
+    assert refused(done) == f"got {'/'.join(option.opts)} 2 times; expected it once"
+
+
+def test_repeated_options_every_command_has_a_model_or_a_folder() -> None:
+    assert len(LEAVES) == 15
+    assert sum(option.name == "model" for _, option in SINGLE) == 10

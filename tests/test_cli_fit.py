@@ -109,10 +109,7 @@ def test_dropped_directions_are_said(run: Run, bert: Path, data: Path) -> None:
     texts = data.with_name("texts.txt")
     recipe = "mean/whiten"
     done = run("compare", data, "-m", bert, "--recipes", recipe, "--fit", texts, "--json")
-    note = (
-        "whiten keeps 15 of 16 directions; the variance of the others is less than 1e-06 of the "
-        "largest"
-    )
+    note = "whiten keeps 15 of 16 directions; the others vary less than float32 resolves"
     assert done.json["fit"]["recipes"] == {recipe: [note]}
     assert any(said.endswith(f"{recipe}: {note}.") for said in done.json["notes"])
 

@@ -21,7 +21,8 @@ from command import Run, refused
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score, mean_squared_error
 
-from embedkit import Embedder, PairRegressor, load_head, save_head
+from embedkit import Embedder, PairRegressor, Pairs, evaluate, load_head, save_head
+from embedkit.cross_encoder.model import CrossEncoder
 
 FIRST = ("a man", "the cat", "two birds", "she", "he")
 SECOND = ("a woman", "the dog", "rain")
@@ -482,3 +483,78 @@ def test_heads_on_real_pairs(run: Run, shared_data: Callable[[str], Path], tmp_p
     for recipe in ("mean@3", "pooler"):
         assert found[recipe, "head"] > found[recipe, "cosine"], recipe
     assert found["mean", "cosine"] == pytest.approx(0.8672, abs=5e-3)
+
+
+@pytest.fixture
+def unit_dev(data: Path, tmp_path: Path) -> Path:
+    """The dev pairs with labels from 0 to 1."""
+    lines = (data / "dev.tsv").read_text().splitlines()
+    rows = [line.rpartition("\t")[::2] for line in lines[1:]]
+    path = tmp_path / "unit.tsv"
+    path.write_text("\n".join([lines[0], *(f"{a}\t{float(b) / 5}" for a, b in rows), ""]))
+    return path
+
+
+def on_another_scale(low: float, high: float) -> str:
+    unit = DEV_SCORES / 5
+    return (
+        f"The labels of unit range from {unit.min():g} to {unit.max():g}, the training labels from "
+        f"{low:g} to {high:g}. If their scales differ, MSE and F1 mean nothing, and only the "
+        "correlations do."
+    )
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_scales_labels_on_another_scale_are_told(
+    as_json: bool, run: Run, bert: Path, data: Path, head: Path, unit_dev: Path, tmp_path: Path
+) -> None:
+    note = on_another_scale(SCORES.min(), SCORES.max())
+    train, more = data / "train.tsv", ["--json"] * as_json
+    commands = (
+        ["train", "head", train, "-m", bert, "--dev", unit_dev, "--out", tmp_path / "head"],
+        ["evaluate", unit_dev, "-m", head],
+        ["compare", unit_dev, "-m", bert, "--recipes", "mean", "--head", "ridge", "--train", train],
+    )
+    for command in commands:
+        done = run(*command, *more)
+        assert done.code == 0
+        assert f"warning: {note}\n" in done.err
+        if as_json:
+            report = done.json["dev"] if command[0] == "train" else done.json
+            assert note in report["notes"]
+        else:
+            assert note in " ".join(done.out.split())
+        same = run(*(data / "dev.tsv" if part == unit_dev else part for part in command), *more)
+        assert (same.code, "warning" in same.err) == (0, False)
+
+
+def test_scales_a_cross_encoder_tells_labels_on_another_scale(bert: Path, unit_dev: Path) -> None:
+    for low, high, notes in ((0, 5, [on_another_scale(0, 5)]), (0, 1, [])):
+        model = CrossEncoder.untrained(bert, "mean", (low, high))
+        assert evaluate(model, unit_dev, show_progress=False).warnings == notes
+
+
+@pytest.mark.parametrize(
+    ("labels", "trained", "told"),
+    [
+        ((0, 5), (0, 5), False),
+        ((0.2, 4.6), (0, 5), False),
+        ((1, 4), (0, 5), False),
+        ((0, 1), (0, 5), True),
+        ((0, 5), (0, 1), True),
+        ((1, 5), (0, 4), False),
+        ((0, 100), (0, 5), True),
+        ((-1, 1), (0, 1), True),
+        ((0, 1e-3), (0, 1e-3), False),
+    ],
+)
+def test_scales_ranges_are_apart_by_a_quarter_of_the_wider_one(
+    labels: tuple[float, float], trained: tuple[float, float], told: bool, embedder: Embedder
+) -> None:
+    scores = np.linspace(*trained, len(PAIRS))
+    regressor = PairRegressor(embedder).fit(PAIRS, scores)
+    firsts, seconds = zip(*DEV, strict=True)
+    dev = Pairs.from_columns("dev", firsts, seconds, np.linspace(*labels, len(DEV)))
+    report = evaluate(regressor, dev, show_progress=False)
+    assert bool(report.warnings) == told
+    assert ("정답 점수의 범위" in " ".join(report.notes_in("ko"))) == told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import os
@@ -11,13 +12,16 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tiny
 from command import Run, refused
+from sentence_transformers import SentenceTransformer
 
 from embedkit import Embedder, VectorIndex, Vectors
+from embedkit.manifest import write_manifest
 
 TEXTS = [text for text in tiny.TEXTS if text]
 
@@ -178,3 +182,101 @@ def test_ctrl_c_says_how_to_go_on(model: Path, tmp_path: Path) -> None:
         "interrupted: what was encoded is in out; run the same command to go on"
     )
     assert "Traceback" not in err
+
+
+# Prompts: what evaluate measures is what search serves
+
+PROMPTS = {"query": "two ", "document": "the ", "other": "a "}
+
+
+@pytest.fixture(scope="module")
+def prompted(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("prompted") / "model"
+    Embedder.from_pretrained(model, "mean", prompts=PROMPTS).save_pretrained(folder)
+    return folder
+
+
+def scores_of(done: Any) -> list[float]:
+    return [hit["score"] for hit in done.json["hits"]]
+
+
+@pytest.mark.parametrize(
+    ("encode", "search", "document", "query"),
+    [
+        ([], [], "'the ' (document)", "'two ' (query)"),
+        (["--prompt", ""], [], "none", "'two ' (query)"),
+        (["--prompt-name", "other"], ["--prompt", "my "], "'a ' (other)", "'my '"),
+        ([], ["--query-prompt", ""], "'the ' (document)", "none"),
+        (["--prompt", "x "], ["--prompt-name", "document"], "'x '", "'the ' (document)"),
+    ],
+)
+def test_prompts_are_those_of_evaluate_and_are_told(
+    encode: list[str],
+    search: list[str],
+    document: str,
+    query: str,
+    run: Run,
+    prompted: Path,
+    corpus: Path,
+    tmp_path: Path,
+) -> None:
+    vectors, index = tmp_path / "vectors", tmp_path / "index"
+    done = run("encode", corpus, *COLUMNS, "-m", prompted, "--out", vectors, *encode)
+    assert f"prompt: {document}\n" in done.err
+    again = run("encode", corpus, *COLUMNS, "-m", prompted, "--out", vectors)  # as recorded
+    assert f"prompt: {document}\n" in again.err
+    assert "0 encoded, 7 kept" in again.err
+    first, second = (text.rpartition(" (")[0] or text for text in (document, query))
+    texts = [ast.literal_eval(text) if text != "none" else "" for text in (first, second)]
+    done = run("index", "build", vectors, "--out", index)
+    assert f", query prompt {PROMPTS['query']!r}" in done.err
+    assert (f", prompt {first}" in done.err) == bool(texts[0])
+    done = run("search", index, TEXTS[3], "-k", 7, "--json", *search)
+    assert f"prompt: {query}\n" in done.err
+
+    theirs = SentenceTransformer(str(prompted), device="cpu")
+    documents = theirs.encode(TEXTS, prompt=texts[0])
+    asked = theirs.encode([TEXTS[3]], prompt=texts[1])
+    expected = np.sort(theirs.similarity(asked, documents).numpy()[0])[::-1]
+    assert scores_of(done) == pytest.approx(expected.tolist(), abs=1e-5)
+    if not search:
+        found = VectorIndex.open(index, Embedder.from_pretrained(prompted, device="cpu"))
+        np.testing.assert_allclose(found.search([TEXTS[3]], 7).scores[0], scores_of(done))
+    if not encode and not search:
+        np.testing.assert_allclose(documents, theirs.encode_document(TEXTS), atol=1e-6)
+        np.testing.assert_allclose(asked, theirs.encode_query([TEXTS[3]]), atol=1e-6)
+
+
+def test_prompts_the_default_one_is_for_roles_without_their_own(
+    run: Run, model: Path, corpus: Path, tmp_path: Path
+) -> None:
+    theirs = SentenceTransformer(str(model), device="cpu")
+    theirs.prompts, theirs.default_prompt_name = {"query": "two ", "all": "the "}, "all"
+    theirs.save_pretrained(str(tmp_path / "model"))
+    vectors = tmp_path / "vectors"
+    done = run("encode", corpus, *COLUMNS, "-m", tmp_path / "model", "--out", vectors)
+    assert "prompt: 'the ' (all)\n" in done.err
+    expected = theirs.encode(TEXTS)
+    np.testing.assert_allclose(Vectors.open(vectors).to_numpy(), expected, atol=1e-5)
+
+
+def test_prompts_folders_of_older_versions_are_searched_as_before(
+    run: Run, prompted: Path, corpus: Path, tmp_path: Path
+) -> None:
+    """They record the prompt of documents, and queries had the default one: here none."""
+    vectors, index = tmp_path / "vectors", tmp_path / "index"
+    run("encode", corpus, *COLUMNS, "-m", prompted, "--out", vectors, "--prompt", "")
+    run("index", "build", vectors, "--out", index)
+    for folder in (vectors, index):
+        (manifest,) = folder.glob("*.json")
+        state = json.loads(manifest.read_text())
+        del state["origin"]["query_prompt"]
+        write_manifest(
+            manifest, {name: state[name] for name in state if name not in ("schema", "crc32")}
+        )
+    done = run("encode", corpus, *COLUMNS, "-m", prompted, "--out", vectors)
+    assert "0 encoded, 7 kept" in done.err
+    assert Vectors.open(vectors).origin.query_prompt is None
+    done = run("search", index, TEXTS[4], "-k", 1, "--json")
+    assert "prompt: none\n" in done.err
+    assert scores_of(done) == pytest.approx([1], abs=1e-6)

@@ -169,16 +169,46 @@ def test_dead_dimensions_do_not_explode() -> None:
     dense, notes = fit_affine(["whiten"], moments_of(vectors))
     assert dense.weight.shape == (6, 13)
     assert np.abs(dense.weight).max() < 1e3
-    assert notes == (
-        "whiten keeps 6 of 13 directions; the variance of the others is less than 1e-06 of the "
-        "largest",
-    )
+    assert notes == ("whiten keeps 6 of 13 directions; the others vary less than float32 resolves",)
     dense, notes = fit_affine(["pca:8"], moments_of(vectors))
     assert len(dense.weight) == 6
     assert notes[0].startswith("pca:8 keeps 6 of 13 directions")
     standardized = mapped(["standardize"], vectors)
     assert np.abs(standardized).max() < 10
     assert (np.abs(standardized[:, 6:]) < 1e-5).all()
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1, 1e15])
+def test_scales_an_outlier_dimension_leaves_the_others_standardized(scale: float) -> None:
+    random = np.random.default_rng(0)
+    deviations = [1000, 1, 0.9, 0.5]
+    vectors = (random.normal(size=(500, 4)) * deviations * scale).astype(np.float32)
+    dense, notes = fit_affine(["standardize"], moments_of(vectors))
+    assert notes == ()
+    assert_close(dense(vectors), StandardScaler().fit_transform(vectors.astype(np.float64)))
+    for steps in (["whiten"], ["standardize", "whiten"], ["pca:4", "standardize"]):
+        dense, notes = fit_affine(steps, moments_of(vectors))
+        assert notes == ()
+        np.testing.assert_allclose(np.cov(dense(vectors).T), np.eye(4), atol=5e-3)
+    rotated = (vectors @ np.linalg.qr(random.normal(size=(4, 4)))[0]).astype(np.float32)
+    dense, notes = fit_affine(["whiten"], moments_of(rotated))
+    np.testing.assert_allclose(np.cov(dense(rotated).T), np.eye(4), atol=5e-3)
+    assert_close(moments_of(vectors).covariance, np.cov(vectors.T, dtype=np.float64))
+
+
+def test_scales_dead_dimensions_are_left_and_counted() -> None:
+    """all-MiniLM-L6-v2 has three: two are zero but for 1e-32, one for 1e-9."""
+    vectors = draw(100, 6)
+    vectors[:, 1] = 7
+    vectors[:, 4] *= np.float32(1e-9)
+    dense, notes = fit_affine(["standardize"], moments_of(vectors))
+    assert notes == (
+        "standardize leaves 2 of 6 dimensions unscaled; they vary less than float32 resolves",
+    )
+    np.testing.assert_array_equal(dense.weight[[1, 4], [1, 4]], 1)
+    alive = [0, 2, 3, 5]
+    want = StandardScaler().fit_transform(vectors[:, alive].astype(np.float64))
+    assert_close(dense(vectors)[:, alive], want)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import warnings
 from collections.abc import Callable
 
@@ -13,8 +15,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score, mean_squared_error
 
+import embedkit.evaluation.bootstrap
 from embedkit import Pairs
-from embedkit.evaluation.bootstrap import Resamples, bootstrap, interval
+from embedkit.evaluation.bootstrap import Resamples, _draw, bootstrap, interval
 from embedkit.evaluation.significance import best_shares, difference, holm, judge, p_value
 from embedkit.evaluation.statistics import Value, aggregate, average_ranks, measure, tie_rate
 from embedkit.evaluation.sts import Predictions, Scored, score_predictions
@@ -57,6 +60,59 @@ def draw(n: int, seed: int = 0) -> tuple[Array, Array]:
 
 
 # One value
+
+
+SCALES = [1e-300, 1e-170, 1e170, 1e200, 1e305]
+
+
+@pytest.mark.parametrize("metric", ["spearman", "pearson"])
+@pytest.mark.parametrize("scale", SCALES)
+def test_scales_correlations_do_not_depend_on_them(metric: str, scale: float) -> None:
+    x, y = draw(40)
+    expected = oracle(metric, x, y)
+    assert measure(metric, x * scale, y).value == pytest.approx(expected, abs=1e-12)
+    assert measure(metric, x, y * scale).value == pytest.approx(expected, abs=1e-12)
+    assert measure(metric, x * scale, y * scale).value == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["spearman", "pearson"])
+@pytest.mark.parametrize("scale", SCALES)
+def test_scales_resampled_correlations_do_not_depend_on_them(metric: str, scale: float) -> None:
+    x, y = draw(40)
+    expected = values_of(metric, x, make_pairs(y), 50)
+    scaled = values_of(metric, x * scale, make_pairs(y * scale), 50)
+    np.testing.assert_allclose(scaled, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("outlier", [1e3, 1e9, 1e200])
+def test_scales_resamples_without_an_outlier_are_scipys(outlier: float) -> None:
+    x, y = draw(40)
+    x[7], y[3] = outlier, -outlier
+    pairs = make_pairs(y)
+    values, all_counts = values_of("pearson", x, pairs, 100), counts_of(pairs, 100)
+    without = (all_counts[:, [3, 7]] == 0).all(1)
+    assert 5 < without.sum() < 30
+    for value, counts in zip(values[without], all_counts[without], strict=True):
+        expected = oracle("pearson", np.repeat(x, counts), np.repeat(y, counts))
+        assert value == pytest.approx(expected, abs=1e-6)
+
+
+def test_scales_squared_errors_that_overflow_are_no_value() -> None:
+    x, y = draw(40)
+    assert measure("mse", x * 1e200, y) == Value(None, "the squared errors are not finite")
+
+
+def test_scales_errors_on_small_labels_differ_as_on_large_ones() -> None:
+    x, y = draw(60)
+    worse = x + np.random.default_rng(1).normal(size=60)
+    for scale in (1e-6, 1, 1e6):
+        pairs = make_pairs(y * scale)
+        scored = score(pairs, {"own": x * scale, "worse": worse * scale}, ("mse",), resamples=200)
+        (row,) = [row for row in judge(scored, "own") if row.recipe == "worse"]
+        assert row.baseline is not None
+        difference = mean_squared_error(y, worse) - mean_squared_error(y, x)
+        assert row.baseline.value == pytest.approx(difference * scale**2)
+        assert row.best_share == 0
 
 
 @given(st.lists(TIED | SPREAD, min_size=1, max_size=30))
@@ -209,6 +265,48 @@ def test_many_resamples_are_drawn_in_blocks_of_bounded_size() -> None:
     for place in (0, 665, 666, 667, 1332, 1399):
         expected = oracle("spearman", np.repeat(x, counts[place]), np.repeat(y, counts[place]))
         assert values[place] == pytest.approx(expected, abs=1e-12)
+
+
+def test_memory_threads_are_as_many_as_their_blocks_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks are those of a seed, whatever the number of threads."""
+    x, y = draw(3000)
+    pairs, found = make_pairs(y), []
+    alive, most, lock = 0, 0, threading.Lock()
+
+    def statistic(block: Resamples) -> Array:
+        nonlocal alive, most
+        with lock:
+            alive += 1
+            most = max(most, alive)
+        values = block.values("spearman", x[None])[0]
+        with lock:
+            alive -= 1
+        return values
+
+    block_bytes = 8 * 3000 * 66
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    for memory, threads in ((1, 1), (8 * block_bytes, 1), (3 * 8 * block_bytes, 3), (1 << 40, 64)):
+        monkeypatch.setattr(embedkit.evaluation.bootstrap, "_MEMORY", memory)
+        most = 0
+        found.append(bootstrap(pairs, statistic, 1000))
+        assert 1 <= most <= threads
+    for values in found[1:]:
+        np.testing.assert_array_equal(values, found[0])
+
+
+def test_memory_a_block_of_many_pairs_is_drawn_in_parts() -> None:
+    """The same draws as at once, with an odd number of resamples too."""
+    n, resamples = 30_001, 17
+    drawn = np.random.default_rng(np.random.SeedSequence(5).spawn(1)[0]).integers(n, size=(n, 16))
+    expected = np.stack([np.bincount(column, minlength=n) for column in drawn.T])
+    np.testing.assert_array_equal(counts_of(make_pairs(draw(n)[1]), 16, 5), expected)
+    strata = [np.arange(0, n, 2), np.arange(1, n, 2)]
+    counts = _draw(strata, resamples, np.random.default_rng(5))
+    whole = np.random.default_rng(5)
+    for places in strata:
+        drawn = whole.integers(len(places), size=(len(places), resamples))
+        expected = np.stack([np.bincount(column, minlength=len(places)) for column in drawn.T])
+        np.testing.assert_array_equal(counts[places].T, expected)
 
 
 def test_a_resample_has_as_many_pairs_of_each_subset() -> None:

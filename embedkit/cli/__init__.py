@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import typer
 
+from embedkit.cli.app import App
 from embedkit.cli.bench import bench_command
 from embedkit.cli.compare import compare_command
 from embedkit.cli.encode import encode_command
@@ -23,7 +24,7 @@ from embedkit.version import __version__
 
 _INTERRUPTED = 130  # what typer makes of Ctrl-C
 
-app = typer.Typer(
+app = App(
     name="embedkit",
     help="Which pooling to use, whether it matters, and the model that comes of it.",
     no_args_is_help=True,

@@ -166,13 +166,18 @@ def compare_command(
         seed=seed,
         show_progress=True,
     )
-    output.show(report.with_command(output.command()), as_json=as_json, out=out, lang=lang)
-    if save_best is not None:
+
+    def save() -> None:
+        if save_best is None:
+            return
         if report.best is None:
             raise InputError("no recipe has a value on every data set; there is no best to save")
         best = report.fitted.get(str(report.best), report.best)
         embedder.with_recipe(best).save_pretrained(save_best)
         print(f"Saved recipe {report.best} in {save_best}.", file=sys.stderr)
+
+    report = report.with_command(output.command())
+    output.show(report, as_json=as_json, out=out, lang=lang, save=save)
 
 
 def _parse_layers(text: str) -> str | list[int]:

@@ -16,7 +16,7 @@ import typer
 
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options
-from embedkit.errors import InputError
+from embedkit.errors import InputError, printable
 
 _STDIN = "-"
 
@@ -40,7 +40,7 @@ def encode_command(
     id_column: options.IdColumn = None,
     encoding: options.Encoding = "utf-8",
     recipe: options.Recipe = None,
-    prompt: options.Prompt = None,
+    prompt: options.OwnDocumentPrompt = None,
     prompt_name: options.PromptName = None,
     max_length: options.MaxLength = None,
     precision: options.Precision = "auto",
@@ -80,6 +80,7 @@ def encode_command(
         next(iter(corpus), None)  # a wrong column shows before the model is loaded
         from embedkit.corpus.encode import encode_corpus
         from embedkit.embedder import Embedder
+        from embedkit.prompts import described
 
         embedder = Embedder.from_pretrained(
             model,
@@ -109,6 +110,8 @@ def encode_command(
             raise typer.Exit(1) from None
     choice = embedder.precision_choice
     print(f"precision: {choice}", file=sys.stderr)
+    prompt = described(done.prompt, embedder.settings.prompts)
+    print(f"prompt: {printable(prompt)}", file=sys.stderr)
     if as_json:
         said = {
             "schema": 1,

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embedkit.cli import options
+from embedkit.cli.app import App
 from embedkit.errors import InputError, printable
 
 if TYPE_CHECKING:
     from embedkit.index.vector_index import VectorIndex
 
-index_app = typer.Typer(
+index_app = App(
     help="Make and change an index of vectors.",
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -153,7 +154,8 @@ def _show(index: VectorIndex, *, as_json: bool, to_stdout: bool = False) -> None
 def _sentence(index: VectorIndex, said: dict[str, Any]) -> str:
     origin = index.origin
     model = "an unknown model" if origin is None else f"{origin.model} (recipe {origin.recipe})"
-    prompt = f", prompt {origin.prompt!r}" if origin is not None and origin.prompt else ""
+    prompts = {} if origin is None else {"": origin.prompt, "query ": origin.query_prompt}
+    prompt = "".join(f", {role}prompt {text!r}" for role, text in prompts.items() if text)
     return (
         f"{index.folder}: {said['rows']:,} rows of {said['dimension']} numbers by {model}{prompt}; "
         f"{said['kind']}, {said['similarity']}, {said['segments']} segments, "

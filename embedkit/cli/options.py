@@ -136,6 +136,24 @@ FitColumn: TypeAlias = Annotated[
 Prompt: TypeAlias = Annotated[
     str | None, typer.Option(help="Text put in front of each text.", show_default=False)
 ]
+OwnDocumentPrompt: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Text put in front of each text, '' for none; by default as in the folder, else the "
+        "model's prompt called document, passage or corpus, else its default one.",
+        show_default=False,
+    ),
+]
+OwnQueryPrompt: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--prompt",
+        "--query-prompt",
+        help="Text put in front of each query, '' for none; by default as recorded in the folder, "
+        "which is the model's prompt called query, else its default one.",
+        show_default=False,
+    ),
+]
 PromptName: TypeAlias = Annotated[
     str | None, typer.Option(help="One of the model's own prompts instead.", show_default=False)
 ]
@@ -143,7 +161,7 @@ QueryPrompt: TypeAlias = Annotated[
     str | None,
     typer.Option(
         help="For the queries of retrieval sets; by default --prompt, else the model's prompt "
-        "called query.",
+        "called query, else its default one.",
         show_default=False,
     ),
 ]
@@ -151,7 +169,7 @@ DocumentPrompt: TypeAlias = Annotated[
     str | None,
     typer.Option(
         help="For the documents; by default --prompt, else the model's prompt called document, "
-        "passage or corpus.",
+        "passage or corpus, else its default one.",
         show_default=False,
     ),
 ]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embedkit.errors import InputError, printable
+import typer
+
+from embedkit.errors import InputError, first_line, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,15 +53,52 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
 
 
-def show(report: Report, *, as_json: bool, out: Path | None, lang: str = "en") -> None:
-    """Print the report on stdout, and write it into `out`."""
-    if out is not None:
-        report.save(out, lang)
-    if as_json:
-        sys.stdout.write(report.to_json() + "\n")
-        return
-    stdout = console()
-    report.print(stdout)
-    if out is not None:
-        names = " and ".join(str(out / f"report.{kind}") for kind in ("json", "md", "html"))
-        stdout.print(printable(f"Wrote {names}."), markup=False)
+def warn(report: Report) -> None:
+    """Print on stderr what makes numbers of the report mean nothing."""
+    for warning in report.warnings:
+        print(f"warning: {printable(warning)}", file=sys.stderr)
+
+
+def show(
+    report: Report,
+    *,
+    as_json: bool,
+    out: Path | None,
+    lang: str = "en",
+    save: Callable[[], None] | None = None,
+) -> None:
+    """Print the report on stdout, write it into `out`, and save the model.
+
+    What fails keeps nothing else from being done: results come first, and what draws them last.
+
+    Raises:
+        InputError: what the user can set right.
+        typer.Exit: with code 1, after one sentence on what failed.
+    """
+    from embedkit.evaluation.report import FILES
+
+    warn(report)
+
+    def print_() -> None:
+        sys.stdout.write(report.to_json() + "\n") if as_json else report.print(console())
+
+    writes = {} if out is None else {name: partial(report.write, out, name, lang) for name in FILES}
+    results = {FILES[0]: writes.pop(FILES[0])} if writes else {}
+    failed: dict[str, Exception] = {}
+    for name, do in {**results, "the table": print_, "the model": save, **writes}.items():
+        try:
+            if do is not None:
+                do()
+        except Exception as error:
+            failed[name] = error
+    broken = {name: e for name, e in failed.items() if not isinstance(e, InputError)}
+    if broken:
+        problems = (f"{name} ({type(e).__name__}: {first_line(e)})" for name, e in broken.items())
+        problem = f"error: failed to make {', '.join(problems)}; the rest is complete"
+        print(printable(problem), file=sys.stderr)
+        raise typer.Exit(1)
+    for wrong in failed.values():
+        raise wrong
+    if out is not None and not as_json:
+        names = " and ".join(str(out / name) for name in FILES)
+        console().print(printable(f"Wrote {names}."), markup=False)

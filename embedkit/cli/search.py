@@ -44,7 +44,7 @@ def search_command(
             show_default=False,
         ),
     ] = None,
-    prompt: options.Prompt = None,
+    prompt: options.OwnQueryPrompt = None,
     prompt_name: options.PromptName = None,
     device: options.Device = None,
     as_json: Annotated[
@@ -79,10 +79,13 @@ def search_command(
         found.embedder = Embedder.from_pretrained(str(model), device=device, precision="float32")
     else:
         found.embedder = found.origin.load(model, device=device)
+    from embedkit.prompts import described, query_prompt
+
+    prompt = query_prompt(found.embedder, found.origin, prompt, prompt_name)
+    shown = described(prompt, found.embedder.settings.prompts)
+    print(f"prompt: {printable(shown)}", file=sys.stderr)
     for chunk in chunks(asked, _CHUNK):
-        hits = found.search(
-            [document.text for document in chunk], k, prompt=prompt, prompt_name=prompt_name
-        )
+        hits = found.search([document.text for document in chunk], k, prompt=prompt)
         for document, of_query in zip(chunk, hits, strict=True):
             _show(document, of_query, as_json=as_json, named=query is None)
 

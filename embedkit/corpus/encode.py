@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from embedkit.corpus.source import Corpus, Document
 from embedkit.durable import check_own, sole_writer, sweep
 from embedkit.errors import InputError
 from embedkit.progress import progress
+from embedkit.prompts import role_prompt
 from embedkit.steps import Vectors
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Encoding:
         dropped: those that were there and are no longer in the corpus.
         truncated: of the encoded ones, those that were cut to the maximum length.
         seconds: of it all.
+        prompt: that was put in front of each text.
     """
 
     rows: int
@@ -50,6 +52,7 @@ class Encoding:
     dropped: int
     truncated: int
     seconds: float
+    prompt: str
 
 
 def encode_corpus(
@@ -74,7 +77,8 @@ def encode_corpus(
         embedder: of the vectors; the folder of another is refused.
         corpus: its documents.
         folder: new, empty, or of an earlier `encode_corpus`.
-        prompt: put in front of each text.
+        prompt: put in front of each text; None for the one that the folder records, else the
+            model's prompt of documents (see `embedkit.prompts`). An empty one is none.
         prompt_name: one of the model's prompts instead.
         dtype: float32 or float16, for the vectors on disk.
         texts: store the texts beside their vectors.
@@ -88,7 +92,10 @@ def encode_corpus(
     target = Path(folder)
     if dtype not in DTYPES:
         raise InputError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
-    origin = Origin.of(embedder, embedder.prompt_text(prompt, prompt_name))
+    origin = Origin.of(embedder, role_prompt(embedder, "document", prompt, prompt_name))
+    if prompt is None and prompt_name is None and (target / MANIFEST).exists():
+        recorded = Store.read(target).origin
+        origin = replace(origin, prompt=recorded.prompt, query_prompt=recorded.query_prompt)
     check_own(target, MANIFEST, "vectors")
     with sole_writer(target, MANIFEST):
         with progress(None, "rows read", show=show_progress) as advance:
@@ -119,6 +126,7 @@ def encode_corpus(
         dropped=before - kept,
         truncated=work.truncated,
         seconds=time.perf_counter() - started,
+        prompt=origin.prompt,
     )
 
 

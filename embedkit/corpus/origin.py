@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedkit.errors import InputError
+from embedkit.prompts import role_prompt
 
 if TYPE_CHECKING:
     from embedkit.embedder import Embedder
@@ -35,6 +36,7 @@ class Origin:
         similarity: the model's.
         fingerprint: see `Embedder.fingerprint`.
         identity: its parts.
+        query_prompt: put in front of each query; None where an older version wrote the folder.
     """
 
     model: str
@@ -45,6 +47,7 @@ class Origin:
     similarity: str
     fingerprint: str
     identity: Mapping[str, str | int | bool] = field(repr=False)
+    query_prompt: str | None = None
 
     @classmethod
     def of(cls, embedder: Embedder, prompt: str) -> Origin:
@@ -59,12 +62,14 @@ class Origin:
             similarity=embedder.settings.similarity,
             fingerprint=embedder.fingerprint,
             identity=embedder.identity,
+            query_prompt=role_prompt(embedder, "query"),
         )
 
     @classmethod
     def from_json(cls, said: Mapping[str, Any]) -> Origin:
         """What `to_json` gave."""
-        return cls(**{part.name: said[part.name] for part in fields(cls)})
+        values = {"query_prompt": None, **said}
+        return cls(**{part.name: values[part.name] for part in fields(cls)})
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

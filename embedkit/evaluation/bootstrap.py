@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.evaluation.data import Pairs
+from embedkit.evaluation.statistics import pearson
+from embedkit.similarity import scaled
 
 _Array = NDArray[np.float64]
 _Places = NDArray[np.int64]
@@ -24,7 +26,10 @@ _Places = NDArray[np.int64]
 RESAMPLES = 10_000
 SEED = 0
 NO_INTERVAL = "some resamples have no value"
-_BLOCK = 200_000  # counts in a block: they fit the cache, and bound the memory
+_BLOCK = 200_000  # counts in a block, which fit the cache; but at least 16 resamples
+_ARRAYS = 8  # as large as a block's counts, that a thread holds at a time
+_MEMORY = 1 << 30  # bytes of them in all threads together, where one thread needs no more
+_CANCELLED = 1e-8  # of a mean square: what a variance below has lost half of its digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,14 +73,24 @@ class Resamples:
         return mean
 
     def _pearson(self, x: _Array) -> _Array:
+        drawn_x, drawn_y = x, self.scores
         # Centred first: moments of large numbers cancel badly.
-        x, y = x - x.mean(1, keepdims=True), self.scores - self.scores.mean()
+        x, y = scaled(x), scaled(self.scores)
+        x, y = x - x.mean(1, keepdims=True), y - y.mean()
         mean_x, mean_y = self._mean(x), self._mean(y)
+        square_x, square_y = self._mean(x * x), self._mean(y * y)
         covariance = self._mean(x * y) - mean_x * mean_y
-        spread_x, spread_y = self._mean(x * x) - mean_x**2, self._mean(y * y) - mean_y**2
-        # A resample that drew one value only has no spread but for rounding.
-        one_value = (spread_x <= 1e-12 * x.var(1, keepdims=True)) | (spread_y <= 1e-12 * y.var())
-        return _divide(covariance, np.where(one_value, np.nan, spread_x * spread_y))
+        spread_x, spread_y = square_x - mean_x**2, square_y - mean_y**2
+        r = _divide(covariance, spread_x * spread_y)
+        # Such as resamples without an outlier, or of one value.
+        cancelled = (spread_x <= _CANCELLED * square_x) | (spread_y <= _CANCELLED * square_y)
+        constant = (drawn_x == drawn_x[:, :1]).all(1) | (drawn_y == drawn_y[0]).all()
+        r[constant] = np.nan
+        for row, column in np.argwhere(cancelled & ~constant[:, None]):
+            places = np.repeat(np.arange(len(drawn_y)), self.counts[:, column].astype(np.int64))
+            value = pearson(drawn_x[row, places], drawn_y[places]).value
+            r[row, column] = np.nan if value is None else value
+        return r
 
     def _spearman(self, x: _Array) -> _Array:
         """The ranks of x need no centring: those of the scores, times counts, sum to zero."""
@@ -96,7 +111,8 @@ class Resamples:
 
     def _spread(self, drawn: _Array) -> _Array:
         """Sum of squared deviations of average ranks (Kendall 1945): (N^3 - sum of t^3) / 12."""
-        spread: _Array = (self._total**3 - np.einsum("ij,ij,ij->j", drawn, drawn, drawn)) / 12
+        cube = self._total * self._total * self._total  # rounded as those of ties are
+        spread: _Array = (cube - np.einsum("ij,ij,ij->j", drawn, drawn, drawn)) / 12
         return spread
 
 
@@ -149,28 +165,30 @@ def _in_blocks(
     statistic: Callable[[_Array], _Array], strata: Sequence[_Places], resamples: int, seed: int
 ) -> _Array:
     """(..., resamples) of a statistic of counts (n, resamples of a block)."""
-    width = max(16, _BLOCK // sum(map(len, strata)))
+    n = sum(map(len, strata))
+    width = max(16, _BLOCK // n)
+    threads = min(os.cpu_count() or 1, max(1, _MEMORY // (_ARRAYS * 8 * n * width)))
     sizes = [min(width, resamples - start) for start in range(0, resamples, width)]
     seeds = np.random.SeedSequence(seed).spawn(len(sizes))
 
     def block(size: int, own_seed: np.random.SeedSequence) -> _Array:
         return statistic(_draw(strata, size, np.random.default_rng(own_seed)))
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         return np.concatenate(list(pool.map(block, sizes, seeds)), axis=-1)
 
 
 def _draw(strata: Sequence[_Places], resamples: int, generator: np.random.Generator) -> _Array:
     """(n, resamples) how often each of n things is drawn, as many of each stratum as it has."""
-    drawn = np.concatenate(
-        [
-            places[generator.integers(len(places), size=(len(places), resamples))]
-            for places in strata
-        ]
-    )
-    cells = drawn * resamples + np.arange(resamples)
-    counts = np.bincount(cells.ravel(), minlength=drawn.size).reshape(drawn.shape)
-    return counts.astype(np.float64)
+    counts = np.zeros((sum(map(len, strata)), resamples))
+    rows = max(1, _BLOCK // resamples)
+    for places in strata:
+        for start in range(0, len(places), rows):
+            size = min(rows, len(places) - start), resamples
+            drawn = places[generator.integers(len(places), size=size)]
+            cells = drawn * resamples + np.arange(resamples)
+            np.add.at(counts.reshape(-1), cells.ravel(), 1.0)
+    return counts
 
 
 def subset_places(pairs: Pairs) -> dict[str, _Places]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from embedkit.arguments import as_list
 from embedkit.embedder import Embedder
 from embedkit.errors import InputError
 from embedkit.pooling import POOLINGS
@@ -71,7 +72,7 @@ def parse_recipes(recipes: Sequence[str | Recipe] | None) -> list[Recipe] | None
         return None
     if isinstance(recipes, str):
         raise InputError(f"recipes is the str {recipes!r}; expected a list, such as [{recipes!r}]")
-    parsed = [parse_recipe(recipe) for recipe in recipes]
+    parsed = [parse_recipe(recipe) for recipe in as_list("recipes", recipes, "a list of recipes")]
     if not parsed:
         raise InputError("recipes is empty; expected at least one")
     return parsed

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
+from embedkit.arguments import as_list
 from embedkit.embedder import Embedder
 from embedkit.errors import InputError
 from embedkit.evaluation.bootstrap import SEED
@@ -26,7 +27,6 @@ from embedkit.evaluation.heads import (
     find_head,
     head_metrics,
 )
-from embedkit.evaluation.prompts import role_prompts
 from embedkit.evaluation.protocol import ModelUsed, Protocol
 from embedkit.evaluation.report import Report
 from embedkit.evaluation.retrieval import Judged
@@ -44,6 +44,7 @@ from embedkit.evaluation.sts import (
     predict,
     score_predictions,
 )
+from embedkit.prompts import role_prompts
 from embedkit.recipe import Recipe
 from embedkit.similarity import find_similarity
 from embedkit.steps import Bound
@@ -110,7 +111,7 @@ def compare(
         prompt: put in front of each text.
         prompt_name: one of the model's prompts instead.
         query_prompt: for the queries of retrieval sets; without it and the two above, the model's
-            prompt called `query`, if it has one.
+            prompt called `query`, else its default one.
         document_prompt: likewise for documents; the model's may be called `document`, `passage` or
             `corpus`.
         index: how retrieval sets are searched: `flat`, which is exact, `hnsw`, or a factory string
@@ -122,7 +123,9 @@ def compare(
         InputError: wrong input, before the encoder runs.
     """
     scored_sets = read_sets(data)
-    select_sets = [] if select is None else only_pairs(read_sets(select), SELECTION)
+    select_sets = (
+        [] if select is None else only_pairs(read_sets(select, argument="select"), SELECTION)
+    )
     sets = [*scored_sets, *select_sets]
     check_names(sets)
     check_retrieval(scored_sets, query_prompt, document_prompt, index)
@@ -130,7 +133,7 @@ def compare(
     training = None
     if head is not None and train is not None:
         only_pairs(sets)
-        training = Training.of(only_pairs(read_sets(train)), head)
+        training = Training.of(only_pairs(read_sets(train, argument="train")), head)
     parsed = parse_recipes(recipes)
     against = None if baseline is None else parse_recipe(baseline)
     check_options(similarities, aggregation, seed)
@@ -202,6 +205,7 @@ def compare(
             aggregation=aggregation,
             head=None if head is None else str(head),
             threshold=threshold,
+            label_range=None if training is None else training.label_range,
             seed=seed,
         ),
         decided_by=decided_by,
@@ -352,6 +356,7 @@ def evaluate(
         aggregation=aggregation,
         head=None if head is None else str(head.head),
         threshold=threshold,
+        label_range=None if head is None else head.range_,
         seed=seed,
     )
     return found.report(
@@ -386,11 +391,12 @@ def check_options(similarities: Sequence[str], aggregation: str, seed: int = SEE
     Raises:
         InputError: what was got and the choices.
     """
-    if isinstance(similarities, str) or not similarities:
-        raise InputError(f"similarities is {similarities!r}; expected a list of names")
-    for name in similarities:
+    names = as_list("similarities", similarities, "a list of names")
+    if not names:
+        raise InputError("similarities is empty; expected a list of names")
+    for name in names:
         find_similarity(name)
-    if aggregation not in AGGREGATIONS:
+    if aggregation not in [*AGGREGATIONS]:
         raise InputError(
             f"unknown aggregation {aggregation!r}; choose from {', '.join(AGGREGATIONS)}"
         )

@@ -96,6 +96,7 @@ def evaluate_cross_encoder(
         head=None,
         threshold=threshold,
         seed=seed,
+        label_range=model.label_range,
     )
     return Report(
         model=model.described,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from embedkit.similarity import unit
 from embedkit.steps import Vectors
 
 
@@ -32,9 +33,11 @@ class Geometry:
         n = len(x)
         if n == 1:
             return cls(None, None, None)
-        unit = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+        units = unit(x)
         # |sum of u|^2 holds each pair twice, and each vector with itself.
-        mean_cosine = float((np.square(unit.sum(0)).sum() - np.square(unit).sum()) / (n * (n - 1)))
+        mean_cosine = float(
+            (np.square(units.sum(0)).sum() - np.square(units).sum()) / (n * (n - 1))
+        )
         centred = x - x.mean(0)
         gram = centred @ centred.T if n < x.shape[1] else centred.T @ centred
         variances = np.linalg.eigvalsh(gram).clip(min=0)

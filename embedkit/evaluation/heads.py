@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,8 +68,9 @@ def train_head(
 
 def check_threshold(threshold: float | None) -> None:
     """Refuse a threshold that nothing can reach or miss."""
-    if threshold is not None and not math.isfinite(threshold):
-        raise InputError(f"threshold is {threshold}; expected a finite number")
+    is_number = isinstance(threshold, Real) and not isinstance(threshold, bool)
+    if threshold is not None and not (is_number and math.isfinite(threshold)):
+        raise InputError(f"threshold is {threshold!r}; expected a finite number")
 
 
 def check_heads(head: Any, train: object, threshold: float | None) -> None:
@@ -110,6 +112,11 @@ class Training:
         labels = np.concatenate([pairs.scores for pairs in sets])
         PairRegressor(head=head).check(labels)
         return cls(sets, head, labels)
+
+    @property
+    def label_range(self) -> tuple[float, float]:
+        """The lowest and the highest label."""
+        return float(self.labels.min()), float(self.labels.max())
 
     def fit(self, vectors: list[Vectors]) -> Fitted:
         """A head, and a line on the cosine, for one recipe's vectors (n, 2, dim) of each set."""

@@ -88,6 +88,14 @@ NOTES: dict[str, tuple[str, str]] = {
         "헤드의 차이는 코사인에 맞춘 직선과의 차이입니다. 둘 다 학습용 문장 쌍에 맞췄고, 대응표본 "
         "부트스트랩의 95% 구간을 함께 적었습니다.",
     ),
+    "label_ranges": (
+        "The labels of {dataset} range from {low:g} to {high:g}, the training labels from "
+        "{trained_low:g} to {trained_high:g}. If their scales differ, MSE and F1 mean nothing, and "
+        "only the correlations do.",
+        "{dataset}의 정답 점수 범위는 {low:g}~{high:g}이고, 학습에 쓴 정답 점수의 범위는 "
+        "{trained_low:g}~{trained_high:g}입니다. 척도가 서로 다르면 MSE와 F1은 의미가 없고 "
+        "상관계수만 의미가 있습니다.",
+    ),
     "intervals": (
         "Intervals are of a bootstrap over the pairs ({resamples:,} resamples, within subsets, "
         "seed {seed}).",
@@ -148,6 +156,7 @@ _REASONS: tuple[tuple[str, str], ...] = (
     ("the similarities are all the same", "유사도가 모두 같습니다"),
     ("the scores are all the same", "정답 점수가 모두 같습니다"),
     ("the similarities are not all finite", "유사도에 유한하지 않은 값이 있습니다"),
+    ("the squared errors are not finite", "제곱 오차가 유한하지 않습니다"),
     ("the checkpoint has no pooler weights", "체크포인트에 풀러 가중치가 없습니다"),
     ("some resamples have no value", "값이 없는 재표본이 있습니다"),
     (r"subset (.+): (.+)", "하위 집합 {}: {}"),

@@ -153,6 +153,7 @@ class Protocol:
         aggregation: what decides where pairs have subsets.
         head: the head of each recipe, as scikit-learn prints it, or None.
         threshold: of F1, or None.
+        label_range: the lowest and the highest label that a head or cross-encoder was trained for.
         resamples: of the bootstrap.
         seed: of the bootstrap.
         device: of the encoder.
@@ -180,6 +181,7 @@ class Protocol:
     search: Search | None
     versions: dict[str, str]
     command: str | None = None
+    label_range: tuple[float, float] | None = None
 
     @classmethod
     def of(
@@ -194,6 +196,7 @@ class Protocol:
         head: str | None,
         threshold: float | None,
         seed: int,
+        label_range: tuple[float, float] | None = None,
     ) -> Protocol:
         """The protocol of a pass that was just made; `prompts` are by role."""
         searched = any(isinstance(used, RetrievalUsed) for used in data)
@@ -204,6 +207,7 @@ class Protocol:
             aggregation=aggregation,
             head=head,
             threshold=threshold,
+            label_range=label_range,
             resamples=RESAMPLES,
             seed=seed,
             device=model.device,

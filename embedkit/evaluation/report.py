@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from html import escape
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embedkit.arguments import as_path
 from embedkit.errors import InputError, printable
 from embedkit.evaluation.diagnosis import Diagnosis, Evidence
 from embedkit.evaluation.fitted import ON_DATA
 from embedkit.evaluation.kinds import KINDS, MAIN, PAIRS, RETRIEVAL, Kind
-from embedkit.evaluation.messages import in_words
+from embedkit.evaluation.messages import check_language, in_words
 from embedkit.evaluation.protocol import Protocol, RetrievalUsed
 from embedkit.evaluation.ranking import averages, deciding, ranked
 from embedkit.evaluation.search import EXACT
 from embedkit.evaluation.selection import Selection
 from embedkit.evaluation.sts import CROSS_ENCODER, Result
-from embedkit.evaluation.tables import Grid, comparison, evaluation, heads
+from embedkit.evaluation.tables import Grid, comparison, evaluation, heads, in_markdown
 from embedkit.recipe import Recipe
 from embedkit.steps import Bound
 from embedkit.version import __version__
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SCHEMA = 1
+FILES = ("report.json", "report.md", "report.html")  # the results first, which need no drawing
 _INTERVALS = {
     (PAIRS,): "intervals",
     (RETRIEVAL,): "intervals_queries",
     (PAIRS, RETRIEVAL): "intervals_both",
 }
 _LEVEL = 0.05  # of significance, where a sentence speaks of it
+_APART = 0.25  # of the wider range: labels whose ends differ by more may be on another scale
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,7 @@ class Report:
         ):
             yield key, {"recipe": recipe, "reason": reason}
         yield from self._fit_notes(self.fit)
+        yield from self._label_notes()
         if self._has_heads:
             yield "lines", {}
         if any(row.ci95 for row in rows):
@@ -180,6 +184,22 @@ class Report:
                 said = (f"{dataset} {recipe}" for dataset, recipe in winners.items())
                 yield "winners", {"winners": ", ".join(said)}
             yield "optimistic", {}
+
+    @property
+    def warnings(self) -> list[str]:
+        """The notes on labels that may be on another scale than those of the training."""
+        return [in_words(key, **values) for key, values in self._label_notes()]
+
+    def _label_notes(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        if (trained := self.protocol.label_range) is None:
+            return
+        for pairs in (of_set.pairs for of_set in self.evidence):
+            found = float(pairs.scores.min()), float(pairs.scores.max())
+            apart = max(abs(a - b) for a, b in zip(found, trained, strict=True))
+            if apart > max(high - low for low, high in (found, trained)) * _APART:
+                (low, high), (first, last) = found, trained
+                values = {"low": low, "high": high, "trained_low": first, "trained_high": last}
+                yield "label_ranges", {"dataset": pairs.name, **values}
 
     def _winners(self) -> dict[str, str]:
         """The best recipe on each dataset that has one."""
@@ -330,8 +350,8 @@ class Report:
 
     def to_markdown(self) -> str:
         """report.md: the table and the notes."""
-        notes = "\n".join(f"- {printable(note)}" for note in self.notes)
-        return f"# {printable(self.title)}\n\n{self.grid().markdown()}\n\n{notes}\n"
+        notes = "\n".join(f"- {in_markdown(note)}" for note in self.notes)
+        return f"# {in_markdown(self.title)}\n\n{self.grid().markdown()}\n\n{notes}\n"
 
     def to_html(self, lang: str = "en") -> str:
         """report.html: one self-contained page, in English (en) or Korean (ko).
@@ -375,13 +395,23 @@ class Report:
         Raises:
             InputError: the folder cannot be written, or an unknown language.
         """
-        page = self.to_html(lang)
+        check_language(lang)
+        as_path("folder", folder)
+        for name in FILES:
+            self.write(folder, name, lang)
+
+    def write(self, folder: str | Path, name: str, lang: str = "en") -> None:
+        """Write one of `FILES`; see `save`."""
+        kinds: dict[str, Callable[[], str]] = {
+            "json": self.to_json,
+            "md": self.to_markdown,
+            "html": partial(self.to_html, lang),
+        }
+        text = kinds[name.rpartition(".")[2]]().rstrip("\n") + "\n"
         target = Path(folder)
         try:
             target.mkdir(parents=True, exist_ok=True)
-            (target / "report.json").write_text(self.to_json() + "\n", encoding="utf-8")
-            (target / "report.md").write_text(self.to_markdown(), encoding="utf-8")
-            (target / "report.html").write_text(page, encoding="utf-8")
+            (target / name).write_text(text, encoding="utf-8")
         except OSError as error:
             raise InputError(
                 f"{target}: the report cannot be written ({error.strerror})"

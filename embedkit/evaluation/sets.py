@@ -23,7 +23,11 @@ SELECTION = "recipes are selected on sentence pairs"
 
 
 def read_sets(
-    data: Data, columns: PairColumns | None = None, encoding: str = "utf-8"
+    data: Data,
+    columns: PairColumns | None = None,
+    encoding: str = "utf-8",
+    *,
+    argument: str = "data",
 ) -> list[DataSet]:
     """Reads what is not read yet: a folder as a retrieval set, anything else as sentence pairs.
 
@@ -32,15 +36,17 @@ def read_sets(
     """
     if not isinstance(data, str | Path | DataSet | Sequence) or isinstance(data, bytes):
         raise InputError(
-            f"data is {reprlib.repr(data)}; expected files of sentence pairs, folders of retrieval "
-            "sets, Pairs or a RetrievalSet"
+            f"{argument} is {reprlib.repr(data)}; expected files of sentence pairs, folders of "
+            "retrieval sets, Pairs or a RetrievalSet"
         )
     items = [data] if isinstance(data, str | Path | DataSet) else list(data)
     if not items:
-        raise InputError("data is empty; expected at least one file or folder")
+        raise InputError(f"{argument} is empty; expected at least one file or folder")
     sets = [
-        item if isinstance(item, DataSet) else _read(item, columns or PairColumns(), encoding)
-        for item in items
+        item
+        if isinstance(item, DataSet)
+        else _read(f"{argument}[{index}]", item, columns or PairColumns(), encoding)
+        for index, item in enumerate(items)
     ]
     check_names(sets)
     return sets
@@ -73,7 +79,7 @@ def only_pairs(sets: Sequence[DataSet], reason: str = HEADS) -> list[Pairs]:
     return [each for each in sets if isinstance(each, Pairs)]
 
 
-def _read(path: str | Path, columns: PairColumns, encoding: str) -> DataSet:
-    if not is_built_in(path, SHIPPED) and check_path("data", path).is_dir():
+def _read(name: str, path: str | Path, columns: PairColumns, encoding: str) -> DataSet:
+    if not is_built_in(path, SHIPPED) and check_path(name, path).is_dir():
         return read_retrieval(path, encoding)
     return read_pairs(path, columns, encoding)

@@ -44,12 +44,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in corrected]
 
 
-def best_shares(values: _Array) -> _Array:
+def best_shares(values: _Array, same: float = SAME) -> _Array:
     """(k,) share of resamples in which each row of (k, resamples) is the highest.
 
-    Rows that tie share the resample.
+    Rows that agree to `same` tie, and share the resample.
     """
-    best = values >= values.max(0) - SAME
+    best = values >= values.max(0) - same
     shares: _Array = (best / best.sum(0)).mean(1)
     return shares
 
@@ -59,10 +59,11 @@ def difference(one: Scored, other: Scored, to: str) -> Difference:
     if one.result.value is None or other.result.value is None:
         lacking = one.result if one.result.value is None else other.result
         return Difference(to, None, reason=f"{lacking.recipe} has no value")
-    value = float(_less(one.result.value, other.result.value))
+    same = _same([one, other])
+    value = float(_less(one.result.value, other.result.value, same))
     if one.resampled is None or other.resampled is None:
         return Difference(to, value, reason="the values were not resampled")
-    resampled = _less(one.resampled, other.resampled)
+    resampled = _less(one.resampled, other.resampled, same)
     ci95 = interval(resampled)
     if ci95 is None:
         return Difference(to, value, reason=NO_INTERVAL)
@@ -99,12 +100,20 @@ def judge(scored: Sequence[Scored], baseline: str) -> list[Result]:
         }
         if whole:
             sign = -1 if judged[own].metric in _LOWER_IS_BETTER else 1
-            shares = best_shares(sign * np.stack(list(whole.values())))
+            same = _same([scored[number] for number in whole])
+            shares = best_shares(sign * np.stack(list(whole.values())), same)
             for number, share in zip(whole, shares.tolist(), strict=True):
                 judged[number] = replace(judged[number], best_share=share)
     return judged
 
 
-def _less(one: _Array | float, other: _Array | float) -> _Array:
+def _same(scored: Sequence[Scored]) -> float:
+    """What values of one metric must differ by: errors have a scale, that of the labels."""
+    if scored[0].result.metric not in _LOWER_IS_BETTER:
+        return SAME
+    return SAME * max(one.result.value or 0.0 for one in scored)
+
+
+def _less(one: _Array | float, other: _Array | float, same: float) -> _Array:
     less = np.subtract(one, other)
-    return np.where(np.abs(less) < SAME, 0.0, less)
+    return np.where(np.abs(less) < same, 0.0, less)

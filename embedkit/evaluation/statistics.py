@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.similarity import scaled
+
 _Array = NDArray[np.float64]
 
 CORRELATIONS = ("spearman", "pearson")
@@ -43,8 +45,9 @@ def pearson(x: _Array, y: _Array) -> Value:
     if len(x) < 3:
         return Value(None, f"{len(x)} pairs are too few")
     for values, name in ((x, "similarities"), (y, "scores")):
-        if np.ptp(values) == 0:
+        if (values == values[0]).all():
             return Value(None, f"the {name} are all the same")
+    x, y = scaled(x), scaled(y)
     x, y = x - x.mean(), y - y.mean()
     r = (x / np.linalg.norm(x)) @ (y / np.linalg.norm(y))
     return Value(float(np.clip(r, -1, 1)))
@@ -67,7 +70,9 @@ def measure(metric: str, x: _Array, y: _Array, threshold: float | None = None) -
     if metric == "pearson":
         return pearson(x, y)
     if metric == "mse":
-        return Value(float(np.mean((x - y) ** 2)))
+        with np.errstate(over="ignore"):
+            mse = float(np.mean((x - y) ** 2))
+        return Value(mse) if np.isfinite(mse) else Value(None, "the squared errors are not finite")
     if threshold is None:
         raise ValueError("f1 needs a threshold")
     guess, truth = x >= threshold, y >= threshold

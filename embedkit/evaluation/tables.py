@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from html import escape
@@ -63,7 +64,7 @@ class Grid:
         """A Markdown table."""
         rules = tuple("---" if place in self.texts else "---:" for place in self._places)
         lines = (self.headings, rules, *self.rows)
-        return "\n".join(f"| {' | '.join(map(_escape, cells))} |" for cells in lines)
+        return "\n".join(f"| {' | '.join(map(in_markdown, cells))} |" for cells in lines)
 
     def html(self) -> str:
         """A plain HTML table."""
@@ -284,5 +285,10 @@ def _plain(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _escape(cell: str) -> str:
-    return printable(cell).replace("\\", "\\\\").replace("|", "\\|")
+# What Markdown, or the HTML in it, would take for markup; `_` within a word is none.
+_MARKUP = re.compile(r"[\\`*|~]|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])")
+
+
+def in_markdown(text: str) -> str:
+    """A text as Markdown that shows it as it is."""
+    return _MARKUP.sub(r"\\\g<0>", escape(printable(text), quote=False))

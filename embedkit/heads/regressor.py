@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -157,6 +158,9 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             InputError: an unknown head or feature, or labels that no head can learn.
         """
         check_seed(self.seed)
+        encodes = hasattr(self.embedder, "encode") and not isinstance(self.embedder, str)
+        if self.embedder is not None and not encodes:
+            raise InputError(f"embedder is {reprlib.repr(self.embedder)}; expected an Embedder")
         self._make_regressor()
         self._choose_features()
         mlp = isinstance(self.head, str) and self.head == "mlp"
@@ -192,8 +196,6 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             return given
         if self.embedder is None:
             raise InputError("got pairs of texts and no embedder; expected one, or vectors")
-        if isinstance(self.embedder, str) or not hasattr(self.embedder, "encode"):
-            raise InputError(f"embedder is {self.embedder!r}; expected an Embedder")
         first, second = given
         vectors = self.embedder.encode(Texts([*first, *second]), prompt=self.prompt)
         return np.stack([vectors[: len(first)], vectors[len(first) :]], axis=1)

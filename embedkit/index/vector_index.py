@@ -23,6 +23,7 @@ from embedkit.index.kinds import find_ranking, new_index, train
 from embedkit.index.rows import Batches, check_vectors, id_column, repeated, sample
 from embedkit.index.segment import Segment
 from embedkit.progress import progress
+from embedkit.prompts import query_prompt
 from embedkit.steps import Vectors as Matrix
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ class VectorIndex:
         Args:
             queries: n texts, for an index with an embedder, or vectors (n, dim).
             k: at most; fewer where the index has fewer rows.
-            prompt: put in front of texts.
+            prompt: put in front of texts; None for the recorded prompt of queries.
             prompt_name: one of the embedder's prompts instead.
 
         Raises:
@@ -205,9 +206,8 @@ class VectorIndex:
                     "search with vectors"
                 )
             texts = cast("Sequence[str]", queries)
-            queries = self.embedder.encode(
-                texts, prompt=prompt, prompt_name=prompt_name, show_progress=False
-            )
+            prompt = query_prompt(self.embedder, self.origin, prompt, prompt_name)
+            queries = self.embedder.encode(texts, prompt=prompt, show_progress=False)
         prepared = self._ranking.prepare(check_vectors("queries", queries, self.dimension))
         scores, rows = self._search(prepared, k)
         return Hits(scores, rows, [segment.rows for segment in self._segments])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import typer
-
+from embedkit.cli.app import App
 from embedkit.cli.train.bi_encoder import train_bi_encoder_command
 from embedkit.cli.train.cross_encoder import train_cross_encoder_command
 from embedkit.cli.train.head import train_head_command
 from embedkit.cli.train.masked_lm import train_masked_lm_command
 
-train_app = typer.Typer(help="Train a head, or an encoder.", no_args_is_help=True)
+train_app = App(help="Train a head, or an encoder.", no_args_is_help=True)
 train_app.command("head")(train_head_command)
 train_app.command("cross-encoder")(train_cross_encoder_command)
 train_app.command("bi-encoder")(train_bi_encoder_command)

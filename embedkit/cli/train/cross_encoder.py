@@ -70,6 +70,7 @@ def train_cross_encoder_command(
     report = evaluate(trained, held_out, show_progress=True)
     seconds = time.perf_counter() - started
     if as_json:
+        output.warn(report)
         said = {
             "schema": 1,
             "reads": reads,

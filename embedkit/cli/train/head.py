@@ -112,6 +112,8 @@ def train_head_command(
     save_head(regressor, out, notes=notes)
     seconds = time.perf_counter() - started
     if as_json:
+        if report is not None:
+            output.warn(report)
         said = {
             "schema": 1,
             "head": head,

@@ -65,7 +65,10 @@ def _table(report: Report, dataset: str, words: dict[str, str]) -> ResultTable:
     several = len(similarities) > 1
     compared = report.baseline is not None
     of_pairs = first != RETRIEVAL.main
-    subsets = list(next(iter(by_place.values()))[first].subsets or {})
+    # A recipe that the model does not have has no subsets.
+    subsets = list(
+        dict.fromkeys(name for of in by_place.values() for name in of[first].subsets or {})
+    )
     headings = [words["recipe"], *[words["similarity"]] * several]
     headings += [words.get(first, first), words["interval"]]
     if compared:
@@ -83,7 +86,8 @@ def _table(report: Report, dataset: str, words: dict[str, str]) -> ResultTable:
         cells += [_number(main.value, first), Cell(_interval(main, first), _low(main))]
         if compared:
             cells += _against(main, first)
-        cells += [_number((main.subsets or {})[name].value, first) for name in subsets]
+        parts = [(main.subsets or {}).get(name) for name in subsets]
+        cells += [_number(None if part is None else part.value, first) for part in parts]
         cells += [_number(found[name].value if name in found else None, name) for name in others]
         cells += [_share(main.ties)] * of_pairs
         rows.append(tuple(cells))
