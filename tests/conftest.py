@@ -22,7 +22,16 @@ MODELS = Path(os.environ.get("EMBEDKIT_MODELS") or ROOT.parent / "shared" / "mod
 def _auto_is_float32() -> Iterator[None]:
     """On every CPU and GPU alike; the tests of `auto` offer it something else."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(precision, "fast_precision", lambda device: (None, "as in all tests"))
+        offered = precision.Candidate(None, "as in all tests")
+        patch.setattr(precision, "fast_precision", lambda device: offered)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is written into the user's cache, by processes that tests start neither."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EMBEDKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
 

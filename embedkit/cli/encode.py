@@ -106,7 +106,7 @@ def encode_command(
                 file=sys.stderr,
             )
             raise typer.Exit(1) from None
-    choice = embedder.precision_choice
+    choice = done.precision
     print(f"precision: {choice}", file=sys.stderr)
     if as_json:
         said = {

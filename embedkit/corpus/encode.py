@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from embedkit.corpus.shards import DTYPES, MANIFEST, Shard, ShardWriter, Store
 from embedkit.corpus.source import Corpus, Document
 from embedkit.durable import check_own, sole_writer, sweep
 from embedkit.errors import InputError
+from embedkit.precision import Choice
 from embedkit.progress import progress
 from embedkit.steps import Vectors
 
@@ -42,6 +43,7 @@ class Encoding:
         dropped: those that were there and are no longer in the corpus.
         truncated: of the encoded ones, those that were cut to the maximum length.
         seconds: of it all.
+        precision: that they were encoded in, and why.
     """
 
     rows: int
@@ -50,6 +52,7 @@ class Encoding:
     dropped: int
     truncated: int
     seconds: float
+    precision: Choice
 
 
 def encode_corpus(
@@ -71,7 +74,8 @@ def encode_corpus(
     once to check it and to see what is there, once to encode the rest.
 
     Args:
-        embedder: of the vectors; the folder of another is refused.
+        embedder: of the vectors; the folder of another is refused. Where its precision was left to
+            `auto`, it is that of the vectors that the folder has.
         corpus: its documents.
         folder: new, empty, or of an earlier `encode_corpus`.
         prompt: put in front of each text.
@@ -93,6 +97,10 @@ def encode_corpus(
     with sole_writer(target, MANIFEST):
         with progress(None, "rows read", show=show_progress) as advance:
             plan = Plan(corpus, advance)
+        found = Store.read(target) if (target / MANIFEST).exists() else None
+        if found is not None:
+            embedder = embedder.in_recorded(found.origin.precision)
+            origin = replace(origin, precision=embedder.precision)
         store = Store(
             folder=target,
             origin=origin,
@@ -102,8 +110,7 @@ def encode_corpus(
             integer_ids=plan.integer_ids,
         )
         before = 0
-        if (target / MANIFEST).exists():
-            found = Store.read(target)
+        if found is not None:
             _check_same(found, store)
             before, store = found.rows, _keep(found, plan)
         sweep(target, {shard.file.name for shard in store.shards})
@@ -119,6 +126,7 @@ def encode_corpus(
         dropped=before - kept,
         truncated=work.truncated,
         seconds=time.perf_counter() - started,
+        precision=embedder.precision_choice,
     )
 
 
