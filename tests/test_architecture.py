@@ -26,7 +26,7 @@ ROOMS = (
     ("recipe",),
     ("steps",),
     ("affine",),
-    ("onepass", "settings", "fitting"),
+    ("onepass", "settings", "fitting", "calibration"),
     ("interop", "fingerprint", "precision"),
     ("loading",),
     ("embedder",),
