@@ -26,6 +26,7 @@ from embedkit import POOLINGS, Embedder, Pairs, __version__, compare, evaluate, 
 from embedkit.datasets import SHIPPED
 from embedkit.encoder.packed import PackedEncoder
 
+ROOT = Path(__file__).resolve().parent.parent
 LAYERS, WIDTH = 2, 32
 POOLED = [name for name, row in POOLINGS.items() if row.sentence_transformers]
 SENTENCES = (
@@ -812,3 +813,23 @@ def test_errors_do_not_reach_the_terminal_raw(run: Run, arguments: list[str]) ->
     message = refused(run(*arguments))
     assert message.isprintable()
     assert r"\x1b[31mred" in message
+
+
+def test_a_report_does_not_depend_on_hash_seed_locale_zone_or_working_folder(
+    bert: Path, data: Path, tmp_path: Path
+) -> None:
+    def report(folder: Path, **environment: str) -> dict[str, Any]:
+        done = subprocess.run(
+            [sys.executable, "-m", "embedkit", "compare", data, "-m", bert, "--json"],
+            check=True,
+            capture_output=True,
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        )
+        said: dict[str, Any] = json.loads(done.stdout)
+        assert said.pop("seconds")
+        return said
+
+    first = report(ROOT, PYTHONHASHSEED="1", LC_ALL="C.UTF-8", TZ="UTC")
+    second = report(tmp_path, PYTHONHASHSEED="2", LC_ALL="C", LANG="ko_KR", TZ="Asia/Seoul")
+    assert json.dumps(first) == json.dumps(second)

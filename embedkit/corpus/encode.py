@@ -236,7 +236,8 @@ class _Pass:
     ) -> BaseException | None:
         """Write a shard; what stopped it before it was full, if it has rows that are worth it."""
         end = time.monotonic() + _SHARD_SECONDS
-        while writer.rows < _SHARD_ROWS and time.monotonic() < end:
+        # A shard takes a first chunk however late it is: the caller has read it already.
+        while writer.rows == 0 or (writer.rows < _SHARD_ROWS and time.monotonic() < end):
             try:
                 chunk = next(chunks, None)
                 if chunk is None:
