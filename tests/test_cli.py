@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -830,6 +831,8 @@ def test_a_report_does_not_depend_on_hash_seed_locale_zone_or_working_folder(
         assert said.pop("seconds")
         return said
 
-    first = report(ROOT, PYTHONHASHSEED="1", LC_ALL="C.UTF-8", TZ="UTC")
-    second = report(tmp_path, PYTHONHASHSEED="2", LC_ALL="C", LANG="ko_KR", TZ="Asia/Seoul")
-    assert json.dumps(first) == json.dumps(second)
+    with ThreadPoolExecutor(2) as both:
+        first = both.submit(report, ROOT, PYTHONHASHSEED="1", LC_ALL="C.UTF-8", TZ="UTC")
+        other = {"LC_ALL": "C", "LANG": "ko_KR", "TZ": "Asia/Seoul"}
+        second = both.submit(report, tmp_path, PYTHONHASHSEED="2", **other)
+    assert json.dumps(first.result()) == json.dumps(second.result())
