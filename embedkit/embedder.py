@@ -24,7 +24,7 @@ from embedkit.interop.folder import new_folder
 from embedkit.interop.saving import check_saveable, write_folder
 from embedkit.loading import load_folder, name_of, write_loaded
 from embedkit.onepass import Distinct, Encoded, run_texts
-from embedkit.precision import AUTO, PRECISIONS, check_precision, choose
+from embedkit.precision import AUTO, PRECISIONS, Choice, check_precision, choose
 from embedkit.recipe import Recipe
 from embedkit.settings import Settings
 from embedkit.similarity import as_vectors, float32_matrix
@@ -198,14 +198,24 @@ class Embedder:
 
     def with_recipe(self, recipe: str | Recipe | Bound) -> Embedder:
         """The same encoder, tokenizer and prompts with another recipe."""
-        bound = recipe if isinstance(recipe, Bound) else self.bind(recipe)
+        return self._with(recipe if isinstance(recipe, Bound) else self.bind(recipe), self._asked)
+
+    def in_recorded(self, precision: str) -> Embedder:
+        """The same in the precision that a folder records, where it was left to `auto`."""
+        if self._asked != AUTO or precision == self.precision:
+            return self
+        other = self._with(self.bound, precision)
+        other.precision_choice = Choice(precision, None, "auto: recorded in the folder")
+        return other
+
+    def _with(self, bound: Bound, precision: str) -> Embedder:
         return Embedder(
             self.encoder,
             self.tokenizer,
             bound,
             self.settings,
             name=self.name,
-            precision=self._asked,
+            precision=precision,
             reproducible=self.reproducible,
         )
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from embedkit.calibration import Measurement, calibrate, calibrated, has_bfloat16
 from embedkit.encoder import Encoder
-from embedkit.encoder.linear import Affine, ready
 from embedkit.errors import InputError
 from embedkit.onepass import run
 from embedkit.recipe import Recipe
@@ -26,8 +25,8 @@ PRECISIONS = {
     "float16": torch.float16,
 }
 AGREEMENT = 0.999
-# A low precision has to pay for being one: so much faster at matrix products, at least.
-_WORTH = 1.25
+# How much faster bfloat16 has to be at matrix products; see `embedkit.calibration`.
+WORTH = 1.35
 # One word to some hundred tokens, in scripts that tokenizers split in different ways.
 PROBE = (
     "rain",
@@ -70,14 +69,30 @@ class Choice:
         agreement: the smallest cosine of a text of PROBE to its vector in float32; None where the
             two were not compared.
         reason: why this one, in words.
+        measured: what it was decided by on a CPU; None where nothing was.
     """
 
     name: str
     agreement: float | None
     reason: str
+    measured: Measurement | None = None
 
     def __str__(self) -> str:
         return f"{self.name} ({self.reason})"
+
+
+class Candidate(NamedTuple):
+    """A low precision to try on a device, or None.
+
+    Attributes:
+        name: of it.
+        reason: why this one, or why none.
+        measured: see `Choice`.
+    """
+
+    name: str | None
+    reason: str
+    measured: Measurement | None = None
 
 
 def check_precision(precision: str) -> None:
@@ -98,7 +113,7 @@ def choose(
     bound: Bound,
     precision: str,
     *,
-    candidate: Callable[[torch.device], tuple[str | None, str]] | None = None,
+    candidate: Callable[[torch.device], Candidate] | None = None,
 ) -> tuple[Encoder, Choice]:
     """The encoder in the precision that was asked for, or for `auto` in the best one.
 
@@ -110,7 +125,7 @@ def choose(
         tokenize: texts to tokens.
         bound: the recipe; while it is not fitted the mean of its layers stands for it.
         precision: a name of PRECISIONS, or `auto`.
-        candidate: for a device the low precision to try, and why or why none.
+        candidate: for a device what to try, instead of `fast_precision`.
 
     Raises:
         InputError: another precision.
@@ -119,71 +134,49 @@ def choose(
     if precision != AUTO:
         return encoder.to(encoder.device, PRECISIONS[precision]), Choice(precision, None, "asked")
     exact = encoder.to(encoder.device, torch.float32)
-    name, reason = (candidate or fast_precision)(encoder.device)
+    name, reason, measured = Candidate(*(candidate or fast_precision)(encoder.device))
     if name is None:
-        return exact, Choice("float32", None, f"auto: {reason}")
+        return exact, Choice("float32", None, f"auto: {reason}", measured)
     try:
         tokens = tokenize(list(PROBE))
     except InputError as error:
-        return exact, Choice("float32", None, f"auto: the texts to try {name} on: {error}")
+        reason = f"auto: the texts to try {name} on: {error}"
+        return exact, Choice("float32", None, reason, measured)
     rough = encoder.to(encoder.device, PRECISIONS[name])
     agreement = smallest_cosine(
         *(run(each, tokens, [_comparable(bound)])[0] for each in (exact, rough))
     )
-    measured = f"smallest cosine of {name} to float32 {agreement:.5f}, {AGREEMENT} is needed"
+    agreed = f"smallest cosine of {name} to float32 {agreement:.5f}, {AGREEMENT} is needed"
     if agreement >= AGREEMENT:
-        return rough, Choice(name, agreement, f"auto: {reason}; {measured}")
-    return exact, Choice("float32", agreement, f"auto: {measured}")
+        return rough, Choice(name, agreement, f"auto: {reason}; {agreed}", measured)
+    return exact, Choice("float32", agreement, f"auto: {agreed}", measured)
 
 
-def fast_precision(device: torch.device) -> tuple[str | None, str]:
-    """The low precision to try on a device and why, or None and why not."""
+def fast_precision(device: torch.device) -> Candidate:
+    """The low precision to try on a device."""
     if device.type == "cuda":
-        return ("bfloat16" if torch.cuda.is_bf16_supported() else "float16"), "a GPU"
+        return Candidate("bfloat16" if torch.cuda.is_bf16_supported() else "float16", "a GPU")
     if device.type != "cpu":
-        return None, f"no low precision is tried on {device.type}"
-    gain = product_gain(torch.bfloat16)
-    said = f"bfloat16 products are {gain:.1f} times as fast as float32 here"
-    return ("bfloat16" if gain >= _WORTH else None), said
+        return Candidate(None, f"no low precision is tried on {device.type}")
+    return cpu_precision()
+
+
+def cpu_precision(*, anew: bool = False) -> Candidate:
+    """The low precision to try on this CPU, by the kept measurement or by a new one."""
+    if not has_bfloat16():
+        return Candidate(None, "this CPU has no instructions for bfloat16")
+    measured, note = calibrate(anew=True) if anew else calibrated()
+    if measured is None:
+        return Candidate(None, f"times of products are too unsteady here to choose by{note}")
+    name = "bfloat16" if measured.gain >= WORTH else None
+    reason = f"bfloat16 products are {measured.gain:.1f} times as fast as float32 here{note}"
+    return Candidate(name, reason, measured)
 
 
 def smallest_cosine(a: Vectors, b: Vectors) -> float:
     """Over the rows of a and b, each (n, dim); two zero vectors agree, zero and another do not."""
     cosines = find_similarity("cosine").pairwise(a.astype(np.float64), b.astype(np.float64))
     return float(np.where((a == b).all(axis=1), 1.0, cosines).min())
-
-
-@cache
-def product_gain(dtype: torch.dtype) -> float:
-    """Seconds of a matrix product in float32 over those in `dtype`, on this CPU.
-
-    The names of instructions do not tell: with AVX512-BF16 alone bfloat16 is the slower of the two,
-    with AMX it is several times faster, and where it is emulated a hundred times slower. A first
-    look at a small product keeps the last from taking long.
-    """
-    if torch.backends.cpu.get_cpu_capability() == "DEFAULT":
-        return 0.0
-    if (small := _gain(dtype, rows=32, rounds=2)) < 0.25:
-        return small
-    return _gain(dtype, rows=512, rounds=7)
-
-
-def _gain(dtype: torch.dtype, *, rows: int, rounds: int, width: int = 768) -> float:
-    """The ratio of the fastest rounds, which are interleaved."""
-    weight, bias = torch.ones(width, width), torch.ones(width)
-    jobs = {
-        each: (ready(Affine(weight.to(each), bias.to(each))), torch.ones(rows, width, dtype=each))
-        for each in (torch.float32, dtype)
-    }
-    seconds = dict.fromkeys(jobs, float("inf"))
-    with torch.inference_mode():
-        for number in range(rounds + 1):  # the first one warms up
-            for each, (linear, x) in jobs.items():
-                started = time.perf_counter()
-                linear(x)
-                if number:
-                    seconds[each] = min(seconds[each], time.perf_counter() - started)
-    return seconds[torch.float32] / seconds[dtype]
 
 
 def _comparable(bound: Bound) -> Bound:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from command import Run, runner
 
-from embedkit import Embedder, precision
+from embedkit import Embedder, calibration, precision
 from embedkit.encoder.packed import PackedEncoder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,7 +22,18 @@ MODELS = Path(os.environ.get("EMBEDKIT_MODELS") or ROOT.parent / "shared" / "mod
 def _auto_is_float32() -> Iterator[None]:
     """On every CPU and GPU alike; the tests of `auto` offer it something else."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(precision, "fast_precision", lambda device: (None, "as in all tests"))
+        offered = precision.Candidate(None, "as in all tests")
+        patch.setattr(precision, "fast_precision", lambda device: offered)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is written into the user's cache; processes that tests start choose float32 too."""
+    slower = {"float32": 100.0, "bfloat16": 200.0}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EMBEDKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        calibration._keep(calibration.Measurement(*calibration._machine(), slower, 1), anew=True)
         yield
 
 

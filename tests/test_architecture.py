@@ -28,7 +28,7 @@ ROOMS = (
     ("recipe",),
     ("steps",),
     ("affine",),
-    ("onepass", "settings", "fitting"),
+    ("onepass", "settings", "fitting", "calibration"),
     ("interop", "fingerprint", "precision"),
     ("loading",),
     ("embedder",),

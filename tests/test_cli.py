@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from embedkit.cli import app
 from embedkit.datasets import SHIPPED
 from embedkit.encoder.packed import PackedEncoder
 
+ROOT = Path(__file__).resolve().parent.parent
 LAYERS, WIDTH = 2, 32
 POOLED = [name for name, row in POOLINGS.items() if row.sentence_transformers]
 SENTENCES = (
@@ -945,5 +947,27 @@ def test_repeated_options_of_one_value_are_refused(
 
 
 def test_repeated_options_every_command_has_a_model_or_a_folder() -> None:
-    assert len(LEAVES) == 15
-    assert sum(option.name == "model" for _, option in SINGLE) == 10
+    assert len(LEAVES) == 16
+    assert sum(option.name == "model" for _, option in SINGLE) == 11
+
+
+def test_a_report_does_not_depend_on_hash_seed_locale_zone_or_working_folder(
+    bert: Path, data: Path, tmp_path: Path
+) -> None:
+    def report(folder: Path, **environment: str) -> dict[str, Any]:
+        done = subprocess.run(
+            [sys.executable, "-m", "embedkit", "compare", data, "-m", bert, "--json"],
+            check=True,
+            capture_output=True,
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        )
+        said: dict[str, Any] = json.loads(done.stdout)
+        assert said.pop("seconds")
+        return said
+
+    with ThreadPoolExecutor(2) as both:
+        first = both.submit(report, ROOT, PYTHONHASHSEED="1", LC_ALL="C.UTF-8", TZ="UTC")
+        other = {"LC_ALL": "C", "LANG": "ko_KR", "TZ": "Asia/Seoul"}
+        second = both.submit(report, tmp_path, PYTHONHASHSEED="2", **other)
+    assert json.dumps(first.result()) == json.dumps(second.result())

@@ -440,3 +440,32 @@ def test_a_file_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
         next(steps)
     assert [found.name for found in tmp_path.iterdir()] == ["x"]
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("jump", [0.0, 11.0, 31.0])
+def test_rows_do_not_depend_on_how_long_they_took(
+    embedder: Embedder,
+    tmp_path: Path,
+    small_shards: None,
+    monkeypatch: pytest.MonkeyPatch,
+    jump: float,
+) -> None:
+    """A shard ends by time too; a stopped process may find its time over before it began."""
+    corpus = Corpus(
+        lines(tmp_path / "x.txt", [f"{text} {n}" for n in range(3) for text in "abcde"])
+    )
+    encode_corpus(embedder, corpus, tmp_path / "want")
+    now = 0.0
+
+    def monotonic() -> float:
+        nonlocal now
+        now += jump
+        return now
+
+    monkeypatch.setattr(encode.time, "monotonic", monotonic)
+    done = encode_corpus(embedder, corpus, tmp_path / "out")
+    assert (done.rows, done.encoded) == (15, 15)
+    found, want = (Vectors.open(tmp_path / name) for name in ("out", "want"))
+    assert found.to_arrow().equals(want.to_arrow())
+    shards = {0.0: 3, 11.0: 3, 31.0: 5}[jump]  # of 6 rows, or of 3
+    assert len(list((tmp_path / "out").glob("*.parquet"))) == shards

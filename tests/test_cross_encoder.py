@@ -393,6 +393,10 @@ def test_evaluate_and_score_from_the_command_line(
     assert "got a precision for a cross-encoder" in refused(
         run("evaluate", data, "-m", folder, "--precision", "bfloat16")
     )
+    said = run("evaluate", data, "-m", folder, "--precision", "auto", "--json").json
+    assert said["protocol"]["precision"] == "float32"
+    said = run("info", "-m", folder, "--json").json
+    assert (said["precision"], said["reason"]) == ("float32", "cross-encoders always do")
     beir = tmp_path / "beir"
     (beir / "qrels").mkdir(parents=True)
     (beir / "corpus.jsonl").write_text('{"_id": "a", "text": "x"}\n{"_id": "b", "text": "y"}\n')

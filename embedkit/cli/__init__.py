@@ -16,6 +16,7 @@ from embedkit.cli.compare import compare_command
 from embedkit.cli.encode import encode_command
 from embedkit.cli.evaluate import evaluate_command
 from embedkit.cli.index import index_app
+from embedkit.cli.info import info_command
 from embedkit.cli.score import score_command
 from embedkit.cli.search import search_command
 from embedkit.cli.train import train_app
@@ -55,6 +56,7 @@ app.command("evaluate")(evaluate_command)
 app.command("encode")(encode_command)
 app.command("search")(search_command)
 app.command("score")(score_command)
+app.command("info")(info_command)
 app.command("bench")(bench_command)
 app.add_typer(index_app, name="index")
 app.add_typer(train_app, name="train")

@@ -11,6 +11,7 @@ import typer
 
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options, output
+from embedkit.cli.info import show_calibration
 from embedkit.errors import InputError, printable
 
 
@@ -29,6 +30,13 @@ def bench_command(
     limit: Annotated[int, typer.Option(help="Texts at most, the first ones.")] = 2000,
     rounds: Annotated[int, typer.Option(help="How often all run in turn.")] = 5,
     device: options.Device = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate",
+            help="Instead measure anew what --precision auto goes by on this CPU, and keep it.",
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print everything as JSON, not a table.")
     ] = False,
@@ -40,6 +48,11 @@ def bench_command(
 
     Example: [bold]embedkit bench -m klue/bert-base --texts mine.txt[/bold]
     """
+    if calibrate:
+        if texts is not None or device is not None:
+            raise InputError("got --calibrate with --texts or --device; it times the CPU alone")
+        show_calibration(as_json=as_json)
+        return
     if limit < 1:
         raise InputError(f"--limit is {limit}; expected at least 1")
     chosen = _texts(texts, text_column, encoding, limit)

@@ -108,7 +108,7 @@ def encode_command(
                 file=sys.stderr,
             )
             raise typer.Exit(1) from None
-    choice = embedder.precision_choice
+    choice = done.precision
     print(f"precision: {choice}", file=sys.stderr)
     prompt = described(done.prompt, embedder.settings.prompts)
     print(f"prompt: {printable(prompt)}", file=sys.stderr)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options, output
@@ -21,7 +23,14 @@ def evaluate_command(
     index: options.Index = "flat",
     max_length: options.MaxLength = None,
     device: options.Device = None,
-    precision: options.Precision = "float32",
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the encoder: float32, which is the default, bfloat16, float16, or auto; a "
+            "head's default and auto are what it was trained in.",
+            show_default=False,
+        ),
+    ] = None,
     revision: options.Revision = None,
     seed: options.Seed = 0,
     as_json: options.Json = False,
@@ -53,13 +62,12 @@ def evaluate_command(
     settings: dict[str, Any] = {
         "max_length": max_length,
         "device": device,
-        "precision": precision,
         "revision": revision,
-    }
+    } | ({} if precision is None else {"precision": precision})
     found = (
         find_cross_encoder(model, **settings)
         or find_head(model, **settings)
-        or Embedder.from_pretrained(model, **settings)
+        or Embedder.from_pretrained(model, **{"precision": "float32", **settings})
     )
     report = evaluate(
         found,

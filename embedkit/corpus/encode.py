@@ -15,6 +15,7 @@ from embedkit.corpus.shards import DTYPES, MANIFEST, Shard, ShardWriter, Store
 from embedkit.corpus.source import Corpus, Document
 from embedkit.durable import check_own, sole_writer, sweep
 from embedkit.errors import InputError
+from embedkit.precision import Choice
 from embedkit.progress import progress
 from embedkit.prompts import role_prompt
 from embedkit.steps import Vectors
@@ -44,6 +45,7 @@ class Encoding:
         truncated: of the encoded ones, those that were cut to the maximum length.
         seconds: of it all.
         prompt: that was put in front of each text.
+        precision: that they were encoded in, and why.
     """
 
     rows: int
@@ -53,6 +55,7 @@ class Encoding:
     truncated: int
     seconds: float
     prompt: str
+    precision: Choice
 
 
 def encode_corpus(
@@ -74,7 +77,8 @@ def encode_corpus(
     once to check it and to see what is there, once to encode the rest.
 
     Args:
-        embedder: of the vectors; the folder of another is refused.
+        embedder: of the vectors; the folder of another is refused. Where its precision was left to
+            `auto`, it is that of the vectors that the folder has.
         corpus: its documents.
         folder: new, empty, or of an earlier `encode_corpus`.
         prompt: put in front of each text; None for the one that the folder records, else the
@@ -100,6 +104,10 @@ def encode_corpus(
     with sole_writer(target, MANIFEST):
         with progress(None, "rows read", show=show_progress) as advance:
             plan = Plan(corpus, advance)
+        found = Store.read(target) if (target / MANIFEST).exists() else None
+        if found is not None:
+            embedder = embedder.in_recorded(found.origin.precision)
+            origin = replace(origin, precision=embedder.precision)
         store = Store(
             folder=target,
             origin=origin,
@@ -109,8 +117,7 @@ def encode_corpus(
             integer_ids=plan.integer_ids,
         )
         before = 0
-        if (target / MANIFEST).exists():
-            found = Store.read(target)
+        if found is not None:
             _check_same(found, store)
             before, store = found.rows, _keep(found, plan)
         sweep(target, {shard.file.name for shard in store.shards})
@@ -127,6 +134,7 @@ def encode_corpus(
         truncated=work.truncated,
         seconds=time.perf_counter() - started,
         prompt=origin.prompt,
+        precision=embedder.precision_choice,
     )
 
 
@@ -236,7 +244,8 @@ class _Pass:
     ) -> BaseException | None:
         """Write a shard; what stopped it before it was full, if it has rows that are worth it."""
         end = time.monotonic() + _SHARD_SECONDS
-        while writer.rows < _SHARD_ROWS and time.monotonic() < end:
+        # A shard takes a first chunk however late it is: the caller has read it already.
+        while writer.rows == 0 or (writer.rows < _SHARD_ROWS and time.monotonic() < end):
             try:
                 chunk = next(chunks, None)
                 if chunk is None:

@@ -95,11 +95,12 @@ class Origin:
         )
         if str(embedder.recipe) != self.recipe:
             embedder = embedder.with_recipe(self.recipe)
-        self.check(embedder)
-        return embedder
+        return self.check(embedder)
 
-    def check(self, embedder: Embedder) -> None:
-        """Refuse an embedder of other vectors; precision and prompt may differ.
+    def check(self, embedder: Embedder) -> Embedder:
+        """The embedder, in the precision of the vectors where its own was left to `auto`.
+
+        One of other vectors is refused; an explicit precision and the prompt may differ.
 
         Raises:
             InputError: what differs.
@@ -110,6 +111,7 @@ class Origin:
                 f"(recipe {embedder.recipe}) makes others: it has "
                 f"{_listed(self.identity, embedder.identity)}; expected the same model"
             )
+        return embedder.in_recorded(self.precision)
 
     def differences(self, other: Origin, *, precision: bool = True) -> list[str]:
         """What of another origin gives other vectors, in words; the precision by option."""

@@ -34,7 +34,7 @@ def find_cross_encoder(
     Args:
         model: a cross-encoder, a folder, or anything else, which is none.
         device: see `CrossEncoder.from_pretrained`.
-        options: for embedders; a cross-encoder takes none but float32.
+        options: for embedders; a cross-encoder takes none but the precision float32, or auto.
 
     Raises:
         InputError: an option was given for a cross-encoder.
@@ -43,7 +43,7 @@ def find_cross_encoder(
         if not holds(model, CROSS_ENCODER_FILE):  # before transformers is loaded
             return None
         for name, value in options.items():
-            if value is not None and (name, value) != ("precision", "float32"):
+            if value is not None and not (name == "precision" and value in ("float32", "auto")):
                 raise InputError(f"got a {name} for a cross-encoder; it has its own")
         from embedkit.cross_encoder.model import CrossEncoder
 

@@ -25,6 +25,7 @@ from embedkit.heads import HEAD
 from embedkit.heads.regressor import HEADS, PairRegressor
 from embedkit.interop.folder import new_folder
 from embedkit.interop.model_card import add_section, noted
+from embedkit.precision import AUTO, PRECISIONS
 from embedkit.version import __version__
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def save_head(
             "seed": regressor.seed,
             "width": regressor.width_,
             "fingerprint": regressor.embedder.fingerprint,
+            "precision": regressor.embedder.precision,
             "estimator": _digest(new / _ESTIMATOR),
             "notes": notes or {},
         }
@@ -116,9 +118,9 @@ def load_head(
 
     Args:
         folder: what `save_head` wrote.
-        embedder: the one to use; None loads the folder's.
-        options: for `Embedder.from_pretrained`, where the folder's is loaded; in float32 unless
-            they say otherwise.
+        embedder: the one to use; None loads the folder's. A precision that was left to `auto` is
+            the one that the head was trained in.
+        options: for `Embedder.from_pretrained`, where the folder's is loaded.
 
     Raises:
         InputError: no head, a damaged one, one with classes that are not trusted, or an embedder
@@ -133,8 +135,15 @@ def load_head(
         raise InputError(f"{target}: has no {HEAD}; expected a folder of embedkit train head")
     check_entries(target)
     said = read_json(target / HEAD)
+    recorded = said.get("precision", "float32")  # older folders have none
+    if recorded not in [*PRECISIONS]:
+        raise InputError(f"{target / HEAD}: is damaged (precision is {recorded!r})")
     if embedder is None:
-        embedder = Embedder.from_pretrained(target, **{"precision": "float32", **options})
+        if options.get("precision", AUTO) == AUTO:
+            options["precision"] = recorded
+        embedder = Embedder.from_pretrained(target, **options)
+    elif "precision" in said:
+        embedder = embedder.in_recorded(recorded)
     if embedder.fingerprint != said.get("fingerprint"):
         raise InputError(
             f"{target}: the head was trained on another embedder (fingerprint "

@@ -105,7 +105,7 @@ class VectorIndex:
         if embedder is not None:
             if origin is None:
                 origin = Origin.of(embedder, embedder.prompt_text())
-            origin.check(embedder)
+            embedder = origin.check(embedder)
         if similarity is None:
             similarity = "cosine" if origin is None else origin.similarity
         index = cls(
@@ -135,7 +135,7 @@ class VectorIndex:
         path = Path(folder)
         state, segments = read_index(path)
         if embedder is not None and state.origin is not None:
-            state.origin.check(embedder)
+            embedder = state.origin.check(embedder)
         index = cls(
             segments,
             kind=state.kind,
