@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedkit.corpus.origin import Origin
 from embedkit.corpus.plan import Plan
-from embedkit.corpus.shards import DTYPES, MANIFEST, Shard, ShardWriter, Store
+from embedkit.corpus.shards import DTYPES, MANIFEST, PARTIAL, Shard, ShardWriter, Store
 from embedkit.corpus.source import Corpus, Document
-from embedkit.durable import check_own, sole_writer, sweep
+from embedkit.durable import check_own, sole_writer
 from embedkit.errors import InputError
+from embedkit.manifest import new_identity
 from embedkit.progress import progress
 from embedkit.steps import Vectors
 
@@ -67,8 +68,9 @@ def encode_corpus(
 
     Rows are known by id and content: where the folder has some already, of a run that was killed
     or of an earlier state of the corpus, only new and changed documents are encoded, a text under
-    a new id is renamed, and rows of documents that are gone are dropped. The corpus is read twice:
-    once to check it and to see what is there, once to encode the rest.
+    a new id is renamed, and rows of documents that are gone are dropped. Readers see the state
+    before until all is encoded. The corpus is read twice: once to check it and to see what is
+    there, once to encode the rest.
 
     Args:
         embedder: of the vectors; the folder of another is refused.
@@ -85,7 +87,7 @@ def encode_corpus(
         KeyboardInterrupt: after what was encoded is committed; call again to go on.
     """
     started = time.perf_counter()
-    target = Path(folder)
+    target = Path(folder).resolve()
     if dtype not in DTYPES:
         raise InputError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
     origin = Origin.of(embedder, embedder.prompt_text(prompt, prompt_name))
@@ -101,22 +103,30 @@ def encode_corpus(
             texts=texts,
             integer_ids=plan.integer_ids,
         )
-        before = 0
-        if (target / MANIFEST).exists():
-            found = Store.read(target)
-            _check_same(found, store)
-            before, store = found.rows, _keep(found, plan)
-        sweep(target, {shard.file.name for shard in store.shards})
-        kept = store.rows
-        work = _Pass(embedder, origin.prompt)
-        with progress(plan.to_do, "texts", show=show_progress) as advance:
-            store = work.run(store, _chunks(corpus, plan), advance)
-        store = store.commit(complete=True)
+        found = store
+        if (target / MANIFEST).exists() or (target / PARTIAL).exists():
+            found = Store.read(target, partial=True)
+            if found.rows:
+                _check_same(found, store)
+                store = found
+            else:  # an encode that ended before it had rows
+                store = replace(store, next=found.next, identity=found.identity)
+        if store.identity is None:
+            store = store.commit(identity=new_identity(), complete=False)
+        try:
+            store = _keep(store, plan)
+            kept = store.rows
+            work = _Pass(embedder, origin.prompt)
+            with progress(plan.to_do, "texts", show=show_progress) as advance:
+                store = work.run(store, _chunks(corpus, plan), advance)
+            store = store.commit(complete=True)
+        finally:
+            store.collect()
     return Encoding(
         rows=store.rows,
         encoded=store.rows - kept,
         kept=kept,
-        dropped=before - kept,
+        dropped=found.rows - kept,
         truncated=work.truncated,
         seconds=time.perf_counter() - started,
     )

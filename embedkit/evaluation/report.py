@@ -11,6 +11,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embedkit.durable import write_text
 from embedkit.errors import InputError, printable
 from embedkit.evaluation.diagnosis import Diagnosis, Evidence
 from embedkit.evaluation.fitted import ON_DATA
@@ -378,9 +379,9 @@ class Report:
         target = Path(folder)
         try:
             target.mkdir(parents=True, exist_ok=True)
-            (target / "report.json").write_text(self.to_json() + "\n", encoding="utf-8")
-            (target / "report.md").write_text(self.to_markdown(), encoding="utf-8")
-            (target / "report.html").write_text(page, encoding="utf-8")
+            write_text(target / "report.json", self.to_json() + "\n")
+            write_text(target / "report.md", self.to_markdown())
+            write_text(target / "report.html", page)
         except OSError as error:
             raise InputError(
                 f"{target}: the report cannot be written ({error.strerror})"

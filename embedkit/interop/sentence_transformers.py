@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from embedkit.checkpoint import Weights, check_entries, load_json, read_json
+from embedkit.durable import write_text
 from embedkit.encoder import Encoder
 from embedkit.errors import InputError
 from embedkit.interop.model_card import read_recipe, write_card
@@ -436,7 +437,7 @@ def write_folder(
 
 def _write_json(path: Path, content: object) -> None:
     text = json.dumps(content, indent=2, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_text(path, text + "\n")
 
 
 def _write_tensors(folder: Path, tensors: dict[str, Vectors]) -> None:
