@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embedkit.durable import check_utf8
 from embedkit.errors import InputError, first_line
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def find_folder(
         ) from error
     if is_folder:
         _no_revision(model, revision)
+        check_utf8(path)
         check_entries(path)
         return path
     if str(model) and path.exists():

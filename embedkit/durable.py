@@ -31,6 +31,18 @@ def write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
+def check_utf8(path: Path) -> None:
+    """Refuse a path that FAISS, Arrow, tokenizers and safetensors cannot open.
+
+    Raises:
+        InputError: its bytes are not UTF-8.
+    """
+    try:
+        str(path.resolve()).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{path}: got a path that is not UTF-8; expected UTF-8") from None
+
+
 @contextmanager
 def disk_errors(where: object) -> Iterator[None]:
     """Make an error of the system, such as a full disk, a sentence that says where."""
@@ -106,8 +118,10 @@ def check_own(folder: Path, manifest: str, what: str) -> None:
     """Refuse to write among files of others.
 
     Raises:
-        InputError: a file in the way, or a folder with files where we never wrote.
+        InputError: a file in the way, a folder with files where we never wrote, or a path that is
+            not UTF-8.
     """
+    check_utf8(folder)
     for path in (folder, *folder.parents):
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; expected a folder for {what}")

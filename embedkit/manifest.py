@@ -18,7 +18,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from embedkit.durable import disk_errors, replacing, write_text
+from embedkit.durable import check_utf8, disk_errors, replacing, write_text
 from embedkit.errors import InputError
 
 T = TypeVar("T")
@@ -224,6 +224,7 @@ def read_manifest(
         InputError: the file is absent (`NoManifestError`), cannot be read, is damaged, or of
             another schema.
     """
+    check_utf8(folder)
     path = folder / name
     try:
         check_plain(path)

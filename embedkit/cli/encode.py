@@ -139,6 +139,6 @@ def _file(source: str, input_format: str) -> Iterator[Path]:
         raise InputError(f"--format is {input_format!r}; expected one of {', '.join(known)}")
     with tempfile.TemporaryDirectory(prefix="embedkit-") as scratch:
         path = Path(scratch) / f"stdin.{input_format}"
-        with disk_errors(f"the temporary folder {scratch}"), path.open("wb") as file:
+        with disk_errors("the temporary folder (TMPDIR)"), path.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
         yield path

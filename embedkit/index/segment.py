@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -79,8 +80,10 @@ class Segment:
 
         keeps = holds_vectors(empty)
         tables = []
-        scratch = f"the temporary folder {tempfile.gettempdir()}"
-        with disk_errors(scratch), tempfile.TemporaryFile() as file:
+        with ExitStack() as scratch:
+            if not keeps:
+                scratch.enter_context(disk_errors("the temporary folder (TMPDIR)"))
+                file = scratch.enter_context(tempfile.TemporaryFile())
             for ids, matrix, texts in batches:
                 add(empty, matrix, kind)
                 if not keeps:  # written, for a full disk kills who assigns to a memory map
@@ -88,8 +91,10 @@ class Segment:
                 columns = {"id": ids} if texts is None else {"id": ids, "text": texts}
                 tables.append(pa.table(columns))
                 advance(len(matrix))
-            file.flush()
-            vectors = None if keeps else np.memmap(file, np.float32, "r", shape=(n, empty.d))
+            vectors = None
+            if not keeps:
+                file.flush()
+                vectors = np.memmap(file, np.float32, "r", shape=(n, empty.d))
         return cls(
             empty, pa.concat_tables(tables).combine_chunks(), vectors, np.zeros(n, dtype=np.bool_)
         )
