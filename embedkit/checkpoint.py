@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedkit.arguments import check_type
+from embedkit.durable import check_utf8
 from embedkit.errors import InputError, first_line
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def find_folder(
         ) from error
     if is_folder:
         _no_revision(model, revision)
+        check_utf8(path)
         check_entries(path)
         return path
     if str(model) and path.exists():

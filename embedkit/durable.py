@@ -3,26 +3,66 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedWriter
 from pathlib import Path
 
 from embedkit.errors import InputError
 
-_TEMPORARY = ".embedkit-{}.tmp"
-_OURS = re.compile(r"\.embedkit-\w+\.tmp|\d{6}[-\d]*(\.removed)?\.(parquet|faiss|arrow|npy)")
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BufferedWriter]:
+    """A file that is synced when the block ends; when the block fails, nothing is left of it."""
+    try:
+        with disk_errors(path):
+            with path.open("wb") as file:
+                yield file
+            _sync(path)
+            _sync(path.parent)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8; what is not, as in a path of other bytes, is escaped as JSON does."""
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def check_utf8(path: Path) -> None:
+    """Refuse a path that FAISS, Arrow, tokenizers and safetensors cannot open.
+
+    Raises:
+        InputError: its bytes are not UTF-8.
+    """
+    try:
+        str(path.resolve()).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{path}: got a path that is not UTF-8; expected UTF-8") from None
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A name beside `path`: the file written under it takes the place of `path` at the end.
+def disk_errors(where: object) -> Iterator[None]:
+    """Make an error of the system, such as a full disk, a sentence that says where."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # it is a sentence already
+            raise
+        raise OSError(f"{where}: cannot be written ({error.strerror})") from error
+
+
+@contextmanager
+def replacing(path: Path, name: str | None = None) -> Iterator[Path]:
+    """A path beside `path`: the file written there takes the place of `path` at the end.
 
     It is synced first, and the folder after, so a power cut leaves the old file or the new one.
-    When the block fails, nothing is left of it.
+    When the block fails, nothing is left of it. A killed process leaves the file; with a `name`,
+    which only a sole writer may give, the next one writes over it.
     """
-    temporary = path.with_name(_TEMPORARY.format(secrets.token_hex(4)))
+    temporary = path.with_name(name or f".embedkit-{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
         _sync(temporary)
@@ -74,22 +114,14 @@ def sole_writer(folder: Path, manifest: str) -> Iterator[None]:
         lock.release()
 
 
-def sweep(folder: Path, named: Collection[str]) -> None:
-    """Remove what killed writers left: our own kinds of files that no manifest names.
-
-    For the sole writer.
-    """
-    for path in folder.iterdir():
-        if _OURS.fullmatch(path.name) and path.name not in named:
-            path.unlink()
-
-
 def check_own(folder: Path, manifest: str, what: str) -> None:
     """Refuse to write among files of others.
 
     Raises:
-        InputError: a file in the way, or a folder with files where we never wrote.
+        InputError: a file in the way, a folder with files where we never wrote, or a path that is
+            not UTF-8.
     """
+    check_utf8(folder)
     for path in (folder, *folder.parents):
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; expected a folder for {what}")

@@ -1,20 +1,49 @@
-"""A JSON file that names the files of a folder, with checksums: what it names is committed."""
+"""A JSON file that names the files of a folder, with checksums: what it names is committed.
+
+A reader locks the manifest that it has open. A writer replaces the manifest, and keeps the old one
+under another name, with the files that it names, until no reader has it locked.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import re
+import secrets
+import stat
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from embedkit.durable import replacing
+from embedkit.durable import check_utf8, disk_errors, replacing, write_text
 from embedkit.errors import InputError
 
 T = TypeVar("T")
 
 SCHEMA = 1  # of the manifests of vectors and of indexes
 _CHUNK = 1 << 20  # bytes
+# Of a number, and of an identity: older versions of embedkit wrote none.
+_DATA = re.compile(
+    r"\d{6,}(-\d+)?(-(?P<identity>[0-9a-f]{16}))?(\.removed)?\.(parquet|faiss|arrow|npy)"
+)
+
+
+class Named(Protocol):
+    """What a manifest of data files says: whose names they have, and which they are."""
+
+    @property
+    def identity(self) -> str | None: ...
+
+    @property
+    def entries(self) -> list[FileEntry]: ...
+
+
+def new_identity() -> str:
+    """A part of the names of a folder's files, so that no file of anyone else has such a name."""
+    return secrets.token_hex(8)
 
 
 class FileEntry(NamedTuple):
@@ -36,15 +65,28 @@ class FileEntry(NamedTuple):
         """Read a file; `name` is the one that it is going to have."""
         return cls(name or path.name, path.stat().st_size, _crc32(path))
 
+    @classmethod
+    def parse(cls, name: Any, size: Any, crc32: Any) -> FileEntry:
+        """A data file, as a manifest of them says it.
+
+        Raises:
+            ValueError: wrong types, or a name that we give to no data file, such as a path.
+        """
+        said = {"name": name, "bytes": size, "crc32": crc32}
+        entry = cls(**typed(said, name=str, bytes=int, crc32=str))
+        if not _DATA.fullmatch(entry.name):
+            raise ValueError(f"{entry.name!r} is not the name of a data file")
+        return entry
+
     def check_size(self, folder: Path) -> Path:
         """Its path.
 
         Raises:
-            InputError: it is absent, or of another size.
+            InputError: it is absent, or of another size, or not a plain file.
         """
         path = folder / self.name
         try:
-            size = path.stat().st_size
+            size = check_plain(path).st_size
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
         if size != self.bytes:
@@ -64,6 +106,33 @@ class FileEntry(NamedTuple):
         return path
 
 
+def check_plain(path: Path) -> os.stat_result:
+    """Refuse symlinks, pipes and directories, which lead elsewhere or never end.
+
+    Raises:
+        InputError: it is one.
+        OSError: it is absent.
+    """
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{path}: got a symlink, directory or device, expected a plain file")
+    return status
+
+
+def typed(content: Mapping[str, Any], **kinds: type) -> dict[str, Any]:
+    """The values of some names, each of its type; whole numbers are of 0 to 2**63 - 1.
+
+    Raises:
+        KeyError: one is missing.
+        ValueError: another type or number.
+    """
+    for name, kind in kinds.items():
+        value = content[name]
+        if type(value) is not kind or (isinstance(value, int) and not 0 <= value < 1 << 63):
+            raise ValueError(f"{name} is {value!r}")
+    return {name: content[name] for name in kinds}
+
+
 def _crc32(path: Path) -> str:
     value = 0
     with path.open("rb") as file:
@@ -75,13 +144,71 @@ def _crc32(path: Path) -> str:
 def write_manifest(path: Path, content: Mapping[str, Any]) -> None:
     """Commit: the file is replaced in one step, and holds a checksum of its own content."""
     content = {"schema": SCHEMA, **content}
-    said = {**content, "crc32": _own(content)}
-    with replacing(path) as new:
-        new.write_text(json.dumps(said, indent=1, ensure_ascii=False), encoding="utf-8")
+    text = json.dumps({**content, "crc32": _own(content)}, indent=1, ensure_ascii=False)
+    with disk_errors(path), replacing(path, f".{path.name}.tmp") as new:
+        write_text(new, text)
+
+
+def replace_manifest(path: Path, content: Mapping[str, Any]) -> None:
+    """The same; the old manifest stays under another name until `collect` removes it."""
+    if path.exists():
+        with suppress(OSError):  # no hard links there: readers lose the old files
+            os.link(path, old_manifest(path))
+    write_manifest(path, content)
+
+
+def old_manifest(path: Path) -> Path:
+    """A new name for a manifest that is replaced; see `collect`."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.old")
+
+
+def collect(folder: Path, manifests: Collection[str], read: Callable[[str], Named]) -> None:
+    """Remove old manifests that no reader has open, and the files that only they name.
+
+    Also removed are files that no manifest names, where their names have the identity of one:
+    killed writers left them. It is for the sole writer.
+
+    Args:
+        folder: of data files.
+        manifests: names of those that are not old.
+        read: reads one by name.
+    """
+    live: set[str] = set()
+    gone: set[str] = set()
+    identities = set()
+    old = re.compile(rf"\.({'|'.join(map(re.escape, manifests))})\.\w+\.old")
+    with ExitStack() as locks:
+        for path in list(folder.iterdir()):
+            if path.name not in manifests and not old.fullmatch(path.name):
+                continue
+            said, names = read(path.name), live
+            if path.name not in manifests:
+                descriptor = os.open(path, os.O_RDONLY)
+                locks.callback(os.close, descriptor)
+                with suppress(OSError):  # a reader has it locked
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    names = gone
+                    gone.add(path.name)
+            identities.add(said.identity)
+            names |= {entry.name for entry in said.entries}
+        for path in folder.iterdir():
+            match = _DATA.fullmatch(path.name)
+            if match and match["identity"] and match["identity"] in identities:
+                gone.add(path.name)
+        for name in sorted(gone - live, reverse=True):  # manifests last
+            (folder / name).unlink(missing_ok=True)
+
+
+class NoManifestError(InputError):
+    """A folder has no manifest of a name."""
 
 
 def read_manifest(
-    folder: Path, name: str, expected: str, parse: Callable[[dict[str, Any]], T]
+    folder: Path,
+    name: str,
+    expected: str,
+    parse: Callable[[dict[str, Any]], T],
+    hold: Callable[[int], object] = os.close,
 ) -> T:
     """What `write_manifest` was given, parsed.
 
@@ -90,32 +217,63 @@ def read_manifest(
         name: its name.
         expected: what a folder with it is, for errors.
         parse: makes a record of its content; what it raises means that the content is wrong.
+        hold: is given the open descriptor; until it is closed, `collect` leaves the files that the
+            manifest names.
 
     Raises:
-        InputError: the file is absent, cannot be read, is damaged, or of another schema.
+        InputError: the file is absent (`NoManifestError`), cannot be read, is damaged, or of
+            another schema.
     """
+    check_utf8(folder)
     path = folder / name
-    if not path.is_file():
-        raise InputError(f"{folder}: has no {name}; expected {expected}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        wanted = content.pop("crc32")
+        check_plain(path)
+        descriptor = _open_locked(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NoManifestError(f"{folder}: has no {name}; expected {expected}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    try:
+        parsed = parse(_content(path, descriptor))
+    except BaseException as error:
+        os.close(descriptor)
+        if isinstance(error, KeyError | TypeError | ValueError) and type(error) is not InputError:
+            raise InputError(f"{path}: is damaged ({type(error).__name__}: {error})") from error
+        raise
+    hold(descriptor)
+    return parsed
+
+
+def _open_locked(path: Path) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDONLY)
+        with suppress(OSError):  # no locks on this file system, and so no writer
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+        os.close(descriptor)  # `collect` was faster
+
+
+def _content(path: Path, descriptor: int) -> dict[str, Any]:
+    try:
+        with open(descriptor, encoding="utf-8", closefd=False) as file:
+            content: dict[str, Any] = json.load(file)
+        wanted, schema = content.pop("crc32"), content["schema"]
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError, KeyError, AttributeError, TypeError) as error:
         raise InputError(f"{path}: is damaged, it is no manifest ({error})") from error
+    if schema != SCHEMA:
+        raise InputError(
+            f"{path}: got schema {schema!r}, expected {SCHEMA}: another version of embedkit wrote "
+            "it, so use that, or make it anew"
+        )
     if _own(content) != wanted:
         raise InputError(
             f"{path}: is damaged, its CRC-32 is {_own(content)}, expected {str(wanted)[:8]}"
         )
-    if content.pop("schema", None) != SCHEMA:
-        raise InputError(
-            f"{path}: was written by another embedkit, expected schema {SCHEMA}; make it anew"
-        )
-    try:
-        return parse(content)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: is damaged ({type(error).__name__}: {error})") from error
+    del content["schema"]
+    return content
 
 
 def _own(content: Mapping[str, Any]) -> str:

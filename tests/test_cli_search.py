@@ -172,7 +172,7 @@ def test_ctrl_c_says_how_to_go_on(model: Path, tmp_path: Path) -> None:
         for _ in range(600):
             time.sleep(0.1)
             # A shard in the making: the work has begun.
-            if list(tmp_path.glob("out/.embedkit-*.tmp")):
+            if list(tmp_path.glob("out/*.parquet")):
                 break
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)

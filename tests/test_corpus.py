@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+import os
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ from bytes_of import flip, truncate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from embedkit import Corpus, Embedder, InputError, Vectors, encode_corpus
+from embedkit import Corpus, Embedder, InputError, Vectors, encode_corpus, manifest
 from embedkit.corpus import encode
 from embedkit.durable import replacing, sole_writer
 from embedkit.tokens import TextTokenizer
@@ -325,6 +328,7 @@ def test_the_folder_follows_the_corpus(
         assert np.abs(found.get(list(state)) - want).max() < 1e-5
         left = {path.name for path in (folder / "out").glob("*.parquet")}
         assert len(left) == len({shard.file.name for shard in found._store.shards})
+        del found  # an open reader keeps its files
 
 
 def test_other_vectors_are_refused_with_the_choices(
@@ -412,15 +416,182 @@ def test_a_second_writer_is_refused_at_once(embedder: Embedder, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("damage", [truncate, flip, Path.unlink])
-@pytest.mark.parametrize("name", ["000001.parquet", "manifest.json"])
+@pytest.mark.parametrize("name", ["000001-*.parquet", "manifest.json"])
 def test_damage_is_found_and_named(
     name: str, damage: Callable[[Path], None], embedder: Embedder, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     encode_corpus(embedder, Corpus(lines(tmp_path / "x.txt", list(tiny.TEXTS))), out)
-    damage(out / name)
-    with pytest.raises(InputError, match=name):
+    (path,) = out.glob(name)
+    damage(path)
+    with pytest.raises(InputError, match=path.name):
         Vectors.open(out).to_numpy()
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_readers_see_the_last_complete_state_until_an_update_is_whole(
+    embedder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader that is open reads its own state through any number of updates."""
+    out, path = tmp_path / "out", tmp_path / "x.txt"
+    texts = [f"{n} cats" for n in range(12)]
+    encode_corpus(embedder, Corpus(lines(path, texts)), out)
+    opened = [Vectors.open(out)]
+    wanted = opened[0].to_numpy()
+    encode_recipes, seen = Embedder.encode_recipes, []
+
+    def reading(self: Embedder, texts: Any, *args: Any, **options: Any) -> Any:
+        now = Vectors.open(out)
+        seen.append(sorted(now.ids.to_pylist()))
+        assert now.complete
+        assert len(Vectors.open(out, partial=True)) <= len(seen[-1])
+        return encode_recipes(self, texts, *args, **options)
+
+    monkeypatch.setattr(Embedder, "encode_recipes", reading)
+    for turn in range(3):
+        seen.clear()
+        encode_corpus(embedder, Corpus(lines(path, [f"{turn} dogs", *texts[1:]])), out)
+        assert seen == [list(range(12))]
+        opened.append(Vectors.open(out))
+    assert np.array_equal(opened[0].to_numpy(), wanted)
+    for turn, reader in enumerate(opened[1:]):
+        want = encode_recipes(embedder, [f"{turn} dogs"], [embedder.bound]).vectors[0]
+        assert np.abs(reader[0] - want[0]).max() < 1e-6
+        assert np.array_equal(reader.get(list(range(1, 12))), wanted[1:])
+    opened.clear()
+    del reader
+    encode_corpus(embedder, Corpus(path), out)
+    named = {shard.file.name for shard in Vectors.open(out)._store.shards}
+    kept = {file.name for file in out.iterdir()}
+    assert kept == {*named, "manifest.json", ".manifest.json.lock"}
+
+
+@pytest.mark.parametrize("complete", [True, False])
+@pytest.mark.usefixtures("small_shards")
+def test_a_folder_of_an_older_version_opens_and_goes_on(
+    complete: bool, embedder: Embedder, tmp_path: Path
+) -> None:
+    """They had one manifest, complete or not, and no identity."""
+    out, path = tmp_path / "out", lines(tmp_path / "x.txt", [f"{n} cats" for n in range(12)])
+    encode_corpus(embedder, Corpus(path), out)
+    content = json.loads((out / "manifest.json").read_text())
+    for number, (file, _) in enumerate(content["shards"], 1):
+        (out / file[0]).rename(out / f"{number:06d}.parquet")
+        file[0] = f"{number:06d}.parquet"
+    if not complete:
+        content["shards"].pop()
+        content["rows"] = 6
+    del content["identity"], content["crc32"]
+    content["complete"] = complete
+    text = json.dumps({**content, "crc32": manifest._own(content)})
+    (out / "manifest.json").write_text(text)
+    (out / "20240101.parquet").write_text("mine")
+    assert len(Vectors.open(out, partial=True)) == (12 if complete else 6)
+    if not complete:
+        with pytest.raises(InputError, match="not encoded to the end, 6 rows are there"):
+            Vectors.open(out)
+    done = encode_corpus(embedder, Corpus(path), out)
+    assert done.encoded == (0 if complete else 6)
+    want = embedder.encode([f"{n} cats" for n in range(12)])
+    assert np.abs(Vectors.open(out).get(list(range(12))) - want).max() < 1e-6
+    assert (out / "20240101.parquet").read_text() == "mine"
+
+
+def test_the_input_inside_the_folder_stays(embedder: Embedder, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    encode_corpus(embedder, Corpus(lines(tmp_path / "x.txt", ["a"])), out)
+    pq.write_table(pa.table({"text": ["a", "b"]}), out / "20240601.parquet")
+    for _ in range(2):
+        assert encode_corpus(embedder, Corpus(out / "20240601.parquet"), out).rows == 2
+
+
+def test_counts_widths_and_schemas_that_disagree_are_refused(
+    embedder: Embedder, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    encode_corpus(embedder, Corpus(lines(tmp_path / "x.txt", ["a", "b"])), out)
+    whole = json.loads((out / "manifest.json").read_text())
+    (file, _) = whole["shards"][0]
+    for changes, message in (
+        ({"rows": 3, "shards": [[file, 3]]}, "got 2 rows of id .*, expected 3 of id"),
+        ({"rows": 3}, "rows is 3"),
+        ({"dimension": 8}, r"embedding \(fixed_size_list.*16.*, expected 2 of"),
+        ({"dtype": "float16"}, r"expected 2 of .*halffloat"),
+        ({"integer_ids": False}, r"expected 2 of id \(string\)"),
+        ({"texts": True}, r"expected 2 of .*text \(string\)"),
+        ({"texts": 1}, "texts is 1"),
+        ({"dtype": "int8"}, "dtype is 'int8'"),
+        ({"dimension": 1 << 40}, "dimension is"),
+        ({"schema": 2}, "got schema 2, expected 1"),
+        ({"shards": [[["../x.parquet", *file[1:]], 2]]}, "is not the name of a data file"),
+    ):
+        content = {name: value for name, value in {**whole, **changes}.items() if name != "crc32"}
+        text = json.dumps({**content, "crc32": manifest._own(content)})
+        (out / "manifest.json").write_text(text)
+        with pytest.raises(InputError, match=message):
+            Vectors.open(out)
+
+
+def test_getitem_builds_its_lookup_once(
+    embedder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode_corpus(embedder, Corpus(lines(tmp_path / "x.txt", ["a", "b"])), tmp_path / "out")
+    vectors = Vectors.open(tmp_path / "out")
+    first = vectors[1]
+    monkeypatch.setattr(Vectors, "ids", None)  # nothing reads the ids again
+    assert np.array_equal(vectors[np.int64(1)], first)
+    assert np.abs(first - embedder.encode(["b"])).max() < 1e-6
+
+
+def test_a_full_temporary_folder_is_a_sentence(
+    embedder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = lines(tmp_path / "x.txt", ["a", "b"]), tmp_path / "out"
+    encode_corpus(embedder, Corpus(path), out)
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+
+    def connect(*args: Any, **options: Any) -> sqlite3.Connection:
+        made = sqlite3_connect(*args, **options)
+        made.execute("PRAGMA max_page_count = 20")  # SQLite says of it what it says of a full disk
+        return made
+
+    sqlite3_connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    lines(path, [f"{n} cats" for n in range(5000)])
+    with pytest.raises(OSError, match=r"the temporary folder cannot be written \(database or disk"):
+        encode_corpus(embedder, Corpus(path), out)
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+
+
+def test_a_full_folder_is_a_sentence_and_the_old_state_is_whole(
+    embedder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = lines(tmp_path / "x.txt", ["a", "b"]), tmp_path / "out"
+    encode_corpus(embedder, Corpus(path), out)
+    wanted = Vectors.open(out).to_numpy()
+
+    def full(self: Any, batch: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(encode.ShardWriter, "write", full)
+    lines(path, ["a", "b", "c"])
+    with pytest.raises(OSError, match=r"parquet: cannot be written \(No space left on device\)$"):
+        encode_corpus(embedder, Corpus(path), out)
+    assert np.array_equal(Vectors.open(out).to_numpy(), wanted)
+    assert len(list(out.glob("*.parquet"))) == 1
+
+
+def test_paths_that_are_not_utf8_are_written_escaped_or_refused(
+    embedder: Embedder, tmp_path: Path
+) -> None:
+    name = os.fsdecode(b"o\xff")
+    path = lines(tmp_path / f"{name}.txt", ["a", "b"])
+    with pytest.raises(InputError, match=r"o\\udcff: got a path that is not UTF-8"):
+        encode_corpus(embedder, Corpus(path), tmp_path / name)
+    assert not (tmp_path / name).exists()
+    encode_corpus(embedder, Corpus(path), tmp_path / "out")
+    manifest.write_manifest(tmp_path / "m.json", {"path": name})
+    assert manifest.read_manifest(tmp_path, "m.json", "x", dict) == {"path": name}
 
 
 def test_a_file_that_fails_leaves_the_old_one(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from bytes_of import flip, truncate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from embedkit import Corpus, Embedder, InputError, VectorIndex, Vectors, encode_corpus
+from embedkit import Corpus, Embedder, InputError, VectorIndex, Vectors, encode_corpus, manifest
 from embedkit.durable import sole_writer
 from embedkit.index.kinds import RANKINGS
 from embedkit.index.vector_index import VectorIndex as Index
@@ -323,6 +323,148 @@ def test_a_reader_that_a_writer_overtakes_reads_again(
 
     monkeypatch.setattr(on_disk, "_read", slow)
     assert len(VectorIndex.open(folder)) == 308
+
+
+def test_identity_an_index_built_anew_is_safe_from_old_handles(folder: Path) -> None:
+    old = VectorIndex.open(folder)
+    shutil.rmtree(folder)
+    with pytest.raises(InputError, match=r"has no index.json"):
+        old.remove([1])
+    assert not folder.exists()
+    for _ in range(old._state.generation):
+        VectorIndex.build(STORED[:3], ids=["a", "b", "c"]).save(folder)
+    for change in (lambda: old.remove([1]), old.compact, lambda: old.save(folder)):
+        with pytest.raises(InputError, match="another index took the place"):
+            change()
+    assert VectorIndex.open(folder).ids.to_pylist() == ["a", "b", "c"]
+
+
+def test_place_save_writes_a_folder_that_was_deleted(folder: Path) -> None:
+    index = VectorIndex.open(folder)
+    wanted = index.search(QUERIES, 5).ids
+    shutil.rmtree(folder)
+    index.save(folder)
+    assert VectorIndex.open(folder).search(QUERIES, 5).ids == wanted
+
+
+def test_place_handles_do_not_follow_the_working_folder(
+    folder: Path, vectors: Vectors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    index, relative = VectorIndex.open(folder.name), Vectors.open("vectors")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    index.remove([1])
+    assert len(VectorIndex.open(folder)) == 307
+    assert np.array_equal(relative.to_numpy(), vectors.to_numpy())
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_files_of_users_with_names_like_ours_stay(folder: Path) -> None:
+    names = ("20240101.parquet", "202401.npy", "123456-2024.npy", ".embedkit-0.tmp")
+    for name in (*names, f"000001-0-{'0' * 16}.faiss"):
+        (folder / name).write_text("mine")
+    index = VectorIndex.open(folder)
+    index.remove([1])
+    index.compact()
+    VectorIndex.build(STORED[:3]).save(folder)
+    for name in (*names, f"000001-0-{'0' * 16}.faiss"):
+        assert (folder / name).read_text() == "mine"
+
+
+def rewrite(path: Path, **changes: Any) -> None:
+    """Change a manifest, with the right checksum."""
+    content = json.loads(path.read_text())
+    del content["crc32"]
+    content |= changes
+    path.write_text(json.dumps({**content, "crc32": manifest._own(content)}))
+
+
+@pytest.mark.parametrize(
+    "name", ["../x.faiss", "/etc/passwd", "a/000001.faiss", "..", "index.json"]
+)
+def test_manifests_that_lead_out_of_the_folder_are_refused(name: str, folder: Path) -> None:
+    (folder.parent / "x.faiss").write_text("mine")
+    segments = json.loads((folder / "index.json").read_text())["segments"]
+    segments[0][0][0] = name
+    rewrite(folder / "index.json", segments=segments)
+    for use in (VectorIndex.open, VectorIndex.build(STORED[:3]).save):
+        with pytest.raises(InputError, match="is not the name of a data file"):
+            use(folder)
+    assert (folder.parent / "x.faiss").read_text() == "mine"
+
+
+def test_symlinks_in_a_folder_are_refused(folder: Path, tmp_path: Path) -> None:
+    for path in (next(folder.glob("*.faiss")), folder / "index.json"):
+        moved = path.rename(tmp_path / path.name)
+        path.symlink_to(moved)
+        with pytest.raises(InputError, match=rf"{path.name}: got a symlink"):
+            VectorIndex.open(folder)
+        path.unlink()
+        moved.rename(path)
+
+
+def test_other_schemas_and_wrong_types_are_refused(folder: Path) -> None:
+    whole = (folder / "index.json").read_text()
+    for changes, message in (
+        ({"schema": 7}, "got schema 7, expected 1"),
+        ({"generation": "9"}, "generation is '9'"),
+        ({"dimension": -1}, "dimension is -1"),
+        ({"kind": None}, "kind is None"),
+    ):
+        rewrite(folder / "index.json", **changes)
+        with pytest.raises(InputError, match=message):
+            VectorIndex.open(folder)
+        (folder / "index.json").write_text(whole)
+
+
+def test_a_folder_of_an_older_version_opens_and_changes(folder: Path) -> None:
+    """They had no identity, in the manifest and in the names of files."""
+    content = json.loads((folder / "index.json").read_text())
+    for entry in (entry for segment in content["segments"] for entry in segment if entry):
+        old = entry[0]
+        entry[0] = old.replace(f"-{content['identity']}", "")
+        (folder / old).rename(folder / entry[0])
+    del content["identity"], content["crc32"]
+    text = json.dumps({**content, "crc32": manifest._own(content)})
+    (folder / "index.json").write_text(text)
+    index = VectorIndex.open(folder)
+    index.compact()
+    assert len(VectorIndex.open(folder)) == 308
+    assert len([path for path in folder.iterdir() if not path.name.startswith(".")]) == 4
+
+
+FULL = """
+import resource, sys
+import numpy as np
+from embedkit import VectorIndex
+if sys.argv[2] != "SQ8":
+    index = VectorIndex.open(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
+try:
+    if sys.argv[2] == "SQ8":
+        VectorIndex.build(np.ones((4000, 64)), kind="SQ8", show_progress=False)
+    else:
+        index.add(np.ones((200, 16)), ids=list(range(1000, 1200)))
+except OSError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(("work", "size"), [("SQ8", 100_000), ("add", 0), ("add", 100)])
+def test_a_full_disk_is_a_sentence_and_the_old_state_is_whole(
+    work: str, size: int, tmp_path: Path
+) -> None:
+    """Files may not grow over a size, which a full disk is like."""
+    folder = tmp_path / "index"
+    VectorIndex.build(STORED).save(folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    command = [sys.executable, "-c", FULL, str(folder), work, str(size)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "cannot be written (File too large)" in done.stdout
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import typer
 
 from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options
+from embedkit.durable import disk_errors
 from embedkit.errors import InputError, printable
 
 _STDIN = "-"
@@ -142,6 +143,6 @@ def _file(source: str, input_format: str) -> Iterator[Path]:
         raise InputError(f"--format is {input_format!r}; expected one of {', '.join(known)}")
     with tempfile.TemporaryDirectory(prefix="embedkit-") as scratch:
         path = Path(scratch) / f"stdin.{input_format}"
-        with path.open("wb") as file:
+        with disk_errors("the temporary folder (TMPDIR)"), path.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
         yield path

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from embedkit.corpus.origin import Origin
 from embedkit.corpus.plan import Plan
-from embedkit.corpus.shards import DTYPES, MANIFEST, Shard, ShardWriter, Store
+from embedkit.corpus.shards import DTYPES, MANIFEST, PARTIAL, Shard, ShardWriter, Store
 from embedkit.corpus.source import Corpus, Document
-from embedkit.durable import check_own, sole_writer, sweep
+from embedkit.durable import check_own, sole_writer
 from embedkit.errors import InputError
+from embedkit.manifest import new_identity
 from embedkit.precision import Choice
 from embedkit.progress import progress
 from embedkit.prompts import role_prompt
@@ -73,8 +74,9 @@ def encode_corpus(
 
     Rows are known by id and content: where the folder has some already, of a run that was killed
     or of an earlier state of the corpus, only new and changed documents are encoded, a text under
-    a new id is renamed, and rows of documents that are gone are dropped. The corpus is read twice:
-    once to check it and to see what is there, once to encode the rest.
+    a new id is renamed, and rows of documents that are gone are dropped. Readers see the state
+    before until all is encoded. The corpus is read twice: once to check it and to see what is
+    there, once to encode the rest.
 
     Args:
         embedder: of the vectors; the folder of another is refused. Where its precision was left to
@@ -93,22 +95,23 @@ def encode_corpus(
         KeyboardInterrupt: after what was encoded is committed; call again to go on.
     """
     started = time.perf_counter()
-    target = Path(folder)
+    target = Path(folder).resolve()
     if dtype not in DTYPES:
         raise InputError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
     origin = Origin.of(embedder, role_prompt(embedder, "document", prompt, prompt_name))
-    if prompt is None and prompt_name is None and (target / MANIFEST).exists():
-        recorded = Store.read(target).origin
-        origin = replace(origin, prompt=recorded.prompt, query_prompt=recorded.query_prompt)
     check_own(target, MANIFEST, "vectors")
     with sole_writer(target, MANIFEST):
         with progress(None, "rows read", show=show_progress) as advance:
             plan = Plan(corpus, advance)
-        found = Store.read(target) if (target / MANIFEST).exists() else None
-        if found is not None:
+        found = None
+        if (target / MANIFEST).exists() or (target / PARTIAL).exists():
+            found = Store.read(target, partial=True)
             embedder = embedder.in_recorded(found.origin.precision)
             origin = replace(origin, precision=embedder.precision)
-        store = Store(
+            if prompt is None and prompt_name is None:
+                recorded = found.origin
+                origin = replace(origin, prompt=recorded.prompt, query_prompt=recorded.query_prompt)
+        empty = Store(
             folder=target,
             origin=origin,
             dimension=embedder.dimension,
@@ -116,21 +119,26 @@ def encode_corpus(
             texts=texts,
             integer_ids=plan.integer_ids,
         )
-        before = 0
-        if found is not None:
-            _check_same(found, store)
-            before, store = found.rows, _keep(found, plan)
-        sweep(target, {shard.file.name for shard in store.shards})
-        kept = store.rows
-        work = _Pass(embedder, origin.prompt)
-        with progress(plan.to_do, "texts", show=show_progress) as advance:
-            store = work.run(store, _chunks(corpus, plan), advance)
-        store = store.commit(complete=True)
+        store = replace(empty, next=found.next, identity=found.identity) if found else empty
+        if found is not None and found.rows:
+            _check_same(found, empty)
+            store = found
+        if store.identity is None:
+            store = store.commit(identity=new_identity(), complete=False)
+        try:
+            store = _keep(store, plan)
+            kept = store.rows
+            work = _Pass(embedder, origin.prompt)
+            with progress(plan.to_do, "texts", show=show_progress) as advance:
+                store = work.run(store, _chunks(corpus, plan), advance)
+            store = store.commit(complete=True)
+        finally:
+            store.collect()
     return Encoding(
         rows=store.rows,
         encoded=store.rows - kept,
         kept=kept,
-        dropped=before - kept,
+        dropped=(found.rows if found else 0) - kept,
         truncated=work.truncated,
         seconds=time.perf_counter() - started,
         prompt=origin.prompt,

@@ -6,7 +6,9 @@ memory does not grow with the corpus.
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import tempfile
 from collections.abc import Callable
 
 from embedkit.corpus.source import Corpus, Document
@@ -36,9 +38,7 @@ class Plan:
         is_empty = True
         for document in corpus:
             try:
-                self._database.execute(
-                    "INSERT INTO corpus VALUES (?, ?, 0)", (document.id, document.content)
-                )
+                self._execute("INSERT INTO corpus VALUES (?, ?, 0)", document.id, document.content)
             except sqlite3.IntegrityError:
                 raise InputError(
                     f"{document.place}: has the id {document.id!r} of "
@@ -50,29 +50,39 @@ class Plan:
         if is_empty:
             raise InputError(f"{corpus.path}: has no rows, expected texts")
 
+    def _execute(self, command: str, *values: str | int | bytes) -> sqlite3.Cursor:
+        try:
+            return self._database.execute(command, values)
+        except sqlite3.OperationalError as error:  # a full disk, for one
+            folder = os.environ.get("SQLITE_TMPDIR") or tempfile.gettempdir()
+            raise OSError(
+                f"{folder}: the temporary folder cannot be written ({error}); free space there, or "
+                "name another in SQLITE_TMPDIR"
+            ) from error
+
     def match(self, name: str | int, content: bytes) -> bool:
         """Whether the corpus has a document of this id and content; it is done then."""
-        done = self._database.execute(
-            "UPDATE corpus SET done = 1 WHERE id = ? AND content = ?", (name, content)
+        done = self._execute(
+            "UPDATE corpus SET done = 1 WHERE id = ? AND content = ?", name, content
         )
         return done.rowcount == 1
 
     def claim(self, content: bytes) -> str | int | None:
         """The id of a document with this content that is not done, if any; it is done then."""
-        self._database.execute("CREATE INDEX IF NOT EXISTS todo ON corpus (content) WHERE NOT done")
-        found = self._database.execute(
-            "SELECT id FROM corpus WHERE content = ? AND NOT done ORDER BY id LIMIT 1", (content,)
+        self._execute("CREATE INDEX IF NOT EXISTS todo ON corpus (content) WHERE NOT done")
+        found = self._execute(
+            "SELECT id FROM corpus WHERE content = ? AND NOT done ORDER BY id LIMIT 1", content
         ).fetchone()
         if found is None:
             return None
-        self._database.execute("UPDATE corpus SET done = 1 WHERE id = ?", found)
+        self._execute("UPDATE corpus SET done = 1 WHERE id = ?", *found)
         name: str | int = found[0]
         return name
 
     @property
     def to_do(self) -> int:
         """Documents that are not done."""
-        (count,) = self._database.execute("SELECT COUNT(*) FROM corpus WHERE NOT done").fetchone()
+        (count,) = self._execute("SELECT COUNT(*) FROM corpus WHERE NOT done").fetchone()
         return int(count)
 
     def is_done(self, document: Document) -> bool:
@@ -81,8 +91,8 @@ class Plan:
         Raises:
             InputError: it is not what it was.
         """
-        found = self._database.execute(
-            "SELECT content, done FROM corpus WHERE id = ?", (document.id,)
+        found = self._execute(
+            "SELECT content, done FROM corpus WHERE id = ?", document.id
         ).fetchone()
         if found is None or found[0] != document.content:
             raise InputError(f"{document.place}: was changed while the corpus was encoded")

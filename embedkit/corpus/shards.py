@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from io import BufferedWriter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,16 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.corpus.origin import Origin
-from embedkit.durable import replacing
+from embedkit.durable import new_file
 from embedkit.errors import InputError
-from embedkit.manifest import FileEntry, read_manifest, write_manifest
+from embedkit.manifest import (
+    FileEntry,
+    NoManifestError,
+    collect,
+    read_manifest,
+    replace_manifest,
+    typed,
+)
 from embedkit.steps import Vectors as Matrix
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-MANIFEST = "manifest.json"
+MANIFEST = "manifest.json"  # of the last corpus that was encoded to its end
+PARTIAL = "manifest.partial.json"  # of what is there while another is encoded
 DTYPES = ("float32", "float16")
 _BATCH = 8192  # rows read at once
 
@@ -52,6 +62,8 @@ class Store:
         complete: whether the corpus was encoded to its end.
         shards: in order.
         next: number of the next shard, so that no name is used twice.
+        identity: in the names of shards; None where an older version of embedkit wrote them, or
+            before there are some.
     """
 
     folder: Path
@@ -63,50 +75,70 @@ class Store:
     complete: bool = False
     shards: tuple[Shard, ...] = ()
     next: int = 1
+    identity: str | None = None
 
     @property
     def rows(self) -> int:
         return sum(shard.rows for shard in self.shards)
 
+    @property
+    def entries(self) -> list[FileEntry]:
+        """The files of the shards."""
+        return [shard.file for shard in self.shards]
+
     @classmethod
-    def read(cls, folder: Path) -> Store:
-        """The last committed state.
+    def read(
+        cls, folder: Path, *, partial: bool, hold: Callable[[int], object] = os.close
+    ) -> Store:
+        """The last complete state, or with `partial` the last one.
 
         Raises:
             InputError: no manifest, or a damaged one.
         """
+        for name in (PARTIAL,) if partial else (MANIFEST, PARTIAL):
+            with suppress(NoManifestError):
+                return cls._read(folder, name, hold)
+        # A writer that ends removes PARTIAL when MANIFEST is there.
+        return cls._read(folder, MANIFEST, hold)
 
+    @classmethod
+    def _read(cls, folder: Path, name: str, hold: Callable[[int], object] = os.close) -> Store:
         def parse(said: dict[str, Any]) -> Store:
-            return cls(
+            store = cls(
                 folder=folder,
                 origin=Origin.from_json(said["origin"]),
-                dimension=said["dimension"],
-                dtype=said["dtype"],
-                texts=said["texts"],
-                integer_ids=said["integer_ids"],
-                complete=said["complete"],
-                shards=tuple(Shard(FileEntry(*file), rows) for file, rows in said["shards"]),
-                next=said["next"],
+                **typed(said, dimension=int, dtype=str, texts=bool, integer_ids=bool),
+                **typed(said, complete=bool, next=int),
+                shards=tuple(
+                    Shard(FileEntry.parse(*file), typed({"rows": rows}, rows=int)["rows"])
+                    for file, rows in said["shards"]
+                ),
+                identity=said.get("identity") and str(said["identity"]),
             )
+            for what, got, expected in (
+                ("dtype", store.dtype in DTYPES, True),
+                ("dimension", 0 < store.dimension < 1 << 31, True),
+                ("rows", said["rows"], store.rows),
+            ):
+                if got != expected:
+                    raise ValueError(f"{what} is {said[what]!r}")
+            return store
 
-        return read_manifest(folder, MANIFEST, "a folder of embedkit encode", parse)
+        return read_manifest(folder, name, "a folder of embedkit encode", parse, hold)
 
     def commit(self, **changes: Any) -> Store:
-        """Make a new state the one that readers see."""
+        """Make a new state the last one."""
         new = replace(self, **changes)
-        said: Mapping[str, Any] = {
-            "origin": new.origin.to_json(),
-            "dimension": new.dimension,
-            "dtype": new.dtype,
-            "texts": new.texts,
-            "integer_ids": new.integer_ids,
-            "rows": new.rows,
-            "complete": new.complete,
-            "shards": new.shards,
-            "next": new.next,
-        }
-        write_manifest(self.folder / MANIFEST, said)
+        said = {**vars(new), "origin": new.origin.to_json(), "rows": new.rows}
+        del said["folder"]
+        replace_manifest(self.folder / (MANIFEST if new.complete else PARTIAL), said)
+        if new.complete:
+            (self.folder / PARTIAL).unlink(missing_ok=True)
         return new
+
+    def collect(self) -> None:
+        """Remove files that no reader needs, as the sole writer."""
+        collect(self.folder, (MANIFEST, PARTIAL), lambda name: self._read(self.folder, name))
 
     @property
     def schema(self) -> pa.Schema:
@@ -148,14 +180,14 @@ class Store:
     @contextmanager
     def writing(self, number: int) -> Iterator[ShardWriter]:
         """A new shard, for a `with` block; it is on disk when the block ends."""
-        path = self.folder / f"{number:06d}.parquet"
-        with replacing(path) as temporary:
-            writer = ShardWriter(temporary, self.schema)
+        path = self.folder / f"{number:06d}-{self.identity}.parquet"
+        with new_file(path) as file:
+            writer = ShardWriter(file, self.schema)
             try:
                 yield writer
             finally:
                 writer.close()
-            writer.shard = Shard(FileEntry.of(temporary, path.name), writer.rows)
+        writer.shard = Shard(FileEntry.of(path), writer.rows)
 
     def read_shard(self, shard: Shard, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Its rows in batches of some thousands.
@@ -163,7 +195,7 @@ class Store:
         Raises:
             InputError: the file is damaged.
         """
-        with _opened(shard.file.check(self.folder)) as file:
+        with self.opened(shard, shard.file.check(self.folder)) as file:
             # Arrow's threads can abort the process at its exit (apache/arrow#34314).
             yield from file.iter_batches(_BATCH, columns=list(columns), use_threads=False)
 
@@ -174,7 +206,7 @@ class Store:
             InputError: the file is cut off.
         """
         vectors = np.empty((len(rows), self.dimension), dtype=np.float32)
-        with _opened(shard.file.check_size(self.folder)) as file:
+        with self.opened(shard) as file:
             start = 0
             for group in range(file.metadata.num_row_groups):
                 end = start + file.metadata.row_group(group).num_rows
@@ -186,17 +218,32 @@ class Store:
                 start = end
         return vectors
 
+    @contextmanager
+    def opened(self, shard: Shard, path: Path | None = None) -> Iterator[pq.ParquetFile]:
+        """A shard, which has the rows and columns that the manifest says.
 
-@contextmanager
-def _opened(path: Path) -> Iterator[pq.ParquetFile]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+        Raises:
+            InputError: it has not, or is absent, cut off or damaged.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
 
-    try:
-        with pq.ParquetFile(path, pre_buffer=False) as file:
-            yield file
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: is damaged ({error})") from error
+        path = path or shard.file.check_size(self.folder)
+        try:
+            with pq.ParquetFile(path, pre_buffer=False) as file:
+                rows = file.metadata.num_rows
+                if rows != shard.rows or not file.schema_arrow.equals(self.schema):
+                    raise InputError(
+                        f"{path}: got {rows:,} rows of {_columns(file.schema_arrow)}, expected "
+                        f"{shard.rows:,} of {_columns(self.schema)} as in {MANIFEST}"
+                    )
+                yield file
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path}: is damaged ({error})") from error
+
+
+def _columns(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} ({field.type})" for field in schema)
 
 
 def embeddings(batch: pa.RecordBatch) -> Matrix:
@@ -211,14 +258,14 @@ class ShardWriter:
 
     shard: Shard
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, file: BufferedWriter, schema: pa.Schema) -> None:
         import pyarrow.parquet as pq
 
         # The numbers of a vector look random: packing them costs time and saves nothing.
         packing: dict[str, Any] = dict.fromkeys(schema.names, "zstd")
         packing |= {"embedding.list.element": "none"}
         self._writer = pq.ParquetWriter(
-            path,
+            file,
             schema,
             compression=packing,
             use_dictionary=False,
@@ -231,4 +278,7 @@ class ShardWriter:
         self.rows += batch.num_rows
 
     def close(self) -> None:
-        self._writer.close()
+        try:
+            self._writer.close()
+        finally:
+            self._writer.is_open = False  # else it tries again when it is collected

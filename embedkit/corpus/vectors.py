@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -33,9 +35,10 @@ class VectorBatch(NamedTuple):
 
 
 class Vectors:
-    """What `encode_corpus` wrote, as it was last committed: open it with `Vectors.open`.
+    """What `encode_corpus` wrote: open it with `Vectors.open`.
 
-    Rows stand in the order in which they were encoded: the corpus's own, until it changes.
+    Rows stand in the order in which they were encoded: the corpus's own, until it changes. They
+    stay as they were when they were opened, and so do their files, whatever is encoded since.
 
     Attributes:
         origin: the embedder behind the vectors.
@@ -44,7 +47,9 @@ class Vectors:
         complete: whether the corpus was encoded to its end.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, descriptor: int) -> None:
+        """`descriptor` is of the manifest, and keeps the files that it names."""
+        weakref.finalize(self, os.close, descriptor)
         self._store = store
         self.origin: Origin = store.origin
         self.dimension = store.dimension
@@ -57,21 +62,25 @@ class Vectors:
 
         Args:
             folder: of `encode_corpus` or `embedkit encode`.
-            partial: take a corpus that was not encoded to its end, as far as it goes.
+            partial: take what there is of a corpus that is not encoded to its end; without it,
+                that is refused, or what there was before where a corpus is encoded again.
 
         Raises:
             InputError: no such folder, a damaged manifest, a shard that is absent or cut off, or a
                 corpus that is not complete.
         """
-        store = Store.read(Path(folder))
+        descriptors: list[int] = []
+        store = Store.read(Path(folder).resolve(), partial=partial, hold=descriptors.append)
+        vectors = cls(store, *descriptors)
         if not (store.complete or partial):
             raise InputError(
                 f"{folder}: its corpus was not encoded to the end, {store.rows:,} rows are there; "
                 "run the same embedkit encode again, or ask for what there is (partial=True)"
             )
         for shard in store.shards:
-            shard.file.check_size(store.folder)
-        return cls(store)
+            with store.opened(shard):
+                pass
+        return vectors
 
     def __len__(self) -> int:
         return self._store.rows
@@ -122,6 +131,12 @@ class Vectors:
         ]
         return pa.chunked_array(columns, self._store.schema.field("id").type)
 
+    @cached_property
+    def _rows(self) -> dict[str | int, int]:
+        """The row of each id."""
+        names: list[Any] = self.ids.to_pylist()
+        return {name: row for row, name in enumerate(names)}
+
     def __getitem__(self, name: str | int) -> Matrix:
         """float32 (dim,): the vector of an id."""
         vector: Matrix = self.get([name])[0]
@@ -134,16 +149,15 @@ class Vectors:
             InputError: an id that is not there.
         """
         import pyarrow as pa
-        import pyarrow.compute as pc
 
         kind = self._store.schema.field("id").type
         try:
-            wanted = pa.array(ids, kind)
+            wanted = pa.array(ids, kind).to_pylist()
         except (pa.ArrowException, TypeError, OverflowError) as error:
             raise InputError(f"ids: got '{error}', expected ids of type {kind}") from None
-        rows = pc.index_in(wanted, value_set=self.ids).fill_null(-1).to_numpy()
+        rows = np.array([self._rows.get(name, -1) for name in wanted], np.int64)
         if (rows < 0).any():
-            raise InputError(f"{self._store.folder}: has no id {ids[int(rows.argmin())]!r}")
+            raise InputError(f"{self._store.folder}: has no id {wanted[int(rows.argmin())]!r}")
         found = np.empty((len(rows), self.dimension), dtype=np.float32)
         start = 0
         for shard in self._store.shards:

@@ -29,6 +29,7 @@ from embedkit.cross_encoder.network import (
 )
 from embedkit.cross_encoder.pairs import PairTokens
 from embedkit.devices import on_device, standard_torch
+from embedkit.durable import write_text
 from embedkit.encoder.pretrained import without_bars
 from embedkit.errors import InputError, first_line
 from embedkit.fingerprint import state_sha256
@@ -267,7 +268,7 @@ class CrossEncoder:
         path = folder / "tokenizer_config.json"
         config = read_json(path) if path.is_file() else {}
         config["model_input_names"] = self.input_names
-        path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
 
     @standard_torch()
     def save_pretrained(self, folder: str | Path) -> None:
@@ -293,7 +294,7 @@ class CrossEncoder:
                 "notes": dict(self.notes),
             }
             text = json.dumps(said, indent=2, ensure_ascii=False)
-            (new / CROSS_ENCODER_FILE).write_text(text + "\n", encoding="utf-8")
+            write_text(new / CROSS_ENCODER_FILE, text + "\n")
             write_mark(new, row.name, self.name)
             of_transformers = row.name == "pooler"
             card = _CARD.format(
@@ -310,7 +311,7 @@ class CrossEncoder:
                 notes=noted(self.notes),
                 usage=_TRANSFORMERS if of_transformers else "",
             )
-            (new / "README.md").write_text(card, encoding="utf-8")
+            write_text(new / "README.md", card)
 
 
 def _check_runs(folder: Path, made: CrossEncoder) -> CrossEncoder:

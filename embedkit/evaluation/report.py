@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedkit.arguments import as_path
+from embedkit.durable import write_text
 from embedkit.errors import InputError, printable
 from embedkit.evaluation.diagnosis import Diagnosis, Evidence
 from embedkit.evaluation.fitted import ON_DATA
@@ -411,7 +412,7 @@ class Report:
         target = Path(folder)
         try:
             target.mkdir(parents=True, exist_ok=True)
-            (target / name).write_text(text, encoding="utf-8")
+            write_text(target / name, text)
         except OSError as error:
             raise InputError(
                 f"{target}: the report cannot be written ({error.strerror})"

@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from embedkit.arguments import as_path, check_type
 from embedkit.checkpoint import check_entries, holds, read_json
+from embedkit.durable import write_text
 from embedkit.errors import InputError
 from embedkit.heads import HEAD
 from embedkit.heads.regressor import HEADS, PairRegressor
@@ -98,7 +99,7 @@ def save_head(
             "notes": notes or {},
         }
         text = json.dumps(said, indent=2, ensure_ascii=False, default=str)
-        (new / HEAD).write_text(text + "\n", encoding="utf-8")
+        write_text(new / HEAD, text + "\n")
         section = _SECTION.format(
             head=described,
             features=", ".join(f"`{name}`" for name in regressor.features_),

@@ -5,19 +5,32 @@ A change writes new files and then the manifest, so a reader sees the state befo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from io import BufferedWriter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import faiss
 import numpy as np
 
 from embedkit.corpus.origin import Origin
-from embedkit.durable import replacing, sweep
+from embedkit.durable import new_file
 from embedkit.errors import InputError
 from embedkit.index.segment import Files, Segment
-from embedkit.manifest import FileEntry, read_manifest, write_manifest
+from embedkit.manifest import (
+    FileEntry,
+    collect,
+    new_identity,
+    old_manifest,
+    read_manifest,
+    replace_manifest,
+    typed,
+    write_manifest,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,6 +49,8 @@ class State:
         dimension: numbers in a vector.
         origin: the embedder, where it is known.
         segments: where they are.
+        identity: of the index, and in the names of its files; None where an older version of
+            embedkit wrote it, or before it is written.
     """
 
     generation: int
@@ -44,9 +59,12 @@ class State:
     dimension: int
     origin: Origin | None
     segments: tuple[Files, ...]
+    identity: str | None = None
 
     @classmethod
-    def read(cls, folder: Path) -> State:
+    def read(
+        cls, folder: Path, name: str = MANIFEST, hold: Callable[[int], object] = os.close
+    ) -> State:
         """The last committed state.
 
         Raises:
@@ -55,30 +73,35 @@ class State:
 
         def parse(said: dict[str, Any]) -> State:
             return cls(
-                said["generation"],
-                said["kind"],
-                said["similarity"],
-                said["dimension"],
-                None if said["origin"] is None else Origin.from_json(said["origin"]),
-                tuple(_files(*entries) for entries in said["segments"]),
+                **typed(said, generation=int, kind=str, similarity=str, dimension=int),
+                origin=None if said["origin"] is None else Origin.from_json(said["origin"]),
+                segments=tuple(_files(*entries) for entries in said["segments"]),
+                identity=said.get("identity") and str(said["identity"]),
             )
 
-        return read_manifest(folder, MANIFEST, "a folder of an index", parse)
+        return read_manifest(folder, name, "a folder of an index", parse, hold)
 
-    def commit(self, folder: Path) -> None:
-        """Make this the state that readers see, and remove the files of others."""
-        write_manifest(
-            folder / MANIFEST,
-            {
-                "generation": self.generation,
-                "kind": self.kind,
-                "similarity": self.similarity,
-                "dimension": self.dimension,
-                "origin": None if self.origin is None else self.origin.to_json(),
-                "segments": self.segments,
-            },
-        )
-        sweep(folder, {entry.name for entry in self.entries})
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        origin = None if self.origin is None else self.origin.to_json()
+        return {**vars(self), "origin": origin}
+
+    def check_latest(self, folder: Path) -> None:
+        """Refuse to go on from a state that is not the last one.
+
+        Raises:
+            InputError: it is not, or the index is gone.
+        """
+        latest = State.read(folder)
+        if latest.identity != self.identity:
+            raise InputError(
+                f"{folder}: another index took the place of the one that was opened; open it again"
+            )
+        if latest.generation != self.generation:
+            raise InputError(
+                f"{folder}: was changed by another since it was opened (generation "
+                f"{latest.generation}, expected {self.generation}); open it again"
+            )
 
     @property
     def entries(self) -> list[FileEntry]:
@@ -88,24 +111,24 @@ class State:
 
 def _files(faiss_: Any, rows: Any, vectors: Any, removed: Any) -> Files:
     """Where a segment is stored, from JSON."""
-    others = (None if entry is None else FileEntry(*entry) for entry in (vectors, removed))
-    return Files(FileEntry(*faiss_), FileEntry(*rows), *others)
+    others = (None if entry is None else FileEntry.parse(*entry) for entry in (vectors, removed))
+    return Files(FileEntry.parse(*faiss_), FileEntry.parse(*rows), *others)
 
 
 def read_index(folder: Path) -> tuple[State, list[Segment]]:
-    """The last committed state, its files checked.
+    """The last committed state, its files checked; they may be removed afterwards.
 
     Raises:
         InputError: no index, or a file that is absent or damaged.
     """
-    while True:
-        state = State.read(folder)
-        try:
-            return state, [_read(folder, files) for files in state.segments]
-        except InputError:
-            if State.read(folder).generation == state.generation:
-                raise
-            # A writer replaced the files in between.
+    with ExitStack() as held:
+        state = State.read(folder, hold=lambda descriptor: held.callback(os.close, descriptor))
+        return state, [_read(folder, files) for files in state.segments]
+
+
+def collect_index(folder: Path) -> None:
+    """Remove files that no reader needs, as the sole writer."""
+    collect(folder, [MANIFEST], lambda name: State.read(folder, name))
 
 
 def _read(folder: Path, files: Files) -> Segment:
@@ -126,39 +149,61 @@ def _read(folder: Path, files: Files) -> Segment:
     return Segment(index, rows, vectors, removed, files)
 
 
-def write_segment(folder: Path, name: str, segment: Segment) -> Segment:
+def write_index(
+    folder: Path, before: State, segments: Sequence[Segment]
+) -> tuple[State, tuple[Segment, ...]]:
+    """Make segments the state that readers see: the next one after `before`."""
+    state = before
+    if state.identity is None:
+        # Said before there are files with it in their names, so that `collect` knows them.
+        state = replace(state, identity=new_identity())
+        write_manifest(old_manifest(folder / MANIFEST), state.to_json())
+    generation = state.generation + 1
+    stored = tuple(
+        _write_segment(folder, f"{generation:06d}-{number}-{state.identity}", segment)
+        for number, segment in enumerate(segments)
+    )
+    files = tuple(segment.files for segment in stored if segment.files is not None)
+    state = replace(state, generation=generation, segments=files)
+    replace_manifest(folder / MANIFEST, state.to_json())
+    return state, stored
+
+
+def _write_segment(folder: Path, name: str, segment: Segment) -> Segment:
     """Store a segment; of one that is stored only its removed rows, which alone can change."""
+
+    def write(suffix: str, write_to: Callable[[BufferedWriter], None]) -> FileEntry:
+        path = folder / f"{name}{suffix}"
+        with new_file(path) as file:
+            write_to(file)
+        return FileEntry.of(path)
+
+    def write_faiss(file: BufferedWriter) -> None:
+        # FAISS, given a path, says nothing of a disk that is full for the last block.
+        faiss.write_index(segment.index, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
+
     files = segment.files or Files(
-        _write(folder / f"{name}.faiss", lambda path: faiss.write_index(segment.index, path)),
-        _write(folder / f"{name}.arrow", lambda path: _write_rows(segment.rows, path)),
+        write(".faiss", write_faiss),
+        write(".arrow", lambda file: _write_rows(segment.rows, file)),
         None
         if segment.vectors is None
-        else _write(folder / f"{name}.npy", lambda path: _write_array(segment.vectors, path)),
+        else write(".npy", lambda file: _write_array(segment.vectors, file)),
         None,
     )
     removed = None
     if segment.removed.any():
         bits = np.packbits(segment.removed)
-        removed = _write(folder / f"{name}.removed.npy", lambda path: _write_array(bits, path))
+        removed = write(".removed.npy", lambda file: _write_array(bits, file))
     return replace(segment, files=files._replace(removed=removed))
 
 
-def _write(path: Path, write: Callable[[str], None]) -> FileEntry:
-    with replacing(path) as temporary:
-        try:
-            write(str(temporary))
-        except RuntimeError as error:  # of FAISS, for a full disk
-            raise OSError(f"{path}: cannot be written ({error})") from error
-        return FileEntry.of(temporary, path.name)
+def _write_array(array: Any, file: BufferedWriter) -> None:
+    # Given a file, numpy writes past it, and says how many numbers fit instead of why.
+    np.save(SimpleNamespace(write=file.write), array)
 
 
-def _write_rows(rows: pa.Table, path: str) -> None:
+def _write_rows(rows: pa.Table, file: BufferedWriter) -> None:
     import pyarrow as pa
 
-    with pa.ipc.new_file(path, rows.schema) as writer:
+    with pa.ipc.new_file(file, rows.schema) as writer:
         writer.write_table(rows)
-
-
-def _write_array(array: Any, path: str) -> None:
-    with open(path, "wb") as file:
-        np.save(file, array)

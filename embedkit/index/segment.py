@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.corpus.vectors import VectorBatch
+from embedkit.durable import disk_errors
 from embedkit.index.kinds import add, holds_vectors
 from embedkit.manifest import FileEntry
 from embedkit.steps import Vectors as Matrix
@@ -77,17 +79,22 @@ class Segment:
         import pyarrow as pa
 
         keeps = holds_vectors(empty)
-        vectors = None if keeps else _on_disk((n, empty.d))
         tables = []
-        start = 0
-        for ids, matrix, texts in batches:
-            add(empty, matrix, kind)
-            if vectors is not None:
-                vectors[start : start + len(matrix)] = matrix
-            start += len(matrix)
-            columns = {"id": ids} if texts is None else {"id": ids, "text": texts}
-            tables.append(pa.table(columns))
-            advance(len(matrix))
+        with ExitStack() as scratch:
+            if not keeps:
+                scratch.enter_context(disk_errors("the temporary folder (TMPDIR)"))
+                file = scratch.enter_context(tempfile.TemporaryFile())
+            for ids, matrix, texts in batches:
+                add(empty, matrix, kind)
+                if not keeps:  # written, for a full disk kills who assigns to a memory map
+                    file.write(np.ascontiguousarray(matrix, np.float32).data)
+                columns = {"id": ids} if texts is None else {"id": ids, "text": texts}
+                tables.append(pa.table(columns))
+                advance(len(matrix))
+            vectors = None
+            if not keeps:
+                file.flush()
+                vectors = np.memmap(file, np.float32, "r", shape=(n, empty.d))
         return cls(
             empty, pa.concat_tables(tables).combine_chunks(), vectors, np.zeros(n, dtype=np.bool_)
         )
@@ -141,9 +148,3 @@ class Segment:
         order = np.argsort(~good, axis=1, kind="stable")[:, :k]
         rows = np.where(good, rows, -1)
         return np.take_along_axis(distances, order, 1), np.take_along_axis(rows, order, 1)
-
-
-def _on_disk(shape: tuple[int, int]) -> Matrix:
-    """An array in a file without a name, which goes with it."""
-    with tempfile.TemporaryFile() as file:
-        return np.memmap(file, np.float32, "w+", shape=shape)

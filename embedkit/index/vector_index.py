@@ -17,7 +17,7 @@ from embedkit.corpus.origin import Origin
 from embedkit.corpus.vectors import VectorBatch, Vectors
 from embedkit.durable import check_own, sole_writer
 from embedkit.errors import InputError
-from embedkit.index.folder import MANIFEST, State, read_index, write_segment
+from embedkit.index.folder import MANIFEST, State, collect_index, read_index, write_index
 from embedkit.index.hits import Hits
 from embedkit.index.kinds import find_ranking, new_index, train
 from embedkit.index.rows import Batches, check_vectors, id_column, repeated, sample
@@ -132,7 +132,7 @@ class VectorIndex:
             InputError: no index, a file that is absent or damaged (by name), or an embedder that
                 is not the one behind the vectors.
         """
-        path = Path(folder)
+        path = Path(folder).resolve()
         state, segments = read_index(path)
         if embedder is not None and state.origin is not None:
             embedder = state.origin.check(embedder)
@@ -310,14 +310,15 @@ class VectorIndex:
         Raises:
             InputError: the folder has other files in it, or another process writes there.
         """
-        path = Path(folder)
-        if self.folder is not None and path.resolve() == self.folder.resolve():
+        path = Path(folder).resolve()
+        if self._state is not None and path == self.folder and (path / MANIFEST).exists():
+            self._state.check_latest(path)
             return  # every change is there already
         check_own(path, MANIFEST, "an index")
         with sole_writer(path, MANIFEST):
-            before = State.read(path).generation if (path / MANIFEST).exists() else 0
+            before = State.read(path) if (path / MANIFEST).exists() else None
             unstored = [replace(segment, files=None) for segment in self._segments]
-            self._write(path, unstored, before + 1)
+            self._write(path, unstored, before)
 
     @property
     def info(self) -> dict[str, Any]:
@@ -340,13 +341,9 @@ class VectorIndex:
         if self.folder is None or self._state is None:
             yield
             return
+        self._state.check_latest(self.folder)  # before a lock makes a folder that is gone
         with sole_writer(self.folder, MANIFEST):
-            latest = State.read(self.folder).generation
-            if latest != self._state.generation:
-                raise InputError(
-                    f"{self.folder}: was changed by another since it was opened (generation "
-                    f"{latest}, expected {self._state.generation}); open it again"
-                )
+            self._state.check_latest(self.folder)
             yield
 
     def _commit(self, segments: Sequence[Segment]) -> None:
@@ -355,17 +352,18 @@ class VectorIndex:
         if self.folder is None or self._state is None:
             self._segments = tuple(live)
         else:
-            self._write(self.folder, live, self._state.generation + 1)
+            self._write(self.folder, live, self._state)
 
-    def _write(self, folder: Path, segments: Sequence[Segment], generation: int) -> None:
-        stored = [
-            write_segment(folder, f"{generation:06d}-{number}", segment)
-            for number, segment in enumerate(segments)
-        ]
-        files = tuple(segment.files for segment in stored if segment.files is not None)
-        state = State(generation, self.kind, self.similarity, self.dimension, self.origin, files)
-        state.commit(folder)
-        self._segments, self.folder, self._state = tuple(stored), folder, state
+    def _write(self, folder: Path, segments: Sequence[Segment], before: State | None) -> None:
+        generation, identity = (before.generation, before.identity) if before else (0, None)
+        own = self.kind, self.similarity, self.dimension, self.origin
+        try:
+            self._state, self._segments = write_index(
+                folder, State(generation, *own, (), identity), segments
+            )
+            self.folder = folder
+        finally:
+            collect_index(folder)
 
     def _batches(
         self, vectors: Rows, ids: Sequence[str | int] | None, texts: Sequence[str] | None

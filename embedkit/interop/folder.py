@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from embedkit.durable import check_utf8
 from embedkit.errors import InputError
 from embedkit.interop.model_card import MARK
 
@@ -29,8 +30,9 @@ def check_target(folder: Path) -> None:
     """Refuse to save over anything that embedkit did not write.
 
     Raises:
-        InputError: a file, or a folder with something else in it.
+        InputError: a file, a folder with something else in it, or a path that is not UTF-8.
     """
+    check_utf8(folder)
     for path in (folder, *folder.parents):
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; expected a folder to save the model in")

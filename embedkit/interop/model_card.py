@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from embedkit.checkpoint import read_json
+from embedkit.durable import write_text
 from embedkit.encoder import Encoder
 from embedkit.recipe import Recipe, RecipeError
 from embedkit.settings import Settings
@@ -100,14 +101,14 @@ def write_card(
         prompts=json.dumps(settings.prompts, ensure_ascii=False) if settings.prompts else "none",
         tei=tei,
     )
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    write_text(folder / "README.md", card)
     write_mark(folder, str(recipe), name)
 
 
 def add_section(folder: Path, section: str) -> None:
     """Write it at the end of the card that is there."""
     card = folder / "README.md"
-    card.write_text(card.read_text(encoding="utf-8") + section, encoding="utf-8")
+    write_text(card, card.read_text(encoding="utf-8") + section)
 
 
 def noted(notes: Mapping[str, object]) -> str:
@@ -118,7 +119,7 @@ def noted(notes: Mapping[str, object]) -> str:
 def write_mark(folder: Path, recipe: str, source: str) -> None:
     """Say that embedkit wrote the folder, from which model, and what it reads of the encoder."""
     mark = {"embedkit": __version__, "recipe": recipe, "source": source}
-    (folder / MARK).write_text(json.dumps(mark, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(folder / MARK, json.dumps(mark, ensure_ascii=False) + "\n")
 
 
 def read_recipe(folder: Path) -> Recipe | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from embedkit.durable import write_text
 from embedkit.encoder import Encoder
 from embedkit.errors import InputError
 from embedkit.interop.model_card import write_card
@@ -175,7 +176,7 @@ def write_folder(
 
 def _write_json(path: Path, content: object) -> None:
     text = json.dumps(content, indent=2, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_text(path, text + "\n")
 
 
 def _write_tensors(folder: Path, tensors: dict[str, Vectors]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedkit.checkpoint import Weights, load_json
+from embedkit.durable import write_text
 from embedkit.encoder import Encoder
 from embedkit.encoder.pretrained import of_pooler
 from embedkit.interop.model_card import noted, write_mark
@@ -116,7 +117,7 @@ def copy_modules(folder: Path, settings: Settings, new: Path) -> None:
                 if path.is_file():
                     shutil.copyfile(path, target / path.name)
     modules[0]["path"] = ""
-    (new / "modules.json").write_text(json.dumps(modules, indent=2) + "\n", encoding="utf-8")
+    write_text(new / "modules.json", json.dumps(modules, indent=2) + "\n")
     lengths = settings.encoder_folder.glob("sentence_*_config.json")
     for path in (folder / "config_sentence_transformers.json", *lengths):
         if path.is_file():
@@ -147,5 +148,5 @@ def write_card(
         else "none",
         notes=noted(settings.described()),
     )
-    (new / "README.md").write_text(card, encoding="utf-8")
+    write_text(new / "README.md", card)
     write_mark(new, str(recipe), name)

@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from embedkit.durable import check_own, sole_writer
+from embedkit.durable import check_own, lock_of, sole_writer
 from embedkit.errors import InputError
 from embedkit.interop.folder import check_target
 from embedkit.manifest import FileEntry, read_manifest, write_manifest
@@ -56,7 +56,7 @@ class Checkpoints:
     @classmethod
     @contextmanager
     def beside(cls, out: Path, plan: Mapping[str, Any]) -> Iterator[Checkpoints]:
-        """The folder OUT.training, new or of the same training; it is removed when all went well.
+        """The folder OUT.training, new or of the same training; it goes when all went well.
 
         Args:
             out: the folder that the model goes to.
@@ -80,8 +80,14 @@ class Checkpoints:
                         )
             else:
                 write_manifest(folder / _PLAN, {"plan": dict(plan)})
-            yield cls(folder)
-            shutil.rmtree(folder)
+            checkpoints = cls(folder)
+            yield checkpoints
+            for path in checkpoints._folders():
+                shutil.rmtree(path)
+            for name in (_PLAN, lock_of(_PLAN)):
+                (folder / name).unlink(missing_ok=True)
+            with suppress(OSError):  # files of others stay
+                folder.rmdir()
 
     def sweep(self) -> None:
         """Remove what is no whole checkpoint."""
