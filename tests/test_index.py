@@ -174,13 +174,14 @@ def test_a_zero_vector_is_like_nothing() -> None:
     assert dict(zip(hits.ids[0], hits.scores[0].tolist(), strict=True))[0] == 0
 
 
-def test_fewer_hits_than_asked_for_are_no_hits() -> None:
-    """IVF looks into one of its lists only."""
-    index = VectorIndex.build(STORED, kind="IVF40,Flat")
-    hits = index.search(QUERIES, 200)
-    assert all(0 < len(ids) < 200 for ids in hits.ids)
-    assert np.isneginf(hits.scores[0, len(hits.ids[0]) :]).all()
-    assert len(hits[0]) == len(hits.ids[0])
+def test_more_hits_than_the_probed_lists_hold_come_from_other_lists() -> None:
+    index = VectorIndex.build(STORED, kind="IVF40,Flat", nprobe=1)
+    for k in (200, 400):
+        hits = index.search(QUERIES, k)
+        assert [len(set(ids)) for ids in hits.ids] == [k] * len(QUERIES)
+        assert np.isfinite(hits.scores).all()
+    wanted, _ = nearest(dict(enumerate(STORED)), QUERIES, 400, "cosine")
+    assert hits.ids == wanted
 
 
 # What is refused, with nothing kept
@@ -314,12 +315,12 @@ def test_a_reader_that_a_writer_overtakes_reads_again(
 
     read, overtaken = on_disk._read, []
 
-    def slow(path: Path, files: Any) -> Any:
+    def slow(path: Path, *of_segment: Any) -> Any:
         if not overtaken:
             overtaken.append(True)
             monkeypatch.setattr(on_disk, "_read", read)
             Index.open(path).compact()
-        return read(path, files)
+        return read(path, *of_segment)
 
     monkeypatch.setattr(on_disk, "_read", slow)
     assert len(VectorIndex.open(folder)) == 308

@@ -6,8 +6,8 @@ A change writes new files and then the manifest, so a reader sees the state befo
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from io import BufferedWriter
 from pathlib import Path
@@ -19,7 +19,8 @@ import numpy as np
 
 from embedkit.corpus.origin import Origin
 from embedkit.durable import new_file
-from embedkit.errors import InputError
+from embedkit.errors import InputError, first_line
+from embedkit.index.kinds import holds_vectors, read_faiss
 from embedkit.index.segment import Files, Segment
 from embedkit.manifest import (
     FileEntry,
@@ -51,6 +52,7 @@ class State:
         segments: where they are.
         identity: of the index, and in the names of its files; None where an older version of
             embedkit wrote it, or before it is written.
+        effort: of a search, where it is not the kind's default.
     """
 
     generation: int
@@ -60,6 +62,7 @@ class State:
     origin: Origin | None
     segments: tuple[Files, ...]
     identity: str | None = None
+    effort: int | None = None
 
     @classmethod
     def read(
@@ -77,6 +80,7 @@ class State:
                 origin=None if said["origin"] is None else Origin.from_json(said["origin"]),
                 segments=tuple(_files(*entries) for entries in said["segments"]),
                 identity=said.get("identity") and str(said["identity"]),
+                effort=said.get("effort"),
             )
 
         return read_manifest(folder, name, "a folder of an index", parse, hold)
@@ -123,7 +127,7 @@ def read_index(folder: Path) -> tuple[State, list[Segment]]:
     """
     with ExitStack() as held:
         state = State.read(folder, hold=lambda descriptor: held.callback(os.close, descriptor))
-        return state, [_read(folder, files) for files in state.segments]
+        return state, [_read(folder, files, state) for files in state.segments]
 
 
 def collect_index(folder: Path) -> None:
@@ -131,22 +135,62 @@ def collect_index(folder: Path) -> None:
     collect(folder, [MANIFEST], lambda name: State.read(folder, name))
 
 
-def _read(folder: Path, files: Files) -> Segment:
-    import pyarrow as pa
-
+def _read(folder: Path, files: Files, state: State) -> Segment:
     for entry in files:
         if entry is not None:
             entry.check(folder)
-    index = faiss.read_index(str(folder / files.faiss.name))
-    rows = pa.ipc.open_file(pa.memory_map(str(folder / files.rows.name))).read_all()
+    path = folder / files.faiss.name
+    with _readable(path):
+        index = read_faiss(path, state.kind, state.dimension, state.similarity)
+    with _readable(folder / files.rows.name):
+        rows = _read_rows(folder / files.rows.name)
+        _agree("rows", len(rows), index.ntotal)
     vectors = None
     if files.vectors is not None:
-        vectors = np.load(folder / files.vectors.name, mmap_mode="r")
+        with _readable(folder / files.vectors.name):
+            vectors = np.load(folder / files.vectors.name, mmap_mode="r")
+            _agree("vectors", (vectors.dtype, vectors.shape), (np.float32, (len(rows), index.d)))
+    elif not holds_vectors(index):
+        raise InputError(f"{path}: is damaged, the manifest names no file of vectors for it")
     removed = np.zeros(len(rows), dtype=np.bool_)
     if files.removed is not None:
-        bits = np.load(folder / files.removed.name)
-        removed = np.unpackbits(bits, count=len(rows)).astype(np.bool_)
+        with _readable(folder / files.removed.name):
+            bits = np.load(folder / files.removed.name)
+            _agree("bits", (bits.dtype, bits.shape), (np.uint8, (-(-len(rows) // 8),)))
+            removed = np.unpackbits(bits, count=len(rows)).astype(np.bool_)
     return Segment(index, rows, vectors, removed, files)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Whatever a library raises means that a file is not what we wrote."""
+    try:
+        yield
+    except (ArithmeticError, EOFError, LookupError, MemoryError, OSError, RuntimeError) as error:
+        raise InputError(f"{path}: is damaged ({first_line(error)})") from error
+    except (AttributeError, SyntaxError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: is damaged ({first_line(error)})") from error
+
+
+def _agree(what: str, got: object, expected: object) -> None:
+    if got != expected:
+        raise ValueError(f"got {what} {got}, expected {expected} as in the index")
+
+
+def _read_rows(path: Path) -> pa.Table:
+    import pyarrow as pa
+
+    rows = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    rows.validate(full=True)
+    kinds = {name: str(rows.schema.field(name).type) for name in rows.column_names}
+    if kinds.get("id") not in ("string", "int64") or {**kinds, "id": "", "text": "string"} != {
+        "id": "",
+        "text": "string",
+    }:
+        raise ValueError(f"got columns {kinds}, expected id and perhaps text")
+    if any(column.null_count for column in rows.columns):
+        raise ValueError("got a null, expected none")
+    return rows
 
 
 def write_index(

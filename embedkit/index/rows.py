@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +14,13 @@ from embedkit.corpus.source import check_id
 from embedkit.corpus.vectors import VectorBatch, Vectors
 from embedkit.data.tables import check_text
 from embedkit.errors import InputError
+from embedkit.index.kinds import Ranking
 from embedkit.steps import Vectors as Matrix
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from embedkit.embedder import Embedder
 
 _BATCH = 8192
 
@@ -51,6 +54,38 @@ def check_vectors(what: str, values: object, dimension: int | None = None) -> Ma
     return vectors
 
 
+def is_matrix(queries: object) -> bool:
+    """Whether queries are meant as vectors, not as texts."""
+    if isinstance(queries, list | tuple):
+        return bool(queries) and not isinstance(queries[0], str)
+    dtype = getattr(queries, "dtype", None)
+    return dtype is not None and getattr(dtype, "kind", "f") in "fiub"
+
+
+def query_matrix(
+    queries: Any,
+    embedder: Embedder | None,
+    dimension: int,
+    *,
+    prompt: str | None,
+) -> Matrix:
+    """float32 (n, dim): queries that are vectors, or texts as the embedder encodes them.
+
+    Raises:
+        InputError: what is wrong, or texts without an embedder.
+    """
+    if isinstance(queries, str):
+        raise InputError(f"queries is the str {queries!r}; expected a list, such as [{queries!r}]")
+    if not is_matrix(queries):
+        if embedder is None:
+            raise InputError(
+                f"queries: got a {type(queries).__name__} without numbers, and the index has no "
+                "embedder; open it with one, or search with an array of numbers (n, dim)"
+            )
+        queries = embedder.encode(queries, prompt=prompt, show_progress=False)
+    return check_vectors("queries", queries, dimension)
+
+
 class Batches:
     """Rows for an index, in batches, as often as needed.
 
@@ -68,8 +103,8 @@ class Batches:
     def __init__(
         self,
         vectors: Vectors | NDArray[Any],
-        ids: Sequence[str | int] | None,
-        texts: Sequence[str] | None,
+        ids: Iterable[str | int] | None,
+        texts: Iterable[str] | None,
         *,
         dimension: int | None = None,
         first_id: Callable[[], int] = lambda: 0,
@@ -95,7 +130,11 @@ class Batches:
         if names is None:
             first = first_id()
             names = range(first, first + len(matrix))
-        column = id_column(names, len(matrix))
+        column = id_column(names)
+        if len(column) != len(matrix):
+            raise InputError(
+                f"got {len(column)} ids and {len(matrix)} vectors, expected as many of each"
+            )
         written = None if texts is None else _text_column(texts, len(matrix))
         self._source = VectorBatch(column, matrix, written)
         self.dimension, self.ids = matrix.shape[1], pa.chunked_array([column])
@@ -104,6 +143,35 @@ class Batches:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def check(self, ranking: Ranking, texts: bool | None) -> None:
+        """Refuse what an index cannot take; long `Vectors` are found when they are read.
+
+        Args:
+            ranking: of the index.
+            texts: whether it has texts, or None where both are right.
+
+        Raises:
+            InputError: what is wrong.
+        """
+        if len(self) == 0:
+            raise InputError("vectors: got none, expected at least one")
+        twice = _repeated(self.ids)
+        if twice is not None:
+            raise InputError(f"ids: got {twice!r} twice, expected each id once")
+        if texts not in (None, self.has_texts):
+            got, wanted = ("texts" if has else "no texts" for has in (self.has_texts, texts))
+            raise InputError(f"texts: got {got}, expected {wanted} as in the index")
+        if not isinstance(self._source, Vectors):
+            ranking.check_norms("vectors", self._source.vectors)
+
+    def prepared(self, ranking: Ranking) -> Iterator[VectorBatch]:
+        """The batches as FAISS takes them."""
+        start = 0
+        for batch in self:
+            ranking.check_norms("vectors", batch.vectors, start)
+            yield batch._replace(vectors=ranking.prepare(batch.vectors))
+            start += len(batch.vectors)
 
     def __iter__(self) -> Iterator[VectorBatch]:
         if isinstance(self._source, Vectors):
@@ -116,13 +184,11 @@ class Batches:
             yield VectorBatch(ids[part], vectors[part], None if texts is None else texts[part])
 
 
-def id_column(ids: Sequence[str | int], n: int) -> pa.Array[Any]:
-    """n ids of one kind, which may be repeated."""
+def id_column(ids: Iterable[str | int]) -> pa.Array[Any]:
+    """Ids of one kind, which may be repeated."""
     import pyarrow as pa
 
-    names = list(ids.tolist() if isinstance(ids, np.ndarray) else ids)
-    if len(names) != n:
-        raise InputError(f"got {len(names)} ids and {n} vectors, expected as many of each")
+    names = _listed("ids", ids)
     for row, name in enumerate(names):
         check_id(f"ids[{row}]", name)
         if type(name) is not type(names[0]):
@@ -130,12 +196,31 @@ def id_column(ids: Sequence[str | int], n: int) -> pa.Array[Any]:
     return pa.array(names, pa.int64() if names and isinstance(names[0], int) else pa.string())
 
 
-def _text_column(texts: Sequence[str], n: int) -> pa.Array[Any]:
+def _text_column(texts: Iterable[str], n: int) -> pa.Array[Any]:
     import pyarrow as pa
 
-    if isinstance(texts, str) or len(texts) != n:
-        raise InputError(f"got {len(texts)} texts and {n} vectors, expected as many of each")
-    return pa.array([check_text(f"texts[{row}]", text) for row, text in enumerate(texts)])
+    written = _listed("texts", texts)
+    if len(written) != n:
+        raise InputError(f"got {len(written)} texts and {n} vectors, expected as many of each")
+    return pa.array([check_text(f"texts[{row}]", text) for row, text in enumerate(written)])
+
+
+def _listed(what: str, values: Any) -> list[Any]:
+    """The values of a list, array, Series or generator, as Python's own."""
+    if isinstance(values, str):
+        raise InputError(f"{what} is the str {values!r}; expected a list, such as [{values!r}]")
+    if (
+        not isinstance(values, Iterable)
+        or isinstance(values, Mapping | bytes)
+        or hasattr(values, "columns")
+        or getattr(values, "ndim", 1) != 1
+    ):
+        raise InputError(f"{what}: got {reprlib.repr(values)}, expected a list")
+    for method in ("to_pylist", "tolist"):  # of Arrow; of numpy and pandas
+        if hasattr(values, method):
+            values = getattr(values, method)()
+            break
+    return [value.item() if isinstance(value, np.generic) else value for value in values]
 
 
 def sample(batches: Iterable[VectorBatch], n: int, size: int) -> Matrix:
@@ -150,7 +235,7 @@ def sample(batches: Iterable[VectorBatch], n: int, size: int) -> Matrix:
     return np.concatenate(parts)
 
 
-def repeated(ids: pa.ChunkedArray[Any]) -> str | int | None:
+def _repeated(ids: pa.ChunkedArray[Any]) -> str | int | None:
     """An id that is there twice, if any."""
     import pyarrow.compute as pc
 

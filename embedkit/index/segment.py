@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.corpus.vectors import VectorBatch
 from embedkit.durable import disk_errors
-from embedkit.index.kinds import add, holds_vectors
+from embedkit.index.kinds import (
+    Effort,
+    Ranking,
+    add,
+    held_vectors,
+    holds_vectors,
+    is_flat,
+    search_parameters,
+    selector_of,
+)
 from embedkit.manifest import FileEntry
 from embedkit.steps import Vectors as Matrix
 
@@ -21,6 +33,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH = 8192
+_CELLS = 1 << 22  # queries x candidates of one search of FAISS: 48 MiB
+_EXACT = 16  # rows that HNSW compares for a candidate, about
 
 
 class Files(NamedTuple):
@@ -127,24 +141,121 @@ class Segment:
             texts = rows.column("text") if "text" in rows.schema.names else None
             yield VectorBatch(rows.column("id"), matrix, texts)
 
-    def search(self, queries: Matrix, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """FAISS's distances and rows, (queries, k) or fewer columns, best first; -1 for no row.
+    def search(
+        self, queries: Matrix, k: int, effort: int | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """FAISS's distances and rows, (queries, k) or as many columns as rows, best first.
 
-        Not every kind of FAISS can pass over rows: more are asked for, twice as many each time,
-        until k of each query are left.
+        The more rows are removed, the more FAISS looks at, so that as many live candidates are
+        compared as when none is removed. Queries with too few are asked again, with four times the
+        effort, until comparing them with all live rows is cheaper.
         """
-        live = self.live
+        n, live = len(self), self.live
         k = min(k, live)
-        if live == len(self):
-            found: tuple[NDArray[np.float32], NDArray[np.int64]] = self.index.search(queries, k)
-            return found
-        ask = min(len(self), 2 * k + 16)
-        while True:
-            distances, rows = self.index.search(queries, ask)
-            good = (rows >= 0) & ~self.removed[rows]
-            if ask == len(self) or (good.sum(1) >= k).all():
-                break
-            ask = min(len(self), 2 * ask)
-        order = np.argsort(~good, axis=1, kind="stable")[:, :k]
-        rows = np.where(good, rows, -1)
-        return np.take_along_axis(distances, order, 1), np.take_along_axis(rows, order, 1)
+        distances = np.empty((len(queries), k), np.float32)
+        rows = np.full((len(queries), k), -1, np.int64)
+        waiting = np.arange(len(queries) if k else 0)
+        usual = Effort.of(self.index)
+        effort = effort or usual.value
+        widen = n / live if live else 1
+        exact = live < n and is_flat(self.index)
+        while len(waiting) and not exact:
+            ask = looked = k  # candidates asked for, and those that must be live
+            if widen > 1 and (usual.option == "ef_search" or (live < n and not self._selector)):
+                looked = 2 * k + 16
+                if usual.option == "ef_search":
+                    looked = max(looked, effort)
+                ask, looked = math.ceil(looked * widen), looked // 2
+                if ask * _EXACT >= live:
+                    break
+            depth = max(1, min(usual.most, math.ceil(effort * widen)))
+            parameters = search_parameters(self.index, depth, self._selector)
+            size = max(1, _CELLS // max(ask, depth))
+            short = []
+            for start in range(0, len(waiting), size):
+                part = waiting[start : start + size]
+                near, found = self.index.search(queries[part], ask, params=parameters)
+                good = found >= 0
+                if live < n:
+                    good &= ~self.removed[found]
+                if not good.all():
+                    order = np.argsort(~good, axis=1, kind="stable")[:, :k]
+                    near, found = (np.take_along_axis(x, order, 1) for x in (near, found))
+                elif len(part) == len(queries) and ask == k:
+                    return near, found
+                enough = good.sum(1) >= looked
+                done = part[enough]
+                distances[done], rows[done] = near[enough, :k], found[enough, :k]
+                short.append(part[~enough])
+            waiting = np.concatenate(short)
+            exact = ask == k and effort * widen >= usual.most
+            widen *= 4
+        if len(waiting):
+            distances[waiting], rows[waiting] = self._exact(queries[waiting], k)
+        return distances, rows
+
+    @cached_property
+    def _selector(self) -> Any:
+        return selector_of(self.index, self.removed) if self.removed.any() else None
+
+    def _exact(self, queries: Matrix, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The same from comparing the queries with all live rows."""
+        vectors = held_vectors(self.index) if self.vectors is None else self.vectors
+        metric, live = self.index.metric_type, np.flatnonzero(~self.removed)
+        distances = np.empty((len(queries), 0), np.float32)
+        rows = np.empty((len(queries), 0), np.int64)
+        for start in range(0, len(live), _BATCH):
+            part = live[start : start + _BATCH]
+            whole = part[-1] - part[0] < len(part)
+            block = vectors[part[0] : part[-1] + 1] if whole else vectors[part]
+            near, found = faiss.knn(queries, block, min(k, len(part)), metric=metric)
+            distances = np.concatenate([distances, near], axis=1)
+            rows = np.concatenate([rows, np.where(found < 0, -1, part[found])], axis=1)
+            worse = distances if metric == faiss.METRIC_L2 else -distances
+            order = np.argsort(worse, axis=1, kind="stable")[:, :k]
+            distances = np.take_along_axis(distances, order, 1)
+            rows = np.take_along_axis(rows, order, 1)
+        return distances, rows
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is made anew when it is needed."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def without(
+    segments: Iterable[Segment], ids: pa.Array[Any]
+) -> tuple[list[Segment], dict[str | int, None]]:
+    """The segments without rows of these ids, and the ids that they had, in their order."""
+    left: list[Segment] = []
+    found: dict[Any, None] = {}
+    for segment in segments:
+        rows = segment.rows_of(ids)
+        found |= dict.fromkeys(segment.rows.column("id").take(rows).to_pylist())
+        left.append(segment.without(rows) if len(rows) else segment)
+    return left, found
+
+
+def search_segments(
+    segments: Sequence[Segment], ranking: Ranking, queries: Matrix, k: int, effort: int | None
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Scores and rows, counted through all segments; see `Hits`."""
+    scores = [np.empty((len(queries), 0), np.float32)]
+    rows = [np.empty((len(queries), 0), np.int64)]
+    prepared = ranking.prepare(queries)
+    start = 0
+    for segment in segments:
+        distances, found = segment.search(prepared, k, effort)
+        scores.append(np.where(found < 0, -np.inf, ranking.score(distances)))
+        rows.append(np.where(found < 0, -1, found + start))
+        start += len(segment)
+    both, numbers = np.concatenate(scores, axis=1), np.concatenate(rows, axis=1)
+    if len(segments) > 1:
+        order = np.argsort(-both, axis=1, kind="stable")[:, :k]
+        both, numbers = np.take_along_axis(both, order, 1), np.take_along_axis(numbers, order, 1)
+    return both, numbers
+
+
+def _on_disk(shape: tuple[int, int]) -> Matrix:
+    """An array in a file without a name, which goes with it."""
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, np.float32, "w+", shape=shape)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import faiss
-import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.corpus.origin import Origin
@@ -19,12 +20,18 @@ from embedkit.durable import check_own, sole_writer
 from embedkit.errors import InputError
 from embedkit.index.folder import MANIFEST, State, collect_index, read_index, write_index
 from embedkit.index.hits import Hits
-from embedkit.index.kinds import find_ranking, new_index, train
-from embedkit.index.rows import Batches, check_vectors, id_column, repeated, sample
-from embedkit.index.segment import Segment
+from embedkit.index.kinds import (
+    Effort,
+    check_count,
+    check_effort,
+    find_ranking,
+    new_index,
+    train,
+)
+from embedkit.index.rows import Batches, id_column, query_matrix, sample
+from embedkit.index.segment import Segment, search_segments, without
 from embedkit.progress import progress
 from embedkit.prompts import query_prompt
-from embedkit.steps import Vectors as Matrix
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
 
 Rows: TypeAlias = "Vectors | NDArray[Any]"
 
+_OPTIONS = ("kind", "similarity", "dimension", "origin", "embedder", "effort")
 _TRAINING = 200_000  # vectors that a kind is trained on at most
 
 
@@ -42,7 +50,9 @@ class VectorIndex:
     An index that was opened or saved lives in its folder: a change is committed there before the
     call returns, whole or not at all, and readers see the last committed state. Rows that are
     removed are passed over by search and stay until `compact`, or until a later `add` of as many
-    rows rewrites their segment.
+    rows rewrites their segment. Threads may search while others change: a search sees one state,
+    and changes wait for one another. A pickle of an index in a folder names the folder, and
+    unpickling opens its last committed state; an index in memory is pickled whole.
 
     Attributes:
         kind: `flat` (exact), `hnsw`, or a factory string of FAISS.
@@ -51,6 +61,8 @@ class VectorIndex:
         origin: the embedder behind the vectors, where it is known.
         embedder: for queries that are texts, or None.
         folder: where the index lives, or None.
+        effort: how much a search looks at: lists probed (IVF) or candidates kept (HNSW); None for
+            the kind's default, the square root of the lists or 100.
     """
 
     def __init__(
@@ -62,6 +74,7 @@ class VectorIndex:
         dimension: int,
         origin: Origin | None,
         embedder: Embedder | None,
+        effort: int | None = None,
     ) -> None:
         self._segments = tuple(segments)
         self.kind = kind
@@ -69,6 +82,8 @@ class VectorIndex:
         self.dimension = dimension
         self.origin = origin
         self.embedder = embedder
+        self.effort = effort
+        self._lock = threading.RLock()
         self.folder: Path | None = None
         self._state: State | None = None
         self._ranking = find_ranking(similarity)
@@ -78,11 +93,13 @@ class VectorIndex:
         cls,
         vectors: Rows,
         *,
-        ids: Sequence[str | int] | None = None,
-        texts: Sequence[str] | None = None,
+        ids: Iterable[str | int] | None = None,
+        texts: Iterable[str] | None = None,
         kind: str = "flat",
         similarity: str | None = None,
         embedder: Embedder | None = None,
+        nprobe: int | None = None,
+        ef_search: int | None = None,
         show_progress: bool | None = None,
     ) -> VectorIndex:
         """An index in memory.
@@ -94,6 +111,8 @@ class VectorIndex:
             kind: `flat`, `hnsw`, or a factory string of FAISS.
             similarity: cosine, dot or euclidean; None for the model's, or cosine.
             embedder: the one behind the vectors.
+            nprobe: lists that a search of an IVF kind looks into; None for the square root of all.
+            ef_search: candidates that a search of an HNSW kind keeps; None for 100.
             show_progress: a bar on stderr; None shows it where stderr is a terminal.
 
         Raises:
@@ -108,6 +127,7 @@ class VectorIndex:
             embedder = origin.check(embedder)
         if similarity is None:
             similarity = "cosine" if origin is None else origin.similarity
+        empty = new_index(kind, batches.dimension, similarity)
         index = cls(
             (),
             kind=kind,
@@ -115,6 +135,7 @@ class VectorIndex:
             dimension=batches.dimension,
             origin=origin,
             embedder=embedder,
+            effort=check_effort(empty, kind, nprobe=nprobe, ef_search=ef_search),
         )
         index._check(batches)
         index._segments = (index._rewritten((), batches, show_progress),)
@@ -143,9 +164,16 @@ class VectorIndex:
             dimension=state.dimension,
             origin=state.origin,
             embedder=embedder,
+            effort=state.effort,
         )
         index.folder, index._state = path, state
         return index
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.folder is not None:
+            return VectorIndex.open, (self.folder, self.embedder)
+        options = {name: getattr(self, name) for name in _OPTIONS}
+        return partial(VectorIndex, **options), (self._segments,)
 
     def __len__(self) -> int:
         """Rows that search can find."""
@@ -181,6 +209,8 @@ class VectorIndex:
         *,
         prompt: str | None = None,
         prompt_name: str | None = None,
+        nprobe: int | None = None,
+        ef_search: int | None = None,
     ) -> Hits:
         """The k rows nearest to each query.
 
@@ -189,56 +219,29 @@ class VectorIndex:
             k: at most; fewer where the index has fewer rows.
             prompt: put in front of texts; None for the recorded prompt of queries.
             prompt_name: one of the embedder's prompts instead.
+            nprobe: see `build`; None for what was said there.
+            ef_search: the same.
 
         Raises:
             InputError: wrong queries, or texts for an index without an embedder.
         """
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise InputError(f"k is {k!r}; expected a whole number from 1")
-        if isinstance(queries, str):
-            raise InputError(
-                f"queries is the str {queries!r}; expected a list, such as [{queries!r}]"
-            )
-        if isinstance(queries, list | tuple) and queries and isinstance(queries[0], str):
-            if self.embedder is None:
-                raise InputError(
-                    "queries are texts, and the index has no embedder; open it with one, or "
-                    "search with vectors"
-                )
-            texts = cast("Sequence[str]", queries)
+        k, effort, segments = check_count("k", k), self.effort, self._segments
+        if (nprobe, ef_search) != (None, None):
+            empty = new_index(self.kind, self.dimension, self.similarity)
+            effort = check_effort(empty, self.kind, nprobe=nprobe, ef_search=ef_search)
+        if self.embedder is not None:
             prompt = query_prompt(self.embedder, self.origin, prompt, prompt_name)
-            queries = self.embedder.encode(texts, prompt=prompt, show_progress=False)
-        prepared = self._ranking.prepare(check_vectors("queries", queries, self.dimension))
-        scores, rows = self._search(prepared, k)
-        return Hits(scores, rows, [segment.rows for segment in self._segments])
-
-    def _search(self, prepared: Matrix, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Scores and rows, counted through all segments; see `Hits`."""
-        scores, rows = [], []
-        start = 0
-        for segment in self._segments:
-            distances, found = segment.search(prepared, k)
-            of_segment = self._ranking.score(distances)
-            missing = found < 0
-            if missing.any():
-                of_segment[missing] = -np.inf
-            scores.append(of_segment)
-            rows.append(found if start == 0 else np.where(missing, -1, found + start))
-            start += len(segment)
-        if len(scores) == 1:
-            return scores[0], rows[0]
-        if not scores:
-            return np.empty((len(prepared), 0), np.float32), np.empty((len(prepared), 0), np.int64)
-        both, numbers = np.concatenate(scores, axis=1), np.concatenate(rows, axis=1)
-        order = np.argsort(-both, axis=1, kind="stable")[:, : min(k, len(self))]
-        return np.take_along_axis(both, order, 1), np.take_along_axis(numbers, order, 1)
+        matrix = query_matrix(queries, self.embedder, self.dimension, prompt=prompt)
+        self._ranking.check_norms("queries", matrix)
+        scores, rows = search_segments(segments, self._ranking, matrix, k, effort)
+        return Hits(scores, rows, [segment.rows for segment in segments])
 
     def add(
         self,
         vectors: Rows,
         *,
-        ids: Sequence[str | int] | None = None,
-        texts: Sequence[str] | None = None,
+        ids: Iterable[str | int] | None = None,
+        texts: Iterable[str] | None = None,
         show_progress: bool | None = None,
     ) -> None:
         """Add rows under new ids; see `build`.
@@ -251,7 +254,7 @@ class VectorIndex:
         """
         with self._changing():
             batches = self._batches(vectors, ids, texts)
-            _, there = self._without(batches.ids.combine_chunks())
+            _, there = without(self._segments, batches.ids.combine_chunks())
             if there:
                 raise InputError(
                     f"ids: {next(iter(there))!r} is in the index already; expected new ids (update "
@@ -263,8 +266,8 @@ class VectorIndex:
         self,
         vectors: Rows,
         *,
-        ids: Sequence[str | int] | None = None,
-        texts: Sequence[str] | None = None,
+        ids: Iterable[str | int] | None = None,
+        texts: Iterable[str] | None = None,
         show_progress: bool | None = None,
     ) -> None:
         """Add rows; those with ids that are there already take their place.
@@ -274,21 +277,19 @@ class VectorIndex:
         """
         with self._changing():
             batches = self._batches(vectors, ids, texts)
-            segments, _ = self._without(batches.ids.combine_chunks())
+            segments, _ = without(self._segments, batches.ids.combine_chunks())
             self._put(segments, batches, show_progress)
 
-    def remove(self, ids: Sequence[str | int]) -> None:
+    def remove(self, ids: Iterable[str | int]) -> None:
         """Remove rows.
 
         Raises:
             InputError: an id that is not there; nothing is removed then.
         """
-        if isinstance(ids, str):
-            raise InputError(f"ids is the str {ids!r}; expected a list, such as [{ids!r}]")
+        wanted = id_column(ids)
         with self._changing():
-            wanted = id_column(ids, len(ids))
             self._check_kind(wanted.type)
-            segments, found = self._without(wanted)
+            segments, found = without(self._segments, wanted)
             lost = next((name for name in wanted.to_pylist() if name not in found), None)
             if lost is not None:
                 raise InputError(f"ids: the index has no {lost!r}; nothing was removed")
@@ -323,14 +324,18 @@ class VectorIndex:
     @property
     def info(self) -> dict[str, Any]:
         """What `embedkit index info` says, as plain values."""
+        segments = self._segments
+        rows = sum(segment.live for segment in segments)
+        usual = Effort.of(new_index(self.kind, self.dimension, self.similarity))
         return {
             "kind": self.kind,
+            **({usual.option: self.effort or usual.value} if usual.option else {}),
             "similarity": self.similarity,
             "dimension": self.dimension,
-            "rows": len(self),
-            "removed": sum(map(len, self._segments)) - len(self),
+            "rows": rows,
+            "removed": sum(map(len, segments)) - rows,
             "texts": self.has_texts,
-            "segments": len(self._segments),
+            "segments": len(segments),
             "bytes": sum(entry.bytes for entry in self._state.entries) if self._state else None,
             "origin": self.origin.to_json() if self.origin else None,
         }
@@ -338,13 +343,14 @@ class VectorIndex:
     @contextmanager
     def _changing(self) -> Iterator[None]:
         """Be the one that changes the index, from a state that is the last one."""
-        if self.folder is None or self._state is None:
-            yield
-            return
-        self._state.check_latest(self.folder)  # before a lock makes a folder that is gone
-        with sole_writer(self.folder, MANIFEST):
-            self._state.check_latest(self.folder)
-            yield
+        with self._lock:
+            if self.folder is None or self._state is None:
+                yield
+                return
+            self._state.check_latest(self.folder)  # before a lock makes a folder that is gone
+            with sole_writer(self.folder, MANIFEST):
+                self._state.check_latest(self.folder)
+                yield
 
     def _commit(self, segments: Sequence[Segment]) -> None:
         """Make these the index's segments."""
@@ -359,14 +365,14 @@ class VectorIndex:
         own = self.kind, self.similarity, self.dimension, self.origin
         try:
             self._state, self._segments = write_index(
-                folder, State(generation, *own, (), identity), segments
+                folder, State(generation, *own, (), identity, self.effort), segments
             )
             self.folder = folder
         finally:
             collect_index(folder)
 
     def _batches(
-        self, vectors: Rows, ids: Sequence[str | int] | None, texts: Sequence[str] | None
+        self, vectors: Rows, ids: Iterable[str | int] | None, texts: Iterable[str] | None
     ) -> Batches:
         """New rows, checked against those that are there."""
         batches = Batches(vectors, ids, texts, dimension=self.dimension, first_id=self._next_id)
@@ -381,17 +387,8 @@ class VectorIndex:
         return batches
 
     def _check(self, batches: Batches) -> None:
-        if len(batches) == 0:
-            raise InputError("vectors: got none, expected at least one")
-        twice = repeated(batches.ids)
-        if twice is not None:
-            raise InputError(f"ids: got {twice!r} twice, expected each id once")
-        if self._segments and batches.has_texts != self.has_texts:
-            got, wanted = (
-                "texts" if has else "no texts" for has in (batches.has_texts, self.has_texts)
-            )
-            raise InputError(f"texts: got {got}, expected {wanted} as in the index")
         self._check_kind(batches.ids.type)
+        batches.check(self._ranking, self.has_texts if self._segments else None)
 
     def _check_kind(self, kind: pa.DataType) -> None:
         if self._segments:
@@ -409,16 +406,6 @@ class VectorIndex:
         if ids.type != pa.int64():
             raise InputError("ids: got none, expected strings as in the index")
         return int(pc.max(ids).as_py()) + 1
-
-    def _without(self, ids: pa.Array[Any]) -> tuple[list[Segment], dict[str | int, None]]:
-        """The segments without rows of these ids, and the ids that they had, in their order."""
-        segments: list[Segment] = []
-        found: dict[Any, None] = {}
-        for segment in self._segments:
-            rows = segment.rows_of(ids)
-            found |= dict.fromkeys(segment.rows.column("id").take(rows).to_pylist())
-            segments.append(segment.without(rows) if len(rows) else segment)
-        return segments, found
 
     def _put(
         self, segments: Sequence[Segment], batches: Batches, show_progress: bool | None
@@ -441,8 +428,7 @@ class VectorIndex:
         """The rows of segments, and new rows, as one segment."""
 
         def new() -> Iterator[VectorBatch]:
-            for batch in batches or ():
-                yield batch._replace(vectors=self._ranking.prepare(batch.vectors))
+            return iter(()) if batches is None else batches.prepared(self._ranking)
 
         empty = new_index(self.kind, self.dimension, self.similarity)
         if not empty.is_trained and self._segments:
