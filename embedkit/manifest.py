@@ -177,16 +177,23 @@ def collect(folder: Path, manifests: Collection[str], read: Callable[[str], Name
     gone: set[str] = set()
     identities = set()
     old = re.compile(rf"\.({'|'.join(map(re.escape, manifests))})\.\w+\.old")
+    # All are read before any is locked: a kill may leave two names of one file.
+    found = [
+        path for path in folder.iterdir() if path.name in manifests or old.fullmatch(path.name)
+    ]
+    records = [(path, path.stat().st_ino, read(path.name)) for path in found]
+    locked = set()
     with ExitStack() as locks:
-        for path in list(folder.iterdir()):
-            if path.name not in manifests and not old.fullmatch(path.name):
-                continue
-            said, names = read(path.name), live
+        for path, inode, said in records:
+            names = live
             if path.name not in manifests:
-                descriptor = os.open(path, os.O_RDONLY)
-                locks.callback(os.close, descriptor)
-                with suppress(OSError):  # a reader has it locked
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if inode not in locked:
+                    descriptor = os.open(path, os.O_RDONLY)
+                    locks.callback(os.close, descriptor)
+                    with suppress(OSError):  # a reader has it locked
+                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        locked.add(inode)
+                if inode in locked:
                     names = gone
                     gone.add(path.name)
             identities.add(said.identity)
