@@ -13,8 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedkit.durable import check_utf8
-from embedkit.errors import InputError, first_line
+from embedkit.errors import InputError, check_utf8, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
