@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedkit.arguments import check_type
-from embedkit.durable import check_utf8
-from embedkit.errors import InputError, first_line
+from embedkit.errors import InputError, check_utf8, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from io import BufferedWriter
 from pathlib import Path
 
-from embedkit.errors import InputError
+from embedkit.errors import InputError, check_utf8
 
 
 @contextmanager
@@ -29,18 +29,6 @@ def new_file(path: Path) -> Iterator[BufferedWriter]:
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8; what is not, as in a path of other bytes, is escaped as JSON does."""
     path.write_text(text, encoding="utf-8", errors="backslashreplace")
-
-
-def check_utf8(path: Path) -> None:
-    """Refuse a path that FAISS, Arrow, tokenizers and safetensors cannot open.
-
-    Raises:
-        InputError: its bytes are not UTF-8.
-    """
-    try:
-        str(path.resolve()).encode()
-    except UnicodeEncodeError:
-        raise InputError(f"{path}: got a path that is not UTF-8; expected UTF-8") from None
 
 
 @contextmanager

@@ -18,8 +18,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from embedkit.durable import check_utf8, disk_errors, replacing, write_text
-from embedkit.errors import InputError
+from embedkit.durable import disk_errors, replacing, write_text
+from embedkit.errors import InputError, check_utf8
 
 T = TypeVar("T")
 
@@ -177,16 +177,23 @@ def collect(folder: Path, manifests: Collection[str], read: Callable[[str], Name
     gone: set[str] = set()
     identities = set()
     old = re.compile(rf"\.({'|'.join(map(re.escape, manifests))})\.\w+\.old")
+    # All are read before any is locked: a kill may leave two names of one file.
+    found = [
+        path for path in folder.iterdir() if path.name in manifests or old.fullmatch(path.name)
+    ]
+    records = [(path, path.stat().st_ino, read(path.name)) for path in found]
+    locked = set()
     with ExitStack() as locks:
-        for path in list(folder.iterdir()):
-            if path.name not in manifests and not old.fullmatch(path.name):
-                continue
-            said, names = read(path.name), live
+        for path, inode, said in records:
+            names = live
             if path.name not in manifests:
-                descriptor = os.open(path, os.O_RDONLY)
-                locks.callback(os.close, descriptor)
-                with suppress(OSError):  # a reader has it locked
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if inode not in locked:
+                    descriptor = os.open(path, os.O_RDONLY)
+                    locks.callback(os.close, descriptor)
+                    with suppress(OSError):  # a reader has it locked
+                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        locked.add(inode)
+                if inode in locked:
                     names = gone
                     gone.add(path.name)
             identities.add(said.identity)

@@ -10,6 +10,8 @@ must be there once, and equal to an undisturbed run's. Exits with 1 where it is 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import random
 import shutil
 import signal
@@ -18,8 +20,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +47,52 @@ def do_encode(model: Path, corpus: Path, folder: Path) -> None:
 
 def do_add(vectors: Path, index: Path) -> None:
     VectorIndex.open(index).add(Vectors.open(vectors))
+
+
+def die_at(number: int, change: Callable[[Path], None], folder: Path) -> None:
+    """Do the work, and be killed before the file operation of this number, counted from 0."""
+    left = number
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal left
+        names = [str(argument) for argument in arguments if str(folder) in str(argument)]
+        if event in ("os.rename", "os.remove", "os.link") and names:
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+    change(folder)
+
+
+def points(change: Callable[[Path], None], source: Path, folder: Path) -> Iterator[int]:
+    """`folder` as a copy of `source` in which a change was killed, for every point of it."""
+    # A server that has computed nothing: OpenMP does not outlive a fork.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["kill"])
+    for number in range(100):
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(source, folder)
+        process = context.Process(target=die_at, args=(number, change, folder))
+        process.start()
+        process.join()
+        yield number
+        if process.exitcode == 0:
+            return
+        assert process.exitcode == -signal.SIGKILL
+    raise AssertionError("there is no end of it")
+
+
+def update(folder: Path) -> None:
+    VectorIndex.open(folder).update(np.eye(8)[:4], ids=[0, 1, 100, 101])
+
+
+def compact(folder: Path) -> None:
+    VectorIndex.open(folder).compact()
+
+
+def replace(folder: Path) -> None:
+    VectorIndex.build(np.eye(8)[:2], ids=[7, 8]).save(folder)
 
 
 WORK = {"encode": do_encode, "add": do_add}
@@ -122,13 +172,14 @@ class Bench:
         shutil.rmtree(folder, ignore_errors=True)
         killed = self.killed("encode", [self.model, self.corpus, folder], seconds)
         state = "nothing"
-        if (folder / "manifest.json").exists():
+        if any(folder.glob("manifest*.json")):
             left = Vectors.open(folder, partial=True)
             ids = left.ids.to_pylist()
             assert len(set(ids)) == len(ids)
             if ids:
                 check_same(left.to_numpy(), self.whole[ids])
             state = "complete" if left.complete else f"{len(ids) * 10 // TEXTS * 10} % and more"
+            del left  # an open reader keeps its files
         do_encode(self.model, self.corpus, folder)
         again = Vectors.open(folder)
         assert sorted(again.ids.to_pylist()) == list(range(TEXTS))

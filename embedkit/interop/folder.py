@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from embedkit.durable import check_utf8
-from embedkit.errors import InputError
+from embedkit.errors import InputError, check_utf8
 from embedkit.interop.model_card import MARK
 
 
