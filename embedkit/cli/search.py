@@ -46,6 +46,8 @@ def search_command(
     prompt: options.Prompt = None,
     prompt_name: options.PromptName = None,
     device: options.Device = None,
+    nprobe: options.Nprobe = None,
+    ef_search: options.EfSearch = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print an object a query on stdout, one a line.")
     ] = False,
@@ -71,6 +73,7 @@ def search_command(
     found = VectorIndex.open(index)
     if found.origin is None and model is None:
         raise InputError(f"{index}: does not say what model its vectors are of; name it with -m")
+    found.check_effort(nprobe=nprobe, ef_search=ef_search)  # before the model is loaded
     from embedkit.embedder import Embedder
 
     if found.origin is None:
@@ -79,7 +82,12 @@ def search_command(
         found.embedder = found.origin.load(model, device=device)
     for chunk in chunks(asked, _CHUNK):
         hits = found.search(
-            [document.text for document in chunk], k, prompt=prompt, prompt_name=prompt_name
+            [document.text for document in chunk],
+            k,
+            prompt=prompt,
+            prompt_name=prompt_name,
+            nprobe=nprobe,
+            ef_search=ef_search,
         )
         for document, of_query in zip(chunk, hits, strict=True):
             _show(document, of_query, as_json=as_json, named=query is None)
