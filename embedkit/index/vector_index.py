@@ -109,8 +109,7 @@ class VectorIndex:
             kind: `flat`, `hnsw`, or a factory string of FAISS.
             similarity: cosine, dot or euclidean; None for the model's, or cosine.
             embedder: the one behind the vectors.
-            nprobe: lists that a search of an IVF kind looks into; None for the square root of all.
-            ef_search: candidates that a search of an HNSW kind keeps; None for 100.
+            nprobe, ef_search: see `effort`; for IVF kinds and for HNSW kinds.
             show_progress: a bar on stderr; None shows it where stderr is a terminal.
 
         Raises:
@@ -290,7 +289,8 @@ class VectorIndex:
         """
         wanted = id_column(ids)
         with self._changing():
-            self._check_kind(wanted.type)
+            if len(wanted):
+                self._check_kind(wanted.type)
             segments, found = without(self._segments, wanted)
             lost = next((name for name in wanted.to_pylist() if name not in found), None)
             if lost is not None:
