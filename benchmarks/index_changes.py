@@ -50,7 +50,7 @@ def removals(stored: np.ndarray, queries: np.ndarray) -> dict[str, dict[str, obj
                 found = [ids for batch in batches for ids in index.search(batch, K).ids]
                 times.append(time.perf_counter() - started)
             table[f"{kind}, {part:.1%} removed"] = {
-                "recall@10": np.mean(
+                "recall@10": statistics.mean(
                     [len(set(a) & set(b)) / K for a, b in zip(found, exact, strict=True)]
                 ),
                 "fewest hits": min(map(len, found)),

@@ -227,7 +227,7 @@ def test_recall_outlasts_removals_of_every_kind(kind: str) -> None:
         assert [len(set(ids)) for ids in hits.ids] == [10] * len(ASKED)
         assert {name for ids in hits.ids for name in ids} <= set(kept.tolist())
         recalls.append(recall(hits.ids, wanted))
-    assert recalls[0] > (0.55 if "PQ" in kind else 0.9)
+    assert recalls[0] > (0.55 if "PQ" in kind else 0.8)
     assert min(recalls) > recalls[0] - 0.07, recalls
 
 
