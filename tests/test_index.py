@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 import tiny
@@ -21,6 +25,7 @@ from embedkit import Corpus, Embedder, InputError, VectorIndex, Vectors, encode_
 from embedkit.durable import sole_writer
 from embedkit.index.kinds import RANKINGS
 from embedkit.index.vector_index import VectorIndex as Index
+from embedkit.manifest import FileEntry, write_manifest
 from embedkit.similarity import find_similarity
 
 WIDTH = 16
@@ -184,6 +189,191 @@ def test_more_hits_than_the_probed_lists_hold_come_from_other_lists() -> None:
     assert hits.ids == wanted
 
 
+# Whatever is removed
+
+
+REMOVED = [0, 0.5, 0.95, 0.995]
+MANY = (
+    GENERATOR.normal(size=(40, WIDTH))[GENERATOR.integers(0, 40, 4000)]
+    + 0.7 * GENERATOR.normal(size=(4000, WIDTH))
+).astype(np.float32)
+ASKED = MANY[::80] + 0.3 * GENERATOR.normal(size=(50, WIDTH)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "flat",
+        "hnsw",
+        "IVF64,Flat",
+        "IVF32,PQ16x4",
+        "SQ8",
+        "PQ16x4",
+        "PCA16,IVF16,SQ8",
+        "HNSW16,SQ8",
+    ],
+)
+def test_recall_outlasts_removals_of_every_kind(kind: str) -> None:
+    order = np.random.default_rng(3).permutation(len(MANY))
+    index = VectorIndex.build(MANY, kind=kind)
+    recalls = []
+    for part in REMOVED:
+        gone = order[: round(part * len(MANY))]
+        there = set(index.ids.to_pylist())
+        index.remove(name for name in gone if name in there)
+        kept = np.setdiff1d(order, gone)
+        wanted, _ = nearest({n: MANY[n] for n in kept.tolist()}, ASKED, 10, "cosine")
+        hits = index.search(ASKED, 10)
+        assert [len(set(ids)) for ids in hits.ids] == [10] * len(ASKED)
+        assert {name for ids in hits.ids for name in ids} <= set(kept.tolist())
+        recalls.append(recall(hits.ids, wanted))
+    assert recalls[0] > (0.55 if "PQ" in kind else 0.8)
+    assert min(recalls) > recalls[0] - 0.07, recalls
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "IVF64,Flat", "PQ16x4"])
+def test_a_topic_that_is_removed_leaves_the_rows_of_others(kind: str) -> None:
+    near = np.argsort(-(MANY @ MANY[0]))[:3900]
+    index = VectorIndex.build(MANY, kind=kind)
+    index.remove(near)
+    hits = index.search(MANY[:1], 100)
+    assert sorted(hits.ids[0]) == sorted(set(range(len(MANY))) - set(near.tolist()))
+
+
+def test_the_search_effort_is_stored_and_may_be_given_for_a_search(tmp_path: Path) -> None:
+    index = VectorIndex.build(MANY, kind="IVF64,Flat", nprobe=1)
+    index.save(tmp_path / "index")
+    again = VectorIndex.open(tmp_path / "index")
+    assert (again.info["nprobe"], VectorIndex.build(MANY, kind="IVF64,Flat").info["nprobe"]) == (
+        1,
+        8,
+    )
+    wanted, _ = nearest(dict(enumerate(MANY)), ASKED, 10, "cosine")
+    one, some, every = (
+        recall(again.search(ASKED, 10, **options).ids, wanted)
+        for options in ({}, {"nprobe": 8}, {"nprobe": np.int64(64)})
+    )
+    assert one < some < every == 1
+    for options, message in (
+        ({"ef_search": 10}, "got ef_search, which kind 'IVF64,Flat' does not have"),
+        ({"nprobe": 0}, "nprobe is 0; expected a whole number from 1"),
+        ({"nprobe": True}, "nprobe is True"),
+    ):
+        with pytest.raises(InputError, match=message):
+            again.search(ASKED, 10, **options)
+    with pytest.raises(InputError, match="got nprobe, which kind 'hnsw' does not have"):
+        VectorIndex.build(MANY, kind="hnsw", nprobe=3)
+
+
+# In threads and processes
+
+
+def test_a_search_beside_changes_sees_one_state_and_no_add_is_lost() -> None:
+    index = VectorIndex.build(MANY[:100], similarity="dot")
+    wrong: list[object] = []
+    stop = threading.Event()
+
+    def search() -> None:
+        while not stop.is_set():
+            try:
+                hits = index.search(ASKED, 10)
+                for query, ids, scores in zip(ASKED, hits.ids, hits.scores, strict=True):
+                    if np.abs(MANY[ids] @ query - scores).max() > 1e-3:
+                        wrong.append(ids)
+            except Exception as error:
+                wrong.append(error)
+
+    def change(first: int) -> None:
+        for start in range(first, first + 900, 30):
+            index.add(MANY[start : start + 30], ids=range(start, start + 30))
+            index.remove(range(start, start + 20))
+        index.compact()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        searching = [threading.Thread(target=search) for _ in range(2)]
+        changing = [threading.Thread(target=change, args=(n,)) for n in (100, 1100, 2100)]
+        for thread in searching + changing:
+            thread.start()
+        for thread in changing:
+            thread.join()
+        stop.set()
+        for thread in searching:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert wrong == []
+    assert len(index) == 100 + 3 * 300
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "IVF4,SQ8"])
+@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])  # noqa: S301
+def test_a_copied_or_pickled_index_is_the_same(
+    kind: str, saved: bool, copied: Callable[[Any], Any], tmp_path: Path
+) -> None:
+    index = VectorIndex.build(STORED[:300], kind=kind, texts=NAMES[:300])
+    index.remove([3, 5])
+    if saved:
+        index.save(tmp_path / "index")
+    wanted = index.search(QUERIES, 5)
+    other = copied(index)
+    found = other.search(QUERIES, 5)
+    assert (found.ids, found.texts, other.info) == (wanted.ids, wanted.texts, index.info)
+    if not saved:
+        other.remove([7])
+        assert (len(index), len(other)) == (298, 297)
+
+
+# Scales and containers
+
+
+@pytest.mark.parametrize("scale", [1e30, 1e-30, 1e-42, 0])
+def test_scales_of_vectors_do_not_change_cosine(scale: float) -> None:
+    vectors = (STORED[:50] * np.float32(scale)).astype(np.float32)
+    hits = VectorIndex.build(vectors).search(vectors[:5], 3)
+    assert [len(set(ids)) for ids in hits.ids] == [3] * 5
+    if scale > 1e-40:
+        wanted, scores = nearest(dict(enumerate(STORED[:50])), STORED[:5], 3, "cosine")
+        assert hits.ids == wanted
+        assert np.abs(hits.scores - scores).max() < 1e-5
+    assert np.isfinite(hits.scores).all()
+
+
+@pytest.mark.parametrize("similarity", ["dot", "euclidean"])
+def test_scales_whose_scores_overflow_are_refused_by_row(similarity: str) -> None:
+    long = STORED[:3].copy()
+    long[1] *= 1e30
+    index = VectorIndex.build(STORED[:9], similarity=similarity)
+    for use in (
+        lambda: index.add(long),
+        lambda: index.search(long),
+        lambda: VectorIndex.build(long, similarity=similarity),
+    ):
+        with pytest.raises(InputError, match=r"got a vector of length .*e\+30 in row 1, expected"):
+            use()
+    assert len(index) == 9
+
+
+def test_containers_of_ids_and_queries(embedder: Embedder) -> None:
+    pandas = pytest.importorskip("pandas")
+    texts = list(tiny.TEXTS[1:4])
+    index = VectorIndex.build(embedder.encode(texts), ids=iter("abc"), embedder=embedder)
+    for queries in (np.array(texts), pandas.Series(texts, index=[7, 8, 9])):
+        assert index.search(queries, np.int64(1)).ids == [["a"], ["b"], ["c"]]
+    index.remove(name for name in "a")
+    index.add(embedder.encode(texts[:1]), ids=pandas.Series(["d"]))
+    index.update(embedder.encode(texts[:1]), ids=np.array(["d"]))
+    index.remove(index.ids)
+    assert len(index) == 0
+    for wrong in (pandas.DataFrame({"a": ["b"]}), {"a": "b"}):
+        with pytest.raises(InputError):
+            VectorIndex.build(STORED).search(wrong)
+        with pytest.raises(InputError, match="expected a list"):
+            index.remove(wrong)
+
+
 # What is refused, with nothing kept
 
 
@@ -290,6 +480,31 @@ def test_a_manifest_that_lies_is_refused(folder: Path) -> None:
         (folder / "index.json").write_text(json.dumps({**said, name: value}))
         with pytest.raises(InputError, match=r"index.json: is damaged, its CRC-32 is"):
             VectorIndex.open(folder)
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "IVF4,Flat", "SQ8", "PCA8,HNSW16", "PQ4,RFlat"])
+def test_crafted_faiss_files_are_damaged(kind: str, tmp_path: Path) -> None:
+    """The CRC-32 is right, and the file is not what the manifest says."""
+    index = VectorIndex.build(STORED, kind=kind)
+    index.save(tmp_path / "index")
+    assert len(VectorIndex.open(tmp_path / "index")) == len(STORED)
+    (path,) = (tmp_path / "index").glob("*.faiss")
+    right = path.read_bytes()
+    fewer = VectorIndex.build(STORED[:-1], kind=kind)._segments[0].index
+    narrow = VectorIndex.build(np.ascontiguousarray(STORED[:, :8]))._segments[0].index
+    other = VectorIndex.build(STORED, kind=kind, similarity="euclidean")._segments[0].index
+    huge = bytearray(right)
+    huge[8:16] = (1 << 60).to_bytes(8, "little")
+    wrong = [faiss.serialize_index(x).tobytes() for x in (fewer, narrow, other)]
+    for content in (*wrong, bytes(huge), right[: len(right) // 2], b"", b"IxFI" + b"\xff" * 99):
+        path.write_bytes(content)
+        said = json.loads((tmp_path / "index" / "index.json").read_text())
+        said["segments"][0][0] = FileEntry.of(path)
+        del said["crc32"]
+        write_manifest(tmp_path / "index" / "index.json", said)
+        with pytest.raises(InputError, match="is damaged") as caught:
+            VectorIndex.open(tmp_path / "index")
+        assert path.name[:6] in str(caught.value)
 
 
 def test_readers_see_the_last_committed_state(folder: Path) -> None:

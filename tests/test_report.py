@@ -41,7 +41,7 @@ def report(*results: Result, **more: Any) -> Report:
     evidence = [] if retrieval else [Evidence(PAIRS, {shown: np.arange(4.0)})]
     used: PairsUsed | RetrievalUsed = PairsUsed("d", "scored", 9, 8, 0.25, 0.5, "0" * 64)
     if retrieval:
-        used = RetrievalUsed("d", "scored", 9, 20, 3, 29, 0.25, "0" * 64)
+        used = RetrievalUsed("d", "scored", 9, 20, 3, 0, 0, 29, 0.25, "0" * 64)
     protocol = Protocol(
         prompt="",
         similarities=("cosine",),

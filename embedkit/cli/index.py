@@ -41,6 +41,8 @@ def build_command(
             help="cosine, dot or euclidean; by default the model's own.", show_default=False
         ),
     ] = None,
+    nprobe: options.Nprobe = None,
+    ef_search: options.EfSearch = None,
     as_json: _Json = False,
 ) -> None:
     """Build an index from the vectors of a corpus; an index that is there is replaced.
@@ -54,7 +56,12 @@ def build_command(
 
     check_own(out, MANIFEST, "an index")
     index = VectorIndex.build(
-        Vectors.open(vectors), kind=kind, similarity=similarity, show_progress=True
+        Vectors.open(vectors),
+        kind=kind,
+        similarity=similarity,
+        nprobe=nprobe,
+        ef_search=ef_search,
+        show_progress=True,
     )
     index.save(out)
     _show(index, as_json=as_json)

@@ -97,6 +97,22 @@ Threshold: TypeAlias = Annotated[
 Recipe: TypeAlias = Annotated[
     str | None, typer.Option(help="A recipe instead of the model's own.", show_default=False)
 ]
+Nprobe: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Lists that a search of an IVF kind looks into; by default the square root of all.",
+        show_default=False,
+    ),
+]
+EfSearch: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Candidates that a search of an HNSW kind keeps; by default 100.",
+        show_default=False,
+    ),
+]
 TextColumn: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(

@@ -47,6 +47,8 @@ def search_command(
     prompt: options.OwnQueryPrompt = None,
     prompt_name: options.PromptName = None,
     device: options.Device = None,
+    nprobe: options.Nprobe = None,
+    ef_search: options.EfSearch = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print an object a query on stdout, one a line.")
     ] = False,
@@ -73,6 +75,7 @@ def search_command(
     found = VectorIndex.open(index)
     if found.origin is None and model is None:
         raise InputError(f"{index}: does not say what model its vectors are of; name it with -m")
+    found.check_effort(nprobe=nprobe, ef_search=ef_search)  # before the model is loaded
     from embedkit.embedder import Embedder
 
     if found.origin is None:
@@ -85,7 +88,8 @@ def search_command(
     shown = described(prompt, found.embedder.settings.prompts)
     print(f"prompt: {printable(shown)}", file=sys.stderr)
     for chunk in chunks(asked, _CHUNK):
-        hits = found.search([document.text for document in chunk], k, prompt=prompt)
+        texts = [document.text for document in chunk]
+        hits = found.search(texts, k, prompt=prompt, nprobe=nprobe, ef_search=ef_search)
         for document, of_query in zip(chunk, hits, strict=True):
             _show(document, of_query, as_json=as_json, named=query is None)
 

@@ -149,6 +149,12 @@ def add(index: Any, vectors: Vectors, kind: str) -> None:
         ) from error
 
 
+def deserialized(content: NDArray[np.uint8]) -> Any:
+    """What `faiss.serialize_index` wrote, while no file is read."""
+    with _READING:
+        return faiss.deserialize_index(content)
+
+
 def read_faiss(path: Path, kind: str, dimension: int, similarity: str) -> Any:
     """A FAISS index from a file, after checks that keep a search within memory.
 
@@ -157,11 +163,17 @@ def read_faiss(path: Path, kind: str, dimension: int, similarity: str) -> Any:
         ValueError: not an index of this kind, or one whose numbers disagree.
     """
     with _READING:
-        # A vector of a file is not longer than the file.
-        if hasattr(faiss, "set_deserialization_vector_byte_limit"):
-            _faiss.set_deserialization_vector_byte_limit(path.stat().st_size)
-        index = faiss.read_index(str(path))
-    empty = faiss.deserialize_index(faiss.serialize_index(new_index(kind, dimension, similarity)))
+        if not hasattr(faiss, "set_deserialization_vector_byte_limit"):
+            index = faiss.read_index(str(path))
+        else:
+            usual = _faiss.get_deserialization_vector_byte_limit()
+            try:
+                # A vector of a file is not longer than the file.
+                _faiss.set_deserialization_vector_byte_limit(path.stat().st_size)
+                index = faiss.read_index(str(path))
+            finally:
+                _faiss.set_deserialization_vector_byte_limit(usual)
+    empty = deserialized(faiss.serialize_index(new_index(kind, dimension, similarity)))
     for part, wanted in zip(_parts(index), _parts(empty), strict=False):
         got, expected = ((type(x).__name__, x.d, x.metric_type) for x in (part, wanted))
         if got != expected:

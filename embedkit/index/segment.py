@@ -20,6 +20,7 @@ from embedkit.index.kinds import (
     Effort,
     Ranking,
     add,
+    deserialized,
     held_vectors,
     holds_vectors,
     is_flat,
@@ -219,7 +220,11 @@ class Segment:
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is made anew when it is needed."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        state = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**state, "index": faiss.serialize_index(self.index)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, index=deserialized(state["index"]))
 
 
 def without(

@@ -58,8 +58,7 @@ class VectorIndex:
         kind: `flat` (exact), `hnsw`, or a factory string of FAISS.
         similarity: cosine, dot or euclidean.
         dimension: numbers in a vector.
-        origin: the embedder behind the vectors, where it is known.
-        embedder: for queries that are texts, or None.
+        origin, embedder: behind the vectors, or None; the embedder encodes queries.
         folder: where the index lives, or None.
         effort: how much a search looks at: lists probed (IVF) or candidates kept (HNSW); None for
             the kind's default, the square root of the lists or 100.
@@ -111,8 +110,7 @@ class VectorIndex:
             kind: `flat`, `hnsw`, or a factory string of FAISS.
             similarity: cosine, dot or euclidean; None for the model's, or cosine.
             embedder: the one behind the vectors.
-            nprobe: lists that a search of an IVF kind looks into; None for the square root of all.
-            ef_search: candidates that a search of an HNSW kind keeps; None for 100.
+            nprobe, ef_search: see `effort`; for IVF kinds and for HNSW kinds.
             show_progress: a bar on stderr; None shows it where stderr is a terminal.
 
         Raises:
@@ -219,22 +217,26 @@ class VectorIndex:
             k: at most; fewer where the index has fewer rows.
             prompt: put in front of texts; None for the recorded prompt of queries.
             prompt_name: one of the embedder's prompts instead.
-            nprobe: see `build`; None for what was said there.
-            ef_search: the same.
+            nprobe, ef_search: see `build`; None for what was said there.
 
         Raises:
             InputError: wrong queries, or texts for an index without an embedder.
         """
-        k, effort, segments = check_count("k", k), self.effort, self._segments
-        if (nprobe, ef_search) != (None, None):
-            empty = new_index(self.kind, self.dimension, self.similarity)
-            effort = check_effort(empty, self.kind, nprobe=nprobe, ef_search=ef_search)
+        k, segments = check_count("k", k), self._segments
+        effort = self.check_effort(nprobe=nprobe, ef_search=ef_search) or self.effort
         if self.embedder is not None:
             prompt = query_prompt(self.embedder, self.origin, prompt, prompt_name)
         matrix = query_matrix(queries, self.embedder, self.dimension, prompt=prompt)
         self._ranking.check_norms("queries", matrix)
         scores, rows = search_segments(segments, self._ranking, matrix, k, effort)
         return Hits(scores, rows, [segment.rows for segment in segments])
+
+    def check_effort(self, **options: int | None) -> int | None:
+        """What `nprobe` or `ef_search` says, or None; InputError where the kind has none."""
+        if not any(value is not None for value in options.values()):
+            return None
+        empty = new_index(self.kind, self.dimension, self.similarity)
+        return check_effort(empty, self.kind, **options)
 
     def add(
         self,
@@ -288,7 +290,8 @@ class VectorIndex:
         """
         wanted = id_column(ids)
         with self._changing():
-            self._check_kind(wanted.type)
+            if len(wanted):
+                self._check_kind(wanted.type)
             segments, found = without(self._segments, wanted)
             lost = next((name for name in wanted.to_pylist() if name not in found), None)
             if lost is not None:
