@@ -174,7 +174,8 @@ def _keep(measured: Measurement, *, anew: bool) -> Measurement:
     kept[measured.machine] = measured
     path = cache_folder() / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_manifest(path, {"measurements": [asdict(one) for one in kept.values()]})
+    measurements = [asdict(one) for one in kept.values()]
+    write_manifest(path, {"measurements": measurements}, sole=False)
     return measured
 
 

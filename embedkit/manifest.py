@@ -141,11 +141,17 @@ def _crc32(path: Path) -> str:
     return f"{value:08x}"
 
 
-def write_manifest(path: Path, content: Mapping[str, Any]) -> None:
-    """Commit: the file is replaced in one step, and holds a checksum of its own content."""
+def write_manifest(path: Path, content: Mapping[str, Any], *, sole: bool = True) -> None:
+    """Commit: the file is replaced in one step, and holds a checksum of its own content.
+
+    Args:
+        path: the manifest.
+        content: plain values.
+        sole: whether the caller is the sole writer; else others may replace it at the same time.
+    """
     content = {"schema": SCHEMA, **content}
     text = json.dumps({**content, "crc32": _own(content)}, indent=1, ensure_ascii=False)
-    with disk_errors(path), replacing(path, f".{path.name}.tmp") as new:
+    with disk_errors(path), replacing(path, f".{path.name}.tmp" if sole else None) as new:
         write_text(new, text)
 
 

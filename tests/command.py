@@ -39,6 +39,17 @@ def runner(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     return call
 
 
+def replaced(command: list[object], options: list[str]) -> list[object]:
+    """The command with options in place of its own of the same names."""
+    kept = list(command)
+    for option in options:
+        for name in (option, {"--model": "-m"}.get(option)):
+            if name in kept and str(name).startswith("-"):
+                place = kept.index(name)
+                del kept[place : place + 2]
+    return [*kept, *options]
+
+
 def refused(done: Done) -> str:
     """The sentence of an error by the user."""
     assert (done.code, done.out) == (2, "")

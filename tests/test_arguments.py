@@ -152,7 +152,7 @@ def test_every_list_of_pairs_is_taken_at_every_door(
         b"ab",
         "ab",
         ["ab", "cd"],
-        [frozenset(["a"])],
+        [{"a": 1, "b": 2}],
         [("a", "b", "c")],
         [("a", 1)],
         [("a", "\ud800")],
@@ -238,7 +238,7 @@ def test_similarities_of_huge_vectors_are_numbers_or_one_error(
         np.testing.assert_allclose(got, unit @ unit.T, atol=1e-6)
     SentenceTransformer(str(folder), similarity_fn_name="dot").save_pretrained(str(tmp_path))
     dot = Embedder.from_pretrained(tmp_path, precision="float32")
-    with pytest.raises(InputError, match="overflow float32; expected smaller vectors"):
+    with pytest.raises(InputError, match="expected vectors whose similarity float32 can hold"):
         dot.similarity(vectors * 1e30, vectors * 1e30)
 
 

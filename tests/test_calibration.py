@@ -245,7 +245,7 @@ def no_home() -> Path:
     raise RuntimeError("Could not determine home directory.")
 
 
-def full(*_: object) -> None:
+def full(*_: object, **options: object) -> None:
     raise OSError(28, "No space left on device")
 
 

@@ -257,7 +257,7 @@ def test_paths_of_data_that_are_not_utf8_are_refused_before_the_work(
     Path(os.fsdecode(b"d\xff")).mkdir()
     files = {"FILE": bad, "FOLDER": os.fsdecode(b"d\xff")}
     message = refused(run(*(files.get(word, word) for word in READS_DATA[kind])))
-    assert message.endswith("expected a path in UTF-8")
+    assert message.endswith("got a path that is not UTF-8; expected UTF-8")
 
 
 @pytest.mark.usefixtures("no_model")

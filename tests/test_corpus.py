@@ -581,15 +581,16 @@ def test_a_full_folder_is_a_sentence_and_the_old_state_is_whole(
     assert len(list(out.glob("*.parquet"))) == 1
 
 
-def test_paths_that_are_not_utf8_are_written_escaped_or_refused(
+def test_paths_that_are_not_utf8_are_refused_before_the_work(
     embedder: Embedder, tmp_path: Path
 ) -> None:
     name = os.fsdecode(b"o\xff")
-    path = lines(tmp_path / f"{name}.txt", ["a", "b"])
+    path = lines(tmp_path / "a.txt", ["a", "b"])
     with pytest.raises(InputError, match=r"o\\udcff: got a path that is not UTF-8"):
         encode_corpus(embedder, Corpus(path), tmp_path / name)
     assert not (tmp_path / name).exists()
-    encode_corpus(embedder, Corpus(path), tmp_path / "out")
+    with pytest.raises(InputError, match=r"o\\udcff.txt: got a path that is not UTF-8"):
+        Corpus(tmp_path / f"{name}.txt")
     manifest.write_manifest(tmp_path / "m.json", {"path": name})
     assert manifest.read_manifest(tmp_path, "m.json", "x", dict) == {"path": name}
 

@@ -462,7 +462,7 @@ def test_no_weights(copy: Path) -> None:
     (copy / "model.safetensors").unlink()
     assert error_of(copy) == (
         f"{copy}: has no weights; expected model.safetensors "
-        "(or model.safetensors.index.json, or pytorch_model.bin)"
+        "(or model.safetensors.index.json, pytorch_model.bin or pytorch_model.bin.index.json)"
     )
 
 

@@ -96,7 +96,7 @@ NOT_COLUMNS: dict[str, Any] = {
 @pytest.mark.parametrize("kind", NOT_COLUMNS)
 def test_containers_that_are_not_lists_are_refused_by_name(kind: str, column: str) -> None:
     columns = {"sentence1": A, "sentence2": B, "scores": SCORES, column: NOT_COLUMNS[kind]}
-    with pytest.raises(InputError, match=rf"^{column}: got .*, expected a list, one item a pair$"):
+    with pytest.raises(InputError, match=rf"^{column} is one .*; expected a list, one item a pair"):
         Pairs.from_columns("p", **columns)
 
 

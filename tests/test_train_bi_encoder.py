@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 import tiny
 import torch
-from command import Run, refused
+from command import Run, refused, replaced
 from sentence_transformers import SentenceTransformer
 from trainings import kill_after, write_pairs
 
@@ -234,7 +234,7 @@ def test_wrong_input_before_the_first_step(
     problem: str,
 ) -> None:
     command = ["train", "bi-encoder", files["train"], "--dev", files["dev"], "-m", bert]
-    assert problem in refused(run(*command, *wrong, "--out", tmp_path / "out"))
+    assert problem in refused(run(*replaced(command, wrong), "--out", tmp_path / "out"))
     assert list(tmp_path.iterdir()) == []
 
 

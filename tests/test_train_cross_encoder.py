@@ -11,7 +11,7 @@ import pytest
 import scipy.stats
 import tiny
 import torch
-from command import Run, refused
+from command import Run, refused, replaced
 from trainings import kill_after, write_pairs
 from transformers import Trainer
 
@@ -286,7 +286,7 @@ def test_wrong_input_before_the_first_step(
     problem: str,
 ) -> None:
     command = ["train", "cross-encoder", files["train"], "--dev", files["dev"], "-m", bert]
-    said = refused(run(*command, *wrong, "--out", tmp_path / "out"))
+    said = refused(run(*replaced(command, wrong), "--out", tmp_path / "out"))
     assert problem in said
     assert list(tmp_path.iterdir()) == []
 

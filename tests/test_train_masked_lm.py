@@ -12,7 +12,7 @@ import pytest
 import tiny
 import torch
 import transformers
-from command import Run, refused
+from command import Run, refused, replaced
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
@@ -372,7 +372,7 @@ def test_wrong_input_before_the_first_step(
     texts = tmp_path / "texts.txt"
     texts.write_text("\n".join(TEXTS), encoding="utf-8")
     command = ["train", "mlm", "--texts", texts, "-m", bert, "--out", tmp_path / "out"]
-    assert problem in refused(run(*command, *wrong))
+    assert problem in refused(run(*replaced(command, wrong)))
     assert [path.name for path in tmp_path.iterdir()] == ["texts.txt"]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from embedkit.data import text_files
-from embedkit.errors import InputError
+from embedkit.errors import InputError, check_utf8
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -139,9 +139,9 @@ def check_path(name: str, value: object) -> Path:
     if not isinstance(value, str | Path):
         raise InputError(f"{name}: got {reprlib.repr(value)}, expected a str or a Path")
     try:
-        str(value).encode()
-    except UnicodeEncodeError:
-        raise InputError(f"{name}: got {str(value)!r}, expected a path in UTF-8") from None
+        check_utf8(Path(value))
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
     return Path(value)
 
 

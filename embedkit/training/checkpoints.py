@@ -21,6 +21,7 @@ from embedkit.interop.folder import check_target
 from embedkit.manifest import FileEntry, read_manifest, write_manifest
 
 _PLAN = "training.json"
+_EVALUATIONS = "eval"  # that sentence-transformers makes beside its checkpoints
 _FILES = "files.json"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
@@ -82,8 +83,8 @@ class Checkpoints:
                 write_manifest(folder / _PLAN, {"plan": dict(plan)})
             checkpoints = cls(folder)
             yield checkpoints
-            for path in checkpoints._folders():
-                shutil.rmtree(path)
+            for path in (*checkpoints._folders(), folder / _EVALUATIONS):
+                shutil.rmtree(path, ignore_errors=path.name == _EVALUATIONS)
             for name in (_PLAN, lock_of(_PLAN)):
                 (folder / name).unlink(missing_ok=True)
             with suppress(OSError):  # files of others stay
