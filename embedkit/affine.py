@@ -54,7 +54,7 @@ def fit_affine(steps: Sequence[str], moments: Moments) -> tuple[Dense, tuple[str
             )
         if number > width:
             raise InputError(f"step {step}: only {width} directions are left before it")
-        dead = noise * np.linalg.norm(weight, 2) ** 2
+        dead = float(noise * np.linalg.norm(weight, 2) ** 2)
         if kind.reads_variance:
             _check_varies(f"step {step} has nothing to fit", covariance, dead)
         scale = 1 if kind.unbiased else 1 - 1 / moments.count
