@@ -240,6 +240,20 @@ def test_a_topic_that_is_removed_leaves_the_rows_of_others(kind: str) -> None:
     assert sorted(hits.ids[0]) == sorted(set(range(len(MANY))) - set(near.tolist()))
 
 
+@pytest.mark.parametrize("kind", ["IVF64,Flat", "OPQ8,IVF64,Flat", "IVF64,Flat,RFlat"])
+def test_a_topic_that_is_removed_leaves_its_queries_their_recall(kind: str) -> None:
+    """Few live rows are left in the lists near such queries: more lists are probed."""
+    queries = MANY[:1] + 0.1 * np.random.default_rng(1).normal(size=(50, MANY.shape[1]))
+    near = np.argsort(-(MANY @ MANY[0]))[:1000]
+    index = VectorIndex.build(MANY, kind=kind)
+    whole, _ = nearest(dict(enumerate(MANY)), queries, 10, "cosine")
+    before = recall(index.search(queries, 10).ids, whole)
+    index.remove(near)
+    live = {row: vector for row, vector in enumerate(MANY) if row not in set(near.tolist())}
+    wanted, _ = nearest(live, queries, 10, "cosine")
+    assert recall(index.search(queries, 10).ids, wanted) >= before - 0.05
+
+
 def test_the_search_effort_is_stored_and_may_be_given_for_a_search(tmp_path: Path) -> None:
     index = VectorIndex.build(MANY, kind="IVF64,Flat", nprobe=1)
     index.save(tmp_path / "index")

@@ -238,6 +238,30 @@ def base_of(index: Any) -> Any:
     return base_of(index.base_index) if isinstance(index, faiss.IndexRefine) else index
 
 
+def rows_of_lists(index: Any) -> Iterator[NDArray[np.int64]]:
+    """The row numbers of each list of an IVF index."""
+    lists = base_of(index).invlists
+    for number in range(lists.nlist):
+        size = lists.list_size(number)
+        rows: NDArray[np.int64] = np.empty(0, np.int64)
+        yield faiss.rev_swig_ptr(lists.get_ids(number), size) if size else rows
+
+
+def probed_lists(index: Any, queries: Vectors, nprobe: int) -> NDArray[np.int64]:
+    """(n, nprobe): the lists that a search of an IVF index looks at."""
+    index = faiss.downcast_index(index)
+    while not isinstance(index, faiss.IndexIVF):
+        if isinstance(index, faiss.IndexPreTransform):
+            chain: Any = index.chain
+            for place in range(chain.size()):
+                queries = faiss.downcast_VectorTransform(chain.at(place)).apply(queries)
+            index = faiss.downcast_index(index.index)
+        else:
+            index = faiss.downcast_index(index.base_index)
+    lists: NDArray[np.int64] = index.quantizer.search(queries, nprobe)[1]
+    return lists
+
+
 class Effort(NamedTuple):
     """How much of an index a search looks at.
 

@@ -24,6 +24,8 @@ from embedkit.index.kinds import (
     held_vectors,
     holds_vectors,
     is_flat,
+    probed_lists,
+    rows_of_lists,
     search_parameters,
     selector_of,
 )
@@ -159,6 +161,7 @@ class Segment:
         usual = Effort.of(self.index)
         effort = effort or usual.value
         widen = n / live if live else 1
+        wanted = int(effort / max(1, usual.most) * live)  # live rows of the lists that are probed
         exact = live < n and is_flat(self.index)
         while len(waiting) and not exact:
             ask = looked = k  # candidates asked for, and those that must be live
@@ -182,9 +185,12 @@ class Segment:
                 if not good.all():
                     order = np.argsort(~good, axis=1, kind="stable")[:, :k]
                     near, found = (np.take_along_axis(x, order, 1) for x in (near, found))
-                elif len(part) == len(queries) and ask == k:
+                elif len(part) == len(queries) and ask == k and live == n:
                     return near, found
                 enough = good.sum(1) >= looked
+                if usual.option == "nprobe" and live < n:
+                    probed = self._live_of_lists[probed_lists(self.index, queries[part], depth)]
+                    enough &= probed.sum(1) >= wanted
                 done = part[enough]
                 distances[done], rows[done] = near[enough, :k], found[enough, :k]
                 short.append(part[~enough])
@@ -194,6 +200,11 @@ class Segment:
         if len(waiting):
             distances[waiting], rows[waiting] = self._exact(queries[waiting], k)
         return distances, rows
+
+    @cached_property
+    def _live_of_lists(self) -> NDArray[np.int64]:
+        """(lists,): the live rows of each list of an IVF index."""
+        return np.array([int((~self.removed[rows]).sum()) for rows in rows_of_lists(self.index)])
 
     @cached_property
     def _selector(self) -> Any:
