@@ -184,11 +184,8 @@ def read_faiss(path: Path, kind: str, dimension: int, similarity: str) -> Any:
     numbers: list[Any] = []
     if isinstance(base, faiss.IndexIVF):
         lists: Any = base.invlists
-        sizes = [lists.list_size(row) for row in range(lists.nlist)]
-        numbers = [
-            faiss.rev_swig_ptr(lists.get_ids(row), size) for row, size in enumerate(sizes) if size
-        ]
-        _same_number("entries of lists", sum(sizes), index.ntotal)
+        numbers = [rows for rows in rows_of_lists(base) if len(rows)]
+        _same_number("entries of lists", sum(map(len, numbers)), index.ntotal)
         _same_number("lists", base.nlist, lists.nlist)
     elif isinstance(base, faiss.IndexHNSW):
         hnsw: Any = base.hnsw
