@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from command import Run, runner
 
 from embedkit import Embedder, calibration, precision
@@ -35,6 +36,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("EMBEDKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
         calibration._keep(calibration.Measurement(*calibration._machine(), slower, 1), anew=True)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before() -> Iterator[None]:
+    """Sums depend on the number of threads: no test leaves another to the next."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -35,13 +35,6 @@ def threads(request: pytest.FixtureRequest) -> None:
     torch.set_num_threads(request.param)
 
 
-@pytest.fixture(autouse=True)
-def _threads_as_before() -> object:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 @cache
 def folder(family: str) -> Path:
     return tiny.make_model(Path(mkdtemp()) / family, family, **SIZES)
