@@ -21,9 +21,9 @@ from slices import first
 
 from embedkit import Embedder, evaluate, read_pairs
 from embedkit.evaluation.bootstrap import RESAMPLES
-from embedkit.evaluation.gain import gains
+from embedkit.evaluation.metric_delta import gains
+from embedkit.training.arguments import BI_ENCODER
 from embedkit.training.bi_encoder import LOSSES, train_bi_encoder
-from embedkit.training.settings import BI_ENCODER
 
 
 def main() -> None:

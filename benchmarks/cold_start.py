@@ -17,7 +17,7 @@ from pathlib import Path
 from figures import tell
 from timing import of_process
 
-from embedkit.datasets import SHIPPED
+from embedkit.data.builtin import SHIPPED
 
 
 def main() -> None:

@@ -25,9 +25,9 @@ import torch
 from figures import tell
 
 from embedkit import read_pairs
-from embedkit.bench.race import in_turn
+from embedkit.benchmark import in_turn
 from embedkit.evaluation.bootstrap import RESAMPLES
-from embedkit.evaluation.sts import Predictions, score_predictions
+from embedkit.evaluation.pairs import Predictions, score_predictions
 
 RECIPES = 50
 

@@ -25,10 +25,9 @@ from figures import tell
 from texts import read, shuffled
 from timing import of_process
 
-from embedkit.bench.contestants import CONTESTANTS, OURS, PEER
-from embedkit.bench.race import race
-from embedkit.checkpoint import find_folder
-from embedkit.corpus.source import Corpus
+from embedkit.benchmark import CONTESTANTS, OURS, PEER, race
+from embedkit.data.corpus import Corpus
+from embedkit.encoders.hub import find_folder
 from embedkit.errors import InputError
 
 SHORT, LONG, BASE = 2000, 100, 300

@@ -25,12 +25,12 @@ from sentence_transformers import SentenceTransformer
 from texts import shuffled
 
 from embedkit import Embedder
-from embedkit.bench.race import in_turn
-from embedkit.checkpoint import find_folder
-from embedkit.encoder import attention, linear
-from embedkit.onepass import run
-from embedkit.precision import smallest_cosine
-from embedkit.steps import Vectors
+from embedkit.benchmark import in_turn
+from embedkit.embedder.one_pass import run
+from embedkit.embedder.precision import smallest_cosine
+from embedkit.encoders import attention, linear
+from embedkit.encoders.hub import find_folder
+from embedkit.recipes.steps import Vectors
 
 TEXTS = 1000
 

@@ -31,11 +31,11 @@ from scipy import stats
 from slices import first
 
 from embedkit import Pairs, read_pairs
-from embedkit.cross_encoder.network import READS
 from embedkit.evaluation.bootstrap import RESAMPLES, SEED, interval
-from embedkit.evaluation.sts import Predictions, score_predictions
+from embedkit.evaluation.pairs import Predictions, score_predictions
+from embedkit.scoring.cross_encoder_network import READS
+from embedkit.training.arguments import TrainingSettings
 from embedkit.training.cross_encoder import train_cross_encoder
-from embedkit.training.settings import TrainingSettings
 
 METRICS = ("spearman", "pearson")
 BASELINE = "pooler"

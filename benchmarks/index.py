@@ -24,8 +24,8 @@ import numpy as np
 from figures import tell
 
 from embedkit import VectorIndex, Vectors
-from embedkit.bench.race import in_turn
-from embedkit.index.kinds import new_index
+from embedkit.benchmark import in_turn
+from embedkit.retrieval.faiss_index import new_index
 
 QUERIES = 1000
 BATCH = 100

@@ -23,8 +23,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
 
 from embedkit import Embedder, compare, evaluate, read_pairs
-from embedkit.bench.race import in_turn
-from embedkit.checkpoint import find_folder
+from embedkit.benchmark import in_turn
+from embedkit.encoders.hub import find_folder
 
 
 def main() -> None:

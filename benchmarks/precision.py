@@ -23,7 +23,7 @@ from figures import tell
 from texts import read
 
 from embedkit import Embedder, evaluate
-from embedkit.precision import smallest_cosine
+from embedkit.embedder.precision import smallest_cosine
 from embedkit.similarity import find_similarity
 
 

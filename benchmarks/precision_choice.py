@@ -23,7 +23,7 @@ from figures import tell
 
 _CHOOSE = """
 import json, time
-from embedkit.precision import cpu_precision
+from embedkit.embedder.precision import cpu_precision
 started = time.perf_counter()
 name, reason, measured = cpu_precision()
 print(json.dumps({

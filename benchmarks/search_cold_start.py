@@ -33,8 +33,8 @@ part("import torch")
 import faiss
 part("import faiss")
 import pyarrow
-from embedkit.embedder import Embedder
-from embedkit.index.vector_index import VectorIndex
+from embedkit.embedder.embedder import Embedder
+from embedkit.retrieval.index import VectorIndex
 part("import the rest")
 index = VectorIndex.open(sys.argv[1])
 part("read and check the index")

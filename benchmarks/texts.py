@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from embedkit.corpus.source import Corpus
+from embedkit.data.corpus import Corpus
 
 
 def read(path: Path) -> list[str]:

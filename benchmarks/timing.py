@@ -1,4 +1,4 @@
-"""How the benchmarks time whole processes; jobs in turn are `embedkit.bench.race.in_turn`."""
+"""How the benchmarks time whole processes; jobs in turn are `embedkit.benchmark.in_turn`."""
 
 from __future__ import annotations
 

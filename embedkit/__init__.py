@@ -9,55 +9,55 @@ from embedkit.errors import InputError
 from embedkit.version import __version__
 
 if TYPE_CHECKING:
-    from embedkit.corpus.encode import encode_corpus
-    from embedkit.corpus.source import Corpus
-    from embedkit.corpus.vectors import Vectors
-    from embedkit.cross_encoder.model import CrossEncoder
-    from embedkit.embedder import Embedder
+    from embedkit.data.corpus import Corpus
+    from embedkit.data.pairs import PairColumns, Pairs, read_pairs
+    from embedkit.data.positives import PositiveColumns, Positives, read_positives
+    from embedkit.data.retrieval_set import RetrievalSet, read_retrieval
+    from embedkit.embedder.embedder import Embedder
     from embedkit.evaluation.compare import compare, evaluate
-    from embedkit.evaluation.data import PairColumns, Pairs, read_pairs
-    from embedkit.evaluation.report import Report
-    from embedkit.evaluation.retrieval_data import RetrievalSet, read_retrieval
-    from embedkit.heads.folder import load_head, save_head
-    from embedkit.heads.regressor import PairRegressor
-    from embedkit.index.vector_index import VectorIndex
+    from embedkit.evaluation.report.report import Report
     from embedkit.pooling import POOLINGS
-    from embedkit.recipe import Recipe, RecipeError
+    from embedkit.recipes.recipe import Recipe, RecipeError
+    from embedkit.retrieval.embeddings import Vectors
+    from embedkit.retrieval.encode_corpus import encode_corpus
+    from embedkit.retrieval.index import VectorIndex
+    from embedkit.scoring.cross_encoder import CrossEncoder
+    from embedkit.scoring.pair_regressor import PairRegressor
+    from embedkit.scoring.regressor_folder import load_head, save_head
+    from embedkit.training.arguments import TrainingSettings
     from embedkit.training.bi_encoder import train_bi_encoder
     from embedkit.training.cross_encoder import train_cross_encoder
     from embedkit.training.masked_lm import train_masked_lm
-    from embedkit.training.positives import PositiveColumns, Positives, read_positives
-    from embedkit.training.settings import TrainingSettings
 
 # Public names and where they live: loaded at first use, because torch takes a second.
 _PUBLIC = {
-    "Embedder": "embedkit.embedder",
-    "Corpus": "embedkit.corpus.source",
-    "encode_corpus": "embedkit.corpus.encode",
-    "Vectors": "embedkit.corpus.vectors",
-    "VectorIndex": "embedkit.index.vector_index",
+    "Embedder": "embedkit.embedder.embedder",
+    "Corpus": "embedkit.data.corpus",
+    "encode_corpus": "embedkit.retrieval.encode_corpus",
+    "Vectors": "embedkit.retrieval.embeddings",
+    "VectorIndex": "embedkit.retrieval.index",
     "compare": "embedkit.evaluation.compare",
     "evaluate": "embedkit.evaluation.compare",
-    "PairColumns": "embedkit.evaluation.data",
-    "Pairs": "embedkit.evaluation.data",
-    "read_pairs": "embedkit.evaluation.data",
-    "Report": "embedkit.evaluation.report",
-    "RetrievalSet": "embedkit.evaluation.retrieval_data",
-    "read_retrieval": "embedkit.evaluation.retrieval_data",
-    "PairRegressor": "embedkit.heads.regressor",
-    "load_head": "embedkit.heads.folder",
-    "save_head": "embedkit.heads.folder",
-    "CrossEncoder": "embedkit.cross_encoder.model",
-    "TrainingSettings": "embedkit.training.settings",
+    "PairColumns": "embedkit.data.pairs",
+    "Pairs": "embedkit.data.pairs",
+    "read_pairs": "embedkit.data.pairs",
+    "Report": "embedkit.evaluation.report.report",
+    "RetrievalSet": "embedkit.data.retrieval_set",
+    "read_retrieval": "embedkit.data.retrieval_set",
+    "PairRegressor": "embedkit.scoring.pair_regressor",
+    "load_head": "embedkit.scoring.regressor_folder",
+    "save_head": "embedkit.scoring.regressor_folder",
+    "CrossEncoder": "embedkit.scoring.cross_encoder",
+    "TrainingSettings": "embedkit.training.arguments",
     "train_cross_encoder": "embedkit.training.cross_encoder",
     "train_bi_encoder": "embedkit.training.bi_encoder",
     "train_masked_lm": "embedkit.training.masked_lm",
-    "PositiveColumns": "embedkit.training.positives",
-    "Positives": "embedkit.training.positives",
-    "read_positives": "embedkit.training.positives",
+    "PositiveColumns": "embedkit.data.positives",
+    "Positives": "embedkit.data.positives",
+    "read_positives": "embedkit.data.positives",
     "POOLINGS": "embedkit.pooling",
-    "Recipe": "embedkit.recipe",
-    "RecipeError": "embedkit.recipe",
+    "Recipe": "embedkit.recipes.recipe",
+    "RecipeError": "embedkit.recipes.recipe",
 }
 
 __all__ = [

@@ -5,10 +5,18 @@ from __future__ import annotations
 import math
 import os
 import reprlib
+import sys
+from collections.abc import Collection, Iterable, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from embedkit.errors import InputError
+
+if TYPE_CHECKING:
+    pass
 
 
 def check_type(name: str, value: object, types: type | tuple[type, ...], expected: str) -> None:
@@ -64,3 +72,46 @@ def as_label_range(label_range: tuple[float, float]) -> tuple[float, float]:
     if not low < high:
         raise InputError(f"label_range is {label_range}; expected the lower number first")
     return low, high
+
+
+def is_built_in(name: object, names: Collection[str]) -> bool:
+    """Whether a model or a data set is one of those that come with embedkit.
+
+    A bare name is; `./name`, or a Path that exists, is what is there. Where both exist, stderr says
+    once which was taken.
+    """
+    if str(name) not in names or not os.path.lexists(str(name)):
+        return str(name) in names
+    if isinstance(name, str):
+        _report_both(name)
+    return isinstance(name, str)
+
+
+@cache
+def _report_both(name: str) -> None:
+    print(
+        f"{name}: taken from embedkit; name ./{name} for the one in the working folder",
+        file=sys.stderr,
+    )
+
+
+def check_listed(
+    values: object, name: str, expected: str = "a list of str", *, array_dims: int = 1
+) -> None:
+    """Refuse what is no list: one text, a dict, a set, a table, an array of other dimensions.
+
+    Iterating over them would give characters, keys, column names or rows in no order.
+
+    Raises:
+        InputError: the argument, its type, and what to pass.
+    """
+    shape = getattr(values, "shape", None)
+    dims = array_dims if isinstance(values, np.ndarray) else 1
+    hint = ""
+    if isinstance(values, Mapping) or (isinstance(shape, tuple) and len(shape) != dims):
+        hint = ' (of a table one column, such as df["text"])'
+    elif isinstance(values, Iterable) and not isinstance(
+        values, str | bytes | bytearray | memoryview | set | frozenset
+    ):
+        return
+    raise InputError(f"{name} is one {type(values).__name__}; expected {expected}{hint}")

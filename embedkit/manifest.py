@@ -18,8 +18,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from embedkit.durable import disk_errors, replacing, write_text
 from embedkit.errors import InputError, check_utf8
+from embedkit.files import disk_errors, replacing, write_text
 
 T = TypeVar("T")
 

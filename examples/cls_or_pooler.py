@@ -13,7 +13,7 @@ import sys
 import numpy as np
 
 from embedkit import Embedder, InputError, evaluate, read_pairs
-from embedkit.evaluation.statistics import CORRELATIONS
+from embedkit.evaluation.correlation import CORRELATIONS
 
 
 def main(model: str = "minilm", data: str = "first_look") -> None:

@@ -12,7 +12,7 @@ import sys
 import torch
 
 from embedkit import CrossEncoder, InputError
-from embedkit.cross_encoder.pairs import PairTokens
+from embedkit.tokenization.pairs import PairTokens
 
 PAIRS = [("A man plays guitar.", "Someone makes music."), ("그는 책을 읽고 있다.", "비가 온다.")]
 SCORES = torch.tensor([0.8, 0.1])

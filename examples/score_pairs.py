@@ -13,7 +13,7 @@ from pathlib import Path
 
 from embedkit import InputError
 from embedkit.data.tables import read_rows, text_cell
-from embedkit.scorer import load_scorer
+from embedkit.scoring.loading import load_scorer
 
 COLUMNS = ("sentence1", "sentence2")
 

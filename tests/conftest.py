@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -8,15 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from command import Run, runner
+from helpers.command import Run, runner
+from helpers.paths import DATA, MODELS
 
-from embedkit import Embedder, calibration, precision
-from embedkit.encoder.packed import PackedEncoder
-
-ROOT = Path(__file__).resolve().parent.parent
-DATA = Path(os.environ.get("EMBEDKIT_DATA") or ROOT.parent / "shared" / "data")
-
-MODELS = Path(os.environ.get("EMBEDKIT_MODELS") or ROOT.parent / "shared" / "models")
+from embedkit import Embedder
+from embedkit.embedder import calibration, precision
+from embedkit.encoders.packed import PackedEncoder
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options, output
 from embedkit.cli.info import show_calibration
 from embedkit.errors import InputError, printable
+from embedkit.files import DEFAULT_MODEL
 
 
 def bench_command(
@@ -56,7 +56,7 @@ def bench_command(
     if limit < 1:
         raise InputError(f"--limit is {limit}; expected at least 1")
     chosen = _texts(texts, text_column, encoding, limit)
-    from embedkit.bench.race import race
+    from embedkit.benchmark import race
 
     found = race(model, chosen, rounds=rounds, device=device, show_progress=True)
     if as_json:
@@ -79,11 +79,11 @@ def bench_command(
 
 def _texts(path: Path | None, columns: list[str] | None, encoding: str, limit: int) -> list[str]:
     if path is None:
-        from embedkit.evaluation.data import read_pairs
+        from embedkit.data.pairs import read_pairs
 
         pairs = read_pairs("first_look")
         return [*pairs.sentence1, *pairs.sentence2][:limit]
-    from embedkit.corpus.source import Corpus
+    from embedkit.data.corpus import Corpus
 
     corpus = Corpus(path, tuple(columns or ["text"]), encoding=encoding)
     return [document.text for document in islice(corpus, limit)]

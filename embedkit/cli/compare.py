@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options, output
 from embedkit.errors import InputError
-from embedkit.recipe import Recipe
+from embedkit.files import DEFAULT_MODEL
+from embedkit.recipes.recipe import Recipe
 
 
 def compare_command(
@@ -102,8 +102,8 @@ def compare_command(
     Example: [bold]embedkit compare korsts_test.tsv -m klue/bert-base --save-best my-model[/bold]
     """
     output.check_out(out, save_best, lang=lang)
-    from embedkit.evaluation.data import PairColumns
-    from embedkit.evaluation.sets import SELECTION, check_names, only_pairs, read_sets
+    from embedkit.data.datasets import SELECTION, check_names, only_pairs, read_sets
+    from embedkit.data.pairs import PairColumns
 
     columns = PairColumns(sentence1, sentence2, score, subset)
     sets = read_sets(data, columns, encoding)
@@ -122,11 +122,11 @@ def compare_command(
         raise InputError(
             "got --head and --save-best; train the winner's head with embedkit train head"
         )
-    from embedkit.embedder import Embedder
+    from embedkit.embedder.embedder import Embedder
+    from embedkit.embedder.saving import check_saveable
     from embedkit.evaluation.compare import check_options, check_retrieval, compare
     from embedkit.evaluation.heads import Training, check_heads
-    from embedkit.interop.folder import check_target
-    from embedkit.interop.saving import check_saveable
+    from embedkit.files import check_target
 
     similarities = options.names(similarity)
     check_options(similarities, aggregation, seed)

@@ -14,10 +14,9 @@ from typing import Annotated
 
 import typer
 
-from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options
-from embedkit.durable import disk_errors
 from embedkit.errors import InputError, printable
+from embedkit.files import DEFAULT_MODEL, disk_errors
 
 _STDIN = "-"
 
@@ -75,13 +74,13 @@ def encode_command(
     Example: [bold]embedkit encode docs.csv --id-column id --texts --out vectors[/bold]
     """
     with _file(source, input_format) as path:
-        from embedkit.corpus.source import Corpus
+        from embedkit.data.corpus import Corpus
 
         corpus = Corpus(path, tuple(text_column or ["text"]), id_column, encoding)
         next(iter(corpus), None)  # a wrong column shows before the model is loaded
-        from embedkit.corpus.encode import encode_corpus
-        from embedkit.embedder import Embedder
-        from embedkit.prompts import described
+        from embedkit.embedder.embedder import Embedder
+        from embedkit.embedder.prompts import described
+        from embedkit.retrieval.encode_corpus import encode_corpus
 
         embedder = Embedder.from_pretrained(
             model,

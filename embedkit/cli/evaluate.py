@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options, output
+from embedkit.files import DEFAULT_MODEL
 
 
 def evaluate_command(
@@ -47,15 +47,14 @@ def evaluate_command(
     Example: [bold]embedkit evaluate stsb_test.tsv korsts_test.tsv -m klue/bert-base[/bold]
     """
     output.check_out(out, lang=lang)
-    from embedkit.evaluation.data import PairColumns
-    from embedkit.evaluation.sets import read_sets
+    from embedkit.data.datasets import read_sets
+    from embedkit.data.pairs import PairColumns
 
     columns = PairColumns(sentence1, sentence2, score, subset)
     sets = read_sets(data, columns, encoding)
-    from embedkit.embedder import Embedder
+    from embedkit.embedder.embedder import Embedder
     from embedkit.evaluation.compare import check_options, check_retrieval, evaluate
-    from embedkit.evaluation.cross_encoders import find_cross_encoder
-    from embedkit.evaluation.heads import find_head
+    from embedkit.scoring.loading import find_cross_encoder, find_head
 
     check_options(options.names(similarity), aggregation, seed)
     check_retrieval(sets, query_prompt, document_prompt, index)

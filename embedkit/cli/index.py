@@ -14,7 +14,7 @@ from embedkit.cli.app import App
 from embedkit.errors import InputError, printable
 
 if TYPE_CHECKING:
-    from embedkit.index.vector_index import VectorIndex
+    from embedkit.retrieval.index import VectorIndex
 
 index_app = App(
     help="Make and change an index of vectors.",
@@ -49,10 +49,10 @@ def build_command(
 
     Example: [bold]embedkit index build vectors --out my-index --kind hnsw[/bold]
     """
-    from embedkit.corpus.vectors import Vectors
-    from embedkit.durable import check_own
-    from embedkit.index.folder import MANIFEST
-    from embedkit.index.vector_index import VectorIndex
+    from embedkit.files import check_own
+    from embedkit.retrieval.embeddings import Vectors
+    from embedkit.retrieval.index import VectorIndex
+    from embedkit.retrieval.storage import MANIFEST
 
     check_own(out, MANIFEST, "an index")
     index = VectorIndex.build(
@@ -80,8 +80,8 @@ def add_command(
 
     Example: [bold]embedkit index add my-index new-vectors[/bold]
     """
-    from embedkit.corpus.vectors import Vectors
-    from embedkit.index.vector_index import VectorIndex
+    from embedkit.retrieval.embeddings import Vectors
+    from embedkit.retrieval.index import VectorIndex
 
     more = Vectors.open(vectors)
     found = VectorIndex.open(index)
@@ -107,7 +107,7 @@ def remove_command(
     Example: [bold]embedkit index remove my-index doc-7 doc-9[/bold]
     """
     from embedkit.data.tables import read_lines
-    from embedkit.index.vector_index import VectorIndex
+    from embedkit.retrieval.index import VectorIndex
 
     names = list(ids or [])
     if file is not None:
@@ -125,7 +125,7 @@ def info_command(index: _Index, as_json: _Json = False) -> None:
 
     Example: [bold]embedkit index info my-index[/bold]
     """
-    from embedkit.index.vector_index import VectorIndex
+    from embedkit.retrieval.index import VectorIndex
 
     _show(VectorIndex.open(index), as_json=as_json, to_stdout=True)
 
@@ -136,7 +136,7 @@ def compact_command(index: _Index, as_json: _Json = False) -> None:
 
     Example: [bold]embedkit index compact my-index[/bold]
     """
-    from embedkit.index.vector_index import VectorIndex
+    from embedkit.retrieval.index import VectorIndex
 
     found = VectorIndex.open(index)
     found.compact(show_progress=True)

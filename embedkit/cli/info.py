@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedkit.checkpoint import CROSS_ENCODER_FILE, DEFAULT_MODEL, holds
 from embedkit.cli import options
+from embedkit.encoders.hub import CROSS_ENCODER_FILE
 from embedkit.errors import printable
+from embedkit.files import DEFAULT_MODEL, holds
 
 if TYPE_CHECKING:
-    from embedkit.calibration import Measurement
+    from embedkit.embedder.calibration import Measurement
 
 _ENGINE = "torch"
 
@@ -28,9 +29,9 @@ def info_command(
 
     Example: [bold]embedkit info -m klue/bert-base[/bold]
     """
-    from embedkit.embedder import Embedder
-    from embedkit.evaluation.heads import find_head
-    from embedkit.precision import Choice
+    from embedkit.embedder.embedder import Embedder
+    from embedkit.embedder.precision import Choice
+    from embedkit.scoring.loading import find_head
 
     if holds(model, CROSS_ENCODER_FILE):
         choice = Choice("float32", None, "cross-encoders always do")
@@ -48,8 +49,8 @@ def info_command(
 
 def show_calibration(*, as_json: bool) -> None:
     """Measure this CPU anew, keep the figures and print them."""
-    from embedkit.calibration import FILE, cache_folder
-    from embedkit.precision import cpu_precision
+    from embedkit.embedder.calibration import FILE, cache_folder
+    from embedkit.embedder.precision import cpu_precision
 
     name, reason, measured = cpu_precision(anew=True)
     said = {"file": str(cache_folder() / FILE), "precision": name or "float32"}

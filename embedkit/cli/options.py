@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.errors import InputError
+from embedkit.files import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from embedkit.corpus.source import Corpus
+    from embedkit.data.corpus import Corpus
 
 
 def names(similarity: str | None) -> list[str]:
@@ -31,7 +31,7 @@ def fit_corpus(fit: Path | None, columns: list[str] | None, encoding: str) -> Co
         if columns is not None:
             raise InputError("got --fit-column without --fit; expected both")
         return None
-    from embedkit.corpus.source import Corpus
+    from embedkit.data.corpus import Corpus
 
     corpus = Corpus(fit, tuple(columns or ["text"]), encoding=encoding)
     next(iter(corpus), None)  # a wrong column shows before the model is loaded

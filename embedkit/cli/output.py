@@ -16,7 +16,7 @@ from embedkit.errors import InputError, first_line, printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from embedkit.evaluation.report import Report
+    from embedkit.evaluation.report.report import Report
 
 _PIPE_WIDTH = 120  # columns where stdout is no terminal
 
@@ -27,12 +27,12 @@ def check_out(out: Path | None, save_best: Path | None = None, *, lang: str = "e
     Raises:
         InputError: a file, or the folder that the model goes to; an unknown language.
     """
-    from embedkit.evaluation.messages import check_language
+    from embedkit.evaluation.report.notes import check_language
 
     check_language(lang)
     if out is None:
         return
-    from embedkit.interop.folder import check_writable
+    from embedkit.files import check_writable
 
     if any(path.exists() and not path.is_dir() for path in (out, *out.parents)):
         raise InputError(f"--out {out} is or lies under a file; expected a folder for the report")
@@ -75,7 +75,7 @@ def show(
         InputError: what the user can set right.
         typer.Exit: with code 1, after one sentence on what failed.
     """
-    from embedkit.evaluation.report import FILES
+    from embedkit.evaluation.report.report import FILES
 
     warn(report)
 

@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options
 from embedkit.data.tables import chunks, format_of, read_rows, read_schema, text_cell
 from embedkit.data.writers import open_writer
 from embedkit.errors import InputError
+from embedkit.files import DEFAULT_MODEL
 
 PREDICTION = "prediction"
 _CHUNK = 4096  # pairs encoded at a time
@@ -77,7 +77,7 @@ def score_command(
                     "write another format"
                 )
 
-    from embedkit.scorer import load_scorer
+    from embedkit.scoring.loading import load_scorer
 
     scorer = load_scorer(
         model, prompt=prompt, max_length=max_length, device=device, revision=revision

@@ -14,8 +14,8 @@ from embedkit.data.tables import chunks
 from embedkit.errors import InputError, printable
 
 if TYPE_CHECKING:
-    from embedkit.corpus.source import Document
-    from embedkit.index.hits import Hit
+    from embedkit.data.corpus import Document
+    from embedkit.retrieval.results import Hit
 
 _CHUNK = 1024  # queries at a time
 
@@ -61,7 +61,7 @@ def search_command(
         raise InputError("expected either a QUERY or a file of them (--queries)")
     if k < 1:
         raise InputError(f"-k is {k}; expected a whole number from 1")
-    from embedkit.corpus.source import Corpus, Document
+    from embedkit.data.corpus import Corpus, Document
 
     if query is not None:
         asked: Corpus | list[Document] = [Document("QUERY", 0, query)]
@@ -70,19 +70,19 @@ def search_command(
         asked = Corpus(Path(str(queries)), columns, id_column, encoding)
         for _ in asked:  # a wrong row shows before the model is loaded
             pass
-    from embedkit.index.vector_index import VectorIndex
+    from embedkit.retrieval.index import VectorIndex
 
     found = VectorIndex.open(index)
     if found.origin is None and model is None:
         raise InputError(f"{index}: does not say what model its vectors are of; name it with -m")
     found.check_effort(nprobe=nprobe, ef_search=ef_search)  # before the model is loaded
-    from embedkit.embedder import Embedder
+    from embedkit.embedder.embedder import Embedder
 
     if found.origin is None:
         found.embedder = Embedder.from_pretrained(str(model), device=device, precision="float32")
     else:
         found.embedder = found.origin.load(model, device=device)
-    from embedkit.prompts import described, query_prompt
+    from embedkit.embedder.prompts import described, query_prompt
 
     prompt = query_prompt(found.embedder, found.origin, prompt, prompt_name)
     shown = described(prompt, found.embedder.settings.prompts)

@@ -1,0 +1,1 @@
+"""Files to texts, sentence pairs and retrieval sets."""

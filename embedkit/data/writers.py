@@ -22,8 +22,8 @@ from embedkit.data.tables import (
     text_cell,
 )
 from embedkit.data.text_files import is_gzip
-from embedkit.durable import replacing
 from embedkit.errors import InputError
+from embedkit.files import replacing
 
 if TYPE_CHECKING:
     import pyarrow as pa

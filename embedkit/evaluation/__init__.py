@@ -1,0 +1,1 @@
+"""Scores to a report: metrics, intervals, significance."""

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedkit.evaluation.data import Pairs
-from embedkit.evaluation.statistics import pearson
+from embedkit.data.pairs import Pairs
+from embedkit.evaluation.correlation import pearson
 from embedkit.similarity import scaled
 
 _Array = NDArray[np.float64]

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from embedkit.arguments import as_list
-from embedkit.embedder import Embedder
+from embedkit.embedder.embedder import Embedder
 from embedkit.errors import InputError
 from embedkit.pooling import POOLINGS
-from embedkit.recipe import FIRST_LAST, Recipe
-from embedkit.steps import Bound
+from embedkit.recipes.recipe import FIRST_LAST, Recipe
+from embedkit.recipes.steps import Bound
 
 
 @dataclass(frozen=True)

@@ -7,55 +7,46 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from embedkit.arguments import as_list
-from embedkit.embedder import Embedder
+from embedkit.data.datasets import SELECTION, Data, DataSet, check_names, only_pairs, read_sets
+from embedkit.data.pairs import Pairs
+from embedkit.data.retrieval_set import RetrievalSet
+from embedkit.embedder.embedder import Embedder
+from embedkit.embedder.prompts import role_prompts
 from embedkit.errors import InputError
 from embedkit.evaluation.bootstrap import SEED
 from embedkit.evaluation.candidates import Candidates, parse_recipe, parse_recipes
-from embedkit.evaluation.cross_encoders import (
-    CROSS_ENCODERS,
-    evaluate_cross_encoder,
-    find_cross_encoder,
-)
-from embedkit.evaluation.data import Pairs
-from embedkit.evaluation.diagnosis import Diagnosis, Evidence, diagnose
-from embedkit.evaluation.fitted import FitTexts, fit_for
+from embedkit.evaluation.correlation import AGGREGATIONS
+from embedkit.evaluation.cross_encoders import CROSS_ENCODERS, evaluate_cross_encoder
+from embedkit.evaluation.embeddings import SetVectors
+from embedkit.evaluation.error_analysis import Diagnosis, Evidence, diagnose
+from embedkit.evaluation.exact_search import EXACT, check_index
+from embedkit.evaluation.fitting import FitTexts, fit_for
 from embedkit.evaluation.heads import (
     Training,
     against_lines,
     check_heads,
     check_threshold,
-    find_head,
     head_metrics,
 )
-from embedkit.evaluation.protocol import ModelUsed, Protocol
-from embedkit.evaluation.report import Report
+from embedkit.evaluation.pairs import Predictions, absent, predict, score_predictions
+from embedkit.evaluation.report.report import Report
+from embedkit.evaluation.results import Scored
 from embedkit.evaluation.retrieval import Judged
-from embedkit.evaluation.retrieval_data import RetrievalSet
-from embedkit.evaluation.search import EXACT, check_index
+from embedkit.evaluation.run_metadata import ModelUsed, Protocol
 from embedkit.evaluation.selection import Selection
-from embedkit.evaluation.set_vectors import SetVectors
-from embedkit.evaluation.sets import SELECTION, Data, DataSet, check_names, only_pairs, read_sets
 from embedkit.evaluation.significance import judge
-from embedkit.evaluation.statistics import AGGREGATIONS
-from embedkit.evaluation.sts import (
-    Predictions,
-    Scored,
-    absent,
-    predict,
-    score_predictions,
-)
-from embedkit.prompts import role_prompts
-from embedkit.recipe import Recipe
+from embedkit.recipes.recipe import Recipe
+from embedkit.recipes.steps import Bound
+from embedkit.scoring.loading import find_cross_encoder, find_head
 from embedkit.similarity import find_similarity
-from embedkit.steps import Bound
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from sklearn.base import BaseEstimator
     from transformers import PreTrainedModel
 
-    from embedkit.cross_encoder.model import CrossEncoder
-    from embedkit.heads.regressor import PairRegressor
+    from embedkit.scoring.cross_encoder import CrossEncoder
+    from embedkit.scoring.pair_regressor import PairRegressor
 
 Model: TypeAlias = "Embedder | str | Path | PreTrainedModel | SentenceTransformer"
 

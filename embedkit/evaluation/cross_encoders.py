@@ -2,57 +2,26 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from embedkit.checkpoint import CROSS_ENCODER_FILE, holds
-from embedkit.errors import InputError
-from embedkit.evaluation.data import Pairs
-from embedkit.evaluation.diagnosis import Evidence, diagnose
+from embedkit.data.pairs import Pairs
+from embedkit.evaluation.error_analysis import Evidence, diagnose
+from embedkit.evaluation.exact_search import EXACT
 from embedkit.evaluation.heads import head_metrics
-from embedkit.evaluation.protocol import ModelUsed, Protocol, data_used
-from embedkit.evaluation.report import Report
-from embedkit.evaluation.search import EXACT
-from embedkit.evaluation.sts import CROSS_ENCODER, Predictions, score_predictions
-from embedkit.recipe import Recipe
+from embedkit.evaluation.pairs import Predictions, score_predictions
+from embedkit.evaluation.report.report import Report
+from embedkit.evaluation.results import CROSS_ENCODER
+from embedkit.evaluation.run_metadata import ModelUsed, Protocol, data_used
+from embedkit.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
-    from embedkit.cross_encoder.model import CrossEncoder
+    from embedkit.scoring.cross_encoder import CrossEncoder
+
 
 # Why retrieval sets are refused.
 CROSS_ENCODERS = "a cross-encoder scores sentence pairs"
-
-
-def find_cross_encoder(
-    model: object, *, device: str | None = None, **options: Any
-) -> CrossEncoder | None:
-    """The cross-encoder that `model` is, or that its folder holds.
-
-    Args:
-        model: a cross-encoder, a folder, or anything else, which is none.
-        device: see `CrossEncoder.from_pretrained`.
-        options: for embedders; a cross-encoder takes none but the precision float32, or auto.
-
-    Raises:
-        InputError: an option was given for a cross-encoder.
-    """
-    if isinstance(model, str | Path):
-        if not holds(model, CROSS_ENCODER_FILE):  # before transformers is loaded
-            return None
-        for name, value in options.items():
-            if value is not None and not (name == "precision" and value in ("float32", "auto")):
-                raise InputError(f"got a {name} for a cross-encoder; it has its own")
-        from embedkit.cross_encoder.model import CrossEncoder
-
-        return CrossEncoder.from_pretrained(model, device=device)
-    if "embedkit.cross_encoder.model" not in sys.modules:
-        return None  # whoever has one has loaded it
-    from embedkit.cross_encoder.model import CrossEncoder
-
-    return model if isinstance(model, CrossEncoder) else None
 
 
 def evaluate_cross_encoder(
@@ -65,7 +34,7 @@ def evaluate_cross_encoder(
     show_progress: bool | None = None,
 ) -> Report:
     """Score its predictions; see `evaluate`."""
-    from embedkit.cross_encoder.pairs import PairTokens
+    from embedkit.tokenization.pairs import PairTokens
 
     begun = time.perf_counter()
     recipe = str(model.described["recipe"])

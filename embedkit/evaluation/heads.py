@@ -3,54 +3,29 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedkit.checkpoint import holds
+from embedkit.data.pairs import Pairs
 from embedkit.errors import InputError
-from embedkit.evaluation.data import Pairs
+from embedkit.evaluation.correlation import CORRELATIONS
+from embedkit.evaluation.pairs import Predictions, similarities_of
+from embedkit.evaluation.results import Scored
 from embedkit.evaluation.significance import difference
-from embedkit.evaluation.statistics import CORRELATIONS
-from embedkit.evaluation.sts import Predictions, Scored, similarities_of
-from embedkit.heads import HEAD
-from embedkit.steps import Vectors
+from embedkit.recipes.steps import Vectors
 
 if TYPE_CHECKING:
-    from embedkit.heads.regressor import PairRegressor
+    from embedkit.scoring.pair_regressor import PairRegressor
 
 
 def head_metrics(threshold: float | None) -> tuple[str, ...]:
     """What predictions on the labels' scale are measured by."""
     return (*CORRELATIONS, "mse") if threshold is None else (*CORRELATIONS, "mse", "f1")
-
-
-def find_head(model: object, **options: Any) -> PairRegressor | None:
-    """The head that `model` is, or that its folder holds.
-
-    Args:
-        model: a head, a folder, or anything else, which is no head.
-        options: for `Embedder.from_pretrained`.
-    """
-    if isinstance(model, str | Path):
-        if not holds(model, HEAD):  # before scikit-learn is loaded
-            return None
-        if options.get("max_length") is not None:
-            raise InputError("got a max_length for a head; it was trained with its embedder's")
-        from embedkit.heads.folder import load_head
-
-        return load_head(model, **options)
-    if "embedkit.heads.regressor" not in sys.modules:
-        return None  # whoever has a head has loaded it
-    from embedkit.heads.regressor import PairRegressor
-
-    return model if isinstance(model, PairRegressor) else None
 
 
 def train_head(
@@ -107,7 +82,7 @@ class Training:
         Raises:
             InputError: an unknown head, or labels that no head can learn.
         """
-        from embedkit.heads.regressor import PairRegressor
+        from embedkit.scoring.pair_regressor import PairRegressor
 
         labels = np.concatenate([pairs.scores for pairs in sets])
         PairRegressor(head=head).check(labels)
@@ -120,7 +95,7 @@ class Training:
 
     def fit(self, vectors: list[Vectors]) -> Fitted:
         """A head, and a line on the cosine, for one recipe's vectors (n, 2, dim) of each set."""
-        from embedkit.heads.regressor import PairRegressor
+        from embedkit.scoring.pair_regressor import PairRegressor
 
         both = np.concatenate(vectors)
         cosines = similarities_of("cosine", both[:, 0], both[:, 1])

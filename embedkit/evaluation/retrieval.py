@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.data.retrieval_set import RetrievalSet
 from embedkit.evaluation.bootstrap import RESAMPLES, SEED, bootstrap_means, interval
-from embedkit.evaluation.rankings import IDEAL_DEPTH, RANKING_METRICS
-from embedkit.evaluation.retrieval_data import RetrievalSet
-from embedkit.evaluation.search import EXACT, nearest
-from embedkit.evaluation.sts import Result, Scored
-from embedkit.steps import Vectors
+from embedkit.evaluation.exact_search import EXACT, nearest
+from embedkit.evaluation.ranking_metrics import IDEAL_DEPTH, RANKING_METRICS
+from embedkit.evaluation.results import Result, Scored
+from embedkit.recipes.steps import Vectors
 
 DEPTH = 1000  # of a ranking, trec_eval's and BEIR's
 

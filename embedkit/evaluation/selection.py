@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from embedkit.evaluation.data import Pairs
-from embedkit.evaluation.ranking import averages, ranked
-from embedkit.evaluation.sts import Predictions, Result, measured
+from embedkit.data.pairs import Pairs
+from embedkit.evaluation.pairs import Predictions, measured
+from embedkit.evaluation.results import Result, averages, ranked
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.evaluation.bootstrap import NO_INTERVAL, interval
-from embedkit.evaluation.sts import Difference, Result, Scored
+from embedkit.evaluation.results import Difference, Result, Scored
 
 _Array = NDArray[np.float64]
 

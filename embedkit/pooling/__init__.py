@@ -15,7 +15,7 @@ from embedkit.pooling.pooler import pooler
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from embedkit.states import TokenStates
+    from embedkit.encoders.states import TokenStates
 
 
 class Pooling(NamedTuple):

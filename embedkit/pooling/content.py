@@ -15,7 +15,7 @@ from embedkit.pooling.means import segment_sum
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from embedkit.states import TokenStates
+    from embedkit.encoders.states import TokenStates
 
 
 def mean_content(states: TokenStates) -> Tensor:

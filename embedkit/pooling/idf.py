@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from embedkit.states import TokenStates
+    from embedkit.encoders.states import TokenStates
 
 SMOOTHING = 1e-3
 

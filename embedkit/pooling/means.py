@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from embedkit.states import TokenStates
+    from embedkit.encoders.states import TokenStates
 
 
 def segment_sum(states: TokenStates, rows: Tensor) -> Tensor:

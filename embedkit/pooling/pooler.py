@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from embedkit.states import TokenStates
+    from embedkit.encoders.states import TokenStates
 
 
 def pooler(states: TokenStates) -> Tensor:

@@ -1,1 +1,1 @@
-"""Training, on the loops of transformers and sentence-transformers."""
+"""Fine-tuning: cross-encoders, bi-encoders, masked language models."""

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embedkit.checkpoint import Weights, load_json
-from embedkit.durable import write_text
-from embedkit.encoder import Encoder
-from embedkit.encoder.pretrained import of_pooler
-from embedkit.interop.model_card import noted, write_mark
-from embedkit.recipe import Recipe
-from embedkit.settings import Settings
-from embedkit.tokens import TextTokenizer
-from embedkit.training.settings import TrainingSettings
+from embedkit.embedder.model_card import noted, write_mark
+from embedkit.embedder.model_config import Settings
+from embedkit.encoders.encoder import Encoder
+from embedkit.encoders.loading import of_pooler
+from embedkit.encoders.weights import Weights
+from embedkit.files import load_json, write_text
+from embedkit.recipes.recipe import Recipe
+from embedkit.tokenization.tokenizer import TextTokenizer
+from embedkit.training.arguments import TrainingSettings
 from embedkit.version import __version__
 
 if TYPE_CHECKING:

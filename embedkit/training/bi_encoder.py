@@ -11,21 +11,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from embedkit.checkpoint import DEFAULT_MODEL
-from embedkit.embedder import Embedder
-from embedkit.encoder.pretrained import without_bars
+from embedkit.data.labels import label_range, scaled
+from embedkit.data.pairs import Pairs
+from embedkit.data.positives import Positives
+from embedkit.embedder.embedder import Embedder
+from embedkit.embedder.model_card import add_section, noted
+from embedkit.encoders.loading import without_bars
 from embedkit.errors import InputError
-from embedkit.evaluation.data import Pairs
-from embedkit.evaluation.protocol import data_fingerprint
-from embedkit.interop.folder import new_folder
-from embedkit.interop.model_card import add_section, noted
-from embedkit.recipe import Recipe
+from embedkit.evaluation.run_metadata import data_fingerprint
+from embedkit.files import DEFAULT_MODEL, new_folder
+from embedkit.recipes.recipe import Recipe
 from embedkit.similarity import find_similarity
+from embedkit.training.arguments import BI_ENCODER, TrainingSettings
+from embedkit.training.cards import kept, named_sizes
 from embedkit.training.checkpoints import Checkpoints
-from embedkit.training.labels import label_range, scaled
-from embedkit.training.notes import kept, named_sizes
-from embedkit.training.positives import Positives
-from embedkit.training.settings import BI_ENCODER, TrainingSettings
 
 _CARD = """
 ## Training

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from embedkit.durable import check_own, lock_of, sole_writer
 from embedkit.errors import InputError
-from embedkit.interop.folder import check_target
+from embedkit.files import check_own, check_target, lock_of, sole_writer
 from embedkit.manifest import FileEntry, read_manifest, write_manifest
 
 _PLAN = "training.json"

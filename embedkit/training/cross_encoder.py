@@ -10,17 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from embedkit.checkpoint import DEFAULT_MODEL
-from embedkit.cross_encoder.model import CrossEncoder
-from embedkit.cross_encoder.network import rescale_output
-from embedkit.cross_encoder.pairs import PairTokens
-from embedkit.encoder.pretrained import without_bars
-from embedkit.evaluation.data import Pairs
-from embedkit.evaluation.protocol import data_fingerprint
+from embedkit.data.labels import label_range, scaled
+from embedkit.data.pairs import Pairs
+from embedkit.encoders.loading import without_bars
+from embedkit.evaluation.run_metadata import data_fingerprint
+from embedkit.files import DEFAULT_MODEL
+from embedkit.scoring.cross_encoder import CrossEncoder
+from embedkit.scoring.cross_encoder_network import rescale_output
+from embedkit.tokenization.pairs import PairTokens
+from embedkit.training.arguments import CROSS_ENCODER, TrainingSettings
+from embedkit.training.cards import kept, named_sizes
 from embedkit.training.checkpoints import Checkpoints
-from embedkit.training.labels import label_range, scaled
-from embedkit.training.notes import kept, named_sizes
-from embedkit.training.settings import CROSS_ENCODER, TrainingSettings
 
 
 def train_cross_encoder(

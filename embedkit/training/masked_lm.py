@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from embedkit.checkpoint import DEFAULT_MODEL, find_folder
-from embedkit.devices import on_device
-from embedkit.encoder.pretrained import load_whole, without_bars
+from embedkit.embedder.fingerprint import state_sha256
+from embedkit.embedder.loading import load_folder
+from embedkit.encoders.devices import on_device
+from embedkit.encoders.hub import find_folder
+from embedkit.encoders.loading import load_whole, without_bars
 from embedkit.errors import InputError
-from embedkit.fingerprint import state_sha256
-from embedkit.interop.folder import new_folder
-from embedkit.loading import load_folder
+from embedkit.files import DEFAULT_MODEL, new_folder
 from embedkit.progress import progress
-from embedkit.tokens import check_ids
+from embedkit.tokenization.tokenizer import check_ids
 from embedkit.training.adaptation import Adaptation, copy_modules, save_weights, write_card
+from embedkit.training.arguments import MASKED_LM, TrainingSettings
 from embedkit.training.checkpoints import Checkpoints
-from embedkit.training.settings import MASKED_LM, TrainingSettings
-from embedkit.training.texts import AdaptationTexts
+from embedkit.training.mlm_data import AdaptationTexts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from embedkit.training.masking import Masking
+    from embedkit.training.mlm_data import Masking
     from embedkit.training.order import ByLength
 
 
@@ -85,7 +85,7 @@ def train_masked_lm(
         "new_head": new_head,
         **settings.described(),
     }
-    from embedkit.training.masking import Masking
+    from embedkit.training.mlm_data import Masking
     from embedkit.training.order import ByLength
 
     order = ByLength(found.tokens.lengths[: found.trained], settings.batch_size, settings.seed)

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from embedkit.errors import InputError
-from embedkit.evaluation.statistics import measure
+from embedkit.evaluation.correlation import measure
 from embedkit.progress import progress
 from embedkit.training.checkpoints import Checkpoints, commit
 

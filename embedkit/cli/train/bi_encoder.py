@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options, output
 from embedkit.cli.train import training_options
 from embedkit.errors import InputError, printable
-from embedkit.recipe import Recipe
-from embedkit.training.settings import BI_ENCODER, TrainingSettings
+from embedkit.files import DEFAULT_MODEL
+from embedkit.recipes.recipe import Recipe
+from embedkit.training.arguments import BI_ENCODER, TrainingSettings
 
 if TYPE_CHECKING:
-    from embedkit.evaluation.data import Pairs
-    from embedkit.training.positives import Positives
+    from embedkit.data.pairs import Pairs
+    from embedkit.data.positives import Positives
 
 
 @training_options.with_settings(BI_ENCODER)
@@ -84,9 +84,9 @@ def train_bi_encoder_command(
     Example: [bold]embedkit train bi-encoder stsb_train.tsv --dev stsb_dev.tsv --out my-model[/bold]
     """
     started = time.perf_counter()
-    from embedkit.evaluation.data import PairColumns, read_pairs
+    from embedkit.data.pairs import PairColumns, read_pairs
+    from embedkit.data.positives import PositiveColumns, read_positives
     from embedkit.training.bi_encoder import find_loss, train_bi_encoder
-    from embedkit.training.positives import PositiveColumns, read_positives
 
     scored = find_loss(loss).scored
     if scored and (label_column is not None or positive is not None):
@@ -107,9 +107,9 @@ def train_bi_encoder_command(
         PairColumns(dev_sentence1 or sentence1, dev_sentence2 or sentence2, score, subset),
         encoding,
     )
-    from embedkit.embedder import Embedder
+    from embedkit.embedder.embedder import Embedder
     from embedkit.evaluation.compare import evaluate
-    from embedkit.evaluation.gain import gains
+    from embedkit.evaluation.metric_delta import gains
 
     trained = train_bi_encoder(
         sets,

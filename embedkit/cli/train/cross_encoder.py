@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options, output
 from embedkit.cli.train import training_options
-from embedkit.training.settings import CROSS_ENCODER, TrainingSettings
+from embedkit.files import DEFAULT_MODEL
+from embedkit.training.arguments import CROSS_ENCODER, TrainingSettings
 
 
 @training_options.with_settings(CROSS_ENCODER)
@@ -44,8 +44,8 @@ def train_cross_encoder_command(
     Example: [bold]embedkit train cross-encoder stsb_train.tsv --dev stsb_dev.tsv --out my-ce[/bold]
     """
     started = time.perf_counter()
-    from embedkit.cross_encoder.network import check_reads
-    from embedkit.evaluation.data import PairColumns, read_pairs
+    from embedkit.data.pairs import PairColumns, read_pairs
+    from embedkit.scoring.cross_encoder_network import check_reads
 
     check_reads(reads)
     labels = training_options.parse_range(label_range)

@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
-from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options, output
 from embedkit.cli.train import training_options
-from embedkit.recipe import Recipe
+from embedkit.files import DEFAULT_MODEL
+from embedkit.recipes.recipe import Recipe
 
 
 def train_head_command(
@@ -55,7 +55,7 @@ def train_head_command(
     Example: [bold]embedkit train head stsb_train.tsv --dev stsb_dev.tsv --out my-head[/bold]
     """
     started = time.perf_counter()
-    from embedkit.evaluation.data import PairColumns, read_pairs
+    from embedkit.data.pairs import PairColumns, read_pairs
 
     columns = PairColumns(sentence1, sentence2, score, subset)
     sets = [read_pairs(path, columns, encoding) for path in data]
@@ -65,14 +65,14 @@ def train_head_command(
 
     import numpy as np
 
-    from embedkit.embedder import Embedder
+    from embedkit.embedder.embedder import Embedder
     from embedkit.evaluation.compare import evaluate
-    from embedkit.evaluation.fitted import CorpusTexts
+    from embedkit.evaluation.fitting import CorpusTexts
     from embedkit.evaluation.heads import train_head
-    from embedkit.heads.folder import save_head
-    from embedkit.heads.regressor import PairRegressor
-    from embedkit.interop.folder import check_target
-    from embedkit.training.notes import named_sizes
+    from embedkit.files import check_target
+    from embedkit.scoring.pair_regressor import PairRegressor
+    from embedkit.scoring.regressor_folder import save_head
+    from embedkit.training.cards import named_sizes
 
     check_target(out)
     regressor = PairRegressor(

@@ -11,11 +11,11 @@ from typing import Annotated
 
 import typer
 
-from embedkit.checkpoint import DEFAULT_MODEL
 from embedkit.cli import options, output
 from embedkit.cli.train import training_options
 from embedkit.errors import printable
-from embedkit.training.settings import MASKED_LM, TrainingSettings
+from embedkit.files import DEFAULT_MODEL
+from embedkit.training.arguments import MASKED_LM, TrainingSettings
 
 
 @training_options.with_settings(MASKED_LM)
@@ -66,9 +66,9 @@ def train_masked_lm_command(
     Example: [bold]embedkit train mlm --texts notes.txt -m klue/bert-base --out my-bert[/bold]
     """
     started = time.perf_counter()
-    from embedkit.corpus.source import Corpus
-    from embedkit.evaluation.data import PairColumns
-    from embedkit.evaluation.sets import read_sets
+    from embedkit.data.corpus import Corpus
+    from embedkit.data.datasets import read_sets
+    from embedkit.data.pairs import PairColumns
 
     columns = PairColumns(sentence1, sentence2, score, subset)
     sets = read_sets(data or ["first_look"], columns, encoding)
@@ -77,7 +77,7 @@ def train_masked_lm_command(
     others = None
     if held_out is not None:
         others = [document.text for document in Corpus(held_out, named, encoding=encoding)]
-    from embedkit.embedder import Embedder
+    from embedkit.embedder.embedder import Embedder
     from embedkit.evaluation.compare import compare
     from embedkit.training.masked_lm import train_masked_lm
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from embedkit.errors import InputError
-from embedkit.training.settings import TrainingSettings
+from embedkit.training.arguments import TrainingSettings
 
 Pairs: TypeAlias = Annotated[
     list[str],

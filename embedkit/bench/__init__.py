@@ -1,1 +1,0 @@
-"""How fast embedkit and its peers encode on this machine."""

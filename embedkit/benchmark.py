@@ -1,0 +1,378 @@
+"""The matrix products of an encoder alone: no encoder with these linears is faster."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from embedkit.embedder.embedder import Embedder
+from embedkit.embedder.precision import PRECISIONS, Choice, smallest_cosine
+from embedkit.encoders.encoder import Encoder
+from embedkit.encoders.hub import find_folder
+from embedkit.encoders.linear import Affine, Linear, ready
+from embedkit.encoders.packed import PackedEncoder
+from embedkit.errors import InputError, first_line
+from embedkit.evaluation.report.tables import Grid
+from embedkit.progress import progress
+from embedkit.recipes.steps import Vectors
+from embedkit.tokenization.batching import TOKEN_BUDGET
+from embedkit.tokenization.tokenizer import check_texts
+
+
+def products(encoder: Encoder, dtype: torch.dtype, tokens: int) -> Callable[[], None] | None:
+    """A job of the linears of all layers over so many tokens, in batches of the token budget.
+
+    Attention, layer norms, activations, the embeddings and the tokenizer are left out.
+
+    Args:
+        encoder: its shapes count, on the device where it is.
+        dtype: of the products.
+        tokens: of all texts.
+
+    Returns:
+        The job, or None for an encoder that is not ours to run.
+    """
+    if not isinstance(encoder, PackedEncoder):
+        return None
+    device = encoder.device
+    linears: list[tuple[Linear, int]] = []
+    for width, inside in encoder.linear_shapes:
+        weight = torch.full((width, inside), 0.01, device=device, dtype=dtype)
+        linears.append((ready(Affine(weight, weight[:, 0].contiguous())), inside))
+    whole, rest = divmod(tokens, TOKEN_BUDGET)
+    sizes = [TOKEN_BUDGET] * whole + [rest] * (rest > 0)
+    inputs = {
+        (size, inside): torch.ones(size, inside, device=device, dtype=dtype)
+        for size in set(sizes)
+        for _, inside in linears
+    }
+
+    def job() -> None:
+        with torch.inference_mode():
+            for size in sizes:
+                for _ in range(encoder.num_layers):
+                    for linear, inside in linears:
+                        linear(inputs[size, inside])
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+
+    return job
+
+
+PEER = "sentence-transformers"
+
+
+OURS = "embedkit"
+
+
+Encode = Callable[[Sequence[str]], Vectors]
+
+
+class AbsentError(Exception):
+    """A contestant that cannot run here, and why."""
+
+
+class Contestant(NamedTuple):
+    """Encodes texts, and where it is ours, in what precision."""
+
+    encode: Encode
+    choice: Choice | None = None
+
+
+def _ours(folder: Path, device: str | None, **options: Any) -> Contestant:
+    embedder = Embedder.from_pretrained(folder, device=device, **options)
+    return Contestant(partial(embedder.encode, show_progress=False), embedder.precision_choice)
+
+
+def _peer(
+    folder: Path, device: str | None, *, backend: str = "torch", dtype: torch.dtype | None = None
+) -> Contestant:
+    needs = {"onnx": ("optimum.onnxruntime",), "openvino": ("optimum.intel", "openvino")}
+    for module in needs.get(backend, ()):
+        if not _installed(module):
+            raise AbsentError(f"{module} is not installed")
+    from sentence_transformers import SentenceTransformer
+
+    options: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
+    if backend != "torch":
+        options["export"] = True
+    try:
+        with _quiet():
+            model = SentenceTransformer(
+                str(folder),
+                device=device,
+                backend=backend,  # type: ignore[arg-type]
+                model_kwargs=options,
+                local_files_only=True,
+            )
+    except Exception as error:
+        raise AbsentError(f"it does not load here ({first_line(error)})") from error
+
+    def encode(texts: Sequence[str]) -> Vectors:
+        vectors: Vectors = model.encode(list(texts), show_progress_bar=False)
+        return vectors.astype(np.float32, copy=False)
+
+    return Contestant(encode)
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # its package is not there
+        return False
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without bars of weights and warnings of an export."""
+    from transformers.utils import logging as of_transformers
+
+    before, bars = logging.root.manager.disable, of_transformers.is_progress_bar_enabled()
+    logging.disable(logging.WARNING)
+    of_transformers.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        logging.disable(before)
+        if bars:
+            of_transformers.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+# The first of the peers is what others are held against.
+CONTESTANTS: dict[str, Callable[[Path, str | None], Contestant]] = {
+    PEER: _peer,
+    f"{PEER} bfloat16": partial(_peer, dtype=torch.bfloat16),
+    f"{PEER} onnx": partial(_peer, backend="onnx"),
+    f"{PEER} openvino": partial(_peer, backend="openvino"),
+    OURS: _ours,
+    f"{OURS} float32": partial(_ours, precision="float32"),
+    f"{OURS} bfloat16": partial(_ours, precision="bfloat16"),
+    f"{OURS} reproducible": partial(_ours, precision="float32", reproducible=True),
+}
+
+
+USUAL = tuple(name for name in CONTESTANTS if name not in (f"{OURS} float32", f"{OURS} bfloat16"))
+
+
+_QUERIES = 20
+
+
+@dataclass(frozen=True)
+class Lap:
+    """What one contestant did.
+
+    Attributes:
+        seconds: of each round, for all texts.
+        times_peer: how often it is as fast as sentence-transformers: the median of the rounds'
+            ratios.
+        query_ms: the median milliseconds of a single text.
+        smallest_cosine: of a text's vector to that of sentence-transformers in float32.
+        choice: of embedkit's precision, None for a peer.
+    """
+
+    seconds: list[float]
+    times_peer: float
+    query_ms: float
+    smallest_cosine: float
+    choice: Choice | None = None
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+@dataclass(frozen=True)
+class Race:
+    """What came of it.
+
+    Attributes:
+        model: its name.
+        texts: how many, all distinct.
+        tokens: of them all.
+        laps: by contestant.
+        absent: contestants that could not run, and why.
+        bound: for embedkit's precision the seconds of the matrix products alone, of each round.
+        machine: threads, device, processor and versions.
+    """
+
+    model: str
+    texts: int
+    tokens: int
+    laps: dict[str, Lap]
+    absent: dict[str, str]
+    bound: dict[str, list[float]] = field(default_factory=dict)
+    machine: dict[str, str | int] = field(default_factory=dict)
+
+    def share_of_bound(self, contestant: str) -> float | None:
+        """Seconds of the products alone over those of the contestant, by its precision."""
+        lap = self.laps[contestant]
+        if lap.choice is None or lap.choice.name not in self.bound:
+            return None
+        return statistics.median(self.bound[lap.choice.name]) / lap.median
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        said = asdict(self)
+        for name, lap in self.laps.items():
+            del said["laps"][name]["choice"]
+            said["laps"][name] |= {
+                "note": "" if lap.choice is None else str(lap.choice),
+                "median_seconds": lap.median,
+                "texts_per_second": self.texts / lap.median,
+                "share_of_bound": self.share_of_bound(name),
+            }
+        return said
+
+    def grid(self) -> Grid:
+        """A row a contestant."""
+        rows = []
+        for name, lap in self.laps.items():
+            share = self.share_of_bound(name)
+            rows.append(
+                (
+                    name,
+                    f"{self.texts / lap.median:,.0f}",
+                    f"{lap.times_peer:.2f}",
+                    f"{lap.query_ms:.1f}",
+                    f"{lap.smallest_cosine:.5f}",
+                    "" if share is None else f"{share:.0%}",
+                    "" if lap.choice is None else lap.choice.name,
+                )
+            )
+        headings = (
+            "",
+            "texts/s",
+            "times",
+            "query ms",
+            "min cosine",
+            "of the bound",
+            "precision",
+        )
+        return Grid(headings, tuple(rows), frozenset({0, 6}), expendable=((6,), (5,)))
+
+
+def race(
+    model: str | Path,
+    texts: Sequence[str],
+    *,
+    contestants: Sequence[str] = USUAL,
+    rounds: int = 5,
+    device: str | None = None,
+    show_progress: bool | None = None,
+) -> Race:
+    """Time the contestants on the same texts, with the same number of threads.
+
+    Each encodes a few texts first, which is not counted. Texts are made distinct, since embedkit
+    would run equal ones once.
+
+    Args:
+        model: as for `Embedder.from_pretrained`.
+        texts: what to encode.
+        contestants: names of CONTESTANTS; sentence-transformers runs anyway.
+        rounds: how often.
+        device: cpu, cuda, ...
+        show_progress: a bar on stderr; None shows it where stderr is a terminal.
+
+    Raises:
+        InputError: no texts, an unknown contestant, no round, or a model that does not load.
+    """
+    check_texts(texts)
+    if unknown := [name for name in contestants if name not in CONTESTANTS]:
+        raise InputError(f"contestant {unknown[0]!r} is not one of {', '.join(CONTESTANTS)}")
+    if rounds < 1:
+        raise InputError(f"rounds is {rounds}; expected at least 1")
+    texts = list(dict.fromkeys(texts))
+    folder = find_folder(model)
+    reference = Embedder.from_pretrained(folder, device=device, precision="float32")
+    tokens = len(reference.tokenizer(texts).token_ids)
+
+    entered, absent = {}, {}
+    for name in CONTESTANTS:
+        if name in contestants or name == PEER:
+            try:
+                entered[name] = CONTESTANTS[name](folder, device)
+            except AbsentError as why:
+                absent[name] = str(why)
+    if PEER not in entered:
+        raise InputError(f"{PEER} cannot run {model}: {absent[PEER]}")
+    for name, each in entered.items():
+        try:
+            each.encode(texts[:8])
+        except Exception as error:
+            raise InputError(f"{name} fails on these texts: {error}") from error
+    vectors: dict[str, Vectors] = {}
+
+    def encode(name: str) -> None:
+        vectors[name] = entered[name].encode(texts)
+
+    jobs: dict[str, Callable[[], object]] = {name: partial(encode, name) for name in entered}
+    bounds: dict[str, Callable[[], object]] = {}
+    for precision in {each.choice.name: None for each in entered.values() if each.choice}:
+        job = products(reference.encoder, PRECISIONS[precision], tokens)
+        if job is not None:
+            bounds[precision] = job
+    seconds = in_turn(jobs | bounds, rounds, show_progress=show_progress)
+    queries = in_turn(
+        {name: partial(_one_by_one, each, texts[:_QUERIES]) for name, each in entered.items()},
+        3,
+        show_progress=False,
+    )
+    asked = min(_QUERIES, len(texts))
+    laps = {
+        name: Lap(
+            seconds[name],
+            statistics.median(
+                theirs / own for theirs, own in zip(seconds[PEER], seconds[name], strict=True)
+            ),
+            1000 * statistics.median(queries[name]) / asked,
+            smallest_cosine(vectors[PEER], vectors[name]),
+            each.choice,
+        )
+        for name, each in entered.items()
+    }
+    return Race(
+        str(model),
+        len(texts),
+        tokens,
+        laps,
+        absent,
+        {name: seconds[name] for name in bounds},
+        {
+            "device": str(reference.encoder.device),
+            "threads": torch.get_num_threads(),
+            "processor": platform.processor() or platform.machine(),
+            "torch": torch.__version__,
+        },
+    )
+
+
+def _one_by_one(contestant: Contestant, texts: list[str]) -> None:
+    for text in texts:
+        contestant.encode([text])
+
+
+def in_turn(
+    jobs: dict[str, Callable[[], object]], rounds: int, *, show_progress: bool | None
+) -> dict[str, list[float]]:
+    """Seconds of each round of each job; the order is turned each time."""
+    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+    with progress(rounds * len(jobs), "runs", show=show_progress) as advance:
+        for number in range(rounds):
+            for name in jobs if number % 2 == 0 else reversed(jobs):
+                started = time.perf_counter()
+                jobs[name]()
+                seconds[name].append(time.perf_counter() - started)
+                advance(1)
+    return seconds

@@ -1,1 +1,0 @@
-"""Texts on disk and their vectors on disk."""

@@ -1,0 +1,90 @@
+"""The data sets of an evaluation: files of sentence pairs, and folders of retrieval sets."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from embedkit.arguments import is_built_in
+from embedkit.data.builtin import SHIPPED
+from embedkit.data.pairs import PairColumns, Pairs, read_pairs
+from embedkit.data.retrieval_set import RetrievalSet, read_retrieval
+from embedkit.data.tables import check_path
+from embedkit.errors import InputError
+
+DataSet: TypeAlias = Pairs | RetrievalSet
+
+
+Data: TypeAlias = "str | Path | DataSet | Sequence[str | Path | DataSet]"
+
+
+# Why retrieval sets are refused.
+HEADS = "a head is trained and scored on sentence pairs"
+
+
+SELECTION = "recipes are selected on sentence pairs"
+
+
+def read_sets(
+    data: Data,
+    columns: PairColumns | None = None,
+    encoding: str = "utf-8",
+    *,
+    argument: str = "data",
+) -> list[DataSet]:
+    """Reads what is not read yet: a folder as a retrieval set, anything else as sentence pairs.
+
+    Raises:
+        InputError: see `read_pairs` and `read_retrieval`; or two sets of one name.
+    """
+    if not isinstance(data, str | Path | DataSet | Sequence) or isinstance(data, bytes):
+        raise InputError(
+            f"{argument} is {reprlib.repr(data)}; expected files of sentence pairs, folders of "
+            "retrieval sets, Pairs or a RetrievalSet"
+        )
+    items = [data] if isinstance(data, str | Path | DataSet) else list(data)
+    if not items:
+        raise InputError(f"{argument} is empty; expected at least one file or folder")
+    sets = [
+        item
+        if isinstance(item, DataSet)
+        else _read(f"{argument}[{index}]", item, columns or PairColumns(), encoding)
+        for index, item in enumerate(items)
+    ]
+    check_names(sets)
+    return sets
+
+
+def check_names(sets: Sequence[DataSet]) -> None:
+    """Refuse sets of one name.
+
+    Raises:
+        InputError: the name.
+    """
+    names = [each.name for each in sets]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(
+                f"two data sets are called {name!r}; expected different names, "
+                "because results are filed under them"
+            )
+
+
+def only_pairs(sets: Sequence[DataSet], reason: str = HEADS) -> list[Pairs]:
+    """The sets, of which none is a retrieval set, for a reason.
+
+    Raises:
+        InputError: one is.
+    """
+    for each in sets:
+        if isinstance(each, RetrievalSet):
+            raise InputError(f"{each.name} is a retrieval set; {reason}")
+    return [each for each in sets if isinstance(each, Pairs)]
+
+
+def _read(name: str, path: str | Path, columns: PairColumns, encoding: str) -> DataSet:
+    if not is_built_in(path, SHIPPED) and check_path(name, path).is_dir():
+        return read_retrieval(path, encoding)
+    return read_pairs(path, columns, encoding)

@@ -1,0 +1,1 @@
+"""Load a model, encode texts with it, save it."""

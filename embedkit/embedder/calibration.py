@@ -1,0 +1,257 @@
+"""How fast products are on this CPU in float32 and bfloat16, measured once and kept in a file.
+
+`auto` must choose the same on a busy machine as on an idle one:
+
+- A CPU without instructions for bfloat16 is not measured; it never takes it.
+- A product takes a fraction of a millisecond, less than a time slice of the scheduler, on one
+  thread, so that no thread waits for another. So the number of threads does not matter.
+- It runs in a thread of its own, which the caller's autocast and default device do not reach. Where
+  the system counts finely, its time is that which this thread ran: waiting does not count.
+- float32 and bfloat16 run in turn, and the shortest time of each counts, which load hardly
+  changes. The rounds end when neither has become 1 % shorter for long. Where that does not
+  happen, the measurement is not trusted: float32 is taken, and nothing is kept.
+- The gain that bfloat16 needs (`precision.WORTH`) is far from those of known CPUs: 0.5 where it is
+  converted to float32, 1.9 with AVX512-BF16, 5 with AMX.
+
+The file is calibration.json in $EMBEDKIT_CACHE, by default in embedkit/ of $XDG_CACHE_HOME or of
+~/.cache: a measurement for each CPU, number of cores, version of torch and engine. It is replaced
+in one step. A process that cannot read it measures anew; one that cannot write it goes on without.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from embedkit.encoders.linear import Affine, ready
+from embedkit.errors import InputError
+from embedkit.manifest import read_manifest, write_manifest
+
+FILE = "calibration.json"
+
+
+_NAMES = ("model name", "cpu family", "model", "stepping", "CPU implementer", "CPU part")
+
+
+_BFLOAT16 = {"amx_bf16", "avx512_bf16", "bf16", "svebf16", "sve_bf16"}
+
+
+_LIMIT = "ONEDNN_MAX_CPU_ISA"
+
+
+_SETTLED = 200  # rounds in which no time became shorter
+
+
+_ROUNDS = 20_000  # at most
+
+
+_FINE = 1e-5  # seconds: a clock with larger steps cannot time a product
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The shortest times of a product on one thread.
+
+    Attributes:
+        cpu: its model, and what oneDNN was limited to, if it was.
+        cores: that the system counts.
+        torch: its version.
+        engine: that ran the products.
+        microseconds: by precision.
+        rounds: how often each ran.
+    """
+
+    cpu: str
+    cores: int
+    torch: str
+    engine: str
+    microseconds: Mapping[str, float]
+    rounds: int
+
+    def __post_init__(self) -> None:
+        if not all(0 < self.microseconds[name] < math.inf for name in ("float32", "bfloat16")):
+            raise ValueError(f"microseconds are {self.microseconds}")
+
+    @property
+    def machine(self) -> tuple[object, ...]:
+        """What it holds for."""
+        return self.cpu, self.cores, self.torch, self.engine
+
+    @property
+    def gain(self) -> float:
+        """How often bfloat16 is as fast as float32."""
+        return self.microseconds["float32"] / self.microseconds["bfloat16"]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, with the gain."""
+        return {**asdict(self), "gain": self.gain}
+
+
+def has_bfloat16() -> bool:
+    """Whether this CPU has an instruction for products of bfloat16."""
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    flags = {name for name, value in capabilities.items() if value is True}
+    lines = _cpuinfo()
+    return bool(_BFLOAT16 & {*flags, *f"{lines.get('flags')} {lines.get('Features')}".split()})
+
+
+@cache
+def calibrated() -> tuple[Measurement | None, str]:
+    """See `calibrate`; once for a process."""
+    return calibrate()
+
+
+def calibrate(*, anew: bool = False) -> tuple[Measurement | None, str]:
+    """The kept measurement of this machine, or a new one, which is kept.
+
+    Args:
+        anew: measure in any case, and fail where the file cannot be written.
+
+    Returns:
+        The measurement, None where the machine is too unsteady; and what was wrong with the file.
+
+    Raises:
+        OSError: with `anew`, the file cannot be written.
+    """
+    machine, note = _machine(), ""
+    kept: dict[tuple[object, ...], Measurement] = {}
+    try:
+        kept = _read()
+    except (InputError, OSError) as error:
+        note = f"; measured anew, for {error}"
+    if machine in kept and not anew:
+        return kept[machine], note
+    with ThreadPoolExecutor(1) as alone:
+        times, rounds = alone.submit(_time_products).result()
+    if not times:
+        return None, note
+    microseconds = {name: round(seconds * 1e6, 3) for name, seconds in times.items()}
+    measured = Measurement(*machine, microseconds, rounds)
+    try:
+        return _keep(measured, anew=anew), note
+    except OSError as error:
+        if anew:
+            raise
+        return measured, f"; it cannot be kept ({error})"
+
+
+def cache_folder() -> Path:
+    """Where the file is.
+
+    Raises:
+        OSError: there is no home.
+    """
+    if own := os.environ.get("EMBEDKIT_CACHE"):
+        return Path(own)
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if base.is_absolute():  # others do not count, by XDG's specification
+        return base / "embedkit"
+    try:
+        return Path.home() / ".cache" / "embedkit"
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
+
+
+def _read() -> dict[tuple[object, ...], Measurement]:
+    """The kept measurements, by machine; none where there is no file."""
+    folder = cache_folder()
+    if not (folder / FILE).exists():
+        return {}
+
+    def parse(content: dict[str, Any]) -> dict[tuple[object, ...], Measurement]:
+        measurements = [Measurement(**one) for one in content["measurements"]]
+        return {one.machine: one for one in measurements}
+
+    return read_manifest(folder, FILE, "measurements of embedkit", parse)
+
+
+def _keep(measured: Measurement, *, anew: bool) -> Measurement:
+    """Write it; but take that of another process, if one came first."""
+    try:
+        kept = _read()
+    except InputError:
+        kept = {}
+    if measured.machine in kept and not anew:
+        return kept[measured.machine]
+    kept[measured.machine] = measured
+    path = cache_folder() / FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    measurements = [asdict(one) for one in kept.values()]
+    write_manifest(path, {"measurements": measurements}, sole=False)
+    return measured
+
+
+def _time_products() -> tuple[dict[str, float], int]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            products = {"float32": _product(torch.float32), "bfloat16": _product(torch.bfloat16)}
+            return shortest(products, _clock())
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _product(dtype: torch.dtype, rows: int = 128, width: int = 384) -> Callable[[], object]:
+    weight, x = (torch.ones(n, width, dtype=dtype, device="cpu") for n in (width, rows))
+    return partial(ready(Affine(weight, weight[0])), x)
+
+
+def shortest(
+    jobs: Mapping[str, Callable[[], object]], clock: Callable[[], float]
+) -> tuple[dict[str, float], int]:
+    """The shortest time of each of the jobs, which run in turn until it stays, and the rounds.
+
+    No times where they do not stay.
+    """
+    times, quiet = dict.fromkeys(jobs, math.inf), 0
+    for rounds in range(1, _ROUNDS + 1):
+        quiet += 1
+        for name, job in jobs.items():
+            started = clock()
+            job()
+            seconds = clock() - started
+            if seconds < 0.99 * times[name]:
+                quiet = 0
+            times[name] = min(times[name], seconds)
+        if quiet == _SETTLED:
+            return times, rounds
+    return {}, _ROUNDS
+
+
+def _clock() -> Callable[[], float]:
+    """The time that this thread ran, where its steps are fine; on Windows they are not."""
+    started = time.thread_time()
+    while (step := time.thread_time() - started) == 0:
+        pass
+    return time.thread_time if step < _FINE else time.perf_counter
+
+
+def _machine() -> tuple[str, int, str, str]:
+    """Of a measurement that is made here."""
+    lines = _cpuinfo()
+    cpu = ", ".join(f"{name} {lines[name]}" for name in _NAMES if name in lines)
+    cpu = cpu or platform.processor() or platform.machine()
+    if limit := os.environ.get(_LIMIT):
+        cpu += f", {_LIMIT} {limit}"
+    return cpu, os.cpu_count() or 1, str(torch.__version__), "torch"
+
+
+def _cpuinfo() -> dict[str, str]:
+    """What Linux says of the first core."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    lines = (line.partition(":") for line in text.split("\n\n")[0].splitlines())
+    return {name.strip(): value.strip() for name, _, value in lines}

@@ -1,0 +1,86 @@
+"""What makes two embedders one: the same vectors for the same texts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from embedkit.embedder.model_config import Settings
+from embedkit.encoders.encoder import Encoder
+from embedkit.encoders.loading import of_pooler
+from embedkit.recipes.steps import Bound, Dense, LayerNorm, Vectors
+from embedkit.tokenization.tokenizer import TextTokenizer
+
+
+def identity(
+    encoder: Encoder,
+    tokenizer: TextTokenizer,
+    bound: Bound,
+    settings: Settings,
+) -> dict[str, str | int | bool]:
+    """All that goes into a float32 vector, part by part, so that a difference can be named.
+
+    Weights above the last layer that the recipe reads are left out, so a model and the shorter
+    one that `save_pretrained` writes have the same identity.
+
+    Args:
+        encoder: its weights and configuration, whatever its precision.
+        tokenizer: and its maximum length.
+        bound: the recipe, with its steps.
+        settings: the default prompt and whether prompts are pooled.
+    """
+    states = bound.recipe.states(encoder.num_layers)
+    top = states[-1] if encoder.cuts and states else encoder.num_layers
+    used = {
+        name: _tensor(tensor)
+        for name, tensor in encoder.tensors(top).items()
+        if not states or not of_pooler(name)
+    }
+    steps = []
+    for step in bound.steps:
+        if isinstance(step, Dense):
+            slope = () if step.slope is None else (_array(step.slope),)
+            steps.append((step.activation, _array(step.weight), _array(step.bias), *slope))
+        elif isinstance(step, LayerNorm):
+            steps.append((step.name, _array(step.weight), _array(step.bias)))
+    names = [step.name for step in bound.steps]  # as they run: dense, whatever it was fitted as
+    learnt = [] if bound.token_weights is None else [_array(bound.token_weights)]
+    backend = json.loads(tokenizer.backend.to_str())
+    side = backend.pop("truncation")["direction"]
+    default = settings.default_prompt_name
+    return {
+        "weights": _digest([encoder.identity, used]),
+        "tokenizer": _digest([backend, side]),
+        "recipe": _digest([bound.recipe.poolings, states or (top,), names, steps, *learnt]),
+        "max_length": tokenizer.max_length,
+        "default_prompt": "" if default is None else settings.prompts[default],
+        "include_prompt": settings.include_prompt,
+    }
+
+
+def fingerprint(parts: Mapping[str, str | int | bool]) -> str:
+    """SHA-256 of an `identity`, as 64 hexadecimal digits."""
+    return _digest(parts)
+
+
+def state_sha256(network: nn.Module) -> str:
+    """SHA-256 of the names and values of all weights, as 64 hexadecimal digits."""
+    state = network.state_dict()
+    return _digest({name: _tensor(tensor) for name, tensor in state.items()})
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _tensor(tensor: Tensor) -> str:
+    flat = tensor.detach().to("cpu", torch.float32).contiguous()
+    return hashlib.sha256(flat.numpy().data).hexdigest()
+
+
+def _array(values: Vectors | None) -> str:
+    return "" if values is None else hashlib.sha256(values.tobytes()).hexdigest()

@@ -1,0 +1,177 @@
+"""From a model folder, or a loaded model, to the parts of an embedder."""
+
+from __future__ import annotations
+
+import sys
+from numbers import Integral
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from embedkit.embedder.model_config import Settings
+from embedkit.embedder.sentence_transformers import read_settings
+from embedkit.encoders.encoder import Encoder, load_encoder
+from embedkit.encoders.hub import CROSS_ENCODER_FILE, find_folder
+from embedkit.encoders.loading import of_pooler
+from embedkit.encoders.weights import Weights
+from embedkit.errors import InputError
+from embedkit.recipes.recipe import Recipe
+from embedkit.recipes.steps import Bound
+from embedkit.tokenization.loading import load_tokenizer
+from embedkit.tokenization.tokenizer import TextTokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+_UNLIMITED = 1 << 20  # tokens; for encoders without positions and tokenizers that say 1e30
+
+
+_UNSAID = 1 << 12  # tokens, where nobody says how many: attention takes memory with their square
+
+
+class Parts(NamedTuple):
+    """What an embedder is made of."""
+
+    encoder: Encoder
+    tokenizer: TextTokenizer
+    bound: Bound
+    settings: Settings
+
+
+def load_folder(folder: Path, recipe: Recipe | None, max_length: int | None) -> Parts:
+    """Read a folder of transformers or sentence-transformers.
+
+    Args:
+        folder: where config.json, or modules.json, is.
+        recipe: None for the folder's own, or `mean` where it has none.
+        max_length: tokens; None for the folder's own.
+
+    Raises:
+        InputError: what is wrong with the folder, or a recipe that its model does not have.
+    """
+    if (folder / CROSS_ENCODER_FILE).is_file():
+        raise InputError(
+            f"{folder}: is a cross-encoder, which scores pairs and has no sentence vectors; "
+            "expected an encoder (score and evaluate take cross-encoders)"
+        )
+    settings = read_settings(folder)
+    encoder = load_encoder(settings.encoder_folder)
+    settings = settings.recognise_pooler(encoder).truncated(encoder)
+    bound = settings.bind(recipe or settings.recipe or Recipe(("mean",)), encoder)
+    bound.width(encoder.width)  # its Dense layers fit
+
+    def choose_length(of_tokenizer: int | None) -> int:
+        return _choose_length(max_length, settings.max_length, of_tokenizer, encoder.max_positions)
+
+    tokenizer = load_tokenizer(
+        settings.encoder_folder,
+        encoder.family,
+        lower_case=settings.lower_case,
+        max_length=choose_length,
+    )
+    return Parts(encoder, tokenizer, bound, settings)
+
+
+def _choose_length(
+    asked: int | None, of_folder: float | None, of_tokenizer: int | None, positions: int | None
+) -> int:
+    """What was asked for, else the folder's, else the tokenizer's, else the encoder's positions.
+
+    Only what was asked for is refused above the positions; RoBERTa's folders say 514, of 512.
+    """
+    most = positions or _UNLIMITED
+    if asked is not None:
+        if isinstance(asked, bool) or not isinstance(asked, Integral) or asked < 1:
+            raise InputError(f"max_length is {asked!r}; expected a whole number of tokens")
+        if asked > most:
+            raise InputError(
+                f"max_length is {asked}, but the encoder has {most} positions; "
+                f"expected a max_length of at most {most}"
+            )
+        return int(asked)
+    if of_folder is not None and (
+        isinstance(of_folder, bool)
+        or not isinstance(of_folder, int | float)
+        or not of_folder >= 1
+        or of_folder % 1
+    ):
+        raise InputError(
+            f"max_seq_length of the model's folder is {of_folder!r}; expected a whole number of "
+            "tokens"
+        )
+    length = int(min(of_folder or of_tokenizer or _UNLIMITED, most))
+    return length if length < _UNLIMITED else _UNSAID
+
+
+def name_of(model: object) -> str:
+    """What to call a loaded model."""
+    return str(getattr(model, "name_or_path", "") or type(model).__name__)
+
+
+def write_loaded(model: object, folder: Path) -> None:
+    """Write a loaded model into an empty folder, so that there is one way to load.
+
+    Raises:
+        InputError: it is no model, or its tokenizer cannot be found.
+    """
+    # Whoever has such an object has imported its library: this import costs nothing.
+    libraries = sys.modules
+    if "sentence_transformers" in libraries:
+        from sentence_transformers import SentenceTransformer
+
+        if isinstance(model, SentenceTransformer):
+            model.save_pretrained(str(folder), create_model_card=False)
+            if model.transformers_model is not None:
+                _write_weights(model.transformers_model, folder)
+            return
+    if "transformers" in libraries:
+        from transformers import PreTrainedModel
+
+        if isinstance(model, PreTrainedModel):
+            _write_transformers(model, folder)
+            return
+    raise InputError(
+        f"model is a {type(model).__name__}; expected a name, a folder, a model of transformers "
+        "or a SentenceTransformer"
+    )
+
+
+def _write_transformers(model: PreTrainedModel, folder: Path) -> None:
+    from transformers import AutoTokenizer
+
+    base = cast("PreTrainedModel", model.base_model)
+    source = base.name_or_path
+    try:
+        if not source:
+            raise OSError("it has no name_or_path")
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        if len(tokenizer) <= len(tokenizer.all_special_ids):
+            raise OSError("it has no vocabulary")  # transformers invents one
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"no tokenizer is found for the {type(model).__name__} of name_or_path {source!r}; "
+            "save model and tokenizer in one folder and name that"
+        ) from error
+    _write_weights(base, folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _write_weights(model: PreTrainedModel, folder: Path) -> None:
+    state = model.state_dict()
+    if _pooler_is_invented(model):
+        state = {name: tensor for name, tensor in state.items() if not name.startswith("pooler.")}
+    model.save_pretrained(folder, state_dict=state)
+
+
+def _pooler_is_invented(model: PreTrainedModel) -> bool:
+    """Whether transformers made the pooler up, because the checkpoint had none.
+
+    The model keeps no record of it, so its checkpoint is asked. Where that is not found, the
+    pooler counts as the model's.
+    """
+    try:
+        folder = find_folder(model.name_or_path or "", local_files_only=True)
+        names = Weights(folder).names
+    except InputError:
+        return False
+    return not any(map(of_pooler, names))

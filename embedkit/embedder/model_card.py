@@ -1,0 +1,130 @@
+"""What a saved folder says to people, and the mark that embedkit wrote it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from embedkit.embedder.model_config import Settings
+from embedkit.encoders.encoder import Encoder
+from embedkit.files import MARK, read_json, write_text
+from embedkit.recipes.recipe import Recipe, RecipeError
+from embedkit.recipes.steps import Bound
+from embedkit.version import __version__
+
+_CARD = """\
+---
+library_name: sentence-transformers
+pipeline_tag: sentence-similarity
+tags: [sentence-transformers, feature-extraction, sentence-similarity, embedkit]
+---
+
+# {name}, recipe `{recipe}`
+
+Turns a text into a vector of {width} float32 numbers. Saved by embedkit {version}.
+
+- encoder: {name} ({family}, {layers})
+- recipe: `{recipe}`, on {states} of {total}{fit}
+- maximum length: {max_length} tokens
+- similarity: {similarity}
+- prompts: {prompts}
+
+```python
+from sentence_transformers import SentenceTransformer
+
+vectors = SentenceTransformer("path/to/this/folder").encode(["..."])
+```
+
+```python
+from embedkit import Embedder
+
+vectors = Embedder.from_pretrained("path/to/this/folder").encode(["..."])
+```
+
+{tei}
+"""
+
+
+def write_card(
+    folder: Path,
+    modules: Sequence[str],
+    encoder: Encoder,
+    bound: Bound,
+    settings: Settings,
+    *,
+    name: str,
+    num_layers: int,
+    max_length: int,
+) -> None:
+    """Write README.md and the mark.
+
+    Args:
+        folder: the saved model.
+        modules: kinds of its modules, in order.
+        encoder: as it was loaded.
+        bound: the recipe that was saved.
+        settings: prompts and similarity.
+        name: the model that it was made from.
+        num_layers: of the saved encoder.
+        max_length: tokens.
+    """
+    recipe, total = bound.recipe, encoder.num_layers
+    single = len(recipe.poolings) == 1 and recipe.poolings[0] in ("cls", "mean", "last")
+    if single and set(modules) <= {"Transformer", "Pooling", "Normalize"}:
+        tei = (
+            "Text Embeddings Inference can read this folder: it has one pooling of cls, mean or "
+            "last, and no Dense."
+        )
+    else:
+        tei = (
+            "Text Embeddings Inference cannot read this folder: it needs one pooling of cls, mean "
+            "or last and neither Dense nor WeightedLayerPooling, and this is "
+            f"{' > '.join(modules)}, recipe `{recipe}`."
+        )
+    used = recipe.states(total) or (total,)
+    card = _CARD.format(
+        name=name,
+        recipe=recipe,
+        width=bound.width(encoder.width),
+        version=__version__,
+        family=encoder.family,
+        layers=f"{num_layers} layers" + (f", cut from {total}" if num_layers < total else ""),
+        states=f"hidden state{'s' if len(used) > 1 else ''} {', '.join(map(str, used))}",
+        total=total,
+        fit="" if bound.fit is None else f"\n- steps: {bound.fit}",
+        max_length=max_length,
+        similarity=settings.similarity,
+        prompts=json.dumps(settings.prompts, ensure_ascii=False) if settings.prompts else "none",
+        tei=tei,
+    )
+    write_text(folder / "README.md", card)
+    write_mark(folder, str(recipe), name)
+
+
+def add_section(folder: Path, section: str) -> None:
+    """Write it at the end of the card that is there."""
+    card = folder / "README.md"
+    write_text(card, card.read_text(encoding="utf-8") + section)
+
+
+def noted(notes: Mapping[str, object]) -> str:
+    """Notes as a card lists them, a line each."""
+    return "".join(f"- {name}: {value}\n" for name, value in notes.items())
+
+
+def write_mark(folder: Path, recipe: str, source: str) -> None:
+    """Say that embedkit wrote the folder, from which model, and what it reads of the encoder."""
+    mark = {"embedkit": __version__, "recipe": recipe, "source": source}
+    write_text(folder / MARK, json.dumps(mark, ensure_ascii=False) + "\n")
+
+
+def read_recipe(folder: Path) -> Recipe | None:
+    """The recipe that embedkit wrote beside the weights, if it did and it can be read."""
+    path = folder / MARK
+    if not path.is_file():
+        return None
+    try:
+        return Recipe.parse(read_json(path).get("recipe", ""))
+    except RecipeError:  # steps of a model's own, which are called dense
+        return None

@@ -1,0 +1,92 @@
+"""What a model folder says beside its weights and its tokenizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from embedkit.encoders.encoder import Encoder
+from embedkit.recipes.recipe import LAST, Recipe
+from embedkit.recipes.steps import Bound, Dense, Step, Truncate
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The folder's own recipe, prompts and limits.
+
+    Attributes:
+        encoder_folder: where config.json and the weights are.
+        recipe: its poolings, layers and steps, or None for a plain transformers folder.
+        steps: the steps of `recipe`, with their weights; neighbours that are affine are one.
+        max_length: tokens of a text at most, or None where it is left to the tokenizer.
+        lower_case: texts are lower-cased first.
+        include_prompt: prompt tokens count in the pooling.
+        prompts: name -> text put in front.
+        default_prompt_name: the one used where none is asked for.
+        similarity: a name from the table of similarities.
+        truncate_dim: numbers that are kept of a vector, or None for all; see `truncated`.
+    """
+
+    encoder_folder: Path
+    recipe: Recipe | None = None
+    steps: tuple[Step, ...] = ()
+    max_length: int | None = None
+    lower_case: bool = False
+    include_prompt: bool = True
+    prompts: dict[str, str] = field(default_factory=dict)
+    default_prompt_name: str | None = None
+    similarity: str = "cosine"
+    truncate_dim: int | None = None
+
+    def own(self, encoder: Encoder) -> Bound | None:
+        """The folder's own recipe, bound to its encoder."""
+        if self.recipe is None:
+            return None
+        return Bound(_resolve(self.recipe, encoder), self.steps)
+
+    def bind(self, recipe: Recipe, encoder: Encoder) -> Bound:
+        """A recipe bound to the encoder, with the folder's own steps where it is the own one.
+
+        Raises:
+            RecipeError: the encoder does not have it, or a step keeps more numbers than there are.
+        """
+        resolved = _resolve(recipe, encoder)
+        own = self.own(encoder)
+        if own is not None and own.recipe == resolved:
+            return own
+        return Bound.of(resolved, encoder.width)
+
+    def truncated(self, encoder: Encoder) -> Settings:
+        """With `truncate_dim` as the last step, where the folder's vectors have more numbers."""
+        recipe, own = self.recipe, self.own(encoder)
+        if self.truncate_dim is None or recipe is None or own is None:
+            return self
+        if own.width(encoder.width) <= self.truncate_dim:
+            return self
+        step = Truncate(self.truncate_dim)
+        recipe = replace(recipe, steps=(*recipe.steps, step.name))
+        return replace(self, recipe=recipe, steps=(*self.steps, step))
+
+    def recognise_pooler(self, encoder: Encoder) -> Settings:
+        """cls, then a Dense with the checkpoint's own pooler weights: that is `pooler`."""
+        recipe, pooler = self.recipe, encoder.pooler
+        if recipe is None or pooler is None or recipe.poolings != ("cls",) or not self.steps:
+            return self
+        dense = self.steps[0]
+        if (
+            recipe.layers != LAST
+            or not isinstance(dense, Dense)
+            or not dense.activation.endswith(".Tanh")
+            or dense.bias is None
+            or not np.array_equal(dense.weight, pooler.weight.float().cpu().numpy())
+            or not np.array_equal(dense.bias, pooler.bias.float().cpu().numpy())
+        ):
+            return self
+        found = Recipe(("pooler",), LAST, recipe.steps[1:])
+        return replace(self, recipe=found, steps=self.steps[1:])
+
+
+def _resolve(recipe: Recipe, encoder: Encoder) -> Recipe:
+    return recipe.resolve(encoder.num_layers, has_pooler=encoder.pooler is not None)

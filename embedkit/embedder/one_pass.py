@@ -1,0 +1,260 @@
+"""One pass over the texts, any number of recipes."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from embedkit.encoders.encoder import Encoder
+from embedkit.encoders.states import TokenStates
+from embedkit.pooling import POOLINGS
+from embedkit.progress import progress
+from embedkit.recipes.steps import Bound, Vectors
+from embedkit.tokenization.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Batches, equal_batches
+from embedkit.tokenization.token_batch import TokenBatch
+from embedkit.tokenization.tokenizer import Tokenized
+
+# A GPU computes these while the next ones are tokenized.
+_TEXTS_ON_GPU = 32_768
+
+
+_T = TypeVar("_T")
+
+
+_U = TypeVar("_U")
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """Texts without repetition.
+
+    Attributes:
+        texts: each distinct text once, in order of first appearance.
+        inverse: (n,) int64; text i of the original is `texts[inverse[i]]`.
+    """
+
+    texts: list[str]
+    inverse: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> Distinct:
+        places: dict[str, int] = {}
+        inverse = [places.setdefault(text, len(places)) for text in texts]
+        return cls(list(places), np.array(inverse, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What one pass over texts gives.
+
+    Attributes:
+        vectors: for each recipe float32 (distinct texts, dim).
+        distinct: the distinct texts, and where each text is among them.
+        tokens: of the distinct texts, prompt included.
+    """
+
+    vectors: list[Vectors]
+    distinct: Distinct
+    tokens: Tokenized
+
+
+def run_texts(
+    encoder: Encoder,
+    tokenize: Callable[[Sequence[str]], tuple[Tokenized, int]],
+    distinct: Distinct,
+    recipes: Sequence[Bound],
+    *,
+    reproducible: bool,
+    show_progress: bool | None,
+) -> Encoded:
+    """`run` of texts, which are tokenized beside it on a GPU.
+
+    Args:
+        encoder: see `run`, and for `recipes` and `reproducible`.
+        tokenize: texts to tokens, and how many first ones are left out of the pooling.
+        distinct: the texts.
+        show_progress: a bar on stderr; None shows it where stderr is a terminal.
+    """
+    at_once = _texts_at_once(encoder)
+    parts = [
+        distinct.texts[start : start + at_once] for start in range(0, len(distinct.texts), at_once)
+    ]
+    tokenized = _ahead(tokenize, parts)
+    first = next(tokenized)
+    total = len(first[0].token_ids) if len(parts) == 1 else None
+    tokens, vectors = [], []
+    with progress(total, "tokens", show=show_progress) as advance:
+        for part, skipped in chain([first], tokenized):
+            tokens.append(part)
+            vectors.append(
+                run(
+                    encoder,
+                    part,
+                    recipes,
+                    prompt_tokens=skipped,
+                    reproducible=reproducible,
+                    advance=advance,
+                )
+            )
+    if len(parts) == 1:
+        return Encoded(vectors[0], distinct, tokens[0])
+    joined = [np.concatenate(of_recipe) for of_recipe in zip(*vectors, strict=True)]
+    return Encoded(joined, distinct, Tokenized.joined(tokens))
+
+
+def _texts_at_once(encoder: Encoder) -> int:
+    """Texts that are sorted and run together: all, where nothing can be done beside them."""
+    return _TEXTS_ON_GPU if encoder.device.type == "cuda" else sys.maxsize
+
+
+def _ahead(function: Callable[[_T], _U], items: Sequence[_T]) -> Iterator[_U]:
+    """function(item) of each in turn, the next one in another thread while one is in use."""
+    if len(items) == 1:
+        yield function(items[0])
+        return
+    with ThreadPoolExecutor(1) as other:
+        coming = other.submit(function, items[0])
+        for item in items[1:]:
+            result, coming = coming.result(), other.submit(function, item)
+            yield result
+        yield coming.result()
+
+
+def run(
+    encoder: Encoder,
+    tokens: Tokenized,
+    recipes: Sequence[Bound],
+    *,
+    prompt_tokens: int = 0,
+    reproducible: bool = False,
+    budget: int | None = None,
+    advance: Callable[[int], None] = lambda tokens: None,
+) -> list[Vectors]:
+    """Sentence vectors of every recipe, each text run through the encoder once.
+
+    A GPU is never waited for while it has work: what it computes is copied as it comes, and the
+    steps of one batch run while it is at the next.
+
+    Args:
+        encoder: asked for the union of the recipes' layers; states live for one batch only.
+        tokens: n texts.
+        recipes: resolved against `encoder`.
+        prompt_tokens: first tokens of each text that are left out of the pooling.
+        reproducible: the same bits for a text whatever the others; see `equal_batches`.
+        budget: tokens of a batch; None for what suits the device. It is halved where a GPU's memory
+            does not hold it.
+        advance: told the number of tokens after each batch.
+
+    Returns:
+        For each recipe float32 (n, dim).
+
+    Raises:
+        MemoryError: that of a GPU does not hold one text.
+    """
+    if budget is None:
+        budget = GPU_TOKEN_BUDGET if encoder.device.type == "cuda" else TOKEN_BUDGET
+    shrinking = Batches(tokens.lengths, budget)
+    pool = _Pass(encoder, recipes, prompt_tokens)
+    results: list[Vectors | None] = [None] * len(recipes)
+
+    def land(texts: NDArray[np.int64], copies: list[_Copy]) -> None:
+        for place, (bound, copy) in enumerate(zip(recipes, copies, strict=True)):
+            rows = bound.apply(copy.numpy(), apart=reproducible)
+            result = results[place]
+            if result is None:
+                shape = (len(tokens.lengths), rows.shape[1])
+                results[place] = result = np.empty(shape, dtype=np.float32)
+            result[texts] = rows
+        advance(int(tokens.lengths[np.unique(texts)].sum()))
+
+    under_way: deque[tuple[NDArray[np.int64], list[_Copy]]] = deque()
+    for texts in equal_batches(tokens.lengths) if reproducible else shrinking:
+        try:
+            under_way.append((texts, pool(tokens.batch(texts, apart=reproducible))))
+        except torch.OutOfMemoryError as error:
+            if reproducible or len(texts) == 1:
+                raise MemoryError(
+                    f"that of {encoder.device} does not hold texts of "
+                    f"{tokens.lengths[texts].max()} tokens; expected a smaller max_length, or "
+                    "another device"
+                ) from error
+            shrinking.halve(texts)
+            continue
+        if len(under_way) > 1:
+            land(*under_way.popleft())
+    while under_way:
+        land(*under_way.popleft())
+    return [result for result in results if result is not None]
+
+
+class _Copy:
+    """Vectors on their way to the memory of the CPU."""
+
+    def __init__(self, vectors: Tensor) -> None:
+        self._here = vectors.to("cpu", non_blocking=True)
+        self._done: torch.cuda.Event | None = None
+        if vectors.is_cuda:
+            self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._done.record()
+
+    def numpy(self) -> Vectors:
+        """The vectors, once they are here."""
+        if self._done is not None:
+            self._done.synchronize()
+        vectors: Vectors = self._here.numpy()
+        return vectors
+
+
+class _Pass:
+    """The encoder and all poolings over one batch."""
+
+    def __init__(self, encoder: Encoder, recipes: Sequence[Bound], prompt_tokens: int) -> None:
+        self._encoder, self._recipes = encoder, recipes
+        self._prompt_tokens = prompt_tokens
+        self._needed = [bound.recipe.states(encoder.num_layers) for bound in recipes]
+        self._layers = sorted({layer for states in self._needed for layer in states})
+        self._pooler = any(not states for states in self._needed)
+
+    def __call__(self, batch: TokenBatch) -> list[_Copy]:
+        """For each recipe (texts, width) float32, before its steps."""
+        states = self._encoder(batch, self._layers, pooler=self._pooler)
+        pooled = _Pooled(states.without_prompt(self._prompt_tokens))
+        return [
+            _Copy(torch.cat([pooled(name, layers, bound) for name in bound.recipe.poolings], 1))
+            for bound, layers in zip(self._recipes, self._needed, strict=True)
+        ]
+
+
+class _Pooled:
+    """Poolings of one batch, each computed once whatever the number of recipes."""
+
+    def __init__(self, states: TokenStates) -> None:
+        self._states = states
+        self._averages: dict[tuple[int, ...], TokenStates] = {}
+        self._vectors: dict[tuple[str, tuple[int, ...], int], Tensor] = {}
+
+    def __call__(self, name: str, layers: tuple[int, ...], bound: Bound) -> Tensor:
+        """(texts, width) float32."""
+        weights = bound.token_weights if POOLINGS[name].fitted else None
+        key = (name, layers, id(weights))
+        if key not in self._vectors:
+            states = self._states
+            if layers:
+                if layers not in self._averages:
+                    self._averages[layers] = states.average(layers)
+                states = self._averages[layers]
+            if weights is not None:
+                device = states.batch.offsets.device
+                states = replace(states, token_weights=torch.from_numpy(weights).to(device))
+            self._vectors[key] = POOLINGS[name].reduce(states).float()
+        return self._vectors[key]

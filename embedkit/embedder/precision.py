@@ -1,0 +1,192 @@
+"""Which precision an encoder runs in, and how near its vectors are to those of float32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from embedkit.embedder.calibration import Measurement, calibrate, calibrated, has_bfloat16
+from embedkit.embedder.one_pass import run
+from embedkit.encoders.encoder import Encoder
+from embedkit.errors import InputError
+from embedkit.recipes.recipe import Recipe
+from embedkit.recipes.steps import Bound, Vectors
+from embedkit.similarity import find_similarity
+from embedkit.tokenization.tokenizer import Tokenized
+
+AUTO = "auto"
+
+
+PRECISIONS = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+AGREEMENT = 0.999
+
+
+# How much faster bfloat16 has to be at matrix products; see `embedkit.embedder.calibration`.
+WORTH = 1.35
+
+
+# One word to some hundred tokens, in scripts that tokenizers split in different ways.
+PROBE = (
+    "rain",
+    "서울",
+    "A man is playing a guitar on the street.",
+    "The quick brown fox jumps over the lazy dog, and nobody was there to see it happen.",
+    "Is the hydroxychloroquine dosage of 400 mg/day safe for patients over 65 years of age?",
+    "한 남자가 거리에서 기타를 치고 있다.",
+    "어제 국회에서 통과된 법안은 내년 1월부터 시행될 예정이라고 정부 관계자가 밝혔다.",
+    "이 영화 진짜 재밌음ㅋㅋㅋ 근데 결말이 좀 아쉬웠어요ㅠㅠ",
+    "彼女は毎朝六時に起きて、公園を走っています。",
+    "国务院总理在会议上强调，要进一步扩大对外开放。",
+    "Der Zug nach München fällt heute wegen eines Streiks leider aus.",
+    "Le musée du Louvre a accueilli près de neuf millions de visiteurs l'année dernière.",
+    "¿Cuánto cuesta un billete de ida y vuelta a Barcelona en primera clase?",
+    "Завтра ожидается сильный снегопад, поэтому школы будут закрыты.",
+    "تقع مدينة القاهرة على ضفاف نهر النيل في شمال مصر.",
+    "भारत में मानसून की पहली बारिश आमतौर पर जून में होती है।",
+    "กรุงเทพมหานครเป็นเมืองหลวงของประเทศไทย",
+    "x = [i ** 2 for i in range(10) if i % 2 == 0]  # squares of even numbers",
+    "!!! 50% OFF ??? 😀🎉 www.example.com/a?b=c&d=1 #sale @shop",
+    "not good, not bad, not good, not bad, not good, not bad, not good, not bad",
+    "Retrieval models map queries and documents into one space, where the nearest neighbours of a "
+    "query are the documents that answer it. They are trained on pairs: a question and a passage "
+    "that holds its answer, with the other passages of the batch as negatives. What they learn "
+    "depends on how hard those negatives are, on the temperature of the loss and on how vectors of "
+    "tokens become the vector of a text, which may be that of the first token or a mean of all.",
+    "훈민정음은 1443년에 세종대왕이 창제하고 1446년에 반포한 한국의 문자이다. 스물여덟 글자로 "
+    "이루어졌으며, 자음은 발음 기관의 모양을 본떠 만들었고 모음은 하늘과 땅과 사람을 본떠 "
+    "만들었다. 누구나 쉽게 배워 쓸 수 있도록 한 글자로, 오늘날에는 스물네 글자를 쓴다.",
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The precision of an embedder.
+
+    Attributes:
+        name: one of PRECISIONS.
+        agreement: the smallest cosine of a text of PROBE to its vector in float32; None where the
+            two were not compared.
+        reason: why this one, in words.
+        measured: what it was decided by on a CPU; None where nothing was.
+    """
+
+    name: str
+    agreement: float | None
+    reason: str
+    measured: Measurement | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.reason})"
+
+
+class Candidate(NamedTuple):
+    """A low precision to try on a device, or None.
+
+    Attributes:
+        name: of it.
+        reason: why this one, or why none.
+        measured: see `Choice`.
+    """
+
+    name: str | None
+    reason: str
+    measured: Measurement | None = None
+
+
+def check_precision(precision: str) -> None:
+    """Refuse an unknown precision.
+
+    Raises:
+        InputError: what is expected.
+    """
+    if not isinstance(precision, str) or precision not in (AUTO, *PRECISIONS):
+        raise InputError(
+            f"precision is {precision!r}; expected one of {', '.join((AUTO, *PRECISIONS))}"
+        )
+
+
+def choose(
+    encoder: Encoder,
+    tokenize: Callable[[list[str]], Tokenized],
+    bound: Bound,
+    precision: str,
+    *,
+    candidate: Callable[[torch.device], Candidate] | None = None,
+) -> tuple[Encoder, Choice]:
+    """The encoder in the precision that was asked for, or for `auto` in the best one.
+
+    `auto` takes the low precision of the device where it is faster and the vectors of PROBE agree
+    with those of float32 (cosine of AGREEMENT or more); it reads no text of the caller's.
+
+    Args:
+        encoder: on its device.
+        tokenize: texts to tokens.
+        bound: the recipe; while it is not fitted the mean of its layers stands for it.
+        precision: a name of PRECISIONS, or `auto`.
+        candidate: for a device what to try, instead of `fast_precision`.
+
+    Raises:
+        InputError: another precision.
+    """
+    check_precision(precision)
+    if precision != AUTO:
+        return encoder.to(encoder.device, PRECISIONS[precision]), Choice(precision, None, "asked")
+    exact = encoder.to(encoder.device, torch.float32)
+    name, reason, measured = Candidate(*(candidate or fast_precision)(encoder.device))
+    if name is None:
+        return exact, Choice("float32", None, f"auto: {reason}", measured)
+    try:
+        tokens = tokenize(list(PROBE))
+    except InputError as error:
+        reason = f"auto: the texts to try {name} on: {error}"
+        return exact, Choice("float32", None, reason, measured)
+    rough = encoder.to(encoder.device, PRECISIONS[name])
+    agreement = smallest_cosine(
+        *(run(each, tokens, [_comparable(bound)])[0] for each in (exact, rough))
+    )
+    agreed = f"smallest cosine of {name} to float32 {agreement:.5f}, {AGREEMENT} is needed"
+    if agreement >= AGREEMENT:
+        return rough, Choice(name, agreement, f"auto: {reason}; {agreed}", measured)
+    return exact, Choice("float32", agreement, f"auto: {agreed}", measured)
+
+
+def fast_precision(device: torch.device) -> Candidate:
+    """The low precision to try on a device."""
+    if device.type == "cuda":
+        return Candidate("bfloat16" if torch.cuda.is_bf16_supported() else "float16", "a GPU")
+    if device.type != "cpu":
+        return Candidate(None, f"no low precision is tried on {device.type}")
+    return cpu_precision()
+
+
+def cpu_precision(*, anew: bool = False) -> Candidate:
+    """The low precision to try on this CPU, by the kept measurement or by a new one."""
+    if not has_bfloat16():
+        return Candidate(None, "this CPU has no instructions for bfloat16")
+    measured, note = calibrate(anew=True) if anew else calibrated()
+    if measured is None:
+        return Candidate(None, f"times of products are too unsteady here to choose by{note}")
+    name = "bfloat16" if measured.gain >= WORTH else None
+    reason = f"bfloat16 products are {measured.gain:.1f} times as fast as float32 here{note}"
+    return Candidate(name, reason, measured)
+
+
+def smallest_cosine(a: Vectors, b: Vectors) -> float:
+    """Over the rows of a and b, each (n, dim); two zero vectors agree, zero and another do not."""
+    cosines = find_similarity("cosine").pairwise(a.astype(np.float64), b.astype(np.float64))
+    return float(np.where((a == b).all(axis=1), 1.0, cosines).min())
+
+
+def _comparable(bound: Bound) -> Bound:
+    """The recipe, or while it is not fitted the mean of its layers."""
+    return bound if bound.unfitted is None else Bound(Recipe(("mean",), bound.recipe.layers), ())

@@ -1,0 +1,375 @@
+"""sentence-transformers folders: what they say in our words.
+
+Reads the keys of sentence-transformers before and after 5.4. No class that a folder names is ever
+imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from embedkit.data.tables import check_text
+from embedkit.embedder.model_card import read_recipe
+from embedkit.embedder.model_config import Settings
+from embedkit.encoders.hub import check_entries
+from embedkit.encoders.weights import Weights
+from embedkit.errors import InputError
+from embedkit.files import load_json, read_json
+from embedkit.pooling import POOLINGS
+from embedkit.recipes.recipe import LAST, Recipe, split_step
+from embedkit.recipes.steps import (
+    ACTIVATIONS,
+    IDENTITY,
+    TANH,
+    Dense,
+    LayerNorm,
+    Normalize,
+    Step,
+    Truncate,
+    fold,
+)
+from embedkit.similarity import SIMILARITIES
+
+_NEW = "sentence_transformers.sentence_transformer.modules"
+
+
+_BASE = "sentence_transformers.base.modules"
+
+
+_CLASSES = {
+    **{
+        f"sentence_transformers.models.{name}": name
+        for name in (
+            *("Transformer", "WeightedLayerPooling", "Pooling", "Dense", "LayerNorm", "Normalize"),
+        )
+    },
+    f"{_BASE}.transformer.Transformer": "Transformer",
+    f"{_NEW}.weighted_layer_pooling.WeightedLayerPooling": "WeightedLayerPooling",
+    f"{_NEW}.pooling.Pooling": "Pooling",
+    f"{_BASE}.dense.Dense": "Dense",
+    f"{_NEW}.layer_norm.LayerNorm": "LayerNorm",
+    f"{_BASE}.normalize.Normalize": "Normalize",
+}
+
+
+_LEGACY_POOLINGS = {row.legacy_key: name for name, row in POOLINGS.items() if row.legacy_key}
+
+
+_POOLING_MODES = {
+    row.sentence_transformers: name for name, row in POOLINGS.items() if row.sentence_transformers
+}
+
+
+_TRANSFORMER_CONFIGS = (
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+)
+
+
+_TEXT_MODALITY = {"method": "forward", "method_output_name": "last_hidden_state"}
+
+
+_LOADING = frozenset(
+    {"trust_remote_code", "torch_dtype", "dtype", "attn_implementation", "device_map"}
+    | {"low_cpu_mem_usage", "use_safetensors", "add_pooling_layer"}
+)
+
+
+_TOKENIZING = frozenset({"trust_remote_code", "model_max_length", "padding_side", "use_fast"})
+
+
+# Of sentence_bert_config.json what changes vectors, but for max_seq_length and do_lower_case: the
+# value that we follow, and of an object the keys, which do not matter or are read.
+_TRANSFORMER_KEYS: dict[str, tuple[Any, frozenset[str]]] = {
+    "transformer_task": ("feature-extraction", frozenset()),
+    "module_output_name": ("token_embeddings", frozenset()),
+    "modality_config": ({"text": _TEXT_MODALITY}, frozenset()),
+    "processing_kwargs": ({}, frozenset()),
+    "tokenizer_name_or_path": (None, frozenset()),
+    **dict.fromkeys(("query_length", "document_length", "query_expansion"), (None, frozenset())),
+    **dict.fromkeys(("model_args", "model_kwargs"), ({}, _LOADING)),
+    **dict.fromkeys(("config_args", "config_kwargs"), ({}, frozenset({"trust_remote_code"}))),
+    **dict.fromkeys(("tokenizer_args", "processor_kwargs"), ({}, _TOKENIZING)),
+}
+
+
+def read_settings(folder: Path) -> Settings:
+    """What the folder's modules.json and its companions say.
+
+    Raises:
+        InputError: a path that leaves the folder, a class that is not sentence-transformers' own,
+            or one that no recipe can express.
+    """
+    modules_path = folder / "modules.json"
+    if not modules_path.exists():
+        return Settings(folder)
+    modules = _read_modules(modules_path)
+    kinds = [kind for kind, _ in modules]
+    if kinds[:1] != ["Transformer"] or kinds.count("Transformer") > 1:
+        raise InputError(f"{modules_path}: got {' > '.join(kinds)}, expected a Transformer first")
+    encoder_folder = modules[0][1]
+    rest = modules[1:]
+    layers: tuple[int, ...] = LAST
+    if rest and rest[0][0] == "WeightedLayerPooling":
+        layers = _read_layers(rest.pop(0)[1], encoder_folder)
+    if not rest or rest[0][0] != "Pooling":
+        raise InputError(f"{modules_path}: got {' > '.join(kinds)}, expected a Pooling")
+    poolings, include_prompt = _read_pooling(rest.pop(0)[1] / "config.json")
+    steps: list[Step] = []
+    if ("Normalize", "Normalize") in pairwise(kind for kind, _ in rest):
+        raise InputError(
+            f"{modules_path}: got {' > '.join(kinds)}, expected one Normalize at a time"
+        )
+    for kind, path in rest:
+        if kind not in _STEPS:
+            raise InputError(
+                f"{modules_path}: got {' > '.join(kinds)}, expected only {', '.join(_STEPS)} "
+                "after the Pooling"
+            )
+        steps.append(_STEPS[kind](path))
+    config = _read_transformer(encoder_folder)
+    general_path = folder / "config_sentence_transformers.json"
+    general = read_json(general_path) if general_path.exists() else {}
+    if general.get("model_type", "SentenceTransformer") != "SentenceTransformer":
+        raise InputError(
+            f"{general_path}: model_type is {general['model_type']!r}; expected SentenceTransformer"
+        )
+    truncate_dim = general.get("truncate_dim")
+    if truncate_dim is not None and not _is_count(truncate_dim):
+        raise InputError(
+            f"{general_path}: truncate_dim is {truncate_dim!r}; expected a whole number from 1"
+        )
+    similarity = general.get("similarity_fn_name") or "cosine"
+    if similarity not in list(SIMILARITIES):
+        raise InputError(
+            f"{general_path}: similarity_fn_name is {similarity!r}; "
+            f"expected one of {', '.join(SIMILARITIES)}"
+        )
+    prompts = general.get("prompts") or {}
+    if not isinstance(prompts, dict) or not all(isinstance(p, str) for p in prompts.values()):
+        raise InputError(f"{general_path}: prompts must map names to texts, got {prompts!r}")
+    for said in (*prompts, *prompts.values()):
+        check_text(f"{general_path}: prompts", said)
+    default = general.get("default_prompt_name")
+    if default is not None and not isinstance(default, str):
+        raise InputError(f"{general_path}: the default prompt is {default!r}; expected a name")
+    return Settings(
+        encoder_folder,
+        Recipe(poolings, layers, _step_names(folder, steps)),
+        tuple(steps),
+        config["max_seq_length"],
+        bool(config.get("do_lower_case", False)),
+        include_prompt,
+        prompts,
+        default,
+        similarity,
+        truncate_dim,
+    )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _read_transformer(folder: Path) -> dict[str, Any]:
+    """The keys of a Transformer module that we follow; others that change vectors are refused."""
+    path = next((folder / name for name in _TRANSFORMER_CONFIGS if (folder / name).exists()), None)
+    config = {} if path is None else read_json(path)
+    for name, (default, known) in _TRANSFORMER_KEYS.items():
+        value = config.get(name)
+        if value in (None, default):
+            continue
+        unknown = set(value) - known if isinstance(value, dict) else {str(value)}
+        if unknown:
+            raise InputError(
+                f"{path}: {name} has {', '.join(sorted(unknown))}, which changes what the model "
+                "reads or gives in a way that embedkit does not follow; expected it without"
+            )
+    arguments = config.get("processor_kwargs") or config.get("tokenizer_args") or {}
+    length = arguments.get("model_max_length", config.get("max_seq_length"))
+    return {**config, "max_seq_length": length}
+
+
+def _step_names(folder: Path, steps: list[Step]) -> tuple[str, ...]:
+    """What the steps are called: as in embedkit's own file where that fits, else what they are.
+
+    The weights decide what a step does; the file only says how it came to be.
+    """
+    plain = tuple(step.name for step in steps)
+    said = read_recipe(folder)
+    if said is None:
+        return plain
+    # The pooler is written as a Dense in front of the steps.
+    first = 1 if said.poolings == ("pooler",) else 0
+    groups = fold(said.steps)
+    fits = len(steps) == first + len(groups) and all(
+        _could_be(step, names) for step, names in zip(steps[first:], groups, strict=True)
+    )
+    return plain[:first] + said.steps if fits else plain
+
+
+def _could_be(step: Step, names: tuple[str, ...]) -> bool:
+    if not isinstance(step, Dense):
+        return step.name == names[-1]
+    numbers = [number for name, number in map(split_step, names) if name != "remove_top"]
+    return (
+        names != ("normalize",)
+        and step.activation == IDENTITY
+        and all(number is None or len(step.weight) <= number for number in numbers)
+    )
+
+
+def _read_modules(path: Path) -> list[tuple[str, Path]]:
+    """The modules as (kind, folder), checked and in order."""
+    entries = load_json(path)
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise InputError(f"{path}: expected a list of modules")
+    modules = []
+    for number, entry in enumerate(entries):
+        name, place = entry.get("type"), entry.get("path")
+        if not isinstance(name, str) or not isinstance(place, str):
+            raise InputError(f"{path}, module {number}: expected a type and a path, both text")
+        parts = PurePosixPath(place.replace("\\", "/"))
+        if parts.is_absolute() or ".." in parts.parts or ":" in place or not place.isprintable():
+            raise InputError(
+                f"{path}, module {number}: path {place!r} leads out of the model's folder"
+            )
+        if name.endswith(".Dropout") and name.startswith("sentence_transformers."):
+            continue  # it does nothing once training is over
+        if name not in _CLASSES:
+            raise InputError(
+                f"{path}, module {number}: {name!r} is not a module that embedkit can read; "
+                f"expected sentence-transformers' own {', '.join(sorted(set(_CLASSES.values())))}"
+            )
+        target = path.parent / place
+        try:
+            is_folder = target.is_dir()
+        except OSError as error:  # too long a name, for one
+            raise InputError(
+                f"{path}, module {number}: path {place!r} is no folder's ({error.strerror})"
+            ) from error
+        if is_folder:
+            if not target.resolve().is_relative_to(path.parent.resolve()):
+                raise InputError(
+                    f"{path}, module {number}: {place!r} is a link out of the model's folder"
+                )
+            check_entries(target)
+        modules.append((_CLASSES[name], target))
+    return modules
+
+
+def _read_pooling(path: Path) -> tuple[tuple[str, ...], bool]:
+    config = read_json(path)
+    if "pooling_mode" in config:
+        modes = config["pooling_mode"]
+        modes = [modes] if isinstance(modes, str) else modes
+        if not isinstance(modes, list) or not all(mode in list(_POOLING_MODES) for mode in modes):
+            raise InputError(
+                f"{path}: pooling_mode is {config['pooling_mode']!r}; "
+                f"expected some of {', '.join(_POOLING_MODES)}"
+            )
+        poolings = [_POOLING_MODES[mode] for mode in modes]
+    else:
+        poolings = [name for key, name in _LEGACY_POOLINGS.items() if config.get(key)]
+        poolings = poolings or ["mean"]  # as sentence-transformers reads a file that says nothing
+    if poolings != [name for name in POOLINGS if name in poolings]:
+        raise InputError(
+            f"{path}: poolings are joined in the order {', '.join(poolings)}; "
+            f"expected the order {', '.join(name for name in POOLINGS if name in poolings)}"
+        )
+    return tuple(poolings), bool(config.get("include_prompt", True))
+
+
+def _read_layers(folder: Path, encoder_folder: Path) -> tuple[int, ...]:
+    """The hidden states that a WeightedLayerPooling averages; others are not a recipe."""
+    if not read_json(encoder_folder / "config.json").get("output_hidden_states"):
+        raise InputError(
+            f"{folder}: sentence-transformers ignores this WeightedLayerPooling, because "
+            "config.json does not set output_hidden_states; set it, or remove the module"
+        )
+    config = read_json(folder / "config.json")
+    start = config.get("layer_start", 4)
+    if isinstance(start, bool) or not isinstance(start, int) or start < 0:
+        raise InputError(
+            f"{folder / 'config.json'}: layer_start is {start!r}; expected a hidden state from 0"
+        )
+    tensor = Weights(folder)["layer_weights"]
+    if tensor.ndim != 1:
+        raise InputError(f"{folder}: layer_weights have shape {tuple(tensor.shape)}; expected (n,)")
+    weights = tensor.float().tolist()
+    used = [start + place for place, weight in enumerate(weights) if weight != 0]
+    if not used or len({weight for weight in weights if weight != 0}) > 1:
+        raise InputError(
+            f"{folder}: the layers are weighted {weights}; a recipe has only plain averages"
+        )
+    return tuple(used)
+
+
+def _check_plain(path: Path, config: dict[str, Any]) -> None:
+    """Refuse a module that reads or writes anything but the sentence vector."""
+    plain = "sentence_embedding"
+    names = (config.get("module_input_name", plain), config.get("module_output_name") or plain)
+    if names != (plain, plain):
+        raise InputError(f"{path}: reads and writes {names}; expected {plain} for both")
+
+
+def _read_normalize(folder: Path) -> Normalize:
+    path = folder / "config.json"
+    if path.exists():  # older folders have none
+        _check_plain(path, read_json(path))
+    return Normalize()
+
+
+def _read_layer_norm(folder: Path) -> LayerNorm:
+    weights = Weights(folder)
+    weight, bias = (weights[f"norm.{name}"].float() for name in ("weight", "bias"))
+    if weight.ndim != 1 or weight.shape != bias.shape:
+        shapes = [tuple(tensor.shape) for tensor in (weight, bias)]
+        raise InputError(f"{folder}: weight and bias do not fit, got shapes {shapes}")
+    return LayerNorm(weight.numpy(), bias.numpy())
+
+
+def _read_dense(folder: Path) -> Dense | Truncate:
+    config = read_json(folder / "config.json")
+    activation = config.get("activation_function", TANH)
+    if activation not in list(ACTIVATIONS):
+        raise InputError(
+            f"{folder / 'config.json'}: activation_function is {activation!r}; "
+            f"expected one of {', '.join(ACTIVATIONS)}"
+        )
+    _check_plain(folder / "config.json", config)
+    if config.get("use_residual"):
+        raise InputError(f"{folder / 'config.json'}: has a residual; expected a plain Dense")
+    weights = Weights(folder)
+    weight = weights["linear.weight"].float()
+    bias = weights["linear.bias"].float() if config.get("bias", True) else None
+    wide = weight.ndim == 2 and weight.numel() > 0
+    if not wide or (bias is not None and bias.shape != weight.shape[:1]):
+        shapes = [tuple(tensor.shape) for tensor in (weight, bias) if tensor is not None]
+        raise InputError(f"{folder}: weight and bias do not fit, got shapes {shapes}")
+    slope = None
+    if activation.endswith(".PReLU"):
+        slope = weights["activation_function.weight"].float().numpy()
+        if slope.shape not in ((1,), weight.shape[:1]):
+            raise InputError(f"{folder}: the slope of PReLU has shape {slope.shape}; expected (1,)")
+    dense = Dense(weight.numpy(), None if bias is None else bias.numpy(), activation, slope=slope)
+    kept, width = dense.weight.shape
+    plain = bias is None and activation == IDENTITY and kept < width
+    return Truncate(kept) if plain and np.array_equal(dense.weight, np.eye(kept, width)) else dense
+
+
+_STEPS: dict[str, Callable[[Path], Step]] = {
+    "Dense": _read_dense,
+    "LayerNorm": _read_layer_norm,
+    "Normalize": _read_normalize,
+}

@@ -1,0 +1,219 @@
+"""Any other encoder: transformers runs it, on texts of one length at a time, so without pads."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from embedkit.encoders.linear import Affine
+from embedkit.encoders.loading import load_pretrained, of_pooler
+from embedkit.encoders.states import TokenStates
+from embedkit.encoders.weights import Weights
+from embedkit.errors import InputError, first_line
+from embedkit.tokenization.token_batch import TokenBatch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+# Where AutoModel would make a decoder too; sentence-transformers loads these by the same classes.
+_ENCODER_CLASSES = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel"}
+
+
+class AutoModelEncoder:
+    """An encoder of transformers behind the packed contract.
+
+    A run of texts of one length is one call: attention masks do not hide pads from every family
+    (the convolutions of ConvBERT and the Fourier transforms of FNet see them).
+
+    Args:
+        model: it takes input_ids and attention_mask and returns hidden_states.
+        has_pooler: whether the pooler's weights, where the model has one, were in the checkpoint.
+    """
+
+    cuts = False
+
+    def __init__(self, model: PreTrainedModel, *, has_pooler: bool) -> None:
+        self.whole = not model.config.is_encoder_decoder
+        if not self.whole:
+            model, has_pooler = model.get_encoder(), False
+        if not has_pooler and _pooler_of(model) is not None:
+            model.register_module("pooler", None)  # it was invented: neither use nor save it
+        torch.nn.Module.to(model, torch.float32)
+        self.model = model.train(False)
+        self._runner = self.model  # or a copy of it elsewhere or in another precision
+        self.family: str = model.config.model_type
+
+    @classmethod
+    def from_folder(
+        cls, folder: Path, config: dict[str, Any], weights: Weights
+    ) -> AutoModelEncoder:
+        """Load with AutoModel, or T5's own encoder class; neither may run code of the folder's.
+
+        transformers gets the tensors that we read: of the folder's files it looks at config.json
+        alone.
+
+        Args:
+            folder: the model's folder.
+            config: its config.json.
+            weights: its weights.
+
+        Raises:
+            InputError: transformers has no such family, or cannot load the folder.
+        """
+        import transformers
+
+        name = _ENCODER_CLASSES.get(str(config.get("model_type")))
+        kind = transformers.AutoModel.from_config if name is None else getattr(transformers, name)
+        model, missing = load_pretrained(kind, folder, config, weights)
+        lost = sorted(name for name in missing if not of_pooler(name))
+        if lost:
+            raise InputError(
+                f"{folder}: the weights lack {len(lost)} tensors of the model, {lost[0]!r} first"
+            )
+        has_pooler = _pooler_of(model) is not None and not any(map(of_pooler, missing))
+        try:
+            encoder = cls(model, has_pooler=has_pooler)
+            encoder._check_runs()
+        except (InputError, MemoryError):
+            raise
+        except Exception as error:
+            raise InputError(
+                f"{folder}: a {model.config.model_type} with this config.json does not run as an "
+                f"encoder of texts ({first_line(error)})"
+            ) from error
+        return encoder
+
+    def _check_runs(self) -> None:
+        """One text of one token, so that what cannot run is found before long work."""
+        one = TokenBatch(
+            torch.zeros(1, dtype=torch.int64), torch.tensor([0, 1]), torch.zeros(1).bool()
+        )
+        states = self(one, [0, self.num_layers])
+        if self.vocab_size < 1 or {tuple(s.shape) for s in states.layers.values()} != {
+            (1, self.width)
+        }:
+            raise ValueError(f"its hidden states are not {self.width} numbers wide")
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self._runner.device
+        return device
+
+    @property
+    def width(self) -> int:
+        return int(self.model.config.hidden_size)
+
+    @property
+    def num_layers(self) -> int:
+        return int(self.model.config.num_hidden_layers)
+
+    @property
+    def vocab_size(self) -> int:
+        return int(self.model.get_input_embeddings().num_embeddings)
+
+    @property
+    def max_positions(self) -> int | None:
+        """Tokens that a text may have; MPNet's offset (padding_idx + 1) is taken off."""
+        positions = getattr(self.model.config, "max_position_embeddings", None)
+        if not isinstance(positions, int) or positions < 1:
+            return None
+        embeddings = getattr(self.model, "embeddings", None)
+        table = getattr(embeddings, "position_embeddings", None)
+        padding = getattr(table, "padding_idx", None)
+        return positions if padding is None else positions - padding - 1
+
+    @property
+    def pooler(self) -> Affine | None:
+        """W: (width, width) and b: (width,) of tanh(W h_cls + b), or None."""
+        dense = _pooler_of(self.model)
+        return None if dense is None else Affine(dense.weight.detach(), dense.bias.detach())
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> AutoModelEncoder:
+        """The same encoder elsewhere or in another precision; hidden states come in that dtype."""
+        if (device, dtype) == (self._runner.device, self._runner.dtype):
+            return self
+        other = copy.copy(self)
+        other._runner = self.model
+        if (device, dtype) != (self.model.device, torch.float32):
+            other._runner = copy.deepcopy(self.model).to(device=device, dtype=dtype)
+        return other
+
+    @torch.inference_mode()
+    def __call__(
+        self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
+    ) -> TokenStates:
+        """Hidden states `layers` (0 to num_layers), each (tokens, width), and pooler_output."""
+        batch = batch.to(self._runner.device)
+        states = {
+            index: torch.empty(
+                len(batch.token_ids),
+                self.width,
+                dtype=self._runner.dtype,
+                device=batch.offsets.device,
+            )
+            for index in layers
+        }
+        first: list[Tensor] = []
+        for run in batch.runs:
+            ids = batch.token_ids[run.tokens].view(-1, run.length)
+            output = self._runner(
+                input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=True
+            )
+            hidden = output.hidden_states
+            if len(hidden) != self.num_layers + 1:
+                raise InputError(
+                    f"{self.family} returns {len(hidden)} hidden states, expected "
+                    f"{self.num_layers + 1}; this family is not supported"
+                )
+            for index, state in states.items():
+                state[run.tokens] = hidden[index].flatten(0, 1)
+            first.append(hidden[-1][:, 0])
+        pooled = None
+        if pooler:
+            if (dense := _pooler_of(self._runner)) is None:
+                raise ValueError("this checkpoint has no pooler")
+            pooled = F.linear(torch.cat(first), dense.weight, dense.bias).tanh()
+        return TokenStates(states, batch, pooled)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The configuration but for what saving changes."""
+        volatile = ("_name_or_path", "architectures", "dtype", "transformers_version")
+        config = self.model.config.to_diff_dict()  # a new version may add defaults
+        said = {name: value for name, value in config.items() if name not in volatile}
+        return {**said, "output_hidden_states": None}
+
+    def tensors(self, num_layers: int) -> dict[str, Tensor]:
+        """The weights under transformers' names, never cut."""
+        return dict(self.model.state_dict())
+
+    def save(self, folder: Path, *, num_layers: int, output_hidden_states: bool) -> dict[str, Any]:
+        """Write the whole model as transformers does; it is never cut."""
+        if num_layers != self.num_layers:
+            raise ValueError(f"a {self.family} encoder cannot be cut")
+        self.model.config.output_hidden_states = output_hidden_states
+        try:
+            self.model.save_pretrained(folder)
+        finally:
+            self.model.config.output_hidden_states = False
+        takes = inspect.signature(type(self.model)).parameters
+        without = "add_pooling_layer" in takes and self.pooler is None
+        return {"add_pooling_layer": False} if without else {}
+
+
+def _pooler_of(model: PreTrainedModel) -> torch.nn.Linear | None:
+    """The linear of a pooler that is tanh(W h_cls + b), as in BERT, RoBERTa, MPNet and ALBERT."""
+    pooler = getattr(model, "pooler", None)
+    dense = getattr(pooler, "dense", pooler)
+    activation = getattr(pooler, "activation", getattr(model, "pooler_activation", None))
+    if isinstance(dense, torch.nn.Linear) and isinstance(activation, torch.nn.Tanh):
+        return dense
+    return None

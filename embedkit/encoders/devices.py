@@ -1,0 +1,103 @@
+"""Where networks run, and in which state of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from embedkit.arguments import check_type
+from embedkit.errors import InputError
+
+
+class _Process(NamedTuple):
+    """Settings of torch that all threads of a process share."""
+
+    dtype: torch.dtype = torch.float32
+    deterministic: bool = False
+    warns: bool = False
+    products: str = "highest"
+
+    @classmethod
+    def read(cls) -> _Process:
+        return cls(
+            torch.get_default_dtype(),
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+            torch.get_float32_matmul_precision(),
+        )
+
+    def write(self) -> None:
+        torch.set_default_dtype(self.dtype)
+        torch.use_deterministic_algorithms(self.deterministic, warn_only=self.warns)
+        torch.set_float32_matmul_precision(self.products)
+
+
+_lock = Lock()
+
+
+_replaced: list[_Process] = []  # the caller's settings, once for each block that is under way
+
+
+@contextmanager
+def standard_torch() -> Iterator[None]:
+    """torch and numpy with the settings that they start with, so that a caller's change no vector.
+
+    Those of the thread are the default device, autocast, inference and grad mode, and numpy's
+    floating-point errors. Those of the process are put back when the last such block ends.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
+        stack.enter_context(torch.inference_mode(False))
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        if not _default_is_cpu():
+            stack.enter_context(torch.device("cpu"))
+        with _lock:
+            settings = _replaced[0] if _replaced else _Process.read()
+            _replaced.append(settings)
+            if settings != _Process():
+                _Process().write()
+        try:
+            yield
+        finally:
+            with _lock:
+                _replaced.pop()
+                if not _replaced and settings != _Process():
+                    settings.write()
+
+
+def _default_is_cpu() -> bool:
+    try:
+        return torch.empty(0).device.type == "cpu"
+    except (RuntimeError, AssertionError):  # a device that is not there
+        return False
+
+
+@contextmanager
+def on_device(device: str | torch.device | None) -> Iterator[torch.device]:
+    """The device, for moving a network there; None is a GPU where there is one.
+
+    Raises:
+        InputError: torch cannot use it, which it may tell only in the block.
+    """
+    if device is not None:
+        check_type("device", device, (str, torch.device), "a name such as cpu or cuda:0")
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        yield torch.device(place)
+    except (RuntimeError, AssertionError) as error:
+        raise unusable(place) from error
+
+
+def unusable(device: str | torch.device) -> InputError:
+    """What is said of a device that torch cannot use."""
+    return InputError(
+        f"device is {str(device)!r}, which torch cannot use here; expected cpu, or cuda "
+        "where there is a GPU that this torch was built for"
+    )

@@ -1,0 +1,113 @@
+"""Encoders: token ids to hidden states, packed on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from embedkit.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from embedkit.encoders.linear import Affine
+    from embedkit.encoders.states import TokenStates
+    from embedkit.tokenization.token_batch import TokenBatch
+
+
+class Encoder(Protocol):
+    """What the rest of embedkit knows of an encoder."""
+
+    @property
+    def family(self) -> str:
+        """transformers' model_type."""
+        ...
+
+    @property
+    def whole(self) -> bool:
+        """Whether transformers can load it alone, and not only with the decoder beside it."""
+        ...
+
+    @property
+    def cuts(self) -> bool:
+        """Whether its hidden state k is the last one of the encoder cut to k layers."""
+        ...
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What of the configuration changes the states, as plain values."""
+        ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def num_layers(self) -> int: ...
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def max_positions(self) -> int | None:
+        """Tokens that a text may have, special ones included; None where there is no limit."""
+        ...
+
+    @property
+    def pooler(self) -> Affine | None:
+        """The pooler's weights, if the checkpoint has them."""
+        ...
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Encoder:
+        """The same encoder elsewhere or in another precision; weights are shared where they can."""
+        ...
+
+    def __call__(
+        self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
+    ) -> TokenStates:
+        """Hidden states `layers`, each (tokens, width), and pooler_output if asked for."""
+        ...
+
+    def tensors(self, num_layers: int) -> Mapping[str, Tensor]:
+        """The weights, float32 whatever the precision, cut to `num_layers` layers."""
+        ...
+
+    def save(self, folder: Path, *, num_layers: int, output_hidden_states: bool) -> dict[str, Any]:
+        """Write config.json and weights for transformers, cut to `num_layers` layers.
+
+        Returns:
+            The arguments that AutoModel needs beside the folder: to add no pooler where it would
+            invent one.
+        """
+        ...
+
+
+def load_encoder(folder: Path) -> Encoder:
+    """The encoder of a model folder: packed where we run its family, else an AutoModel.
+
+    Raises:
+        InputError: no config.json, no weights, damaged or wrong ones, or an unknown family.
+    """
+    from embedkit.encoders.weights import Weights
+    from embedkit.files import read_json
+
+    config = read_json(folder / "config.json")
+    if (folder / "adapter_config.json").exists():
+        raise InputError(
+            f"{folder}: has an adapter of PEFT (adapter_config.json), which changes the weights; "
+            "expected a folder into which it is merged"
+        )
+    if not isinstance(config.get("model_type"), str):
+        raise InputError(f"{folder / 'config.json'}: has no model_type; expected one such as bert")
+    weights = Weights(folder)
+    from embedkit.encoders.packed import PackedEncoder, runs
+
+    if runs(config):
+        return PackedEncoder(config, weights, source=str(folder))
+    from embedkit.encoders.auto import AutoModelEncoder
+
+    return AutoModelEncoder.from_folder(folder, config, weights)

@@ -1,0 +1,227 @@
+"""The families that `packed` runs: what each calls its numbers and its tensors.
+
+All are BERT's network (Devlin et al. 2019), norms after the residuals. Keys, defaults and tensor
+names are transformers'. What a family's table of numbers does not have, its network does not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from embedkit.errors import InputError
+
+# Tensors that are named alike in all.
+WORDS = "embeddings.word_embeddings.weight"
+
+
+POSITIONS = "embeddings.position_embeddings.weight"
+
+
+TYPES = "embeddings.token_type_embeddings.weight"
+
+
+NORM = "embeddings.LayerNorm"
+
+
+PROJECTION = "embeddings_project"
+
+
+POOLER = "pooler.dense"
+
+
+# Of Numbers' fields: key in config.json, and the value where the file has none.
+Keys = Mapping[str, tuple[str, int | float | str]]
+
+
+@dataclass(frozen=True)
+class LayerNames:
+    """The tensors of one layer."""
+
+    query: str = "attention.self.query"
+    key: str = "attention.self.key"
+    value: str = "attention.self.value"
+    attention_output: str = "attention.output.dense"
+    attention_norm: str = "attention.output.LayerNorm"
+    up: str = "intermediate.dense"
+    down: str = "output.dense"
+    norm: str = "output.LayerNorm"
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of encoders.
+
+    Attributes:
+        architecture: transformers' class of the encoder alone.
+        prefix: in front of the names in a checkpoint with a head.
+        numbers: what its config.json says.
+        layer: in front of the names of a layer, its number in place of {}.
+        names: of a layer's tensors.
+        has_pooler: whether a checkpoint may have one.
+    """
+
+    architecture: str
+    prefix: str
+    numbers: Keys
+    layer: str = "encoder.layer.{}."
+    names: LayerNames = LayerNames()
+    has_pooler: bool = True
+
+    def layer_names(self, index: int) -> dict[str, str]:
+        """LayerNames of a layer, in full."""
+        at = self.layer.format(index)
+        return {part: at + name for part, name in asdict(self.names).items()}
+
+
+_BERT: Keys = {
+    "width": ("hidden_size", 768),
+    "layers": ("num_hidden_layers", 12),
+    "heads": ("num_attention_heads", 12),
+    "inner": ("intermediate_size", 3072),
+    "vocabulary": ("vocab_size", 30522),
+    "positions": ("max_position_embeddings", 512),
+    "types": ("type_vocab_size", 2),
+    "eps": ("layer_norm_eps", 1e-12),
+    "activation": ("hidden_act", "gelu"),
+}
+
+
+_ROBERTA: Keys = {**_BERT, "padding": ("pad_token_id", 1)}
+
+
+_ELECTRA: Keys = {
+    **_BERT,
+    "embedding": ("embedding_size", 128),
+    "width": ("hidden_size", 256),
+    "heads": ("num_attention_heads", 4),
+    "inner": ("intermediate_size", 1024),
+}
+
+
+_DISTILBERT: Keys = {
+    "width": ("dim", 768),
+    "layers": ("n_layers", 6),
+    "heads": ("n_heads", 12),
+    "inner": ("hidden_dim", 3072),
+    "vocabulary": ("vocab_size", 30522),
+    "positions": ("max_position_embeddings", 512),
+    "activation": ("activation", "gelu"),
+}
+
+
+_DISTILBERT_LAYER = LayerNames(
+    query="attention.q_lin",
+    key="attention.k_lin",
+    value="attention.v_lin",
+    attention_output="attention.out_lin",
+    attention_norm="sa_layer_norm",
+    up="ffn.lin1",
+    down="ffn.lin2",
+    norm="output_layer_norm",
+)
+
+
+FAMILIES: dict[str, Family] = {
+    "bert": Family("BertModel", "bert.", _BERT),
+    "roberta": Family(
+        "RobertaModel", "roberta.", {**_ROBERTA, "vocabulary": ("vocab_size", 50265)}
+    ),
+    "xlm-roberta": Family("XLMRobertaModel", "roberta.", _ROBERTA),
+    "camembert": Family("CamembertModel", "roberta.", _ROBERTA),
+    "electra": Family("ElectraModel", "electra.", _ELECTRA, has_pooler=False),
+    "distilbert": Family(
+        "DistilBertModel",
+        "distilbert.",
+        _DISTILBERT,
+        layer="transformer.layer.{}.",
+        names=_DISTILBERT_LAYER,
+        has_pooler=False,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What of config.json the forward pass needs.
+
+    Attributes:
+        width: of the hidden states.
+        layers, heads, inner: the layers, their attention heads, the width inside a layer.
+        vocabulary, positions, types: rows of the three tables of embeddings; no `types`, no table.
+        embedding: the width of those tables; another than `width` is projected.
+        padding: the token id that RoBERTa's positions are counted from and leave out.
+        eps: of the layer norms.
+        activation: its name.
+    """
+
+    width: int
+    layers: int
+    heads: int
+    inner: int
+    vocabulary: int
+    positions: int
+    activation: str
+    types: int = 0
+    embedding: int = 0
+    padding: int | None = None
+    eps: float = 1e-12
+
+    @classmethod
+    def from_json(cls, config: dict[str, Any], family: Family, source: str) -> Numbers:
+        """Read and check the numbers of a config.json.
+
+        Raises:
+            InputError: a value of the wrong kind or out of range.
+        """
+        values: dict[str, Any] = {}
+        for name, (key, default) in family.numbers.items():
+            value = config.get(key, default)
+            if isinstance(default, float):
+                wrong = isinstance(value, bool) or not isinstance(value, int | float)
+                wrong = wrong or not 0 < value < float("inf")
+            elif isinstance(default, int):
+                lowest = 0 if name in ("layers", "padding") else 1
+                wrong = isinstance(value, bool) or not isinstance(value, int) or value < lowest
+            else:
+                wrong = False
+            if wrong:
+                raise InputError(
+                    f"{source}/config.json: {key} is {value!r}; expected a positive number"
+                )
+            values[name] = value
+        values.setdefault("embedding", values["width"])
+        self = cls(**values)
+        if self.width % self.heads:
+            width, heads = (family.numbers[name][0] for name in ("width", "heads"))
+            raise InputError(
+                f"{source}/config.json: {width} {self.width} is not a multiple of "
+                f"{heads} {self.heads}"
+            )
+        if self.max_positions < 1:
+            raise InputError(
+                f"{source}/config.json: pad_token_id {self.padding} leaves none of the "
+                f"{self.positions} positions; expected a smaller one"
+            )
+        return self
+
+    @property
+    def max_positions(self) -> int:
+        """Tokens that a text may have; RoBERTa's count starts after `padding`."""
+        return self.positions if self.padding is None else self.positions - self.padding - 1
+
+    @property
+    def layer_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the weights of a layer, by LayerNames' fields."""
+        square = (self.width, self.width)
+        return {
+            "query": square,
+            "key": square,
+            "value": square,
+            "attention_output": square,
+            "attention_norm": (self.width,),
+            "up": (self.inner, self.width),
+            "down": (self.width, self.inner),
+            "norm": (self.width,),
+        }

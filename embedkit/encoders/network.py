@@ -1,0 +1,142 @@
+"""The forward pass of a post-LN encoder: every linear runs over one flat row of tokens.
+
+Devlin et al. 2019, figures 1 and 2; Vaswani et al. 2017, figure 1 (left).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from embedkit.encoders.attention import attend
+from embedkit.encoders.families import (
+    NORM,
+    POOLER,
+    POSITIONS,
+    PROJECTION,
+    TYPES,
+    WORDS,
+    Family,
+    Numbers,
+)
+from embedkit.encoders.linear import ACTIVATIONS, Affine, Linear, ready
+from embedkit.encoders.states import TokenStates
+from embedkit.tokenization.token_batch import TokenBatch
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer; the three projections of attention are one linear here."""
+
+    qkv: Linear
+    attention_output: Linear
+    attention_norm: Affine
+    up: Linear
+    down: Linear
+    norm: Affine
+
+
+class Network:
+    """An encoder on one device, in one precision.
+
+    Args:
+        family: names of the tensors.
+        numbers: sizes.
+        tensors: float32, under transformers' names.
+        device: where it runs.
+        dtype: that it computes in, and of its hidden states.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        numbers: Numbers,
+        tensors: Mapping[str, Tensor],
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self._numbers = numbers
+        self._activation = ACTIVATIONS[numbers.activation]
+
+        def affine(*names: str) -> Affine:
+            weights = [tensors[f"{name}.weight"].to(device, dtype) for name in names]
+            biases = [tensors[f"{name}.bias"].to(device, dtype) for name in names]
+            if len(names) == 1:
+                return Affine(weights[0], biases[0])
+            return Affine(torch.cat(weights), torch.cat(biases))
+
+        self._tables = {
+            name: tensors[name].to(device, dtype)
+            for name in (WORDS, POSITIONS, TYPES)
+            if name in tensors
+        }
+        self._norm = affine(NORM)
+        self._projection = None
+        if numbers.embedding != numbers.width:
+            self._projection = ready(affine(PROJECTION))
+        self._layers: list[Layer] = []
+        for index in range(numbers.layers):
+            names = family.layer_names(index)
+            self._layers.append(
+                Layer(
+                    ready(affine(names["query"], names["key"], names["value"])),
+                    ready(affine(names["attention_output"])),
+                    affine(names["attention_norm"]),
+                    ready(affine(names["up"])),
+                    ready(affine(names["down"])),
+                    affine(names["norm"]),
+                )
+            )
+        self._pooler = ready(affine(POOLER)) if f"{POOLER}.weight" in tensors else None
+
+    @torch.inference_mode()
+    def __call__(
+        self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
+    ) -> TokenStates:
+        """Hidden states `layers`, each (tokens, width), and pooler_output; see `Encoder`."""
+        top = len(self._layers) if pooler else max(layers)
+        states: dict[int, Tensor] = {}
+        x = self._embed(batch)
+        for index in range(top + 1):
+            if index > 0:
+                x = self._run(self._layers[index - 1], x, batch)
+            if index in layers:
+                states[index] = x
+        pooled = None
+        if pooler and self._pooler is not None:
+            pooled = self._pooler(x[batch.offsets[:-1]]).tanh()
+        return TokenStates(states, batch, pooled)
+
+    def _embed(self, batch: TokenBatch) -> Tensor:
+        """(tokens, width): the input of the first layer."""
+        x = self._tables[WORDS][batch.token_ids] + self._tables[POSITIONS][self._places(batch)]
+        if TYPES in self._tables:
+            x = x + self._tables[TYPES][0]
+        x = self._layer_norm(x, self._norm)
+        return self._projection(x) if self._projection else x
+
+    def _places(self, batch: TokenBatch) -> Tensor:
+        """(tokens,) int64: rows of the table of positions.
+
+        RoBERTa counts the tokens of a text that are no pad, from `padding` + 1; a pad, which a
+        text can spell, is at `padding`.
+        """
+        padding = self._numbers.padding
+        if padding is None:
+            return batch.positions
+        counted = (batch.token_ids != padding).long()
+        before = F.pad(counted.cumsum(0), (1, 0))
+        return padding + counted * (before[1:] - before[batch.offsets[batch.segments]])
+
+    def _layer_norm(self, x: Tensor, part: Affine) -> Tensor:
+        return F.layer_norm(x, part.weight.shape, part.weight, part.bias, self._numbers.eps)
+
+    def _run(self, layer: Layer, x: Tensor, batch: TokenBatch) -> Tensor:
+        attended = attend(layer.qkv(x), batch, self._numbers.heads)
+        x = self._layer_norm(layer.attention_output.added(attended, x), layer.attention_norm)
+        inner = layer.up.activated(x, self._activation)
+        return self._layer_norm(layer.down.added(inner, x), layer.norm)

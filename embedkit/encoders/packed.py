@@ -1,0 +1,230 @@
+"""BERT and its kin, read and written as transformers does, and run without padding.
+
+Devlin et al. 2019; what tells the families apart is in `families`, the forward pass in `network`.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Collection
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from embedkit.encoders.families import (
+    FAMILIES,
+    NORM,
+    POOLER,
+    POSITIONS,
+    PROJECTION,
+    TYPES,
+    WORDS,
+    Numbers,
+)
+from embedkit.encoders.linear import ACTIVATIONS, Affine
+from embedkit.encoders.network import Network
+from embedkit.encoders.states import TokenStates
+from embedkit.errors import InputError
+from embedkit.tokenization.token_batch import TokenBatch
+
+
+class TensorSource(Protocol):
+    """Tensors by name: a checkpoint on disk, or a model's state_dict."""
+
+    @property
+    def names(self) -> frozenset[str]: ...
+
+    def __getitem__(self, name: str) -> Tensor: ...
+
+
+def runs(config: dict[str, Any]) -> bool:
+    """Whether a config.json is of an encoder that we compute as transformers does."""
+    family = FAMILIES.get(config["model_type"])
+    if family is None:
+        return False
+    key, default = family.numbers["activation"]
+    # transformers also takes BERT's keys for those of another name; we do not.
+    foreign = {key for key, _ in FAMILIES["bert"].numbers.values()}
+    foreign -= {key for key, _ in family.numbers.values()}
+    return (
+        config.get(key, default) in list(ACTIVATIONS)
+        and config.get("position_embedding_type", "absolute") == "absolute"
+        and not config.get("is_decoder", False)
+        and not config.get("add_cross_attention", False)
+        and foreign.isdisjoint(config)
+    )
+
+
+class PackedEncoder:
+    """A post-LN encoder that takes and returns packed tokens.
+
+    Args:
+        config: a config.json that `runs` says yes to.
+        weights: its tensors under transformers' names, with or without the family's prefix.
+        source: what errors call the model.
+
+    Raises:
+        InputError: a missing tensor or a wrong shape.
+    """
+
+    cuts = True
+    whole = True
+
+    def __init__(
+        self, config: dict[str, Any], weights: TensorSource, *, source: str = "model"
+    ) -> None:
+        self.config = config
+        self.family: str = config["model_type"]
+        self._family = family = FAMILIES[self.family]
+        self._numbers = n = Numbers.from_json(config, family, source)
+        self.device = torch.device("cpu")
+        self._dtype = torch.float32
+        names = weights.names
+        prefix = next((p for p in ("", family.prefix) if p + WORDS in names), None)
+        if prefix is None:
+            raise InputError(
+                f"{source}: the weights have no tensor {WORDS!r}; "
+                f"expected those of a {family.architecture}"
+            )
+        # Under transformers' names, in float32 whatever the precision that they run in.
+        self._tensors: dict[str, Tensor] = {}
+
+        def read(name: str, *shape: int) -> None:
+            # TensorFlow's names for a layer norm survive in old checkpoints.
+            old = name.replace("LayerNorm.weight", "LayerNorm.gamma")
+            old = old.replace("LayerNorm.bias", "LayerNorm.beta")
+            found = weights[prefix + (old if prefix + old in names else name)]
+            if tuple(found.shape) != shape:
+                raise InputError(
+                    f"{source}: tensor {prefix + name!r} has shape {tuple(found.shape)}, "
+                    f"expected {shape} by config.json"
+                )
+            if not found.is_floating_point():
+                raise InputError(
+                    f"{source}: tensor {prefix + name!r} is {found.dtype}, expected floats"
+                )
+            self._tensors[name] = found.detach().to(torch.float32)
+
+        def affine(name: str, width: int, *inside: int) -> None:
+            read(f"{name}.weight", width, *inside)
+            read(f"{name}.bias", width)
+
+        for name, rows in ((WORDS, n.vocabulary), (POSITIONS, n.positions), (TYPES, n.types)):
+            if rows:
+                read(name, rows, n.embedding)
+        affine(NORM, n.embedding)
+        if n.embedding != n.width:
+            affine(PROJECTION, n.width, n.embedding)
+        for index in range(n.layers):
+            names_of_layer = family.layer_names(index)
+            for part, shape in n.layer_shapes.items():
+                affine(names_of_layer[part], *shape)
+        both = {f"{prefix}{POOLER}.weight", f"{prefix}{POOLER}.bias"}
+        if family.has_pooler and both <= names:
+            affine(POOLER, n.width, n.width)
+
+    @property
+    def width(self) -> int:
+        return self._numbers.width
+
+    @property
+    def num_layers(self) -> int:
+        return self._numbers.layers
+
+    @property
+    def vocab_size(self) -> int:
+        return self._numbers.vocabulary
+
+    @property
+    def linear_shapes(self) -> list[tuple[int, int]]:
+        """(out, in) of the linears of a layer, as they run: attention's three are one."""
+        n = self._numbers
+        return [(3 * n.width, n.width), (n.width, n.width), (n.inner, n.width), (n.width, n.inner)]
+
+    @property
+    def max_positions(self) -> int | None:
+        return self._numbers.max_positions
+
+    @property
+    def pooler(self) -> Affine | None:
+        """The checkpoint's pooler, W: (width, width) and b: (width,), or None."""
+        if f"{POOLER}.weight" not in self._tensors:
+            return None
+        return Affine(self._tensors[f"{POOLER}.weight"], self._tensors[f"{POOLER}.bias"])
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> PackedEncoder:
+        """The same encoder elsewhere or in another precision; hidden states come in that dtype."""
+        if (device, dtype) == (self.device, self._dtype):
+            return self
+        other = copy.copy(self)
+        other.device, other._dtype = device, dtype
+        other._network = other._new_network()  # now, so that a device that is none is found here
+        return other
+
+    @cached_property
+    def _network(self) -> Network:
+        return self._new_network()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the network, whose layout is this CPU's; it is built again on first use."""
+        return {name: value for name, value in self.__dict__.items() if name != "_network"}
+
+    def _new_network(self) -> Network:
+        return Network(self._family, self._numbers, self._tensors, self.device, self._dtype)
+
+    def __call__(
+        self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
+    ) -> TokenStates:
+        """Hidden states `layers` (0 to num_layers), each (tokens, width), and pooler_output."""
+        if pooler and self.pooler is None:
+            raise ValueError("this checkpoint has no pooler")
+        return self._network(batch.to(self.device), layers, pooler=pooler)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What of config.json changes the states, beside the shapes."""
+        n = self._numbers
+        said = {
+            "family": self.family,
+            "heads": n.heads,
+            "act": ACTIVATIONS[n.activation].function.__name__,
+            "eps": n.eps,
+        }
+        return said if n.padding is None else {**said, "padding": n.padding}
+
+    def tensors(self, num_layers: int) -> dict[str, Tensor]:
+        """The weights, float32, under transformers' names, cut to the first `num_layers` layers.
+
+        A cut encoder has no pooler: it was made for the last layer.
+        """
+        left_out = [
+            self._family.layer.format(index) for index in range(num_layers, self.num_layers)
+        ]
+        if left_out:
+            left_out.append(POOLER)
+        return {
+            name: tensor
+            for name, tensor in self._tensors.items()
+            if not name.startswith(tuple(left_out))
+        }
+
+    def save(self, folder: Path, *, num_layers: int, output_hidden_states: bool) -> dict[str, Any]:
+        """Write config.json and model.safetensors, cut to the first `num_layers` layers."""
+        config = dict(self.config) | {
+            "architectures": [self._family.architecture],
+            self._family.numbers["layers"][0]: num_layers,
+            "output_hidden_states": output_hidden_states,
+            "dtype": "float32",
+        }
+        config.pop("torch_dtype", None)
+        # safetensors writes no views, which a state_dict may have.
+        tensors = {name: tensor.clone() for name, tensor in self.tensors(num_layers).items()}
+        save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+        (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+        without = self._family.has_pooler and f"{POOLER}.weight" not in tensors
+        return {"add_pooling_layer": False} if without else {}

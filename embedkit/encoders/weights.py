@@ -1,0 +1,150 @@
+"""Where a model is and what its files say; nothing in a model folder is ever executed."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedkit.errors import InputError, first_line
+from embedkit.files import read_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+_TIED = 4  # names that a large tensor of a pickle may have: T5 has an embedding four times
+
+
+class Weights:
+    """The tensors of a checkpoint by name, read when asked for.
+
+    Safetensors, else pickles read with weights_only, in one file or in shards.
+
+    Raises:
+        InputError: no weights, or damaged ones.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._tensors: Mapping[str, Tensor] = {}
+        self._files: dict[str, Path] = {}
+        shards = _shards(folder, "model.safetensors")
+        if not shards:
+            pickles = _shards(folder, "pytorch_model.bin")
+            if not pickles:
+                raise InputError(
+                    f"{folder}: has no weights; expected model.safetensors "
+                    "(or model.safetensors.index.json, pytorch_model.bin or "
+                    "pytorch_model.bin.index.json)"
+                )
+            self._tensors = {
+                name: tensor for path in pickles for name, tensor in _read_pickle(path).items()
+            }
+        for shard in shards:
+            self._files |= dict.fromkeys(self._names(shard), shard)
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(self._files) | frozenset(self._tensors)
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name in self._tensors:
+            return self._tensors[name]
+        if name not in self._files:
+            raise InputError(f"{self._folder}: the weights have no tensor {name!r}")
+        with _opened(self._files[name]) as file:
+            tensor: Tensor = file.get_tensor(name)
+        return tensor
+
+    def count(self) -> int:
+        """Numbers in all tensors together, without reading those of safetensors."""
+        total = sum(tensor.numel() for tensor in self._tensors.values())
+        for path in set(self._files.values()):
+            with _opened(path) as file:
+                shapes = (file.get_slice(name).get_shape() for name in list(file.keys()))
+                total += sum(math.prod(shape) for shape in shapes)
+        return total
+
+    @staticmethod
+    def _names(path: Path) -> list[str]:
+        with _opened(path) as file:
+            return list(file.keys())
+
+
+def _shards(folder: Path, name: str) -> list[Path]:
+    """The files of weights: the one of this name, else those that its index names, else none."""
+    index = folder / f"{name}.index.json"
+    if (folder / name).is_file():
+        return [folder / name]
+    if not index.is_file():
+        return []
+    files = read_json(index).get("weight_map")
+    if not isinstance(files, dict) or not all(
+        isinstance(file, str) and Path(file).name == file for file in files.values()
+    ):
+        raise InputError(f"{index}: weight_map must map tensors to files of this folder")
+    return [folder / file for file in sorted(set(files.values()))]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file; that its tensors lie within it is checked by safetensors."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (OSError, SafetensorError, ValueError) as error:  # a NUL in the name, for one
+        raise InputError(f"{path}: damaged weights ({first_line(error)})") from error
+
+
+def _read_pickle(path: Path) -> Mapping[str, Tensor]:
+    import torch
+
+    _check_packed(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever damaged bytes make torch raise
+        raise InputError(
+            f"{path}: cannot be read as plain tensors ({first_line(error)}); "
+            "convert it to safetensors"
+        ) from error
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) and _is_plain(value)
+        for name, value in content.items()
+    ):
+        raise InputError(f"{path}: expected a dict of tensors by name")
+    claimed = sum(value.numel() * value.element_size() for value in content.values())
+    if claimed > _TIED * path.stat().st_size:
+        raise InputError(
+            f"{path}: claims tensors of {claimed:,} bytes and has {path.stat().st_size:,}"
+        )
+    return {name: value.detach() for name, value in content.items()}
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    import torch
+
+    return tensor.layout is torch.strided and tensor.device.type == "cpu"
+
+
+def _check_packed(path: Path) -> None:
+    """Refuse a zip file whose records are packed, which torch never writes: they may be bombs."""
+    try:
+        with path.open("rb") as file:
+            if file.read(4) != b"PK\x03\x04":  # as torch tells them
+                return
+            with zipfile.ZipFile(file) as records:
+                packed = any(record.compress_type for record in records.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise InputError(
+            f"{path}: cannot be read as plain tensors ({first_line(error)})"
+        ) from error
+    if packed:
+        raise InputError(f"{path}: has packed records; expected a file that torch wrote")

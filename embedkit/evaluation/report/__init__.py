@@ -1,0 +1,1 @@
+"""A report as a table, Markdown, JSON and HTML."""

@@ -1,1 +1,0 @@
-"""Search among stored vectors with FAISS."""

@@ -1,0 +1,1 @@
+"""Recipes: their grammar, their steps, and fitting them on texts."""

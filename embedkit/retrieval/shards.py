@@ -1,0 +1,291 @@
+"""The folder of a corpus's vectors: Parquet shards, and a manifest that names them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from io import BufferedWriter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedkit.errors import InputError
+from embedkit.files import new_file
+from embedkit.manifest import (
+    FileEntry,
+    NoManifestError,
+    collect,
+    read_manifest,
+    replace_manifest,
+    typed,
+)
+from embedkit.recipes.steps import Vectors as Matrix
+from embedkit.retrieval.provenance import Origin
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+
+MANIFEST = "manifest.json"  # of the last corpus that was encoded to its end
+
+
+PARTIAL = "manifest.partial.json"  # of what is there while another is encoded
+
+
+DTYPES = ("float32", "float16")
+
+
+_BATCH = 8192  # rows read at once
+
+
+class Shard(NamedTuple):
+    """A Parquet file of rows.
+
+    Attributes:
+        file: as it was written.
+        rows: in it.
+    """
+
+    file: FileEntry
+    rows: int
+
+
+@dataclass(frozen=True)
+class Store:
+    """What a manifest says.
+
+    Attributes:
+        folder: where it is.
+        origin: the embedder.
+        dimension: numbers in a vector.
+        dtype: float32 or float16, as they are stored.
+        texts: whether the texts are stored too.
+        integer_ids: whether ids are whole numbers (int64), not strings.
+        complete: whether the corpus was encoded to its end.
+        shards: in order.
+        next: number of the next shard, so that no name is used twice.
+        identity: in the names of shards; None where an older version of embedkit wrote them, or
+            before there are some.
+    """
+
+    folder: Path
+    origin: Origin
+    dimension: int
+    dtype: str
+    texts: bool
+    integer_ids: bool
+    complete: bool = False
+    shards: tuple[Shard, ...] = ()
+    next: int = 1
+    identity: str | None = None
+
+    @property
+    def rows(self) -> int:
+        return sum(shard.rows for shard in self.shards)
+
+    @property
+    def entries(self) -> list[FileEntry]:
+        """The files of the shards."""
+        return [shard.file for shard in self.shards]
+
+    @classmethod
+    def read(
+        cls, folder: Path, *, partial: bool, hold: Callable[[int], object] = os.close
+    ) -> Store:
+        """The last complete state, or with `partial` the last one.
+
+        Raises:
+            InputError: no manifest, or a damaged one.
+        """
+        for name in (PARTIAL,) if partial else (MANIFEST, PARTIAL):
+            with suppress(NoManifestError):
+                return cls._read(folder, name, hold)
+        # A writer that ends removes PARTIAL when MANIFEST is there.
+        return cls._read(folder, MANIFEST, hold)
+
+    @classmethod
+    def _read(cls, folder: Path, name: str, hold: Callable[[int], object] = os.close) -> Store:
+        def parse(said: dict[str, Any]) -> Store:
+            store = cls(
+                folder=folder,
+                origin=Origin.from_json(said["origin"]),
+                **typed(said, dimension=int, dtype=str, texts=bool, integer_ids=bool),
+                **typed(said, complete=bool, next=int),
+                shards=tuple(
+                    Shard(FileEntry.parse(*file), typed({"rows": rows}, rows=int)["rows"])
+                    for file, rows in said["shards"]
+                ),
+                identity=said.get("identity") and str(said["identity"]),
+            )
+            for what, got, expected in (
+                ("dtype", store.dtype in DTYPES, True),
+                ("dimension", 0 < store.dimension < 1 << 31, True),
+                ("rows", said["rows"], store.rows),
+            ):
+                if got != expected:
+                    raise ValueError(f"{what} is {said[what]!r}")
+            return store
+
+        return read_manifest(folder, name, "a folder of embedkit encode", parse, hold)
+
+    def commit(self, **changes: Any) -> Store:
+        """Make a new state the last one."""
+        new = replace(self, **changes)
+        said = {**vars(new), "origin": new.origin.to_json(), "rows": new.rows}
+        del said["folder"]
+        replace_manifest(self.folder / (MANIFEST if new.complete else PARTIAL), said)
+        if new.complete:
+            (self.folder / PARTIAL).unlink(missing_ok=True)
+        return new
+
+    def collect(self) -> None:
+        """Remove files that no reader needs, as the sole writer."""
+        collect(self.folder, (MANIFEST, PARTIAL), lambda name: self._read(self.folder, name))
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns of a shard: id, content (16 bytes of BLAKE2b of the text), embedding, text."""
+        import pyarrow as pa
+
+        number = pa.float16() if self.dtype == "float16" else pa.float32()
+        columns: dict[str, pa.DataType] = {
+            "id": pa.int64() if self.integer_ids else pa.string(),
+            "content": pa.binary(16),
+            "embedding": pa.list_(number, self.dimension),
+        }
+        if self.texts:
+            columns["text"] = pa.string()
+        return pa.schema([pa.field(name, kind, False) for name, kind in columns.items()])
+
+    def batch(
+        self,
+        ids: Sequence[str | int],
+        contents: Sequence[bytes],
+        vectors: Matrix,
+        texts: Sequence[str],
+    ) -> pa.RecordBatch:
+        """Rows of a shard; texts are left out where they are not stored."""
+        import pyarrow as pa
+
+        numbers = np.ascontiguousarray(vectors, dtype=self.dtype).reshape(-1)
+        schema = self.schema
+        embedding = pa.FixedSizeListArray.from_arrays(pa.array(numbers), self.dimension)
+        columns = [
+            pa.array(ids, schema.field("id").type),
+            pa.array(contents, pa.binary(16)),
+            embedding,
+        ]
+        if self.texts:
+            columns.append(pa.array(texts, pa.string()))
+        return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+    @contextmanager
+    def writing(self, number: int) -> Iterator[ShardWriter]:
+        """A new shard, for a `with` block; it is on disk when the block ends."""
+        path = self.folder / f"{number:06d}-{self.identity}.parquet"
+        with new_file(path) as file:
+            writer = ShardWriter(file, self.schema)
+            try:
+                yield writer
+            finally:
+                writer.close()
+        writer.shard = Shard(FileEntry.of(path), writer.rows)
+
+    def read_shard(self, shard: Shard, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Its rows in batches of some thousands.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        with self.opened(shard, shard.file.check(self.folder)) as file:
+            # Arrow's threads can abort the process at its exit (apache/arrow#34314).
+            yield from file.iter_batches(_BATCH, columns=list(columns), use_threads=False)
+
+    def read_vectors(self, shard: Shard, rows: NDArray[np.int64]) -> Matrix:
+        """float32 (n, dim): n rows of a shard by number, without reading it whole.
+
+        Raises:
+            InputError: the file is cut off.
+        """
+        vectors = np.empty((len(rows), self.dimension), dtype=np.float32)
+        with self.opened(shard) as file:
+            start = 0
+            for group in range(file.metadata.num_row_groups):
+                end = start + file.metadata.row_group(group).num_rows
+                here = np.flatnonzero((rows >= start) & (rows < end))
+                if len(here):
+                    table = file.read_row_group(group, ["embedding"], use_threads=False)
+                    (batch,) = table.combine_chunks().to_batches()
+                    vectors[here] = embeddings(batch)[rows[here] - start]
+                start = end
+        return vectors
+
+    @contextmanager
+    def opened(self, shard: Shard, path: Path | None = None) -> Iterator[pq.ParquetFile]:
+        """A shard, which has the rows and columns that the manifest says.
+
+        Raises:
+            InputError: it has not, or is absent, cut off or damaged.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = path or shard.file.check_size(self.folder)
+        try:
+            with pq.ParquetFile(path, pre_buffer=False) as file:
+                rows = file.metadata.num_rows
+                if rows != shard.rows or not file.schema_arrow.equals(self.schema):
+                    raise InputError(
+                        f"{path}: got {rows:,} rows of {_columns(file.schema_arrow)}, expected "
+                        f"{shard.rows:,} of {_columns(self.schema)} as in {MANIFEST}"
+                    )
+                yield file
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path}: is damaged ({error})") from error
+
+
+def _columns(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} ({field.type})" for field in schema)
+
+
+def embeddings(batch: pa.RecordBatch) -> Matrix:
+    """float32 (n, dim): the vectors of a batch."""
+    column: Any = batch.column("embedding")
+    numbers: Matrix = column.flatten().to_numpy().astype(np.float32, copy=False)
+    return numbers.reshape(batch.num_rows, -1)
+
+
+class ShardWriter:
+    """Writes batches as row groups; `shard` is what came of it, after the `with` block."""
+
+    shard: Shard
+
+    def __init__(self, file: BufferedWriter, schema: pa.Schema) -> None:
+        import pyarrow.parquet as pq
+
+        # The numbers of a vector look random: packing them costs time and saves nothing.
+        packing: dict[str, Any] = dict.fromkeys(schema.names, "zstd")
+        packing |= {"embedding.list.element": "none"}
+        self._writer = pq.ParquetWriter(
+            file,
+            schema,
+            compression=packing,
+            use_dictionary=False,
+            write_statistics=["id"],
+        )
+        self.rows = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self._writer.write_batch(batch)
+        self.rows += batch.num_rows
+
+    def close(self) -> None:
+        try:
+            self._writer.close()
+        finally:
+            self._writer.is_open = False  # else it tries again when it is collected

@@ -1,0 +1,1 @@
+"""Sentence pairs to scores: regression heads and cross-encoders."""

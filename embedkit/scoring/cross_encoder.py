@@ -1,0 +1,350 @@
+"""A cross-encoder: a network and its tokenizer, in memory and in a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from embedkit.arguments import as_label_range, as_path, check_seed
+from embedkit.embedder.fingerprint import state_sha256
+from embedkit.embedder.loading import load_folder
+from embedkit.embedder.model_card import noted, write_mark
+from embedkit.encoders.devices import on_device, standard_torch
+from embedkit.encoders.hub import CROSS_ENCODER_FILE, check_entries, find_folder
+from embedkit.encoders.loading import without_bars
+from embedkit.errors import InputError, first_line
+from embedkit.files import holds, new_folder, read_json, write_text
+from embedkit.progress import progress
+from embedkit.scoring.cross_encoder_network import (
+    READS,
+    build_network,
+    check_reads,
+    config_of,
+    load_network,
+    save_network,
+)
+from embedkit.tokenization.batching import TOKEN_BUDGET, Batches
+from embedkit.tokenization.loading import load_tokenizer
+from embedkit.tokenization.pairs import PairTokens
+from embedkit.tokenization.tokenizer import TextTokenizer, check_ids
+from embedkit.version import __version__
+
+_CARD = """\
+---
+library_name: {library}
+pipeline_tag: text-ranking
+tags: [cross-encoder, sentence-similarity, embedkit]
+---
+
+# {name}, a cross-encoder that reads `{reads}`
+
+Scores a pair of sentences from {low:g} to {high:g}; the scores are not cut to that range. Trained \
+by embedkit {version}.
+
+- made from: {name} ({family}, {layers} layers)
+- the classifier reads: {note}
+- maximum length: {max_length} tokens, both sentences together
+{notes}
+```shell
+embedkit score PAIRS -m path/to/this/folder
+```
+{usage}"""
+
+
+_TRANSFORMERS = """
+```python
+from sentence_transformers import CrossEncoder
+
+scores = CrossEncoder("path/to/this/folder").predict([("...", "...")])
+```
+
+It is a folder of transformers, too: AutoModelForSequenceClassification's logits are the scores.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class CrossEncoder:
+    """Scores sentence pairs with one pass of an encoder over both sentences.
+
+    Attributes:
+        network: gives logits (n, 1), which are the scores.
+        tokenizer: of the encoder.
+        reads: what the network's classifier sits on, a name from the table of readings.
+        name: the model that it was made from, or its folder.
+        label_range: the lowest and the highest label that it was trained for.
+        notes: on its training, for people.
+    """
+
+    network: nn.Module
+    tokenizer: TextTokenizer
+    reads: str
+    name: str
+    label_range: tuple[float, float]
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    @standard_torch()
+    def untrained(
+        cls,
+        model: str | Path,
+        reads: str,
+        label_range: tuple[float, float],
+        *,
+        seed: int = 0,
+        max_length: int | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+    ) -> CrossEncoder:
+        """An encoder with a new classifier, to be trained.
+
+        Args:
+            model: as for `Embedder.from_pretrained`; a name or a folder.
+            reads: a name from the table of readings.
+            label_range: of the labels to come.
+            seed: of the weights that are drawn.
+            max_length: tokens of a pair at most; None for the model's own.
+            revision: of the hub id.
+            local_files_only: ask no hub.
+
+        Raises:
+            InputError: what is wrong with the model, or a reading that it does not have.
+        """
+        check_reads(reads)
+        check_seed(seed)
+        label_range = as_label_range(label_range)
+        folder = find_folder(model, revision=revision, local_files_only=local_files_only)
+        parts = load_folder(folder, None, max_length)
+        if parts.settings.lower_case:
+            raise InputError(
+                f"{folder}: asks for lower-cased texts beside its tokenizer, which the folder of a "
+                "cross-encoder cannot say; expected a tokenizer that does it"
+            )
+        _check_pairs(folder, parts.tokenizer)
+        network = build_network(parts.settings.encoder_folder, reads, seed)
+        made = cls(network, parts.tokenizer, reads, str(model), label_range)
+        return _check_runs(folder, made)
+
+    @classmethod
+    @standard_torch()
+    def from_pretrained(
+        cls, folder: str | Path, *, device: str | torch.device | None = None
+    ) -> CrossEncoder:
+        """Read what `save_pretrained` wrote.
+
+        Args:
+            folder: its path.
+            device: "cpu", "cuda", ...; None takes a GPU where there is one.
+
+        Raises:
+            InputError: no cross-encoder, or a damaged one.
+        """
+        target = as_path("folder", folder)
+        if not holds(target, CROSS_ENCODER_FILE):
+            raise InputError(
+                f"{folder}: has no {CROSS_ENCODER_FILE}; expected a folder of "
+                "embedkit train cross-encoder"
+            )
+        check_entries(target)
+        said = read_json(target / CROSS_ENCODER_FILE)
+        config = read_json(target / "config.json")
+        try:
+            reads, length = check_reads(said["reads"]).name, int(said["max_length"])
+            low, high = map(float, said["label_range"])
+            notes = dict(said["notes"])
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise InputError(
+                f"{target / CROSS_ENCODER_FILE}: is damaged ({type(error).__name__}: {error})"
+            ) from error
+        tokenizer = load_tokenizer(
+            target, str(config.get("model_type")), max_length=lambda own: length
+        )
+        _check_pairs(target, tokenizer)
+        network = load_network(target, reads)
+        with on_device(device) as place:
+            network.to(place)
+        made = cls(network.eval(), tokenizer, reads, str(folder), (low, high), notes)
+        return _check_runs(target, made)
+
+    def predict(
+        self, pairs: Iterable[Sequence[str]], *, show_progress: bool | None = None
+    ) -> NDArray[np.float64]:
+        """Scores (n,) on the labels' scale, not cut to its range.
+
+        Args:
+            pairs: n pairs of texts: lists, tuples, an array (n, 2) of str, or an iterator.
+            show_progress: a bar on stderr; None shows it where stderr is a terminal.
+
+        Raises:
+            InputError: no pairs, or an element that is no text.
+        """
+        return self.predict_tokens(
+            PairTokens.of(self.tokenizer, pairs), show_progress=show_progress
+        )
+
+    @standard_torch()
+    def predict_tokens(
+        self, tokens: PairTokens, *, show_progress: bool | None = None
+    ) -> NDArray[np.float64]:
+        """The same for pairs that are tokenized."""
+        check_ids(np.concatenate(tokens.token_ids), self.config.vocab_size)
+        scores = np.empty(len(tokens.token_ids))
+        self.network.eval()
+        with (
+            torch.inference_mode(),
+            progress(len(scores), "pairs", show=show_progress) as advance,
+        ):
+            for batch in Batches(tokens.lengths, TOKEN_BUDGET):
+                inputs = tokens.inputs(batch, self.pad_id)
+                logits: Tensor = self.network(
+                    **{name: inputs[name].to(self.device) for name in self.input_names}
+                ).logits
+                scores[batch] = logits.squeeze(-1).float().cpu().numpy()
+                advance(len(batch))
+        return scores
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
+    @cached_property
+    def input_names(self) -> list[str]:
+        """What the network reads; some, such as DistilBERT, know no token types."""
+        known = signature(self.network.forward).parameters
+        types = ["token_type_ids"] if "token_type_ids" in known and self._has_types else []
+        return ["input_ids", "attention_mask", *types]
+
+    @property
+    def _has_types(self) -> bool:
+        return int(getattr(self.config, "type_vocab_size", 0) or 0) > 1
+
+    @property
+    def pad_id(self) -> int:
+        """The token that fills rows up."""
+        found = getattr(self.config, "pad_token_id", None)
+        return 0 if found is None else int(found)
+
+    @property
+    def config(self) -> Any:
+        """The encoder's configuration, of transformers."""
+        return config_of(self.network)
+
+    @cached_property
+    def described(self) -> dict[str, Any]:
+        """What a report says of the model."""
+        return {
+            "name": self.name,
+            "family": self.config.model_type,
+            "layers": self.config.num_hidden_layers,
+            "width": self.config.hidden_size,
+            "pooler": READS[self.reads].saved_as == "pooler",
+            "recipe": READS[self.reads].saved_as,
+            "max_length": self.tokenizer.max_length,
+            "precision": "float32",
+        }
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of weights, tokenizer and maximum length."""
+        tokenizer = self.tokenizer.backend.to_str()
+        return hashlib.sha256((tokenizer + state_sha256(self.network)).encode()).hexdigest()
+
+    def _write_input_names(self, folder: Path) -> None:
+        """Tell other libraries whether the network reads token types.
+
+        The tokenizer of klue/roberta-base gives types that its encoder does not have; that of
+        ALBERT gives none, and its encoder has them.
+        """
+        path = folder / "tokenizer_config.json"
+        config = read_json(path) if path.is_file() else {}
+        config["model_input_names"] = self.input_names
+        write_text(path, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+
+    @standard_torch()
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write a folder, whole or not at all.
+
+        What reads a pooler is a folder of transformers, for AutoModelForSequenceClassification and
+        sentence-transformers' CrossEncoder; the others hold the encoder, and the classifier beside.
+
+        Raises:
+            InputError: something else is in the way.
+        """
+        row = READS[READS[self.reads].saved_as]
+        low, high = self.label_range
+        with new_folder(as_path("folder", folder)) as new, without_bars():
+            save_network(self.network, new)
+            self.tokenizer.save(new)
+            self._write_input_names(new)
+            said = {
+                "embedkit": __version__,
+                "reads": row.name,
+                "max_length": self.tokenizer.max_length,
+                "label_range": [low, high],
+                "notes": dict(self.notes),
+            }
+            text = json.dumps(said, indent=2, ensure_ascii=False)
+            write_text(new / CROSS_ENCODER_FILE, text + "\n")
+            write_mark(new, row.name, self.name)
+            of_transformers = row.name == "pooler"
+            card = _CARD.format(
+                library="sentence-transformers" if of_transformers else "embedkit",
+                name=self.name,
+                reads=row.name,
+                low=low,
+                high=high,
+                version=__version__,
+                family=self.config.model_type,
+                layers=self.config.num_hidden_layers,
+                note=READS[self.reads].note,
+                max_length=self.tokenizer.max_length,
+                notes=noted(self.notes),
+                usage=_TRANSFORMERS if of_transformers else "",
+            )
+            write_text(new / "README.md", card)
+
+
+def _check_runs(folder: Path, made: CrossEncoder) -> CrossEncoder:
+    """The same, after one pair, so that what cannot run is found before long work.
+
+    Raises:
+        InputError: it does not run, or a pair may have more tokens than the encoder has positions.
+    """
+    positions = getattr(made.config, "max_position_embeddings", None)
+    if isinstance(positions, int) and made.tokenizer.max_length > positions > 0:
+        raise InputError(
+            f"{folder}: max_length is {made.tokenizer.max_length}, but the encoder has {positions} "
+            "positions"
+        )
+    try:
+        scores = made.predict([("a", "b")], show_progress=False)
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # whatever a wrong config.json makes a network raise
+        raise InputError(
+            f"{folder}: a {made.config.model_type} with this config.json does not run as a "
+            f"cross-encoder ({first_line(error)})"
+        ) from error
+    if scores.shape != (1,):
+        raise InputError(f"{folder}: gives {scores.shape} scores for a pair, expected one")
+    return made
+
+
+def _check_pairs(folder: Path, tokenizer: TextTokenizer) -> None:
+    most = tokenizer.backend.num_special_tokens_to_add(is_pair=True)
+    if tokenizer.max_length <= most + 1:
+        raise InputError(
+            f"{folder}: max_length is {tokenizer.max_length}; expected more than the {most} tokens "
+            "that the tokenizer adds to a pair, and one of each sentence"
+        )

@@ -1,0 +1,281 @@
+"""The networks of cross-encoders: what the classifier reads, one table.
+
+`pooler` and `pooler-fresh` are transformers' own BertForSequenceClassification(num_labels=1): the
+classifier sits on tanh(W h_cls + b) of Devlin et al. 2019. The others put it on a pooling of the
+last hidden state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from embedkit.encoders.loading import load_whole
+from embedkit.encoders.states import TokenStates
+from embedkit.errors import InputError, first_line
+from embedkit.pooling import POOLINGS
+from embedkit.tokenization.token_batch import TokenBatch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from transformers.modeling_outputs import SequenceClassifierOutput
+
+
+_SCALE = 0.02  # of new weights, where config.json has no initializer_range
+
+
+_DROPOUT = 0.1  # where config.json has none
+
+
+class PooledRegressor(nn.Module):
+    """An encoder, a pooling of its last hidden state, dropout, and one linear output.
+
+    Args:
+        encoder: of transformers.
+        reads: a name from the table of poolings.
+    """
+
+    def __init__(self, encoder: PreTrainedModel, reads: str) -> None:
+        super().__init__()
+        config = encoder.config
+        dropout: float | None = getattr(config, "classifier_dropout", None)
+        self.encoder = encoder
+        self.reads = reads
+        self.dropout = nn.Dropout(
+            getattr(config, "hidden_dropout_prob", _DROPOUT) if dropout is None else dropout
+        )
+        self.classifier = nn.Linear(config.hidden_size, 1)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> SequenceClassifierOutput:
+        """Score n pairs.
+
+        Args:
+            input_ids: (n, length) int64, padded on the right.
+            attention_mask: (n, length), 1 for tokens.
+            token_type_ids: (n, length) int64, or None.
+            labels: (n,) floats.
+
+        Returns:
+            logits (n, 1), and with labels the loss, their mean squared error.
+        """
+        from transformers.modeling_outputs import SequenceClassifierOutput
+
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if token_type_ids is not None:
+            inputs["token_type_ids"] = token_type_ids
+        states = self.encoder(**inputs).last_hidden_state
+        logits = self.classifier(self.dropout(_pool(self.reads, states, input_ids, attention_mask)))
+        loss = None if labels is None else nn.functional.mse_loss(logits.squeeze(-1), labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+def _pool(reads: str, states: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """(n, width) of (n, length, width)."""
+    kept = attention_mask.bool()
+    offsets = nn.functional.pad(kept.sum(1).cumsum(0), (1, 0))
+    tokens = input_ids[kept]
+    batch = TokenBatch(tokens, offsets, torch.zeros_like(tokens, dtype=torch.bool))
+    return POOLINGS[reads].reduce(TokenStates({0: states[kept]}, batch))
+
+
+class Reading(NamedTuple):
+    """A row of the table.
+
+    Attributes:
+        name: what `--reads` says.
+        build: from a transformers folder with an encoder, the network; new weights are drawn from
+            torch's generator.
+        saved_as: the row that reads a trained network of this one again.
+        note: what the classifier sits on.
+    """
+
+    name: str
+    build: Callable[[Path], nn.Module]
+    saved_as: str
+    note: str
+
+
+def _with_pooler(folder: Path) -> nn.Module:
+    network, missing = _load_classifier(folder)
+    if not missing <= {"classifier.weight", "classifier.bias"}:
+        raise InputError(
+            f"{folder}: {type(network).__name__} finds no weights there for "
+            f"{', '.join(sorted(missing))}; expected a BERT with its pooler, or another reading, "
+            "such as pooler-fresh"
+        )
+    return network
+
+
+def _with_fresh_pooler(folder: Path) -> nn.Module:
+    network, _ = _load_classifier(folder)
+    pooler = getattr(network.base_model, "pooler", None)
+    if pooler is not None:
+        scale = getattr(network.config, "initializer_range", _SCALE)
+        for part in pooler.modules():
+            if isinstance(part, nn.Linear):
+                _draw(part, scale)
+    return network
+
+
+def _pooled(reads: str) -> Callable[[Path], nn.Module]:
+    def build(folder: Path) -> nn.Module:
+        encoder = _load_encoder(folder)
+        network = PooledRegressor(encoder, reads)
+        _draw(network.classifier, getattr(encoder.config, "initializer_range", _SCALE))
+        return network
+
+    return build
+
+
+_ROWS = (
+    Reading("pooler", _with_pooler, "pooler", "the checkpoint's pooler, which trains on"),
+    Reading("pooler-fresh", _with_fresh_pooler, "pooler", "a pooler with new random weights"),
+    Reading("cls", _pooled("cls"), "cls", "the first token's last hidden state"),
+    Reading("mean", _pooled("mean"), "mean", "the mean of the last hidden state over all tokens"),
+    Reading("max", _pooled("max"), "max", "its maximum over all tokens"),
+)
+
+
+READS: dict[str, Reading] = {row.name: row for row in _ROWS}
+
+
+def check_reads(name: object) -> Reading:
+    """The row of this name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not isinstance(name, str) or name not in READS:
+        raise InputError(f"unknown reading {name!r}; choose from {', '.join(READS)}")
+    return READS[name]
+
+
+def build_network(folder: Path, reads: str, seed: int) -> nn.Module:
+    """The network to train.
+
+    Args:
+        folder: where config.json and the encoder's weights are.
+        reads: a name from the table.
+        seed: of what is drawn anew: the classifier, and a fresh pooler.
+
+    Raises:
+        InputError: an unknown reading, a folder that transformers cannot read, or no pooler in it.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return check_reads(reads).build(folder)
+
+
+def save_network(network: nn.Module, folder: Path) -> None:
+    """Write config.json and the weights."""
+    from safetensors.torch import save_file
+
+    if isinstance(network, PooledRegressor):
+        network.encoder.save_pretrained(folder)
+        save_file(
+            {name: value.contiguous() for name, value in network.classifier.state_dict().items()},
+            folder / _CLASSIFIER,
+        )
+        return
+    pretrained = cast("PreTrainedModel", network)
+    # What sentence-transformers' CrossEncoder is to do with the output; it would take a sigmoid.
+    pretrained.config.sentence_transformers = {"activation_fn": "torch.nn.modules.linear.Identity"}
+    pretrained.save_pretrained(folder)
+
+
+def load_network(folder: Path, reads: str) -> nn.Module:
+    """Read what `save_network` wrote.
+
+    Raises:
+        InputError: an unknown reading, or weights that are absent or damaged.
+    """
+    if check_reads(reads).saved_as == "pooler":
+        network, missing = _load_classifier(folder)
+        if missing:
+            raise InputError(f"{folder}: the weights lack {', '.join(sorted(missing))}")
+        return network
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    pooled = PooledRegressor(_load_encoder(folder), reads)
+    try:
+        pooled.classifier.load_state_dict(load_file(folder / _CLASSIFIER))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise InputError(
+            f"{folder / _CLASSIFIER}: is damaged or absent ({first_line(error)})"
+        ) from error
+    return pooled
+
+
+_CLASSIFIER = "classifier.safetensors"
+
+
+def output_layer(network: nn.Module) -> nn.Linear | None:
+    """The linear layer that gives the score, if there is one."""
+    found = [
+        part for part in network.modules() if isinstance(part, nn.Linear) and part.out_features == 1
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def rescale_output(network: nn.Module, low: float, high: float) -> None:
+    """Make a network of scores from 0 to 1 one of scores from `low` to `high`."""
+    layer = output_layer(network)
+    if layer is None:
+        raise ValueError(f"{type(network).__name__} has no layer that gives one number")
+    with torch.no_grad():
+        layer.weight.mul_(high - low)
+        layer.bias.mul_(high - low).add_(low)
+
+
+def config_of(network: nn.Module) -> Any:
+    """The encoder's configuration."""
+    return cast(
+        "PreTrainedModel", network.encoder if isinstance(network, PooledRegressor) else network
+    ).config
+
+
+def _draw(layer: nn.Linear, scale: float) -> None:
+    nn.init.normal_(layer.weight, std=scale)
+    nn.init.zeros_(layer.bias)
+
+
+def _load_classifier(folder: Path) -> tuple[PreTrainedModel, set[str]]:
+    """With the names of the weights that were drawn."""
+    from transformers import AutoModelForSequenceClassification
+
+    # A classifier of several labels is drawn anew.
+    network, missing = load_whole(
+        AutoModelForSequenceClassification.from_config,
+        folder,
+        resize=True,
+        num_labels=1,
+        problem_type="regression",
+    )
+    last = output_layer(network)
+    if last is None or last.bias is None:
+        raise InputError(
+            f"{folder}: the classifier of {type(network).__name__} is no linear layer with a bias; "
+            "expected another model, or another reading: cls, mean or max"
+        )
+    network.accepts_loss_kwargs = False  # the loss is a mean, which a Trainer has to be told
+    return network, missing
+
+
+def _load_encoder(folder: Path) -> PreTrainedModel:
+    from transformers import AutoModel
+
+    encoder, _ = load_whole(AutoModel.from_config, folder)
+    if hasattr(encoder, "pooler"):
+        encoder.pooler = None  # nobody reads it, and it would be trained and saved
+    return cast("PreTrainedModel", encoder)

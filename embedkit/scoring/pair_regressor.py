@@ -1,0 +1,264 @@
+"""The regression head: a scikit-learn estimator over frozen sentence vectors."""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import RidgeCV
+from sklearn.metrics import r2_score
+from sklearn.neural_network import MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.validation import check_is_fitted
+
+from embedkit.arguments import as_label_range, check_seed
+from embedkit.errors import InputError
+from embedkit.recipes.steps import Vectors
+from embedkit.scoring.features import check_features, pair_features
+from embedkit.tokenization.tokenizer import Texts, as_pairs
+
+if TYPE_CHECKING:
+    from embedkit.embedder.embedder import Embedder
+
+
+MIN_PAIRS = 10
+
+
+MIN_PAIRS_MLP = 20  # a tenth is held out for early stopping
+
+
+STRENGTHS = tuple(10.0**power for power in np.arange(-1, 6.5, 0.5))
+
+
+# What a person types -> the regressor it makes from a seed.
+HEADS: dict[str, Callable[[int], Any]] = {
+    "ridge": lambda seed: make_pipeline(StandardScaler(), RidgeCV(STRENGTHS)),
+    "mlp": lambda seed: make_pipeline(
+        StandardScaler(),
+        MLPRegressor(
+            hidden_layer_sizes=(64,),
+            alpha=30.0,
+            early_stopping=True,
+            max_iter=1000,
+            random_state=seed,
+        ),
+    ),
+    "isotonic": lambda seed: IsotonicRegression(out_of_bounds="clip"),
+}
+
+
+DEFAULT_FEATURES = ("|u-v|", "u*v")
+
+
+class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """Scores sentence pairs on the labels' scale.
+
+    Args:
+        embedder: makes vectors of texts; None if `fit` and `predict` get vectors. It stays as it
+            is: only the head is trained.
+        head: `ridge` (standardized features, strength by leave-one-out cross-validation), `mlp`
+            (one hidden layer of 64), `isotonic` (a monotone calibration of the cosine), or a
+            regressor of scikit-learn's kind.
+        features: names from the table of features; None for |u-v| and u*v, or the cosine where the
+            head is isotonic. All symmetric ones give score(a, b) = score(b, a) exactly.
+        label_range: (lowest, highest) label that is possible; None takes them from the labels.
+        prompt: put in front of each text; None for the embedder's default one.
+        seed: of heads that draw random numbers.
+
+    Attributes:
+        regressor_: the fitted estimator, on `features_`.
+        width_: of the sentence vectors.
+        features_: names, in the table's order.
+        range_: predictions are clipped to it.
+    """
+
+    def __init__(
+        self,
+        embedder: Embedder | None = None,
+        *,
+        head: str | Any = "ridge",
+        features: Sequence[str] | None = None,
+        label_range: tuple[float, float] | None = None,
+        prompt: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.embedder = embedder
+        self.head = head
+        self.features = features
+        self.label_range = label_range
+        self.prompt = prompt
+        self.seed = seed
+
+    def fit(self, pairs: Any, scores: ArrayLike) -> PairRegressor:
+        """Train the head.
+
+        Args:
+            pairs: n pairs of texts, or vectors (n, 2, dim).
+            scores: n labels.
+
+        Raises:
+            InputError: wrong options or labels, before anything is encoded.
+        """
+        labels = self.check(scores)
+        given = _read_pairs(pairs)
+        count = len(given) if isinstance(given, np.ndarray) else len(given[0])
+        if count != len(labels):
+            raise InputError(f"got {count} pairs and {len(labels)} scores; expected as many")
+        regressor, features = self._make_regressor(), self._choose_features()
+        vectors = self._vectors(given)
+        self.features_ = features
+        self.range_ = self.label_range or (float(labels.min()), float(labels.max()))
+        self.width_ = vectors.shape[2]
+        self.regressor_ = regressor.fit(pair_features(vectors, features), labels)
+        return self
+
+    def predict(self, pairs: Any) -> NDArray[np.float64]:
+        """Predictions (n,) on the labels' scale, clipped to `range_`.
+
+        Args:
+            pairs: n pairs of texts, or vectors (n, 2, dim).
+        """
+        check_is_fitted(self)
+        vectors = self._vectors(_read_pairs(pairs))
+        if vectors.shape[2] != self.width_:
+            raise InputError(
+                f"pairs have vectors of width {vectors.shape[2]}; the head was trained on "
+                f"{self.width_}"
+            )
+        predictions = self.regressor_.predict(pair_features(vectors, self.features_))
+        return np.clip(np.asarray(predictions, dtype=np.float64), *self.range_)
+
+    def score(self, pairs: Any, scores: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """R squared of the predictions, as of scikit-learn's other regressors."""
+        labels, predictions = _as_labels(scores), self.predict(pairs)
+        if len(labels) != len(predictions):
+            raise InputError(
+                f"got {len(predictions)} pairs and {len(labels)} scores; expected as many"
+            )
+        return float(r2_score(labels, predictions, sample_weight=sample_weight))
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What training chose, for people."""
+        ridge = self.regressor_[-1] if hasattr(self.regressor_, "steps") else self.regressor_
+        return {"ridge strength": float(ridge.alpha_)} if hasattr(ridge, "alpha_") else {}
+
+    def restore(self, regressor: Any, width: int) -> None:
+        """Take a fitted estimator from a saved head, instead of `fit`."""
+        self.features_ = self._choose_features()
+        low, high = self.label_range or (math.nan, math.nan)
+        if not low < high:
+            raise ValueError(f"label_range is {self.label_range}")
+        self.range_ = (float(low), float(high))
+        self.width_, self.regressor_ = width, regressor
+
+    def check(self, scores: ArrayLike) -> NDArray[np.float64]:
+        """What `fit` refuses before anything is encoded; the labels as float64 (n,).
+
+        Raises:
+            InputError: an unknown head or feature, or labels that no head can learn.
+        """
+        check_seed(self.seed)
+        encodes = hasattr(self.embedder, "encode") and not isinstance(self.embedder, str)
+        if self.embedder is not None and not encodes:
+            raise InputError(f"embedder is {reprlib.repr(self.embedder)}; expected an Embedder")
+        self._make_regressor()
+        self._choose_features()
+        mlp = isinstance(self.head, str) and self.head == "mlp"
+        return _check_labels(scores, self.label_range, MIN_PAIRS_MLP if mlp else MIN_PAIRS)
+
+    def _make_regressor(self) -> Any:
+        if not isinstance(self.head, str):
+            if not hasattr(self.head, "fit") or not hasattr(self.head, "predict"):
+                raise InputError(
+                    f"head is {self.head!r}; expected {', '.join(HEADS)}, or a regressor"
+                )
+            return clone(self.head)
+        if self.head not in HEADS:
+            raise InputError(
+                f"unknown head {self.head!r}; choose from {', '.join(HEADS)}, or give a regressor"
+            )
+        return HEADS[self.head](self.seed)
+
+    def _choose_features(self) -> tuple[str, ...]:
+        isotonic = isinstance(self.head, str) and self.head == "isotonic"
+        if self.features is None:
+            return ("cosine",) if isotonic else DEFAULT_FEATURES
+        features = check_features(self.features)
+        if isotonic and features != ("cosine",):
+            raise InputError(
+                f"features are {', '.join(features)}; an isotonic head calibrates the cosine alone"
+            )
+        return features
+
+    def _vectors(self, given: Vectors | tuple[Texts, Texts]) -> Vectors:
+        """Vectors (n, 2, dim) of texts, or the given ones."""
+        if isinstance(given, np.ndarray):
+            return given
+        if self.embedder is None:
+            raise InputError("got pairs of texts and no embedder; expected one, or vectors")
+        first, second = given
+        vectors = self.embedder.encode(Texts([*first, *second]), prompt=self.prompt)
+        return np.stack([vectors[: len(first)], vectors[len(first) :]], axis=1)
+
+
+def _read_pairs(pairs: Any) -> Vectors | tuple[Texts, Texts]:
+    """Vectors (n, 2, dim), or the first and the second texts of pairs."""
+    if not isinstance(pairs, np.ndarray) or pairs.dtype.kind not in "fiu":
+        return as_pairs(pairs)
+    if pairs.ndim != 3 or pairs.shape[1] != 2 or 0 in pairs.shape:
+        raise InputError(f"pairs have shape {pairs.shape}; expected vectors (n, 2, dim)")
+    with np.errstate(over="ignore"):
+        vectors = pairs.astype(np.float32, copy=False)
+    if not np.isfinite(vectors).all():
+        raise InputError("pairs have vectors that are not finite")
+    return vectors
+
+
+def _check_labels(
+    scores: ArrayLike, label_range: tuple[float, float] | None, fewest: int
+) -> NDArray[np.float64]:
+    """Labels that a head can learn, float64 (n,).
+
+    Raises:
+        InputError: too few, not finite (its index), all the same, or outside the declared range.
+    """
+    labels = _as_labels(scores)
+    if len(labels) < fewest:
+        raise InputError(f"got {len(labels)} scored pairs; this head needs at least {fewest}")
+    if np.ptp(labels) == 0:
+        raise InputError(f"all {len(labels)} scores are {labels[0]:g}; expected different ones")
+    if label_range is not None:
+        low, high = as_label_range(label_range)
+        outside = np.flatnonzero((labels < low) | (labels > high))
+        if len(outside):
+            index = int(outside[0])
+            raise InputError(
+                f"scores[{index}] is {labels[index]:g}; expected {low:g} to {high:g}, "
+                "the declared range"
+            )
+    return labels
+
+
+def _as_labels(scores: ArrayLike) -> NDArray[np.float64]:
+    """Finite labels, float64 (n,)."""
+    try:
+        given = np.asarray(scores)
+        if given.dtype.kind not in "fiubO":
+            raise TypeError(f"an array of {given.dtype}")
+        labels = given.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"scores are not all numbers ({error})") from error
+    if labels.ndim != 1:
+        raise InputError(f"got scores of shape {labels.shape}; expected (n,)")
+    if not np.isfinite(labels).all():
+        index = int(np.flatnonzero(~np.isfinite(labels))[0])
+        raise InputError(f"scores[{index}] is {labels[index]}; expected a finite number")
+    return labels

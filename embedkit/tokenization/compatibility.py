@@ -1,0 +1,127 @@
+"""Whether tokenizer.json says all of a tokenizer.
+
+For the classes that it knows, transformers 5 takes only the vocabulary from the file and builds the
+rest by tokenizer_config.json: that is the tokenizer of the file only where the two say the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_NO_CLASS = ("PreTrainedTokenizerFast", "TokenizersBackend")  # the file as it is
+
+
+# Without the suffix Fast, that the names of older versions have.
+_WORDPIECE = ("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer")
+
+
+_BYTES = ("RobertaTokenizer",)
+
+
+# The class of a family whose files name none.
+_CLASSES = {
+    "bert": "BertTokenizer",
+    "electra": "BertTokenizer",
+    "distilbert": "BertTokenizer",
+    "roberta": "RobertaTokenizer",
+}
+
+
+def reads_verbatim(content: dict[str, Any], config: dict[str, Any], family: str) -> bool:
+    """Whether transformers' AutoTokenizer is the same as tokenizer.json itself.
+
+    Args:
+        content: of tokenizer.json.
+        config: of tokenizer_config.json.
+        family: the model_type of the model.
+    """
+    name = str(config.get("tokenizer_class", _CLASSES.get(family)))
+    model = content.get("model")
+    if name in _NO_CLASS or not isinstance(model, dict) or "vocab" not in model:
+        return True  # without a vocabulary, reading it says so, and transformers would invent one
+    vocab = model["vocab"]
+    if not isinstance(vocab, dict):
+        return False
+    if name.removesuffix("Fast") in _WORDPIECE:
+        expected, defaults = _wordpiece(config, vocab)
+    elif name.removesuffix("Fast") in _BYTES:
+        expected, defaults = _bytes(config, vocab)
+    else:
+        return False
+    options = {key: value for key, value in model.items() if key not in ("vocab", "merges")}
+    return defaults | options == defaults and all(
+        _within(content.get(part), said) for part, said in expected.items()
+    )
+
+
+def _wordpiece(config: dict[str, Any], vocab: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """What BertTokenizer builds: the parts, and the options of the model."""
+    cls, sep = _token(config, "cls_token", "[CLS]"), _token(config, "sep_token", "[SEP]")
+    parts = {
+        "normalizer": {
+            "type": "BertNormalizer",
+            "clean_text": True,
+            "handle_chinese_chars": config.get("tokenize_chinese_chars", True),
+            "strip_accents": config.get("strip_accents"),
+            "lowercase": config.get("do_lower_case", True),
+        },
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [
+                {"SpecialToken": {"id": cls, "type_id": 0}},
+                {"Sequence": {"id": "A", "type_id": 0}},
+                {"SpecialToken": {"id": sep, "type_id": 0}},
+            ],
+            "special_tokens": {
+                name: {"id": name, "ids": [vocab.get(name)], "tokens": [name]}
+                for name in (cls, sep)
+            },
+        },
+    }
+    options = {
+        "type": "WordPiece",
+        "unk_token": _token(config, "unk_token", "[UNK]"),
+        "continuing_subword_prefix": "##",
+        "max_input_chars_per_word": 100,
+    }
+    return parts, options
+
+
+def _bytes(config: dict[str, Any], vocab: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """What RobertaTokenizer builds."""
+    cls, sep = _token(config, "cls_token", "<s>"), _token(config, "sep_token", "</s>")
+    space = config.get("add_prefix_space", False)
+    parts = {
+        "normalizer": None,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": space, "use_regex": True},
+        "post_processor": {
+            "type": "RobertaProcessing",
+            "cls": [cls, vocab.get(cls)],
+            "sep": [sep, vocab.get(sep)],
+        },
+    }
+    options = {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": None,
+        "continuing_subword_prefix": "",
+        "end_of_word_suffix": "",
+        "fuse_unk": False,
+        "byte_fallback": False,
+        "ignore_merges": False,
+    }
+    return parts, options
+
+
+def _token(config: dict[str, Any], key: str, default: str) -> str:
+    """A special token, which the file may describe at length."""
+    value = config.get(key, default)
+    return str(value.get("content") if isinstance(value, dict) else value)
+
+
+def _within(found: Any, expected: Any) -> bool:
+    """Whether `found` says all that is expected of it; a part may say more."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        return found | expected == found
+    return bool(found == expected)

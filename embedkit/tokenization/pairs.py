@@ -1,0 +1,60 @@
+"""Sentence pairs to token ids, both sentences in one row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from embedkit.tokenization.batching import padded
+from embedkit.tokenization.tokenizer import TextTokenizer, as_pairs
+
+
+@dataclass(frozen=True, eq=False)
+class PairTokens:
+    """Tokens of n pairs.
+
+    Attributes:
+        token_ids: of each pair, (tokens,) int64.
+        type_ids: likewise, 0 for the first sentence and 1 for the second, where the model's
+            tokenizer tells them apart.
+        truncated: (n,) bool, pairs that were cut to the maximum length.
+    """
+
+    token_ids: list[NDArray[np.int64]]
+    type_ids: list[NDArray[np.int64]]
+    truncated: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, tokenizer: TextTokenizer, pairs: Iterable[Sequence[str]]) -> PairTokens:
+        """Tokenize; of a pair that is too long the longer sentence is cut.
+
+        Raises:
+            InputError: a text that is no str, no valid Unicode, or that the tokenizer fails on.
+        """
+        texts = list(zip(*as_pairs(pairs), strict=True))
+        ids, types, truncated = [], [], []
+        for found, encoding in tokenizer.encodings(texts):
+            ids.append(found.astype(np.int64))
+            types.append(np.array(encoding.type_ids, dtype=np.int64))
+            truncated.append(bool(encoding.overflowing))
+        return cls(ids, types, np.array(truncated, dtype=np.bool_))
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(n,) tokens of each pair."""
+        return np.array([len(row) for row in self.token_ids], dtype=np.int64)
+
+    def inputs(self, pairs: Sequence[int] | NDArray[np.int64], pad_id: int) -> dict[str, Tensor]:
+        """What transformers reads of the pairs with these numbers: (pairs, longest) each."""
+        token_ids = [self.token_ids[pair] for pair in pairs]
+        named = {
+            "input_ids": padded(token_ids, pad_id),
+            "attention_mask": padded([np.ones_like(row) for row in token_ids], 0),
+            "token_type_ids": padded([self.type_ids[pair] for pair in pairs], 0),
+        }
+        return {name: torch.from_numpy(values) for name, values in named.items()}

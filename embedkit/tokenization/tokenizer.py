@@ -1,0 +1,294 @@
+"""Texts to packed token ids, once per text."""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedkit.arguments import check_listed
+from embedkit.errors import InputError, first_line
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
+
+    from embedkit.tokenization.token_batch import TokenBatch
+
+
+# Texts, and their characters, tokenized at a time: Encoding objects are larger than their ids.
+_CHUNK = 4096
+
+
+_CHARACTERS = 1 << 20
+
+
+_LARGEST_ID = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """Tokens of n texts.
+
+    Attributes:
+        token_ids: (tokens,) int32.
+        offsets: (n + 1,) int64.
+        special: (tokens,) bool, tokens that the tokenizer added.
+        truncated: (n,) bool, texts that were cut to the maximum length.
+    """
+
+    token_ids: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    special: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Tokenized]) -> Tokenized:
+        """The texts of all parts, one after another."""
+        lengths = np.concatenate([part.lengths for part in parts])
+        return cls(
+            np.concatenate([part.token_ids for part in parts]),
+            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            np.concatenate([part.special for part in parts]),
+            np.concatenate([part.truncated for part in parts]),
+        )
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(n,) tokens of each text."""
+        return np.diff(self.offsets)
+
+    def batch(self, texts: NDArray[np.int64], *, apart: bool = False) -> TokenBatch:
+        """The texts with these numbers, in this order; for `apart` see `TokenBatch`."""
+        import torch
+
+        from embedkit.tokenization.token_batch import TokenBatch
+
+        starts, lengths = self.offsets[texts], self.lengths[texts]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        rows = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+        return TokenBatch(
+            torch.from_numpy(self.token_ids[rows].astype(np.int64)),
+            torch.from_numpy(offsets),
+            torch.from_numpy(self.special[rows]),
+            apart,
+        )
+
+
+class TextTokenizer:
+    """A Hugging Face tokenizer that truncates and never pads.
+
+    Args:
+        backend: the tokenizer; it is changed (no padding, truncation to `max_length`).
+        max_length: tokens of a text at most, special ones included.
+        truncation_side: "right" or "left", the side that is cut.
+        lower_case: lower-case texts first, as a sentence-transformers folder may ask.
+        write: writes the tokenizer's files into a folder.
+    """
+
+    def __init__(
+        self,
+        backend: Tokenizer,
+        *,
+        max_length: int,
+        truncation_side: str,
+        lower_case: bool,
+        write: Callable[[Path], None],
+    ) -> None:
+        special = backend.num_special_tokens_to_add(is_pair=False)
+        if max_length <= special:
+            raise InputError(
+                f"max_length is {max_length}; expected more than the {special} tokens that the "
+                "tokenizer adds to each text"
+            )
+        backend.no_padding()
+        backend.enable_truncation(max_length, direction=truncation_side)
+        if lower_case:
+            _prepend_lowercase(backend)
+        self.backend = backend
+        self.max_length = max_length
+        self.lower_case = lower_case
+        self.save: Callable[[Path], None] = write
+
+    def __call__(self, texts: Sequence[str]) -> Tokenized:
+        """Tokenize; texts must be valid Unicode (see `check_texts`)."""
+        ids: list[NDArray[np.int32]] = []
+        special: list[NDArray[np.bool_]] = []
+        truncated: list[bool] = []
+        for found, encoding in self.encodings(texts):
+            ids.append(found)
+            special.append(np.array(encoding.special_tokens_mask, dtype=np.bool_))
+            truncated.append(bool(encoding.overflowing))
+        lengths = [len(row) for row in ids]
+        return Tokenized(
+            np.concatenate(ids),
+            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            np.concatenate(special),
+            np.array(truncated, dtype=np.bool_),
+        )
+
+    def encodings(
+        self, texts: Sequence[str] | Sequence[tuple[str, str]]
+    ) -> Iterator[tuple[NDArray[np.int32], Encoding]]:
+        """Ids of each text, or of each pair of them in one row, and what else the backend says.
+
+        Raises:
+            InputError: it fails, or gives no tokens, too many of them, or ids that are none.
+        """
+        number = 0
+        for chunk in _chunks(texts):
+            with refusing("a text cannot be tokenized"):
+                encodings = self.backend.encode_batch_fast(chunk)
+            for text, encoding in zip(chunk, encodings, strict=True):
+                ids = np.array(encoding.ids, dtype=np.uint32)
+                if len(ids) > self.max_length or (ids > _LARGEST_ID).any():
+                    raise InputError(
+                        f"the tokenizer gave {len(ids)} tokens, the largest of id {ids.max()}; "
+                        f"expected at most {self.max_length}, of ids up to {_LARGEST_ID}"
+                    )
+                if len(ids) == 0:
+                    raise InputError(
+                        f"{'text' if isinstance(text, str) else 'pair'} {number} "
+                        f"({reprlib.repr(text)}) gives no tokens with this model's tokenizer; "
+                        "expected at least one"
+                    )
+                number += 1
+                yield ids.astype(np.int32), encoding
+
+    def prompt_tokens(self, prompt: str) -> int:
+        """How many first tokens of a text belong to the prompt in front of it.
+
+        As sentence-transformers counts: the prompt's own tokens without a closing special one.
+        """
+        if not prompt:
+            return 0
+        tokens = self([prompt])
+        return len(tokens.token_ids) - int(tokens.special[-1])
+
+
+def check_ids(token_ids: NDArray[np.integer[Any]], vocabulary: int) -> None:
+    """Refuse tokens that an encoder with so many of them does not have.
+
+    Raises:
+        InputError: the highest of them.
+    """
+    highest = int(token_ids.max())
+    if highest >= vocabulary:
+        raise InputError(
+            f"the tokenizer gave token {highest}, and the encoder has {vocabulary} of them; they "
+            "do not belong together"
+        )
+
+
+class Texts(list[str]):
+    """Texts that `as_texts` has checked; it takes them as they are."""
+
+
+def as_texts(values: Iterable[str], name: str = "texts", *, first: int = 0) -> Texts:
+    """The texts of a list, a tuple, an array or Series of str, or an iterator, which is read.
+
+    Raises:
+        InputError: see `check_listed` and `check_texts`.
+    """
+    if isinstance(values, Texts):
+        return values
+    check_listed(values, name)
+    texts = Texts(values.tolist() if isinstance(values, np.ndarray) else values)
+    check_texts(texts, name, first=first)
+    return texts
+
+
+def as_pairs(pairs: Iterable[Sequence[str]], name: str = "pairs") -> tuple[Texts, Texts]:
+    """The first and the second texts of pairs: lists, tuples, an array (n, 2), or an iterator.
+
+    Raises:
+        InputError: something else that holds pairs, or the index of what is no pair of texts.
+    """
+    check_listed(pairs, name, "a list of pairs of str", array_dims=2)
+    rows = [row.tolist() if isinstance(row, np.ndarray) else row for row in pairs]
+    for index, row in enumerate(rows):
+        if not (
+            isinstance(row, list | tuple)
+            and len(row) == 2
+            and all(isinstance(text, str) for text in row)
+        ):
+            raise InputError(f"{name}[{index}] is {reprlib.repr(row)}; expected two texts")
+    if not rows:
+        raise InputError(f"{name} is empty; expected at least one pair")
+    first, second = (Texts(row[side] for row in rows) for side in (0, 1))
+    check_texts(first, f"first texts of {name}")
+    check_texts(second, f"second texts of {name}")
+    return first, second
+
+
+def check_texts(texts: Sequence[str], what: str = "texts", *, first: int = 0) -> None:
+    """Refuse what no tokenizer can read, before any work; errors count from `first`.
+
+    Raises:
+        InputError: see `check_listed`; an empty list, an element that is no str (its index), or a
+            lone surrogate.
+    """
+    check_listed(texts, what)
+    if len(texts) == 0:
+        raise InputError(f"{what} is empty; expected at least one str")
+    for index, text in enumerate(texts, start=first):
+        if not isinstance(text, str):
+            raise InputError(f"{what}[{index}] is {reprlib.repr(text)}; expected a str")
+        if not text.isascii():
+            try:
+                text.encode("utf-8")
+            except UnicodeEncodeError as error:
+                raise InputError(
+                    f"{what}[{index}] has a lone surrogate, {text[error.start]!r}, at character "
+                    f"{error.start}; expected valid Unicode"
+                ) from error
+
+
+@contextmanager
+def refusing(problem: str) -> Iterator[None]:
+    """What tokenizers and transformers make of damaged files, or damaged files of texts.
+
+    Rust's errors are plain Exceptions, and its panics BaseExceptions.
+    """
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise InputError(f"{problem} ({first_line(error)})") from error
+
+
+def _chunks(
+    texts: Sequence[str] | Sequence[tuple[str, str]],
+) -> Iterator[list[str | tuple[str, str]]]:
+    """Neighbouring texts, or pairs of them, of few characters or one."""
+    chunk: list[str | tuple[str, str]] = []
+    characters = 0
+    for text in texts:
+        size = len(text) if isinstance(text, str) else sum(map(len, text))
+        characters += size
+        if chunk and (len(chunk) == _CHUNK or characters > _CHARACTERS):
+            yield chunk
+            chunk, characters = [], size
+        chunk.append(text)
+    if chunk:
+        yield chunk
+
+
+def _prepend_lowercase(backend: Tokenizer) -> None:
+    from tokenizers import normalizers
+
+    normalizer = backend.normalizer
+    state = json.loads(backend.to_str())["normalizer"] or {}
+    inside = state.get("normalizers", [state])
+    if not any(part.get("type") == "Lowercase" for part in inside):
+        rest = [] if normalizer is None else [normalizer]
+        backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rest])

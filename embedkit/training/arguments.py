@@ -1,0 +1,161 @@
+"""How training runs, in our words and in those of transformers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+from embedkit.errors import InputError
+
+_PACKAGES = ("accelerate", "datasets")
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """What all trainings have in common.
+
+    Attributes:
+        epochs: passes over the training data; a part of one, too.
+        batch_size: of a forward pass.
+        accumulate: forward passes whose gradients make a step together.
+        learning_rate: of AdamW at its peak; it rises and falls linearly.
+        warmup: share of the steps in which it rises.
+        weight_decay: of AdamW.
+        evaluations: how often the held-out data are scored and a checkpoint is written, in all.
+        patience: evaluations in a row without a better score that end the training; None for none.
+        seed: of new weights, of the order of the data and of dropout.
+        device: cpu or cuda; None takes a GPU where there is one.
+
+    Raises:
+        InputError: a value that cannot be.
+    """
+
+    epochs: float = 3.0
+    batch_size: int = 16
+    accumulate: int = 1
+    learning_rate: float = 5e-5
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    evaluations: int = 10
+    patience: int | None = None
+    seed: int = 0
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        whole = {"batch_size": 1, "accumulate": 1, "evaluations": 1, "patience": 1, "seed": 0}
+        for name, least in whole.items():
+            value = getattr(self, name)
+            if name == "patience" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
+                raise InputError(f"{name} is {value!r}; expected a whole number from {least}")
+        for name in ("epochs", "learning_rate"):
+            if not _is_number(value := getattr(self, name)) or value <= 0:
+                raise InputError(f"{name} is {value!r}; expected a number above 0")
+        if not _is_number(self.warmup) or not 0 <= self.warmup <= 1:
+            raise InputError(f"warmup is {self.warmup!r}; expected a share from 0 to 1")
+        if not _is_number(self.weight_decay) or self.weight_decay < 0:
+            raise InputError(f"weight_decay is {self.weight_decay!r}; expected a number from 0")
+        if self.device not in (None, "cpu", "cuda"):
+            raise InputError(f"device is {self.device!r}; expected cpu or cuda")
+
+    def check_installed(self) -> None:
+        """Refuse to begin without the libraries of the extra, or without the device.
+
+        Raises:
+            InputError: as said.
+        """
+        missing = [name for name in _PACKAGES if find_spec(name) is None]
+        if missing:
+            raise InputError(
+                f"training needs {' and '.join(missing)}; install the extra train "
+                '(pip install "embedkit[train]")'
+            )
+        if self.device == "cuda":
+            import torch
+
+            from embedkit.encoders.devices import unusable
+
+            if not torch.cuda.is_available():
+                raise unusable(self.device)
+
+    def steps(self, examples: int) -> int:
+        """Steps in all, for this many examples."""
+        batches = math.ceil(examples / self.batch_size)
+        return max(1, math.ceil(self.epochs * max(1, math.ceil(batches / self.accumulate))))
+
+    def arguments(
+        self, kind: Any, folder: Path, examples: int, *, metric: str, greater: bool = True
+    ) -> Any:
+        """The settings as transformers' TrainingArguments.
+
+        Args:
+            kind: the class, `TrainingArguments` or one of sentence-transformers.
+            folder: of the checkpoints.
+            examples: in the training data.
+            metric: that decides which checkpoint is the best, as the trainer calls it.
+            greater: whether more of it is better.
+        """
+        import torch
+
+        total = self.steps(examples)
+        every = max(1, math.ceil(total / self.evaluations))
+        return kind(
+            output_dir=str(folder),
+            num_train_epochs=self.epochs,
+            per_device_train_batch_size=self.batch_size,
+            per_device_eval_batch_size=4 * self.batch_size,
+            gradient_accumulation_steps=self.accumulate,
+            learning_rate=self.learning_rate,
+            warmup_steps=math.ceil(self.warmup * total),
+            weight_decay=self.weight_decay,
+            eval_strategy="steps",
+            eval_steps=every,
+            save_strategy="steps",
+            save_steps=every,
+            save_total_limit=2,
+            metric_for_best_model=metric,
+            greater_is_better=greater,
+            logging_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            remove_unused_columns=False,
+            restore_callback_states_from_checkpoint=True,  # how long it has not got better
+            seed=self.seed,
+            bf16=self.bfloat16,
+            use_cpu=self.device == "cpu",
+            dataloader_pin_memory=self.device != "cpu" and torch.cuda.is_available(),
+        )
+
+    @property
+    def bfloat16(self) -> bool:
+        """Whether products run in bfloat16: on a GPU that has it. Weights stay float32."""
+        import torch
+
+        return (
+            self.device != "cpu"
+            and torch.cuda.is_available()
+            and torch.cuda.is_bf16_supported(including_emulation=False)
+        )
+
+    def described(self) -> dict[str, Any]:
+        """What makes a run another run."""
+        return {**asdict(self), "precision": "bfloat16" if self.bfloat16 else "float32"}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# Devlin et al. 2019, appendix A.3; one epoch as Reimers and Gurevych 2019, section 3.
+CROSS_ENCODER = TrainingSettings()
+
+
+BI_ENCODER = TrainingSettings(epochs=1.0)
+
+
+MASKED_LM = TrainingSettings(epochs=1.0)

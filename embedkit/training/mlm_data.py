@@ -1,0 +1,151 @@
+"""The texts of masked-language-model training: which are learnt from, which are held out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from embedkit.errors import InputError
+from embedkit.files import rows_sha256
+from embedkit.tokenization.batching import padded
+from embedkit.tokenization.tokenizer import TextTokenizer, Tokenized, as_texts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from embedkit.training.order import ByLength
+
+
+HELD_OUT_EVERY = 20  # texts: the share of those that are held out where none are given
+
+
+MIN_TEXTS = 2 * HELD_OUT_EVERY
+
+
+@dataclass(frozen=True, eq=False)
+class AdaptationTexts:
+    """Distinct texts with tokens of their own: first those to train on, then those held out.
+
+    Attributes:
+        tokens: of all of them.
+        trained: how many are to train on.
+        left_out: texts that were there before, or have only special tokens.
+        sha256: of the texts and which of them are held out.
+    """
+
+    tokens: Tokenized
+    trained: int
+    left_out: int
+    sha256: str
+
+    @classmethod
+    def of(
+        cls, texts: Iterable[str], held_out: Iterable[str] | None, tokenizer: TextTokenizer
+    ) -> AdaptationTexts:
+        """Read them all; `held_out` None holds out every 20th of `texts`.
+
+        Raises:
+            InputError: something that is no text, or too few of them.
+        """
+        given = as_texts(texts)
+        read = len(given)
+        distinct = list(dict.fromkeys(given))
+        if held_out is None:
+            kept = distinct[::HELD_OUT_EVERY]
+        else:
+            others = as_texts(held_out, "held-out texts")
+            read += len(others)
+            kept = list(dict.fromkeys(others))
+        apart = set(kept)
+        learnt = [text for text in distinct if text not in apart]
+        tokens = tokenizer([*learnt, *kept])
+        starts = tokens.offsets[:-1]
+        whole = np.flatnonzero(np.add.reduceat(~tokens.special, starts) > 0)
+        trained = int((whole < len(learnt)).sum())
+        if len(whole) < MIN_TEXTS or not 0 < trained < len(whole):
+            raise InputError(
+                f"got {trained} distinct texts to train on and {len(whole) - trained} held out; "
+                f"expected at least {MIN_TEXTS} together, and some of both"
+            )
+        sha256 = rows_sha256([*learnt, *kept, len(learnt)])
+        return cls(_chosen(tokens, whole), trained, read - len(whole), sha256)
+
+    @property
+    def held_out(self) -> int:
+        """How many are held out."""
+        return len(self.tokens.lengths) - self.trained
+
+    def held_out_batches(self, size: int) -> list[list[int]]:
+        """The numbers of the held-out texts, those of similar length together."""
+        by_length = np.argsort(self.tokens.lengths[self.trained :], kind="stable") + self.trained
+        return [
+            by_length[start : start + size].tolist() for start in range(0, len(by_length), size)
+        ]
+
+
+def _chosen(tokens: Tokenized, texts: NDArray[np.int64]) -> Tokenized:
+    batch = tokens.batch(texts)
+    return Tokenized(
+        batch.token_ids.numpy().astype(np.int32),
+        batch.offsets.numpy(),
+        batch.special.numpy(),
+        tokens.truncated[texts],
+    )
+
+
+_NOT_ASKED = -100  # the label of a token that is not guessed, as torch's loss knows it
+
+
+_HELD_OUT = -1  # in place of an epoch: their masks stay
+
+
+class Masking:
+    """Makes batches of texts by number: 15 % of the tokens are to be guessed.
+
+    Which ones follows from seed, epoch and texts alone, whatever was drawn before, so that a
+    training that is taken up again masks as it would have, and held-out texts are always masked the
+    same.
+
+    Args:
+        tokens: of n texts, each with a token that is not special.
+        tokenizer: of transformers, with a mask token.
+        order: of the first texts, which are trained on; those after them are held out.
+        seed: another one, other masks.
+    """
+
+    def __init__(
+        self, tokens: Tokenized, tokenizer: PreTrainedTokenizerBase, order: ByLength, seed: int
+    ) -> None:
+        from transformers import DataCollatorForLanguageModeling
+
+        self._tokens = tokens
+        self._collator = DataCollatorForLanguageModeling(tokenizer)
+        self._pad_id = int(tokenizer.pad_token_id or 0)
+        self._order = order
+        self._seed = seed
+
+    def __call__(self, texts: Sequence[int]) -> dict[str, Tensor]:
+        """input_ids, attention_mask and labels, (texts, longest) each."""
+        offsets = self._tokens.offsets
+        spans = [slice(offsets[text], offsets[text + 1]) for text in texts]
+        rows = [self._tokens.token_ids[span] for span in spans]
+        ids = padded(rows, self._pad_id)
+        mask = padded([np.ones_like(row) for row in rows], 0)
+        special = padded([self._tokens.special[span] for span in spans], 1)
+        trained = texts[0] < len(self._order)
+        epoch = self._order.epoch if trained else _HELD_OUT
+        drawn = np.random.default_rng([self._seed, epoch + 1, *texts]).integers(2**62)
+        self._collator.generator = torch.Generator().manual_seed(int(drawn))
+        labels = torch.full(ids.shape, _NOT_ASKED)
+        inputs = torch.from_numpy(ids)
+        while bool((labels == _NOT_ASKED).all()):  # few tokens may get no mask at first
+            inputs, labels = self._collator.torch_mask_tokens(
+                torch.from_numpy(ids.copy()), special_tokens_mask=torch.from_numpy(special)
+            )
+        return {"input_ids": inputs, "attention_mask": torch.from_numpy(mask), "labels": labels}

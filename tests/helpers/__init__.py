@@ -1,0 +1,1 @@
+"""What several tests share: tiny models, oracles, runs of the command line."""

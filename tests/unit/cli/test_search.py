@@ -1,0 +1,282 @@
+"""From a file to search results by the command line."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import tiny
+from helpers.command import Run, refused
+from sentence_transformers import SentenceTransformer
+
+from embedkit import Embedder, VectorIndex, Vectors
+from embedkit.manifest import write_manifest
+
+TEXTS = [text for text in tiny.TEXTS if text]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.make_bert(tmp_path_factory.mktemp("bert"), layers=1, width=16)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "corpus.jsonl"
+    rows = [{"name": f"d{n}", "body": text} for n, text in enumerate(TEXTS)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+COLUMNS = ("--text-column", "body", "--id-column", "name")
+
+
+def test_from_a_file_to_hits(run: Run, model: Path, corpus: Path, tmp_path: Path) -> None:
+    vectors, index = tmp_path / "vectors", tmp_path / "index"
+    said = run("encode", corpus, *COLUMNS, "-m", model, "--texts", "--out", vectors, "--json").json
+    assert (said["rows"], said["encoded"], said["kept"]) == (7, 7, 0)
+    again = run("encode", corpus, *COLUMNS, "-m", model, "--texts", "--out", vectors)
+    assert (again.code, again.out) == (0, "")
+    assert "7 vectors of 16 numbers; 0 encoded, 7 kept, 0 dropped" in again.err
+
+    said = run("index", "build", vectors, "--out", index, "--json").json
+    assert (said["rows"], said["kind"], said["similarity"]) == (7, "flat", "cosine")
+    done = run("search", index, TEXTS[4], "-k", 2)
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[0] == f" 1.0000  d4  {TEXTS[4]}"
+    assert len(done.out.splitlines()) == 2
+    found = run("search", index, TEXTS[4], "-k", 2, "--json").json
+    assert found["query"] == TEXTS[4]
+    assert found["hits"][0]["id"] == "d4"
+    embedder = Embedder.from_pretrained(model, device="cpu")
+    similarity = embedder.similarity([TEXTS[4]], TEXTS)[0]
+    assert found["hits"][1]["score"] == pytest.approx(np.sort(similarity)[-2], abs=1e-6)
+
+    queries = tmp_path / "queries.txt"
+    queries.write_text(f"{TEXTS[2]}\n{TEXTS[0]}\n", encoding="utf-8")
+    done = run("search", index, "--queries", queries, "-k", 1, "--json")
+    lines = [json.loads(line) for line in done.out.splitlines()]
+    assert [(line["id"], line["hits"][0]["id"]) for line in lines] == [(0, "d2"), (1, "d0")]
+    done = run("search", index, "--queries", queries, "-k", 1)
+    assert done.out.splitlines()[::2] == [f"0: {TEXTS[2]}", f"1: {TEXTS[0]}"]
+
+    said = run("index", "remove", index, "d4", "--json").json
+    assert (said["rows"], said["removed"]) == (6, 1)
+    assert run("search", index, TEXTS[4], "-k", 1, "--json").json["hits"][0]["id"] != "d4"
+    assert "'d0' is in the index already" in refused(run("index", "add", index, vectors))
+    said = run("index", "add", index, vectors, "--update", "--json").json
+    assert (said["rows"], said["removed"]) == (7, 0)
+    ids = tmp_path / "ids.txt"
+    ids.write_text("d1\nd2\n")
+    assert run("index", "remove", index, "--ids", ids, "--json").json["rows"] == 5
+    assert run("index", "compact", index, "--json").json["removed"] == 0
+    shown = run("index", "info", index)
+    assert shown.out.startswith(f"{index}: 5 rows of 16 numbers by {model} (recipe mean); flat")
+
+
+def test_whole_numbers_as_ids(run: Run, model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text("".join(f"{text}\n" for text in TEXTS), encoding="utf-8")
+    run("encode", path, "-m", model, "--out", tmp_path / "v")
+    run("index", "build", tmp_path / "v", "--out", tmp_path / "i", "--kind", "hnsw")
+    assert run("index", "remove", tmp_path / "i", 3, 4, "--json").json["rows"] == 5
+    assert "got 'x', expected whole numbers" in refused(run("index", "remove", tmp_path / "i", "x"))
+    assert "the index has no 3; nothing" in refused(
+        run("index", "remove", tmp_path / "i", "1", "3")
+    )
+    assert run("search", tmp_path / "i", TEXTS[0], "-k", 1).out == " 1.0000  0\n"
+
+
+def test_data_of_ids_in_another_encoding_and_with_empty_lines(run: Run, tmp_path: Path) -> None:
+    VectorIndex.build(np.eye(3), ids=["하나", "둘", "셋"]).save(tmp_path / "index")
+    path = tmp_path / "ids.txt"
+    path.write_bytes("\n둘\r\n\n하나\n\n".encode("cp949"))
+    command = ("index", "remove", tmp_path / "index", "--ids", path)
+    assert "say --encoding cp949" in refused(run(*command))
+    assert run(*command, "--encoding", "cp949", "--json").json["rows"] == 1
+
+
+def test_stdin_is_a_corpus(
+    run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, (content, options) in enumerate(
+        [("a cat\nthe dog\n", ()), ("id,text\nx,a cat\ny,the dog\n", ("--format", "csv"))]
+    ):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+        out = tmp_path / str(number)
+        done = run("encode", "-", "-m", model, "--out", out, *options)
+        assert done.code == 0, done.err
+        want = Embedder.from_pretrained(model, device="cpu").encode(["a cat", "the dog"])
+        assert np.abs(Vectors.open(out).to_numpy() - want).max() < 1e-6
+    assert "--format is 'xml'; expected one of txt" in refused(
+        run("encode", "-", "-m", model, "--out", tmp_path / "x", "--format", "xml")
+    )
+
+
+@pytest.mark.usefixtures("no_model")
+def test_wrong_input_is_found_before_a_model_is_loaded(
+    run: Run, corpus: Path, tmp_path: Path
+) -> None:
+    VectorIndex.build(np.eye(3)).save(tmp_path / "index")
+    for arguments, message in (
+        (("encode", tmp_path / "no.txt", "--out", tmp_path / "v"), "no.txt: got 'No such file"),
+        (("encode", corpus, "--out", tmp_path / "v"), "expected 'text' among them"),
+        (("search", tmp_path, "x"), "has no index.json"),
+        (("search", tmp_path / "index"), "expected either a QUERY or a file of them"),
+        (("search", tmp_path / "index", "x", "--queries", corpus), "expected either a QUERY"),
+        (("search", tmp_path / "index", "x", "-k", 0), "-k is 0"),
+        (("search", tmp_path / "index", "--queries", corpus), "expected 'text' among them"),
+        (("search", tmp_path / "index", "x"), "does not say what model its vectors are of"),
+        (("index", "build", tmp_path, "--out", tmp_path / "i"), "has no manifest.json"),
+        (("index", "remove", tmp_path / "index"), "got no ids"),
+        (("index", "info", tmp_path / "no"), "has no index.json"),
+    ):
+        assert message in refused(run(*arguments))
+
+
+def test_another_model_is_refused(run: Run, model: Path, corpus: Path, tmp_path: Path) -> None:
+    run("encode", corpus, *COLUMNS, "-m", model, "--out", tmp_path / "v", "--recipe", "cls")
+    run("index", "build", tmp_path / "v", "--out", tmp_path / "i")
+    assert run("search", tmp_path / "i", TEXTS[1], "-k", 1).out == " 1.0000  d1\n"
+    other = tiny.make_bert(tmp_path / "other", layers=1, width=16, seed=9)
+    message = refused(run("search", tmp_path / "i", "x", "-m", other))
+    assert message.endswith("makes others: it has other weights; expected the same model")
+    message = refused(run("encode", corpus, *COLUMNS, "-m", model, "--out", tmp_path / "v"))
+    assert "these would have another recipe; encode with the same settings, or into" in message
+
+
+def test_ctrl_c_says_how_to_go_on(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text("".join(f"{n} {TEXTS[n % 7]}\n" for n in range(100_000)), encoding="utf-8")
+    command = [sys.executable, "-m", "embedkit", "encode", path, "-m", model, "--out", "out"]
+    with subprocess.Popen(
+        [*map(str, command)],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COLUMNS": "80"},
+        # A shell's background jobs ignore SIGINT, and their children with them.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    ) as process:
+        for _ in range(600):
+            time.sleep(0.1)
+            # A shard in the making: the work has begun.
+            if list(tmp_path.glob("out/*.parquet")):
+                break
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err.splitlines()[-1] == (
+        "interrupted: what was encoded is in out; run the same command to go on"
+    )
+    assert "Traceback" not in err
+
+
+# Prompts: what evaluate measures is what search serves
+
+PROMPTS = {"query": "two ", "document": "the ", "other": "a "}
+
+
+@pytest.fixture(scope="module")
+def prompted(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("prompted") / "model"
+    Embedder.from_pretrained(model, "mean", prompts=PROMPTS).save_pretrained(folder)
+    return folder
+
+
+def scores_of(done: Any) -> list[float]:
+    return [hit["score"] for hit in done.json["hits"]]
+
+
+@pytest.mark.parametrize(
+    ("encode", "search", "document", "query"),
+    [
+        ([], [], "'the ' (document)", "'two ' (query)"),
+        (["--prompt", ""], [], "none", "'two ' (query)"),
+        (["--prompt-name", "other"], ["--prompt", "my "], "'a ' (other)", "'my '"),
+        ([], ["--query-prompt", ""], "'the ' (document)", "none"),
+        (["--prompt", "x "], ["--prompt-name", "document"], "'x '", "'the ' (document)"),
+    ],
+)
+def test_prompts_are_those_of_evaluate_and_are_told(
+    encode: list[str],
+    search: list[str],
+    document: str,
+    query: str,
+    run: Run,
+    prompted: Path,
+    corpus: Path,
+    tmp_path: Path,
+) -> None:
+    vectors, index = tmp_path / "vectors", tmp_path / "index"
+    done = run("encode", corpus, *COLUMNS, "-m", prompted, "--out", vectors, *encode)
+    assert f"prompt: {document}\n" in done.err
+    again = run("encode", corpus, *COLUMNS, "-m", prompted, "--out", vectors)  # as recorded
+    assert f"prompt: {document}\n" in again.err
+    assert "0 encoded, 7 kept" in again.err
+    first, second = (text.rpartition(" (")[0] or text for text in (document, query))
+    texts = [ast.literal_eval(text) if text != "none" else "" for text in (first, second)]
+    done = run("index", "build", vectors, "--out", index)
+    assert f", query prompt {PROMPTS['query']!r}" in done.err
+    assert (f", prompt {first}" in done.err) == bool(texts[0])
+    done = run("search", index, TEXTS[3], "-k", 7, "--json", *search)
+    assert f"prompt: {query}\n" in done.err
+
+    theirs = SentenceTransformer(str(prompted), device="cpu")
+    documents = theirs.encode(TEXTS, prompt=texts[0])
+    asked = theirs.encode([TEXTS[3]], prompt=texts[1])
+    expected = np.sort(theirs.similarity(asked, documents).numpy()[0])[::-1]
+    assert scores_of(done) == pytest.approx(expected.tolist(), abs=1e-5)
+    if not search:
+        found = VectorIndex.open(index, Embedder.from_pretrained(prompted, device="cpu"))
+        np.testing.assert_allclose(found.search([TEXTS[3]], 7).scores[0], scores_of(done))
+    if not encode and not search:
+        np.testing.assert_allclose(documents, theirs.encode_document(TEXTS), atol=1e-6)
+        np.testing.assert_allclose(asked, theirs.encode_query([TEXTS[3]]), atol=1e-6)
+
+
+def test_prompts_the_default_one_is_for_roles_without_their_own(
+    run: Run, model: Path, corpus: Path, tmp_path: Path
+) -> None:
+    theirs = SentenceTransformer(str(model), device="cpu")
+    theirs.prompts, theirs.default_prompt_name = {"query": "two ", "all": "the "}, "all"
+    theirs.save_pretrained(str(tmp_path / "model"))
+    vectors = tmp_path / "vectors"
+    done = run("encode", corpus, *COLUMNS, "-m", tmp_path / "model", "--out", vectors)
+    assert "prompt: 'the ' (all)\n" in done.err
+    expected = theirs.encode(TEXTS)
+    np.testing.assert_allclose(Vectors.open(vectors).to_numpy(), expected, atol=1e-5)
+
+
+def test_prompts_folders_of_older_versions_are_searched_as_before(
+    run: Run, prompted: Path, corpus: Path, tmp_path: Path
+) -> None:
+    """They record the prompt of documents, and queries had the default one: here none."""
+    vectors, index = tmp_path / "vectors", tmp_path / "index"
+    run("encode", corpus, *COLUMNS, "-m", prompted, "--out", vectors, "--prompt", "")
+    run("index", "build", vectors, "--out", index)
+    for folder in (vectors, index):
+        (manifest,) = folder.glob("*.json")
+        state = json.loads(manifest.read_text())
+        del state["origin"]["query_prompt"]
+        write_manifest(
+            manifest, {name: state[name] for name in state if name not in ("schema", "crc32")}
+        )
+    done = run("encode", corpus, *COLUMNS, "-m", prompted, "--out", vectors)
+    assert "0 encoded, 7 kept" in done.err
+    assert Vectors.open(vectors).origin.query_prompt is None
+    done = run("search", index, TEXTS[4], "-k", 1, "--json")
+    assert "prompt: none\n" in done.err
+    assert scores_of(done) == pytest.approx([1], abs=1e-6)

@@ -1,0 +1,523 @@
+"""report.html: what it says, and, in a real Chromium, what it does."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import tiny
+from helpers.command import Run, refused
+
+from embedkit import (
+    CrossEncoder,
+    Embedder,
+    InputError,
+    Pairs,
+    Report,
+    RetrievalSet,
+    compare,
+    evaluate,
+)
+from embedkit.evaluation.report.html_page import POINTS, page_data
+from embedkit.evaluation.report.html_words import WORDS
+
+HOSTILE = (
+    "<script>window.hacked = 1</script>",
+    "</script><script>window.hacked = 1</script>",
+    '"><img src=x onerror="window.hacked = 1">',
+    "<!-- <script> {{ 7 * 7 }} &amp; \u2028 'quoted'",
+    "</table></main><style>body { display: none }</style>",
+    "그는 책을 읽고 있다 <b>굵게</b>",
+)
+UNTRANSLATED = ("p_holm", "ndcg@10", "mrr@10", "map")
+TEXTS = (*HOSTILE, *(text for text in tiny.TEXTS if text), "a dog runs in the park", "news")
+
+
+def make_pairs(name: str, n: int = 60) -> Pairs:
+    generator = np.random.default_rng(len(name))
+    first, second = (generator.choice(TEXTS, n).tolist() for _ in range(2))
+    first[: len(HOSTILE)] = HOSTILE
+    scores = [float(len(set(a) & set(b)) % 7) for a, b in zip(first, second, strict=True)]
+    return Pairs.from_columns(name, first, second, scores)
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.make_bert(tmp_path_factory.mktemp("bert"), layers=2, seed=2)
+
+
+@pytest.fixture(scope="module")
+def report(bert: Path) -> Report:
+    """Two data sets with hostile names, every layer."""
+    sets = [make_pairs("<i>one</i>"), make_pairs("두 번째", 80)]
+    return compare(Embedder.from_pretrained(bert), sets, layers="all")
+
+
+@pytest.fixture(scope="module")
+def mixed(bert: Path) -> Report:
+    """Pairs between two retrieval sets, one of which has a hostile query."""
+    sets = [retrieval_set("<b>first</b>"), make_pairs("pairs"), retrieval_set("second")]
+    recipes = ["mean", "cls", "max@1", "mean/whiten:2"]
+    return compare(Embedder.from_pretrained(bert), sets, recipes, fit="data")
+
+
+def retrieval_set(name: str) -> RetrievalSet:
+    documents = {str(number): text for number, text in enumerate(TEXTS)}
+    queries = {f"q{number}": text for number, text in enumerate(TEXTS[:8])}
+    judgements = {query: {str(number): 1, "9": 2} for number, query in enumerate(queries)}
+    return RetrievalSet(name, queries, documents, judgements)
+
+
+# As text
+
+
+class Reader(HTMLParser):
+    """The page's tags, its data, and its texts outside of scripts."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.data: Any = None
+        self._open: tuple[str, dict[str, str | None]] = ("", {})
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._open = self.tags[-1]
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open = ("", {})
+
+    def handle_data(self, data: str) -> None:
+        tag, attributes = self._open
+        if tag in ("script", "style"):
+            if attributes.get("id") == "data":
+                self.data = json.loads(data)
+        elif data.strip():
+            self.texts.append(data.strip())
+
+
+def test_the_page_is_whole_and_asks_for_nothing(report: Report) -> None:
+    page = report.to_html()
+    reader = Reader(page)
+    assert page.startswith("<!doctype html>")
+    assert page.count("<script") == page.count("</script") == 3
+    for tag, attributes in reader.tags:
+        assert tag not in ("link", "img", "iframe")
+        assert not {"src", "href", "onerror", "onclick"} & attributes.keys()
+    assert "default-src 'none'" in page
+
+
+def test_texts_are_escaped_everywhere(report: Report) -> None:
+    page = report.to_html()
+    library = page.index("<script>")
+    for text in (*HOSTILE[:3], HOSTILE[4]):
+        assert text not in page
+    assert "\u2028" not in page[:library]
+    assert "<!--" not in page
+    reader = Reader(page)
+    assert "<i>one</i>" in reader.texts
+    points = reader.data["datasets"][0]["points"]
+    assert points["sentence1"][: len(HOSTILE)] == list(HOSTILE)
+
+
+def test_the_page_shows_the_results(report: Report) -> None:
+    texts = Reader(report.to_html()).texts
+    for row in report.deciding("spearman"):
+        if row.value is None:
+            continue
+        start = next(
+            place
+            for place, text in enumerate(texts)
+            if text == row.recipe and f"{100 * row.value:.2f}" in texts[place : place + 6]
+        )
+        assert row.ci95 is not None
+        assert f"[{100 * row.ci95[0]:.1f}, {100 * row.ci95[1]:.1f}]" in texts[start : start + 7]
+        held = row.baseline
+        if held is not None and held.value is not None and held.ci95 is not None:
+            low, high = (f"{100 * end:+.2f}" for end in held.ci95)  # as in report.md
+            shown = f"{100 * held.value:+.2f} [{low}, {high}]"
+            assert shown in texts[start : start + 8]
+    for note in report.notes:
+        assert note in texts
+
+
+def test_the_page_shows_the_protocol(report: Report) -> None:
+    page = " ".join(Reader(report.with_command("embedkit compare x.tsv").to_html()).texts)
+    said = report.protocol
+    for text in ("embedkit compare x.tsv", said.model_sha256, f"torch {said.versions['torch']}"):
+        assert text in page
+    for used in said.data:
+        assert used.sha256 in page
+
+
+def test_the_page_shows_retrieval(mixed: Report) -> None:
+    reader = Reader(mixed.to_html())
+    assert "<b>first</b>" in reader.texts
+    assert [one["metric"] for one in reader.data["datasets"]] == ["nDCG@10", "Spearman", "nDCG@10"]
+    assert [one["diagnosis"] is None for one in reader.data["datasets"]] == [True, False, True]
+    for heading in ("nDCG@10", "Recall@100", "MRR@10", "MAP", "Spearman"):
+        assert heading in reader.texts
+    for row in mixed.deciding("ndcg@10"):
+        assert row.value is not None
+        assert row.ci95 is not None
+        assert f"{100 * row.value:.2f}" in reader.texts
+        assert f"[{100 * row.ci95[0]:.1f}, {100 * row.ci95[1]:.1f}]" in reader.texts
+        if row.recipe != mixed.baseline:
+            assert row.baseline is not None
+            assert f"{row.baseline.p_holm:.4f}" in reader.texts
+    assert reader.texts.count("fitted on the data") == 3
+    text = " ".join(reader.texts)
+    for used in mixed.protocol.data:
+        assert used.sha256 in text
+    assert mixed.fit is not None
+    read = f"{mixed.fit['texts']} texts, SHA-256 {mixed.fit['sha256']}"
+    assert f"Recipes fitted on the scored texts themselves, {read}" in text
+    assert f"8 queries, {len(TEXTS)} documents, " in text
+    for note in mixed.notes_in("ko"):
+        assert note in Reader(mixed.to_html("ko")).texts
+
+
+def test_a_path_that_is_no_unicode_does_not_keep_the_page_from_being_written(
+    report: Report,
+) -> None:
+    page = report.with_command("embedkit compare x\udcff.tsv").to_html()
+    assert b"compare x\\udcff.tsv" in page.encode("utf-8")
+
+
+@pytest.mark.parametrize("key", WORDS)
+def test_every_word_is_in_both_languages(key: str) -> None:
+    english, korean = WORDS[key]
+    fields = re.findall(r"\{\w+\}", english)
+    assert sorted(fields) == sorted(re.findall(r"\{\w+\}", korean))
+    assert any("가" <= letter <= "힣" for letter in korean) or key in UNTRANSLATED
+
+
+def test_korean(report: Report) -> None:
+    reader = Reader(report.to_html("ko"))
+    assert ("html", {"lang": "ko"}) in reader.tags
+    for text in ("결과", "진단", "실험 조건", *report.notes_in("ko")):
+        assert text in reader.texts
+    assert "Results" not in reader.texts
+
+
+def test_another_language_is_refused(run: Run, bert: Path, report: Report, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="unknown language 'fr'; choose from en, ko"):
+        report.to_html("fr")
+    message = refused(run("compare", "first_look", "-m", bert, "--lang", "fr"))
+    assert message == "unknown language 'fr'; choose from en, ko"
+
+
+def test_out_writes_the_page(run: Run, bert: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = run("evaluate", "first_look", "-m", bert, "--out", out, "--lang", "ko")
+    assert done.code == 0, done.err
+    assert f"{out / 'report.html'}" in done.out.replace("\n", "")
+    assert '<html lang="ko">' in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_large_set_is_sampled(bert: Path) -> None:
+    n = POINTS + 100
+    texts = [TEXTS[place % len(TEXTS)] for place in range(n)]
+    pairs = Pairs.from_columns("large", texts, texts[::-1], [float(k % 5) for k in range(n)])
+    (found,) = page_data(evaluate(bert, pairs), "en")["datasets"]
+    points = found["points"]
+    assert points["n"] == n
+    (predictions,) = points["predictions"].values()
+    assert len(points["scores"]) == len(points["sentence1"]) == len(predictions) == POINTS
+
+
+def test_notebooks_show_the_table(report: Report) -> None:
+    shown = report._repr_html_()
+    assert shown.count("<tr>") == len(report.compared) + 1
+    for note in report.notes:
+        assert note.replace("<", "&lt;").replace(">", "&gt;").replace("'", "&#x27;") in shown
+    assert "<i>one</i>" not in shown
+    assert "&lt;i&gt;one" in shown
+
+
+# In a browser
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or chromedriver is None:
+        pytest.skip("needs Debian's chromium and chromium-driver")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in (
+        *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+        *("--window-size=1280,900", f"--user-data-dir={tmp_path_factory.mktemp('profile')}"),
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = webdriver.ChromeService(chromedriver)
+    driver = webdriver.Chrome(options=options, service=service)
+    yield driver
+    driver.quit()
+
+
+def settled(driver: Any, plot: str = "scatter") -> None:
+    for _ in range(200):
+        if driver.execute_script(
+            "return document.readyState === 'complete' && "
+            "!document.body.hasAttribute('aria-busy') && "
+            f"document.querySelector('#{plot} svg') !== null"
+        ):
+            return
+        time.sleep(0.05)
+    pytest.fail("the page did not settle")
+
+
+@pytest.fixture(scope="module")
+def address(report: Report, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    folder = tmp_path_factory.mktemp("pages")
+    for language in ("en", "ko"):
+        (folder / f"{language}.html").write_text(report.to_html(language), encoding="utf-8")
+    return lambda language: (folder / f"{language}.html").as_uri()
+
+
+@pytest.fixture
+def page(browser: Any, address: Callable[[str], str]) -> Iterator[Any]:
+    """The page, freshly opened; at the end it must have been quiet, safe and offline."""
+    browser.get_log("browser"), browser.get_log("performance")
+    browser.get(address("en"))
+    settled(browser)
+    yield browser
+    settled(browser)
+    assert browser.get_log("browser") == []
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [
+        message["params"]["request"]["url"]
+        for message in messages
+        if message["method"] == "Network.requestWillBeSent"
+        and message["params"]["documentURL"].startswith("file://")  # not the browser's own start
+    ]
+    assert len(asked) >= 1  # the page itself
+    assert [url for url in asked if not url.startswith(("file://", "data:"))] == []
+    assert browser.execute_script("return window.hacked") is None
+    assert browser.execute_script("return document.images.length") == 0
+    assert browser.execute_script("return document.scripts.length") == 3
+
+
+def choose(driver: Any, name: str, value: str) -> None:
+    driver.execute_script(
+        "const select = document.getElementById(arguments[0]); select.value = arguments[1];"
+        "if (select.value !== arguments[1]) throw new Error('no such option');"
+        "select.dispatchEvent(new Event('change'));",
+        *(name, value),
+    )
+    settled(driver)
+
+
+def cells(driver: Any, table: str, column: int) -> list[str]:
+    found: list[str] = driver.execute_script(
+        "return [...document.querySelector(arguments[0]).tBodies[0].rows]"
+        ".map(row => row.cells[arguments[1]].textContent)",
+        *(table, column),
+    )
+    return found
+
+
+def test_every_plot_is_drawn(page: Any) -> None:
+    for name in ("forest", "heat", "scatter", "by_length", "by_overlap"):
+        labels = page.execute_script(
+            "return [...document.querySelectorAll(arguments[0])]"
+            ".map(svg => svg.closest('[role=graphics-document]').ariaLabel)",
+            f"#{name} svg",
+        )
+        assert labels == [WORDS[name][0]]
+    assert (
+        page.execute_script("return document.querySelectorAll('#scatter .mark-symbol path').length")
+        >= 60
+    )
+    heat = page.execute_script("return document.querySelectorAll('#heat .mark-rect path').length")
+    assert heat == 3 * 6 - 1  # cls@0 has no value
+
+
+def test_headings_sort(page: Any, report: Report) -> None:
+    buttons = page.find_elements("css selector", ".of-dataset:not([hidden]) th button")
+    values = {
+        row.recipe: row.value
+        for row in report.deciding("spearman")
+        if row.dataset == "<i>one</i>" and row.value is not None
+    }
+    for sign in (-1, 1):
+        buttons[1].click()
+        shown = [float(text) for text in cells(page, ".results", 1) if text != "-"]
+        expected = sorted((100 * value for value in values.values()), key=lambda x: sign * x)
+        assert shown == pytest.approx(expected, abs=0.006)
+        assert cells(page, ".results", 1)[-1] == "-"  # what has no value is always last
+    buttons[0].click()
+    names = [text.split(" ")[0] for text in cells(page, ".results", 0)]
+    assert len(names) == len(report.compared)
+    assert names == page.execute_script(
+        "return arguments[0].sort((a, b) => a.localeCompare(b))", names
+    )
+
+
+def test_another_recipe_is_shown(page: Any, report: Report) -> None:
+    diagnosis = report.diagnoses[0]
+    quoted = {pair.pair: pair for pair in diagnosis.quoted}
+    before = page.execute_script("return document.querySelector('#scatter svg').outerHTML")
+    for one in diagnosis.recipes:
+        if one.recipe in ("max@1", "pooler"):
+            choose(page, "recipe", one.recipe)
+            assert cells(page, "#worst", 0) == [quoted[miss.pair].sentence1 for miss in one.worst]
+            after = page.execute_script("return document.querySelector('#scatter svg').outerHTML")
+            assert after != before
+            chosen = page.execute_script(
+                "return document.querySelector('tr.chosen td').dataset.value"
+            )
+            assert chosen == one.recipe
+
+
+def test_two_recipes_disagree(page: Any, report: Report) -> None:
+    choose(page, "one", "max@1")
+    choose(page, "other", "mean")
+    one, other = (report.evidence[0].predictions[name] for name in ("max@1", "mean"))
+    from scipy.stats import rankdata
+
+    rounded = [np.array([float(f"{x:.4g}") for x in values]) for values in (one, other)]
+    ranks = [rankdata(values) for values in rounded]
+    off = np.abs(ranks[0] - ranks[1])
+    shown = [abs(int(text.split()[0])) for text in cells(page, "#disagree", 5)]
+    assert shown == pytest.approx(100 * np.sort(off)[::-1][:20] / (len(off) - 1), abs=0.51)
+
+
+def test_another_data_set_is_shown(page: Any) -> None:
+    choose(page, "dataset", "1")
+    visible = page.find_elements("css selector", ".of-dataset:not([hidden]) caption")
+    assert [caption.text for caption in visible] == ["두 번째"]
+    symbols = "return document.querySelectorAll('#scatter .mark-symbol path').length"
+    assert page.execute_script(symbols) >= 80
+
+
+def test_hostile_sentences_are_text(page: Any, report: Report) -> None:
+    shown = page.execute_script("return document.body.innerText")
+    quoted = {
+        text
+        for one in report.diagnoses[0].recipes
+        if str(report.best) == one.recipe
+        for miss in one.worst
+        for pair in report.diagnoses[0].quoted
+        if pair.pair == miss.pair
+        for text in (pair.sentence1, pair.sentence2)
+    }
+    hostile = quoted & set(HOSTILE[:3])
+    assert hostile
+    for text in hostile:
+        assert text in shown
+
+
+def test_a_point_tells_its_sentences(page: Any) -> None:
+    from selenium.webdriver import ActionChains
+
+    page.execute_script("document.getElementById('scatter').scrollIntoView({block: 'center'})")
+    point = page.find_element("css selector", "#scatter .mark-symbol path")
+    ActionChains(page).move_to_element(point).perform()
+    for _ in range(40):
+        tip = page.execute_script(
+            "const tip = document.querySelector('#vg-tooltip-element.visible');"
+            "return tip && tip.innerText"
+        )
+        if tip:
+            break
+        time.sleep(0.05)
+    assert "Sentence 1" in tip
+
+
+def test_dark_narrow_and_korean(page: Any, address: Callable[[str], str], report: Report) -> None:
+    background = "return getComputedStyle(document.body).backgroundColor"
+    label = "return document.querySelector('#forest text').getAttribute('fill')"
+    light = page.execute_script(background), page.execute_script(label)
+    features = [{"name": "prefers-color-scheme", "value": "dark"}]
+    size = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    try:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        time.sleep(0.2)
+        settled(page)
+        dark = page.execute_script(background), page.execute_script(label)
+        assert dark[0] != light[0]
+        assert dark[1] != light[1]
+        page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        page.get(address("ko"))
+        settled(page)
+        width = page.execute_script("return document.documentElement.scrollWidth")
+        assert width <= 390
+        assert "결과" in page.execute_script("return document.body.innerText")
+        axis = page.execute_script("return document.querySelector('#forest').textContent")
+        assert "스피어만" in axis
+    finally:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_retrieval_in_the_browser(browser: Any, mixed: Report, tmp_path: Path) -> None:
+    path = tmp_path / "mixed.html"
+    path.write_text(mixed.to_html(), encoding="utf-8")
+    browser.get_log("browser")
+    browser.get(path.as_uri())
+    for number, data in enumerate(("<b>first</b>", "pairs", "second")):
+        browser.execute_script(
+            "const select = document.getElementById('dataset'); select.value = arguments[0];"
+            "select.dispatchEvent(new Event('change'));",
+            str(number),
+        )
+        settled(browser, "forest")
+        captions = browser.find_elements("css selector", ".of-dataset:not([hidden]) caption")
+        assert [caption.text for caption in captions] == [data]
+        assert browser.find_element("id", "of_pairs").is_displayed() == (data == "pairs")
+        axis = browser.execute_script("return document.querySelector('#forest').textContent")
+        assert ("Spearman x 100" if data == "pairs" else "nDCG@10 x 100") in axis
+    button = browser.find_elements("css selector", ".of-dataset:not([hidden]) th button")[1]
+    button.click()
+    values = {row.value for row in mixed.deciding("ndcg@10") if row.dataset == "second"}
+    shown = cells(browser, ".of-dataset:not([hidden]) .results", 1)
+    assert shown[0] == f"{100 * max(value for value in values if value is not None):.2f}"
+    assert browser.get_log("browser") == []
+    assert browser.execute_script("return window.hacked") is None
+
+
+@pytest.mark.parametrize("recipe", ["mean", "cls@0"])
+def test_one_recipe_makes_a_page_too(browser: Any, bert: Path, tmp_path: Path, recipe: str) -> None:
+    """Of which cls@0 is one constant vector: it has no value at all."""
+    path = tmp_path / "one.html"
+    embedder = Embedder.from_pretrained(bert, recipe)
+    report = evaluate(embedder, make_pairs("x"))
+    assert WORDS["best"][0] not in Reader(report.to_html()).texts  # of one
+    path.write_text(report.to_html(), encoding="utf-8")
+    browser.get_log("browser")
+    browser.get(path.as_uri())
+    settled(browser)
+    assert browser.get_log("browser") == []
+    assert not browser.find_element("id", "disagreement").is_displayed()
+
+
+def test_a_cross_encoder_has_no_vectors_to_show(browser: Any, bert: Path, tmp_path: Path) -> None:
+    model = CrossEncoder.untrained(bert, "mean", (0, 5))
+    report = evaluate(model, make_pairs("pairs"))
+    browser.get_log("browser")
+    for name, shown, hidden in (
+        ("cross", report, True),
+        ("plain", evaluate(bert, make_pairs("pairs")), False),
+    ):
+        file = tmp_path / f"{name}.html"
+        file.write_text(shown.to_html(), encoding="utf-8")
+        browser.get(file.as_uri())
+        settled(browser)
+        assert browser.execute_script("return document.getElementById('shape').hidden") is hidden
+        assert len(cells(browser, "#worst", 0)) > 0
+    assert browser.get_log("browser") == []

@@ -1,0 +1,302 @@
+"""Training of bi-encoders: what is learnt, kills, and wrong input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from helpers import tiny
+from helpers.command import Run, refused, replaced
+from helpers.trainings import kill_after, write_pairs
+from sentence_transformers import SentenceTransformer
+
+from embedkit import Embedder, InputError, Pairs
+from embedkit.data.positives import PositiveColumns, Positives, read_positives
+from embedkit.training.arguments import TrainingSettings
+from embedkit.training.bi_encoder import LOSSES, train_bi_encoder
+
+TOPICS = (("man", "woman", "he", "she"), ("dog", "bird", "cat"), ("rain", "sun", "city", "park"))
+FILL = ("the", "one", "runs", "reads", "slowly", "plays", "and", "in", "a", "is")
+
+
+def make_pairs(name: str, n: int, seed: int) -> Pairs:
+    """The score is 1 where both sentences are on one topic, else 0."""
+    generator = np.random.default_rng(seed)
+
+    def sentence(topic: int) -> str:
+        words = [*generator.choice(FILL, 4), *generator.choice(TOPICS[topic], 2)]
+        return " ".join(generator.permutation(words))
+
+    topics = generator.integers(0, 3, (n, 2))
+    first, second = ([sentence(topic) for topic in topics[:, side]] for side in (0, 1))
+    scores = (topics[:, 0] == topics[:, 1]).astype(float)
+    return Pairs.from_columns(name, first, second, scores)
+
+
+TRAIN, DEV = make_pairs("train", 240, 0), make_pairs("dev", 80, 1)
+POSITIVE = TRAIN.scores == 1
+POSITIVES = Positives(
+    "positive",
+    tuple(np.array(TRAIN.sentence1)[POSITIVE].tolist()),
+    tuple(np.array(TRAIN.sentence2)[POSITIVE].tolist()),
+)
+FAST = TrainingSettings(epochs=20, learning_rate=1e-3, evaluations=4, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.make_bert(tmp_path_factory.mktemp("bert"), layers=2, seed=4)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """train.tsv, dev.tsv, and nli.tsv with other names of its columns."""
+    folder = tmp_path_factory.mktemp("data")
+    found = {pairs.name: write_pairs(folder, pairs) for pairs in (TRAIN, DEV)}
+    labels = np.where(POSITIVE, "entailment", "neutral")
+    rows = zip(labels, TRAIN.sentence1, TRAIN.sentence2, strict=True)
+    found["nli"] = folder / "nli.tsv"
+    found["nli"].write_text(
+        "\n".join(["label\tpremise\thypothesis", *("\t".join(row) for row in rows)]) + "\n"
+    )
+    return found
+
+
+def spearman(embedder: Embedder) -> float:
+    """Oracle: scipy, on cosines of our vectors."""
+    left, right = (embedder.encode(list(texts)) for texts in (DEV.sentence1, DEV.sentence2))
+    norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+    return float(scipy.stats.spearmanr((left * right).sum(1) / norms, DEV.scores).statistic)
+
+
+def vectors(embedder: Embedder) -> np.ndarray:
+    return embedder.encode([*DEV.sentence1, *DEV.sentence2])
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_it_learns(bert: Path, tmp_path: Path, loss: str) -> None:
+    before = Embedder.from_pretrained(bert, "mean", device="cpu")
+    data = [TRAIN] if LOSSES[loss].scored else [POSITIVES]
+    trained = train_bi_encoder(
+        data,
+        DEV,
+        tmp_path / "out",
+        model=bert,
+        recipe="mean",
+        loss=loss,
+        settings=FAST,
+    )
+    # In a batch, other pairs are of the same topic, and are taken for negatives.
+    assert spearman(trained) > spearman(before) + (0.6 if LOSSES[loss].scored else 0.2)
+    again = Embedder.from_pretrained(tmp_path / "out", device="cpu")
+    assert str(again.recipe) == "mean"
+    assert np.array_equal(vectors(again), vectors(trained))
+    theirs = SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    assert np.allclose(
+        theirs.encode(list(DEV.sentence1)), again.encode(list(DEV.sentence1)), atol=1e-5
+    )
+    card = (tmp_path / "out" / "README.md").read_text()
+    for said in (f"loss: {loss}", "learning_rate: 0.001", f"trained on: {data[0].name} ("):
+        assert said in card
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+    quoted = [
+        path for path in (tmp_path / "out").rglob("*.md") if TRAIN.sentence1[0] in path.read_text()
+    ]
+    assert quoted == []  # a model card must not tell the training data
+
+
+@pytest.mark.parametrize(
+    ("recipe", "after"),
+    [
+        ("cls", "cls"),
+        ("mean@1,-1", "mean@1,-1"),
+        ("max@-2/normalize", "max/normalize"),  # the layers above are cut off
+        ("pooler", "cls/dense"),
+        ("cls+mean/normalize", "cls+mean/normalize"),
+    ],
+)
+def test_recipes(bert: Path, tmp_path: Path, recipe: str, after: str) -> None:
+    before = Embedder.from_pretrained(bert, recipe, device="cpu")
+    trained = train_bi_encoder(
+        [TRAIN], DEV, tmp_path / "out", model=bert, recipe=recipe, settings=FAST
+    )
+    assert str(trained.recipe) == after
+    assert spearman(trained) > spearman(before) + 0.3
+    again = Embedder.from_pretrained(tmp_path / "out", device="cpu")
+    assert np.array_equal(vectors(again), vectors(trained))
+
+
+@pytest.mark.parametrize("family", ["roberta", "distilbert", "electra", "albert", "modernbert"])
+def test_other_families(tmp_path: Path, family: str) -> None:
+    model = tiny.make_model(tmp_path / "model", family, layers=2)
+    before = Embedder.from_pretrained(model, "mean", device="cpu")
+    trained = train_bi_encoder(
+        [TRAIN], DEV, tmp_path / "out", model=model, recipe="mean", loss="cosine", settings=FAST
+    )
+    assert spearman(trained) > spearman(before) + 0.2
+
+
+def test_prompts_are_trained_with(bert: Path, tmp_path: Path) -> None:
+    """An embedder whose default prompt is pooled; without it the texts would be others."""
+    start = Embedder.from_pretrained(bert, "mean", prompts={"query": "query: "}, device="cpu")
+    start.save_pretrained(tmp_path / "start")
+    trained = {
+        prompt: train_bi_encoder(
+            [TRAIN],
+            DEV,
+            tmp_path / f"out{len(prompt)}",
+            model=tmp_path / "start",
+            prompt=prompt,
+            settings=FAST,
+        )
+        for prompt in ("", "query: ")
+    }
+    assert trained["query: "].settings.prompts == {"query": "query: "}
+    assert not np.allclose(vectors(trained[""]), vectors(trained["query: "]), atol=1e-3)
+    assert 'prompt: "query: "' in (tmp_path / "out7" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("loss", "checkpoints"), [("cosent", 5), ("in-batch", 3)])
+def test_killed_and_taken_up_again(
+    bert: Path, files: dict[str, Path], tmp_path: Path, run: Run, loss: str, checkpoints: int
+) -> None:
+    """The same bits as undisturbed, in the middle of a later epoch."""
+    command = ["train", "bi-encoder", files["train"], "--dev", files["dev"], "-m", bert]
+    command += ["--loss", loss, "--recipe", "pooler" if loss == "cosent" else "mean"]
+    command += ["--epochs", 8, "--learning-rate", 1e-4, "--batch-size", 4, "--accumulate", 2]
+    command += ["--evaluations", 20, "--device", "cpu"]
+    kill_after(command, tmp_path / "out", checkpoints=checkpoints)
+    for name in ("out", "whole"):
+        done = run(*command, "--out", tmp_path / name)
+        assert done.code == 0, done.err
+    again, whole = (
+        Embedder.from_pretrained(tmp_path / name, device="cpu") for name in ("out", "whole")
+    )
+    assert again.fingerprint == whole.fingerprint  # of every weight
+    assert np.array_equal(vectors(again), vectors(whole))
+    assert not (tmp_path / "out.training").exists()
+
+
+def test_from_the_command_line(
+    bert: Path, files: dict[str, Path], tmp_path: Path, run: Run
+) -> None:
+    command = ["train", "bi-encoder", files["nli"], "--dev", files["dev"], "-m", bert]
+    command += ["--loss", "in-batch", "--sentence1-column", "premise"]
+    command += ["--sentence2-column", "hypothesis", "--dev-sentence1-column", "sentence1"]
+    command += ["--dev-sentence2-column", "sentence2", "--epochs", 4, "--learning-rate", 1e-3]
+    command += ["--evaluations", 2, "--device", "cpu"]
+    done = run(*command, "--out", tmp_path / "out")
+    assert done.code == 0
+    assert "recipe mean: correlations x 100" in done.out
+    assert "Saved the model in" in done.err
+    assert f"({POSITIVE.sum():,} pairs)" in (tmp_path / "out" / "README.md").read_text()
+    said = run(*command, "--out", tmp_path / "out", "--json").json
+    (row,) = (row for row in said["dev"]["results"] if row["metric"] == "spearman")
+    expected = spearman(Embedder.from_pretrained(tmp_path / "out", device="cpu"))
+    assert row["value"] == pytest.approx(expected, abs=1e-5)
+    assert said["recipe"] == "mean"
+    before = spearman(Embedder.from_pretrained(bert, "mean", device="cpu"))
+    (gain,) = (gain for gain in said["gain"] if gain["metric"] == "spearman")
+    assert gain["before"] == pytest.approx(before, abs=1e-5)
+    assert gain["difference"]["value"] == pytest.approx(expected - before, abs=1e-5)
+    low, high = gain["difference"]["ci95"]
+    assert low < gain["difference"]["value"] < high
+    assert f"dev: spearman {100 * gain['before']:.2f} before, " in done.out
+    assert f" [{100 * low:+.2f}, {100 * high:+.2f}] (95 %, paired)" in done.out
+    assert "chosen on these pairs, so its scores on them are optimistic" in done.out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        (["--loss", "triplet"], "unknown loss 'triplet'; choose from cosent, cosine, in-batch"),
+        (["--recipe", "mean/whiten:4"], "is not fitted"),
+        (["--recipe", "middle"], "middle"),
+        (["--positive", "1"], "the loss cosent learns from scores"),
+        (["--loss", "in-batch", "--label-column", "gold"], "gold"),
+        (["--loss", "in-batch", "--label-range", "0 1"], "the loss in-batch has no labels"),
+        (["--label-range", "0 0.5"], "expected 0 to 0.5, the declared range"),
+        (["--label-range", "5 0"], "expected the lowest label first"),
+        (["--evaluations", "0"], "evaluations is 0; expected a whole number from 1"),
+        (["--dev", "absent.tsv"], "absent.tsv"),
+    ],
+)
+@pytest.mark.usefixtures("no_training")
+def test_wrong_input_before_the_first_step(
+    bert: Path,
+    files: dict[str, Path],
+    tmp_path: Path,
+    run: Run,
+    wrong: list[str],
+    problem: str,
+) -> None:
+    command = ["train", "bi-encoder", files["train"], "--dev", files["dev"], "-m", bert]
+    assert problem in refused(run(*replaced(command, wrong), "--out", tmp_path / "out"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_data_of_the_wrong_kind(bert: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match="positive is Positives; the loss cosent learns from Pairs"
+    ):
+        train_bi_encoder([POSITIVES], DEV, tmp_path / "out", model=bert)
+    with pytest.raises(InputError, match="train is Pairs; the loss in-batch learns from Positives"):
+        train_bi_encoder([TRAIN], DEV, tmp_path / "out", model=bert, loss="in-batch")
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_positives(tmp_path: Path) -> None:
+    nli = write(
+        tmp_path / "nli.csv",
+        'label,sentence1,sentence2\nentailment,"a, b",한국어\nneutral,c,d\nentailment,e,f\n',
+    )
+    found = read_positives(nli)
+    assert (found.name, found.sentence1, found.sentence2) == ("nli", ("a, b", "e"), ("한국어", "f"))
+    duplicates = write(
+        tmp_path / "d.jsonl",
+        '{"q": "a", "r": "b", "same": 1}\n{"q": "c", "r": "d", "same": 0}\n'
+        '{"q": "e", "r": "f", "same": 1}\n',
+    )
+    assert read_positives(duplicates, PositiveColumns("q", "r", "same", "1")).sentence2 == (
+        "b",
+        "f",
+    )
+    plain = write(tmp_path / "plain.tsv", "sentence1\tsentence2\na\tb\nc\td\n")
+    assert read_positives(plain).sentence1 == ("a", "c")
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "problem"),
+    [
+        ("sentence1\tsentence2\na\tb\n", {}, "got 1 positive pairs; expected at least 2"),
+        ("label\tsentence1\tsentence2\nno\ta\tb\n", {}, "no row is 'entailment', got 'no'"),
+        ("sentence1\tsentence2\na\tb\n", {"label": "gold"}, "gold"),
+        ("sentence1\tother\na\tb\n", {}, "sentence2"),
+        ("sentence1\tsentence2\na\tb\n", {"label": "sentence1"}, "expected three different ones"),
+    ],
+)
+def test_wrong_positives(
+    tmp_path: Path, content: str, columns: dict[str, str], problem: str
+) -> None:
+    with pytest.raises(InputError, match=problem):
+        read_positives(write(tmp_path / "x.tsv", content), PositiveColumns(**columns))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu(bert: Path, tmp_path: Path) -> None:
+    trained = train_bi_encoder(
+        [TRAIN],
+        DEV,
+        tmp_path / "out",
+        model=bert,
+        settings=TrainingSettings(epochs=4, learning_rate=1e-3, evaluations=4),
+    )
+    assert trained.encoder.device.type == "cuda"
+    assert spearman(trained) > 0.7
