@@ -9,7 +9,7 @@ from embedkit.data.datasets import Data
 from embedkit.evaluation.bootstrap import SEED
 from embedkit.evaluation.candidates import Candidates, parse_recipe, parse_recipes
 from embedkit.evaluation.evaluate import Model, load_embedder
-from embedkit.evaluation.exact_search import EXACT
+from embedkit.evaluation.exact_search import EXACT, check_index
 from embedkit.evaluation.fitting import FitTexts, fit_recipes
 from embedkit.evaluation.heads import HeadTraining
 from embedkit.evaluation.model_predictions import predict_by_embeddings, similarity_scorers
@@ -111,7 +111,8 @@ def compare(
     embedder = load_embedder(model)
     candidates = Candidates.of(embedder, named, layers, against)
     prompts = options.prompts_of(embedder)
-    options.check_dims([bound.width(embedder.encoder.width) for bound in candidates.bounds])
+    dims = [bound.width(embedder.encoder.width) for bound in candidates.bounds]
+    check_index(options.index, options.similarities, dims)
     bounds = fit_recipes(
         embedder, candidates.bounds, fit, sets.scored, prompts, show_progress=show_progress
     )

@@ -63,8 +63,8 @@ def measure(metric: str, x: _Array, y: _Array, threshold: float | None = None) -
         threshold: for f1.
 
     Example:
-        >>> measure("spearman", np.array([0.1, 0.4, 0.3]), np.array([0.0, 5.0, 3.0]))
-        Value(value=1.0, reason=None)
+        >>> measure("mse", np.array([1.0, 2.0]), np.array([2.0, 4.0]))
+        Value(value=2.5, reason=None)
         >>> measure("pearson", np.array([0.1, 0.4]), np.array([0.0, 5.0]))
         Value(value=None, reason='2 pairs are too few')
     """

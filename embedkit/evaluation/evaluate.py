@@ -11,9 +11,9 @@ from embedkit.data.datasets import Data, only_pairs
 from embedkit.embedder.embedder import Embedder
 from embedkit.errors import InputError
 from embedkit.evaluation.bootstrap import SEED
-from embedkit.evaluation.exact_search import EXACT
-from embedkit.evaluation.heads import head_scorer
+from embedkit.evaluation.exact_search import EXACT, check_index
 from embedkit.evaluation.model_predictions import (
+    PairScorer,
     predict_by_cross_encoder,
     predict_by_embeddings,
     similarity_scorers,
@@ -102,9 +102,9 @@ def evaluate(
         if head.embedder is None:
             raise InputError("the head has no embedder; expected one that can read texts")
         embedder, names = head.embedder, ("head",)
-        scorers = [head_scorer(head, options.head_metrics)]
+        scorers = [PairScorer("head", options.head_metrics, head.predict)]
         prompts = Options(prompt=head.prompt).prompts_of(embedder)
-    options.check_dims([embedder.dimension])
+    check_index(options.index, options.similarities, [embedder.dimension])
     bound = embedder.bound
     embeddings = SetEmbeddings.of(
         embedder, sets.scored, [bound], prompts, show_progress=show_progress

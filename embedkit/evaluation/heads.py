@@ -82,12 +82,10 @@ class HeadTraining:
             values: NDArray[np.float64] = slope * _cosines(others) + intercept
             return values.clip(*head.range_)
 
-        return [PairScorer("line", self.metrics, line), head_scorer(head, self.metrics)]
-
-
-def head_scorer(head: PairRegressor, metrics: tuple[str, ...]) -> PairScorer:
-    """The scorer of a fitted head."""
-    return PairScorer("head", metrics, head.predict)
+        return [
+            PairScorer("line", self.metrics, line),
+            PairScorer("head", self.metrics, head.predict),
+        ]
 
 
 def with_line_differences(scored: Sequence[Scored]) -> list[Scored]:

@@ -16,7 +16,7 @@ from embedkit.embedder.prompts import role_prompts
 from embedkit.errors import InputError
 from embedkit.evaluation.bootstrap import SEED
 from embedkit.evaluation.correlation import AGGREGATIONS, CORRELATIONS
-from embedkit.evaluation.exact_search import EXACT, check_index
+from embedkit.evaluation.exact_search import EXACT
 from embedkit.similarity import find_similarity
 
 
@@ -74,10 +74,6 @@ class Options:
         """Refuse a threshold where nothing predicts on the labels' scale."""
         if self.threshold is not None:
             raise InputError("threshold was given without a head; it is for predictions of heads")
-
-    def check_dims(self, dims: Sequence[int]) -> None:
-        """Refuse an index that FAISS does not have for embeddings of these dimensions."""
-        check_index(self.index, self.similarities, dims)
 
     def prompts_of(self, embedder: Embedder) -> dict[str, str]:
         """The prompt of each role; see `role_prompts`."""

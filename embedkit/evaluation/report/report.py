@@ -35,6 +35,7 @@ class Report(ReportData):
     """What compare and evaluate return; see `ReportData` for its fields.
 
     Example:
+        >>> from embedkit import compare
         >>> report = compare("minilm", "first_look", ["mean", "max"], show_progress=False)
         >>> str(report.best), report.to_dict()["schema"], report.to_markdown()[:8]
         ('mean', 1, '# minilm')
