@@ -76,7 +76,7 @@ def show(
     warn(report)
 
     def print_report() -> None:
-        sys.stdout.write(report.to_json() + "\n") if as_json else report.print(console())
+        sys.stdout.write(report.to_json() + "\n") if as_json else report.print(console(), lang)
 
     writes = {} if out is None else {name: partial(report.write, out, name, lang) for name in FILES}
     results = {FILES[0]: writes.pop(FILES[0])} if writes else {}

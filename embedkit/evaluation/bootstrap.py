@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,9 @@ from embedkit.similarity import scaled
 _Array = NDArray[np.float64]
 _Rows = NDArray[np.int64]
 
-RESAMPLES = 10_000
+RESAMPLES = 10_000  # or more, see `resamples_for`
 SEED = 0
+Seed: TypeAlias = int | tuple[int, int]
 NO_INTERVAL = "some resamples have no value"
 _BLOCK = 200_000  # counts in a block, which fit the cache; but at least 16 resamples
 _ARRAYS = 8  # as large as a block's counts, that a thread holds at a time
@@ -111,11 +112,26 @@ class Resamples:
         return spread
 
 
+def resamples_for(recipes: int) -> int:
+    """At least 200 for each comparison with a baseline, so that Holm's correction keeps power.
+
+    Example:
+        >>> resamples_for(7), resamples_for(81)
+        (10000, 16000)
+    """
+    return max(RESAMPLES, 200 * (recipes - 1))
+
+
+def seed_of(seed: int, dataset: int) -> Seed:
+    """The seed of a data set by its position, so that several are resampled independently."""
+    return seed if dataset == 0 else (seed, dataset)
+
+
 def bootstrap(
     pairs: Pairs,
     statistic: Callable[[Resamples], _Array],
     resamples: int = RESAMPLES,
-    seed: int = SEED,
+    seed: Seed = SEED,
 ) -> _Array:
     """A statistic (..., resamples) of resamples that are drawn within each subset of the pairs.
 
@@ -135,7 +151,7 @@ def bootstrap(
     return _in_blocks(of_counts, strata, resamples, seed)
 
 
-def bootstrap_means(values: _Array, resamples: int = RESAMPLES, seed: int = SEED) -> _Array:
+def bootstrap_means(values: _Array, resamples: int = RESAMPLES, seed: Seed = SEED) -> _Array:
     """(k, resamples) means of resamples of n queries, whose k values (k, n) are drawn together."""
     n = values.shape[1]
 
@@ -147,7 +163,7 @@ def bootstrap_means(values: _Array, resamples: int = RESAMPLES, seed: int = SEED
 
 
 def _in_blocks(
-    statistic: Callable[[_Array], _Array], strata: Sequence[_Rows], resamples: int, seed: int
+    statistic: Callable[[_Array], _Array], strata: Sequence[_Rows], resamples: int, seed: Seed
 ) -> _Array:
     """(..., resamples) of a statistic of counts (n, resamples of a block)."""
     n = sum(map(len, strata))

@@ -137,6 +137,7 @@ def compare(
         sets,
         options,
         baseline=candidates.baseline,
+        convention=baseline is None,
         missing=candidates.missing,
         fitted=[
             bound

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from embedkit.data.pairs import Pairs
 from embedkit.data.retrieval_set import RetrievalSet
+from embedkit.evaluation.bootstrap import resamples_for, seed_of
 from embedkit.evaluation.correlation import CORRELATIONS
 from embedkit.evaluation.error_analysis import Geometry
 from embedkit.evaluation.options import EvaluationSets, Options
@@ -23,6 +24,7 @@ from embedkit.evaluation.run_metadata import ModelUsed
 from embedkit.evaluation.set_embeddings import SetEmbeddings
 from embedkit.recipes.recipe import Recipe
 from embedkit.recipes.steps import Bound, Vectors
+from embedkit.similarity import find_similarity
 
 if TYPE_CHECKING:
     from embedkit.scoring.cross_encoder import CrossEncoder
@@ -57,6 +59,7 @@ class ModelPredictions:
     decided_by: str  # the similarity that decides which recipe is best
     of_pairs: dict[int, list[Predictions]]  # for each set of scored or selecting pairs
     of_retrieval: dict[int, list[Scored]]  # the results on each retrieval set
+    samples: dict[str, list[NDArray[np.float64]]]  # of each recipe, predictions to tell it by
     geometries: dict[int, dict[str, Geometry]]  # for each set of scored pairs, by recipe
     truncated: list[NDArray[np.bool_]]  # of each set, the distinct texts (cross-encoder: pairs)
     sentences: int  # in the data, queries and documents among them; two for each pair
@@ -82,21 +85,28 @@ def predict_by_embeddings(
     recipes = {str(bound.recipe): bound.recipe for bound in bounds}
     of_pairs: dict[int, list[Predictions]] = {}
     of_retrieval: dict[int, list[Scored]] = {}
+    samples: dict[str, list[NDArray[np.float64]]] = {recipe: [] for recipe in recipes}
+    resamples = resamples_for(len(recipes))
     for dataset, data in enumerate([*sets.scored, *sets.selecting]):
         if isinstance(data, RetrievalSet):
             qrels = IndexedQrels.of(data)
-            of_retrieval[dataset] = [
-                result
-                for position, recipe in enumerate(recipes)
-                for result in qrels.score(
+            of_retrieval[dataset] = []
+            for position, recipe in enumerate(recipes):
+                queries, documents = (
+                    embeddings.texts(position, dataset, role) for role in ("query", "document")
+                )
+                of_retrieval[dataset] += qrels.score(
                     recipe,
-                    embeddings.texts(position, dataset, "query"),
-                    embeddings.texts(position, dataset, "document"),
+                    queries,
+                    documents,
                     options.similarities,
                     options.index,
-                    seed=options.seed,
+                    resamples=resamples,
+                    seed=seed_of(options.seed, dataset),
                 )
-            ]
+                samples[recipe] += [
+                    _sample(name, queries, documents) for name in options.similarities
+                ]
             continue
         of_pairs[dataset] = []
         for position, (recipe, own) in enumerate(zip(recipes, scorers, strict=True)):
@@ -105,6 +115,8 @@ def predict_by_embeddings(
                 Predictions(recipe, scorer.name, scorer.score(vectors), scorer.metrics)
                 for scorer in own
             ]
+        for predicted in of_pairs[dataset]:
+            samples[predicted.recipe].append(predicted.values)
     return ModelPredictions(
         model={
             "name": embedder.name,
@@ -123,6 +135,7 @@ def predict_by_embeddings(
         decided_by=decided_by,
         of_pairs=of_pairs,
         of_retrieval=of_retrieval,
+        samples=samples,
         geometries={
             dataset: {
                 recipe: embeddings.geometry(position, dataset)
@@ -138,6 +151,14 @@ def predict_by_embeddings(
         encode_seconds=embeddings.seconds,
         encoded_at=encoded_at,
     )
+
+
+def _sample(similarity: str, queries: Vectors, documents: Vectors) -> NDArray[np.float64]:
+    """The similarities of up to 64 queries and 1,024 documents, evenly spaced."""
+    rows = np.unique(np.linspace(0, len(queries) - 1, 64).astype(int))
+    columns = np.unique(np.linspace(0, len(documents) - 1, 1024).astype(int))
+    matrix = find_similarity(similarity).matrix
+    return matrix(queries[rows].astype(np.float64), documents[columns].astype(np.float64))
 
 
 def predict_by_cross_encoder(
@@ -171,6 +192,7 @@ def predict_by_cross_encoder(
         decided_by=CROSS_ENCODER,
         of_pairs=of_pairs,
         of_retrieval={},
+        samples={recipe: [of_set[0].values for of_set in of_pairs.values()]},
         geometries={dataset: {} for dataset in of_pairs},
         truncated=truncated,
         sentences=2 * total,

@@ -14,6 +14,7 @@ from embedkit.evaluation.bootstrap import (
     RESAMPLES,
     SEED,
     Resamples,
+    Seed,
     bootstrap,
     interval,
     subset_rows,
@@ -56,7 +57,7 @@ def score_predictions(
     *,
     threshold: float | None = None,
     resamples: int = RESAMPLES,
-    seed: int = SEED,
+    seed: Seed = SEED,
 ) -> list[Scored]:
     """A result for each of the predictions, their metrics and (with subsets) each aggregation.
 
@@ -112,7 +113,7 @@ def _resampled(
     predictions: Sequence[Predictions],
     threshold: float | None,
     resamples: int,
-    seed: int,
+    seed: Seed,
 ) -> dict[tuple[int, str, str], _Array]:
     """(resamples,) by index of the finite predictions, metric and aggregation."""
     subsets = subset_rows(pairs)

@@ -51,6 +51,7 @@ class Result:
     difference: Difference | None = None  # of a head to a line on the cosine
     baseline: Difference | None = None  # to the baseline recipe
     best_share: float | None = None  # of the resamples in which no other recipe is better
+    equal_to: str | None = None  # the recipe whose row shows it, since both predict the same
     model: str | None = None  # of the candidate; not in report.json, which is of one model
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.data.retrieval_set import RetrievalSet
-from embedkit.evaluation.bootstrap import RESAMPLES, SEED, bootstrap_means, interval
+from embedkit.evaluation.bootstrap import RESAMPLES, SEED, Seed, bootstrap_means, interval
 from embedkit.evaluation.exact_search import EXACT, nearest
 from embedkit.evaluation.ranking_metrics import IDEAL_DEPTH, RANKING_METRICS
 from embedkit.evaluation.results import Result, Scored
@@ -55,7 +55,7 @@ class IndexedQrels:
         index: str = EXACT,
         *,
         resamples: int = RESAMPLES,
-        seed: int = SEED,
+        seed: Seed = SEED,
     ) -> list[Scored]:
         """The metrics of a recipe for each similarity: means over the queries.
 

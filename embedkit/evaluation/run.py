@@ -8,7 +8,8 @@ from typing import Any
 
 from embedkit.data.pairs import Pairs
 from embedkit.data.retrieval_set import RetrievalSet
-from embedkit.evaluation.bootstrap import RESAMPLES
+from embedkit.evaluation.bootstrap import resamples_for, seed_of
+from embedkit.evaluation.equal_recipes import equal_recipes
 from embedkit.evaluation.error_analysis import PairPredictions, analyse_errors
 from embedkit.evaluation.heads import with_line_differences
 from embedkit.evaluation.model_predictions import ModelPredictions
@@ -20,6 +21,7 @@ from embedkit.evaluation.retrieval import DEPTH, IndexedQrels
 from embedkit.evaluation.run_metadata import RunMetadata, Search, data_used, library_versions
 from embedkit.evaluation.selection import Selection, select_best
 from embedkit.evaluation.significance import against_baseline
+from embedkit.evaluation.verdict import decide
 from embedkit.recipes.recipe import Recipe
 from embedkit.recipes.steps import Bound
 
@@ -32,6 +34,7 @@ def report_of(
     options: Options,
     *,
     baseline: Recipe | None = None,
+    convention: bool = False,
     missing: Sequence[Recipe] = (),
     fitted: Sequence[Bound] = (),
     head: object = None,
@@ -39,12 +42,15 @@ def report_of(
 ) -> Report:
     """The report of a model's predictions.
 
-    `missing` are recipes that the model does not have, for results without a value; `fitted` those
-    that were fitted for this report. `head` and `label_range` go into the run metadata.
+    `convention` says that nobody named the baseline; `missing` are recipes that the model does not
+    have, for results without a value; `fitted` those that were fitted for this report. `head` and
+    `label_range` go into the run metadata.
     """
     compared = predictions.recipes | {str(recipe): recipe for recipe in missing}
     names = [str(recipe) for recipe in missing]
     scored = with_line_differences(_scored(predictions, sets, options, names))
+    own = predictions.model["recipe"]
+    equal = equal_recipes(predictions.samples, own)
     selection = _selection(predictions, sets, options) if sets.selecting else None
     decided_by = predictions.decided_by if selection is None else selection.similarity
     deciding = {
@@ -59,7 +65,7 @@ def report_of(
     return Report(
         model=predictions.model,
         results=tuple(
-            against_baseline(scored, against) if several else [one.result for one in scored]
+            against_baseline(scored, against, equal) if several else [one.result for one in scored]
         ),
         compared=compared,
         fitted={str(bound.recipe): bound for bound in fitted},
@@ -80,6 +86,17 @@ def report_of(
             for dataset, of_set in deciding.items()
         ),
         baseline=against if several else None,
+        equal=equal,
+        verdict=decide(
+            scored,
+            list(compared),
+            similarity=decided_by,
+            aggregation=options.aggregation,
+            baseline=against,
+            convention=convention and against != own,
+            equal=equal,
+            selection=selection,
+        ),
         selection=selection,
         seconds={
             "encode": predictions.encode_seconds,
@@ -103,7 +120,8 @@ def _scored(
                 data,
                 predictions.of_pairs[dataset],
                 threshold=options.threshold,
-                seed=options.seed,
+                resamples=resamples_for(len(predictions.recipes)),
+                seed=seed_of(options.seed, dataset),
             )
             for name in missing:
                 scored += absent(name, data, options.similarities, _NO_POOLER)
@@ -134,7 +152,7 @@ def _metadata(
         similarities=predictions.similarities,
         aggregation=options.aggregation,
         threshold=options.threshold,
-        resamples=RESAMPLES,
+        resamples=resamples_for(len(predictions.recipes)),
         seed=options.seed,
         device=model.device,
         precision=model.precision,

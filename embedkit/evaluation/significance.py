@@ -5,7 +5,7 @@ All values come from the same resamples, so that what the pairs have in common c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +18,7 @@ _Array = NDArray[np.float64]
 
 # Values that agree to this are equal: mean and mean_sqrt_len have the same cosine up to rounding.
 SAME = 1e-6
+LEVEL = 0.05  # of significance
 _LOWER_IS_BETTER = ("mse",)
 
 
@@ -79,39 +80,63 @@ def difference(one: Scored, other: Scored, to: str) -> Difference:
     return Difference(to, value, ci95, p_value(resampled))
 
 
-def against_baseline(scored: Sequence[Scored], baseline: str) -> list[Result]:
+def at_floor(delta: Difference, resamples: int) -> bool:
+    """Whether no resample contradicts a difference: its p is the smallest that there can be."""
+    return delta.p is not None and delta.p <= 2.5 / (resamples + 1)
+
+
+def against_baseline(
+    scored: Sequence[Scored], baseline: str, equal: Mapping[str, str] | None = None
+) -> list[Result]:
     """The results, each with its difference to the baseline's and its best share.
 
     Results of one data set, similarity, metric and aggregation are a family: their p-values are
-    corrected together. Results without a value or an interval stay outside.
+    corrected together. Results without a value or an interval stay outside, and recipes that are
+    `equal` to another one count once.
     """
+    equal = equal or {}
+
+    def row(recipe: str) -> str:
+        return equal.get(recipe, recipe)
+
     families: dict[tuple[str, ...], list[int]] = {}
     for index, (result, _) in enumerate(scored):
         key = (result.dataset, result.similarity, result.metric, result.aggregation)
         families.setdefault(key, []).append(index)
-    results = [result for result, _ in scored]
+    results = [replace(result, equal_to=equal.get(result.recipe)) for result, _ in scored]
     for family in families.values():
         (own,) = (index for index in family if results[index].recipe == baseline)
-        differences = {
+        deltas = {
             index: difference(scored[index], scored[own], baseline)
             for index in family
             if index != own
         }
-        tested = {index: delta.p for index, delta in differences.items() if delta.p is not None}
+        tested = {
+            results[index].recipe: delta.p
+            for index, delta in deltas.items()
+            if delta.p is not None
+            and results[index].equal_to is None
+            and results[index].recipe != row(baseline)
+        }
         corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
-        for index, delta in differences.items():
-            held = replace(delta, p_holm=corrected.get(index))
-            results[index] = replace(results[index], baseline=held)
+        for index, delta in deltas.items():
+            name = row(results[index].recipe)
+            p_holm = delta.p if name == row(baseline) else corrected.get(name)
+            results[index] = replace(results[index], baseline=replace(delta, p_holm=p_holm))
         resampled = {
-            index: values
+            results[index].recipe: values
             for index in family
-            if results[index].ci95 is not None and (values := scored[index].resampled) is not None
+            if results[index].ci95 is not None
+            and results[index].equal_to is None
+            and (values := scored[index].resampled) is not None
         }
         if resampled:
             sign = -1 if results[own].metric in _LOWER_IS_BETTER else 1
-            same = _same([scored[index] for index in resampled])
+            same = _same([scored[index] for index in family if scored[index].resampled is not None])
             shares = best_shares(sign * np.stack(list(resampled.values())), same)
-            for index, share in zip(resampled, shares.tolist(), strict=True):
+            by_row = dict(zip(resampled, shares.tolist(), strict=True))
+            for index in family:
+                share = by_row.get(row(results[index].recipe))
                 results[index] = replace(results[index], best_share=share)
     return results
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +18,7 @@ from embedkit.evaluation.results import (
 )
 from embedkit.evaluation.run_metadata import RunMetadata
 from embedkit.evaluation.selection import Selection
+from embedkit.evaluation.verdict import Verdict
 from embedkit.recipes.recipe import Recipe
 from embedkit.recipes.steps import Bound
 
@@ -38,6 +39,8 @@ class ReportData:
     seconds: dict[str, float]  # spent encoding and scoring
     pair_predictions: tuple[PairPredictions, ...]  # of each set of pairs; not in report.json
     error_analyses: tuple[ErrorAnalysis, ...]  # of each set of pairs
+    verdict: Verdict  # what to use
+    equal: dict[str, str] = field(default_factory=dict)  # recipes that share the row of another
     baseline: str | None = None  # the recipe that differences are to, if several are compared
     selection: Selection | None = None  # if the best was not selected on the data that scores it
 
@@ -59,10 +62,22 @@ class ReportData:
     @cached_property
     def best_name(self) -> str | None:
         """`best` as results name it."""
-        if self.selection is not None:
-            return self.selection.recipe
-        first = self.ranking()[0]
-        return None if self.means[first] is None else first
+        first = self.ranking()[0] if self.selection is None else self.selection.recipe
+        if first is None or (self.selection is None and self.means[first] is None):
+            return None
+        return self.row_of(first)
+
+    def row_of(self, recipe: str) -> str:
+        """The recipe whose row shows this one: itself, unless it predicts the same as another."""
+        return self.equal.get(recipe, recipe)
+
+    def rows(self) -> list[str]:
+        """The recipes that have a row of their own, from best to worst."""
+        return [recipe for recipe in self.ranking() if recipe not in self.equal]
+
+    def equals(self, recipe: str) -> list[str]:
+        """The other recipes that the row of this one shows."""
+        return [other for other, row in self.equal.items() if row == recipe]
 
     def ranking(self) -> list[str]:
         """The names of the recipes from best to worst; those without a value last."""
@@ -81,7 +96,7 @@ class ReportData:
             means = averages(rows, self.compared, self.decided_by, self.aggregation)
             first = ranked(means, self.model["recipe"])[0]
             if means[first] is not None:
-                best[dataset] = first
+                best[dataset] = self.row_of(first)
         return best
 
     def marks(self, recipe: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from embedkit.evaluation.results import MAIN_METRICS, OTHER_METRICS, Difference
+from embedkit.evaluation.significance import at_floor
 
 
 def scale_of(metric: str) -> int:
@@ -41,6 +42,18 @@ def delta(difference: Difference | None, metric: str, missing: str = "-") -> str
     digits = "+.2f" if scale == 100 else "+.3f"
     shown = f"{scale * difference.value:{digits}}"
     return f"{shown} {_interval(difference.ci95, scale, digits)}".rstrip()
+
+
+def p_value(delta: Difference | None, resamples: int) -> str:
+    """The corrected p-value of a difference; at most that much if no resample contradicts it.
+
+    Example:
+        >>> p_value(Difference("mean", 0.1, (0.05, 0.15), p=2 / 10_001, p_holm=0.0084), 10_000)
+        '<= 0.0084'
+    """
+    if delta is None or delta.p_holm is None:
+        return "-"
+    return f"{'<= ' if at_floor(delta, resamples) else ''}{delta.p_holm:.4f}"
 
 
 def percent(share: float | None) -> str:

@@ -35,6 +35,7 @@ def render(report: ReportData, language: str = "en") -> str:
             words=words,
             report=report,
             title=report.model["name"],
+            verdict=report.verdict.in_words(language),
             notes=[note(key, language, **values) for key, values in notes_of(report)],
             tables=[result_table(report, dataset, words) for dataset in report.datasets],
             metadata=metadata_rows(report, words),

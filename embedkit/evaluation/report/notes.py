@@ -9,10 +9,10 @@ from embedkit.evaluation.exact_search import EXACT
 from embedkit.evaluation.report.data import ReportData
 from embedkit.evaluation.results import CROSS_ENCODER, MAIN_METRICS, PAIRS, RETRIEVAL
 from embedkit.evaluation.run_metadata import RetrievalUsed
+from embedkit.evaluation.significance import LEVEL
 
 Notes: TypeAlias = Iterator[tuple[str, dict[str, Any]]]  # keys of the texts, and their values
 
-LEVEL = 0.05  # of significance
 _OFF_SCALE = 0.25  # of the wider range: labels whose ends differ by more may have another scale
 _INTERVALS = {
     (PAIRS,): "intervals",
@@ -56,6 +56,8 @@ def notes_of(report: ReportData) -> Notes:
         tested = [row.baseline.p_holm for row in rows if row.baseline and row.baseline.ci95]
         if tested and all(p is not None and p >= LEVEL for p in tested):
             yield "same", {"baseline": report.baseline}
+    if report.equal:
+        yield "equal", {}
     yield from _selection_notes(report)
 
 

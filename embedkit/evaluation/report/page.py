@@ -10,7 +10,7 @@ import numpy as np
 
 from embedkit.evaluation.error_analysis import MAX_CHARACTERS, PairPredictions
 from embedkit.evaluation.report.data import ReportData
-from embedkit.evaluation.report.formatting import delta, interval, number, percent
+from embedkit.evaluation.report.formatting import delta, interval, number, p_value, percent
 from embedkit.evaluation.report.locale import catalogue
 from embedkit.evaluation.results import MAIN_METRICS, RETRIEVAL, Result
 from embedkit.evaluation.run_metadata import DataUsed, PairsUsed, RunMetadata
@@ -43,13 +43,13 @@ def result_table(report: ReportData, dataset: str, words: dict[str, str]) -> Res
     metrics: dict[str, None] = {}
     for metric in dict.fromkeys(row.metric for row in report.results):
         for row in report.deciding(metric):
-            if row.dataset == dataset:
+            if row.dataset == dataset and row.recipe not in report.equal:
                 by_row.setdefault((row.recipe, row.similarity), {})[metric] = row
                 metrics[metric] = None
     first, *others = metrics
     similarities = list(dict.fromkeys(similarity for _, similarity in by_row))
     similarities.sort(key=lambda name: name != report.decided_by)
-    order = report.ranking()
+    order = report.rows()
     several = len(similarities) > 1
     compared = report.baseline is not None
     of_pairs = first != RETRIEVAL.main
@@ -70,11 +70,13 @@ def result_table(report: ReportData, dataset: str, words: dict[str, str]) -> Res
         found = by_row[recipe, similarity]
         main = found[first]
         marks = _marks(report, recipe, words) if similarity == report.decided_by else ()
+        if others := report.equals(recipe):
+            marks = (*marks, f"= {', '.join(others)}")
         cells = [Cell(recipe, recipe, marks), *[Cell(similarity, similarity)] * several]
         low = None if main.ci95 is None else main.ci95[0]
         cells += [_value(main.value, first), Cell(interval(main.ci95, first), low)]
         if compared:
-            cells += _difference(main, first)
+            cells += _difference(main, first, report.run_metadata.resamples)
         parts = [(main.subsets or {}).get(name) for name in subsets]
         cells += [_value(part.value if part else None, first) for part in parts]
         cells += [_value(found[name].value if name in found else None, name) for name in others]
@@ -84,7 +86,7 @@ def result_table(report: ReportData, dataset: str, words: dict[str, str]) -> Res
 
 
 def _marks(report: ReportData, recipe: str, words: dict[str, str]) -> tuple[str, ...]:
-    baseline = ["baseline"] * (recipe == report.baseline)
+    baseline = ["baseline"] * (recipe == report.row_of(report.baseline or ""))
     return tuple(words[mark] for mark in (*report.marks(recipe), *baseline))
 
 
@@ -92,13 +94,13 @@ def _value(value: float | None, metric: str) -> Cell:
     return Cell(number(value, metric), value)
 
 
-def _difference(row: Result, metric: str) -> list[Cell]:
+def _difference(row: Result, metric: str, resamples: int) -> list[Cell]:
     """Difference to the baseline, p and best share."""
     held = row.baseline
     share = Cell(percent(row.best_share), row.best_share)
     if held is None:
         return [Cell(""), Cell(""), share]
-    p = Cell("-") if held.p_holm is None else Cell(f"{held.p_holm:.4f}", held.p_holm)
+    p = Cell(p_value(held, resamples), held.p_holm)
     return [Cell(delta(held, metric), held.value), p, share]
 
 
@@ -194,7 +196,8 @@ def page_data(report: ReportData, language: str) -> dict[str, Any]:
     return {
         "words": words,
         "best": report.best_name,
-        "baseline": report.baseline,
+        "baseline": report.baseline and report.row_of(report.baseline),
+        "equal": report.equal,
         "ranking": report.ranking(),
         "layers": _layers(report),
         "datasets": datasets,

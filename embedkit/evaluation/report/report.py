@@ -15,7 +15,7 @@ from embedkit.arguments import as_path
 from embedkit.errors import InputError, printable
 from embedkit.evaluation.report.data import ReportData
 from embedkit.evaluation.report.grid import Grid, in_markdown
-from embedkit.evaluation.report.locale import check_language, note
+from embedkit.evaluation.report.locale import catalogue, check_language, note
 from embedkit.evaluation.report.notes import label_notes, notes_of
 from embedkit.evaluation.report.tables import table_of, title_of
 from embedkit.evaluation.results import Result
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 FILES = ("report.json", "report.md", "report.html")  # the results first, which need no drawing
-_OPTIONAL = ("reason", "subsets", "ties", "difference", "baseline", "best_share")
+_OPTIONAL = ("reason", "subsets", "ties", "difference", "baseline", "best_share", "equal_to")
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ class Report(ReportData):
     @property
     def title(self) -> str:
         """The model, and what the numbers are."""
-        return title_of(self)
+        return title_of(self, "en")
 
-    def grid(self) -> Grid:
+    def grid(self, language: str = "en") -> Grid:
         """The table that people see."""
-        return table_of(self)
+        return table_of(self, language)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values, the contents of report.json."""
@@ -72,6 +72,7 @@ class Report(ReportData):
             "embedkit": __version__,
             "model": self.model,
             "results": _as_dicts(self.results),
+            "verdict": {**asdict(self.verdict), "text": self.verdict.text},
             "best": self.best_name if len(self.compared) > 1 else None,
             "fit": self.fit,
             "decided_by": self.decided_by,
@@ -99,10 +100,13 @@ class Report(ReportData):
         """report.json as text."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
 
-    def to_markdown(self) -> str:
-        """report.md: the table and the notes."""
-        notes = "\n".join(f"- {in_markdown(text)}" for text in self.notes)
-        return f"# {in_markdown(self.title)}\n\n{self.grid().markdown()}\n\n{notes}\n"
+    def to_markdown(self, lang: str = "en") -> str:
+        """report.md: the verdict, the table and the notes, in English (en) or Korean (ko)."""
+        check_language(lang)
+        notes = "\n".join(f"- {in_markdown(text)}" for text in self.notes_in(lang))
+        verdict, title = self.verdict.in_words(lang), title_of(self, lang)
+        table = self.grid(lang).markdown()
+        return f"# {in_markdown(verdict)}\n\n{in_markdown(title)}\n\n{table}\n\n{notes}\n"
 
     def to_html(self, lang: str = "en") -> str:
         """report.html: one self-contained page, in English (en) or Korean (ko).
@@ -115,17 +119,22 @@ class Report(ReportData):
         return render(self, lang)
 
     def _repr_html_(self) -> str:
-        """What notebooks show: the table and the notes."""
+        """What notebooks show: the verdict, the table and the notes."""
         notes = "".join(f"<li>{escape(text)}</li>" for text in self.notes)
-        return f"<p><b>{escape(self.title)}</b></p>{self.grid().html()}<ul>{notes}</ul>"
+        verdict, title = escape(str(self.verdict)), escape(self.title)
+        return f"<p><b>{verdict}</b></p><p>{title}</p>{self.grid().html()}<ul>{notes}</ul>"
 
-    def print(self, console: Console) -> None:
-        """Table and notes on a console of rich's."""
-        console.print(printable(self.title), style="bold", markup=False, highlight=False)
-        notes = self.notes
-        if left_out := self.grid().print(console):
-            columns = ", ".join(left_out)
-            notes = [f"Too narrow for: {columns}. report.md and report.json have them.", *notes]
+    def print(self, console: Console, lang: str = "en") -> None:
+        """The verdict, the table and the notes on a console of rich's."""
+        check_language(lang)
+        console.print(
+            printable(self.verdict.in_words(lang)), style="bold", markup=False, highlight=False
+        )
+        console.print(printable(title_of(self, lang)), markup=False, highlight=False)
+        notes = self.notes_in(lang)
+        if left_out := self.grid(lang).print(console):
+            too_narrow = catalogue(lang)["table"]["too_narrow"]
+            notes = [too_narrow.format(columns=", ".join(left_out)), *notes]
         for text in notes:
             console.print(printable(text), markup=False, highlight=False)
 
@@ -141,7 +150,7 @@ class Report(ReportData):
 
         Args:
             folder: where.
-            lang: of report.html, see `to_html`.
+            lang: of report.md and report.html: en or ko.
 
         Raises:
             InputError: the folder cannot be written, or an unknown language.
@@ -155,7 +164,7 @@ class Report(ReportData):
         """Write one of `FILES`; see `save`."""
         renderers: dict[str, Callable[[], str]] = {
             "report.json": self.to_json,
-            "report.md": self.to_markdown,
+            "report.md": partial(self.to_markdown, lang),
             "report.html": partial(self.to_html, lang),
         }
         text = renderers[name]().rstrip("\n") + "\n"

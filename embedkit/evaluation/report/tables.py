@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from embedkit.evaluation.correlation import CORRELATIONS
 from embedkit.evaluation.report.data import ReportData
-from embedkit.evaluation.report.formatting import delta, interval, number, percent
+from embedkit.evaluation.report.formatting import delta, interval, number, p_value, percent
 from embedkit.evaluation.report.grid import Grid
+from embedkit.evaluation.report.locale import catalogue
 from embedkit.evaluation.results import (
     CROSS_ENCODER,
     MAIN_METRICS,
@@ -21,27 +22,33 @@ from embedkit.evaluation.results import (
 _OTHER, _SHARE, _INTERVAL, _SUBSET, _P, _KEPT = range(6)
 
 
-def title_of(report: ReportData) -> str:
+def title_of(report: ReportData, language: str) -> str:
     """The model, and what the numbers are."""
-    model, tasks = report.model, report.tasks
-    described = f"{model['name']} ({model['family']}, {model['layers']} layers"
-    described += ", no recipe of its own)" if model["recipe"] is None else ")"
-    if len(report.compared) > 1:
-        titles = " and ".join(task.title for task in tasks)
-        return f"{described}: {'correlations' if report.has_heads else titles} x 100"
-    (recipe,) = report.compared
-    metrics = " and ".join(task.metrics for task in tasks)
-    if report.decided_by == CROSS_ENCODER:
-        return f"{described}, a cross-encoder that reads {recipe}: {metrics} x 100"
-    by = ", by its head" if report.decided_by == "head" else ""
-    return f"{described}, recipe {recipe}{by}: {metrics} x 100"
+    words, model = catalogue(language)["table"], report.model
+    several = len(report.compared) > 1
+    if not several:
+        metrics = [words[task.metrics] for task in report.tasks]
+    elif report.has_heads:
+        metrics = [words["correlations"]]
+    else:
+        metrics = [words[task.title] for task in report.tasks]
+    key = {CROSS_ENCODER: "of_cross_encoder", "head": "of_head"}.get(report.decided_by, "of_recipe")
+    described = words["model" if model["recipe"] is not None else "model_without_recipe"]
+    return words["compared" if several else key].format(
+        model=described.format(**model),
+        recipe=next(iter(report.compared)),
+        metrics=words["and"].join(metrics),
+    )
 
 
-def table_of(report: ReportData) -> Grid:
+def table_of(report: ReportData, language: str) -> Grid:
     """The table that people see."""
+    words = catalogue(language)["table"]
     if report.has_heads:
-        return _heads(report)
-    return _comparison(report) if len(report.compared) > 1 else _evaluation(report)
+        return _heads(report, words)
+    if len(report.compared) > 1:
+        return _comparison(report, words)
+    return _evaluation(report, words)
 
 
 class _Column(NamedTuple):
@@ -51,7 +58,7 @@ class _Column(NamedTuple):
     group: int
 
 
-def _comparison(report: ReportData) -> Grid:
+def _comparison(report: ReportData, words: dict[str, str]) -> Grid:
     """A row for each recipe, best first; columns for each data set and similarity."""
     columns: dict[_Column, str] = {}
     cells: dict[tuple[str, _Column], str] = {}
@@ -67,50 +74,55 @@ def _comparison(report: ReportData) -> Grid:
 
     for row in rows:
         names = [row.dataset] * several_sets + [row.similarity] * several_similarities
-        names += [row.metric] * several_tasks
+        names += [words[row.metric]] * several_tasks
         value_names = [*names, *[row.aggregation] * bool(row.subsets)]
-        add(row, "", number(row.value, row.metric), heading=" ".join(value_names) or row.metric)
+        add(
+            row,
+            "",
+            number(row.value, row.metric),
+            heading=" ".join(value_names) or words[row.metric],
+        )
         if several_similarities:  # the rest is too wide for a terminal, and stands in report.html
             continue
         shown = interval(row.ci95, row.metric)
-        add(row, "95 %", shown, _INTERVAL, heading=" ".join([*names, "95 %"]))
+        add(row, "95 %", shown, _INTERVAL, heading=" ".join([*names, words["interval"]]))
         for name, subset in (row.subsets or {}).items():
             shown = number(subset.value, row.metric)
             add(row, name, shown, _SUBSET, heading=" ".join([*names, name]))
         if report.baseline is not None and report.tasks == [PAIRS] and not several_sets:
-            is_baseline = row.recipe == report.baseline
-            held = row.baseline
-            shown = "baseline" if is_baseline else delta(held, row.metric)
-            add(row, "difference", shown, heading=f"- {report.baseline}")
-            p = "-" if held is None or held.p_holm is None else f"{held.p_holm:.4f}"
-            add(row, "p", "" if is_baseline else p, _P, heading="p (Holm)")
-            add(row, "share", percent(row.best_share), _SHARE, heading="best in")
+            is_baseline = row.recipe == report.row_of(report.baseline)
+            shown = words["baseline"] if is_baseline else delta(row.baseline, row.metric)
+            add(row, "difference", shown, heading=f"- {report.row_of(report.baseline)}")
+            p = "" if is_baseline else p_value(row.baseline, report.run_metadata.resamples)
+            add(row, "p", p, _P, heading=words["p_holm"])
+            add(row, "share", percent(row.best_share), _SHARE, heading=words["best_in"])
     if not several_similarities and not several_tasks:
         for row in report.deciding(*OTHER_METRICS):
-            heading = " ".join([*[row.dataset] * several_sets, row.metric])
+            heading = " ".join([*[row.dataset] * several_sets, words[row.metric]])
             add(row, row.metric, number(row.value, row.metric), _OTHER, heading=heading)
     groups = [
         tuple(at for at, column in enumerate(columns, start=1) if column.group == group)
         for group in range(_KEPT)
     ]
-    best, ranking = report.best_name, report.ranking()
+    best, ranking = report.best_name, report.rows()
     return Grid(
-        ("recipe", *columns.values(), ""),
+        (words["recipe"], *columns.values(), ""),
         tuple(
             (
                 recipe,
                 *(cells.get((recipe, column), "-") for column in columns),
-                _marks(report, recipe),
+                _marks(report, recipe, words),
             )
             for recipe in ranking
         ),
         texts=frozenset({0, len(columns) + 1}),
         bold=None if best is None else ranking.index(best),
         expendable=tuple(group for group in groups if group),
+        below=tuple(_equals(report, recipe) for recipe in ranking),
     )
 
 
-def _heads(report: ReportData) -> Grid:
+def _heads(report: ReportData, words: dict[str, str]) -> Grid:
     """Rows for each recipe, best first: the similarities, a line on the cosine, and its head."""
     present = {row.metric for row in report.results}
     metrics = (*CORRELATIONS, *(name for name in ("mse", "f1") if name in present))
@@ -120,7 +132,7 @@ def _heads(report: ReportData) -> Grid:
 
     by_metric = {(*key(row), row.metric): row for row in report.deciding(*metrics)}
     rows = []
-    for recipe in report.ranking():
+    for recipe in report.rows():
         for row in report.deciding("spearman"):
             if row.recipe != recipe:
                 continue
@@ -131,34 +143,46 @@ def _heads(report: ReportData) -> Grid:
                 for metric, one in by.items()
                 if metric in ("spearman", "mse")
             ]
-            marks = _marks(report, recipe) if row.similarity == "head" else ""
+            marks = _marks(report, recipe, words) if row.similarity == "head" else ""
             rows.append((*key(row), *values, *deltas, marks))
-    headings = ("recipe", "dataset", "by", *metrics)
-    headings = (*headings, "spearman: head - line", "mse: head - line", "")
+    names = [words[metric] for metric in metrics]
+    differences = [
+        words["line_difference"].format(metric=words[metric]) for metric in ("spearman", "mse")
+    ]
+    headings = (words["recipe"], words["dataset"], words["by"], *names, *differences, "")
+    first = (words["pearson"], differences[1])
     return Grid(
         headings,
         tuple(rows),
         texts=frozenset({0, 1, 2, len(headings) - 1}),
-        expendable=tuple((headings.index(name),) for name in ("pearson", "mse: head - line")),
+        expendable=tuple((headings.index(name),) for name in first),
     )
 
 
-def _evaluation(report: ReportData) -> Grid:
+def _evaluation(report: ReportData, words: dict[str, str]) -> Grid:
     """A row for each data set, similarity and aggregation, and for each subset."""
     metrics = tuple(dict.fromkeys(row.metric for row in report.results))
-    units = report.tasks[0].units if len(report.tasks) == 1 else "n"
+    units = words[report.tasks[0].units if len(report.tasks) == 1 else "n"]
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     for row in report.results:
         key = (row.dataset, f"{row.n:,}", row.similarity, row.aggregation)
         rows.setdefault(key, {})[row.metric] = number(row.value, row.metric)
         if row.aggregation == "all":
             for name, part in (row.subsets or {}).items():
-                key = (f"  {name}", f"{part.n:,}", row.similarity, f"in {row.dataset}")
+                key = (
+                    f"  {name}",
+                    f"{part.n:,}",
+                    row.similarity,
+                    words["in"].format(dataset=row.dataset),
+                )
                 rows.setdefault(key, {})[row.metric] = number(part.value, row.metric)
     # Retrieval sets have no subsets.
     named = 3 if report.tasks == [RETRIEVAL] else 4
     return Grid(
-        (*("dataset", units, "similarity", "aggregation")[:named], *metrics),
+        (
+            *(words["dataset"], units, words["similarity"], words["aggregation"])[:named],
+            *(words[metric] for metric in metrics),
+        ),
         tuple(
             (*key[:named], *(cells.get(metric, "") for metric in metrics))
             for key, cells in rows.items()
@@ -167,5 +191,10 @@ def _evaluation(report: ReportData) -> Grid:
     )
 
 
-def _marks(report: ReportData, recipe: str) -> str:
-    return ", ".join(mark.replace("_", " ") for mark in report.marks(recipe))
+def _marks(report: ReportData, recipe: str, words: dict[str, str]) -> str:
+    return ", ".join(words[mark] for mark in report.marks(recipe))
+
+
+def _equals(report: ReportData, recipe: str) -> str:
+    others = report.equals(recipe)
+    return f"= {', '.join(others)}" if others else ""
