@@ -21,7 +21,7 @@ from slices import first
 
 from embedkit import Embedder, evaluate, read_pairs
 from embedkit.evaluation.bootstrap import RESAMPLES
-from embedkit.evaluation.metric_delta import gains
+from embedkit.evaluation.metric_delta import metric_deltas
 from embedkit.training.arguments import BI_ENCODER
 from embedkit.training.bi_encoder import LOSSES, train_bi_encoder
 
@@ -50,7 +50,7 @@ def main() -> None:
             settings=settings,
             show_progress=True,
         )
-        found = gains(before, evaluate(after, [dev, test]))
+        found = metric_deltas(before, evaluate(after, [dev, test]))
         results += [{"loss": loss, **asdict(gain)} for gain in found]
     result = {
         "command": f"python benchmarks/bi_encoder_gain.py DATA --work DIR --pairs {options.pairs}",

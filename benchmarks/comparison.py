@@ -27,7 +27,7 @@ from figures import tell
 from embedkit import read_pairs
 from embedkit.benchmark import in_turn
 from embedkit.evaluation.bootstrap import RESAMPLES
-from embedkit.evaluation.pairs import Predictions, score_predictions
+from embedkit.evaluation.pair_scores import Predictions, score_predictions
 
 RECIPES = 50
 

@@ -32,7 +32,7 @@ from slices import first
 
 from embedkit import Pairs, read_pairs
 from embedkit.evaluation.bootstrap import RESAMPLES, SEED, interval
-from embedkit.evaluation.pairs import Predictions, score_predictions
+from embedkit.evaluation.pair_scores import Predictions, score_predictions
 from embedkit.scoring.cross_encoder_network import READS
 from embedkit.training.arguments import TrainingSettings
 from embedkit.training.cross_encoder import train_cross_encoder

@@ -73,7 +73,7 @@ def result(embedder: Embedder, data: Path, prompts: dict[str, str]) -> dict[str,
     """The numbers of one comparison; the sentences are the data's, and stay with it."""
     started = time.perf_counter()
     report = compare(embedder, data, **prompts)
-    protocol = report.protocol
+    protocol = report.run_metadata
     return {
         "baseline": report.baseline,
         "rows": [asdict(row) for row in report.deciding("spearman", "ndcg@10")],

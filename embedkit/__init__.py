@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from embedkit.data.positives import PositiveColumns, Positives, read_positives
     from embedkit.data.retrieval_set import RetrievalSet, read_retrieval
     from embedkit.embedder.embedder import Embedder
-    from embedkit.evaluation.compare import compare, evaluate
+    from embedkit.evaluation.compare import compare
+    from embedkit.evaluation.evaluate import evaluate
     from embedkit.evaluation.report.report import Report
     from embedkit.pooling import POOLINGS
     from embedkit.recipes.recipe import Recipe, RecipeError
@@ -37,7 +38,7 @@ _PUBLIC = {
     "Vectors": "embedkit.retrieval.embeddings",
     "VectorIndex": "embedkit.retrieval.index",
     "compare": "embedkit.evaluation.compare",
-    "evaluate": "embedkit.evaluation.compare",
+    "evaluate": "embedkit.evaluation.evaluate",
     "PairColumns": "embedkit.data.pairs",
     "Pairs": "embedkit.data.pairs",
     "read_pairs": "embedkit.data.pairs",

@@ -24,7 +24,7 @@ from embedkit.encoders.hub import find_folder
 from embedkit.encoders.linear import Affine, Linear, ready
 from embedkit.encoders.packed import PackedEncoder
 from embedkit.errors import InputError, first_line
-from embedkit.evaluation.report.tables import Grid
+from embedkit.evaluation.report.grid import Grid
 from embedkit.progress import progress
 from embedkit.recipes.steps import Vectors
 from embedkit.tokenization.batching import TOKEN_BUDGET

@@ -1,4 +1,4 @@
-"""Similarities of sentence vectors; larger is more similar in all of them."""
+"""The similarities of sentence embeddings: cosine, dot, euclidean, manhattan; larger is closer."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ _NEAR = 1e-6  # of the squared norms: a squared distance below is mostly cancell
 
 
 def scaled(x: _Floats) -> _Floats:
-    """Rows over a power of two, so that the largest number of each is in [0.5, 1).
-
-    This is exact: what is computed of them in float keeps its digits, whatever their scale.
-    """
+    """Rows divided by a power of two, which is exact: the largest number of each is in [0.5, 1)."""
     largest = np.abs(x).max(axis=-1, keepdims=True)
     exact: _Floats = np.ldexp(x, -np.frexp(largest)[1])
     return exact
 
 
 def unit(x: _Floats) -> _Floats:
-    """Rows (n, dim) of unit length, whatever their scale; a row of zeros stays."""
+    """Rows (n, dim) of unit length, whatever their scale; a row of zeros stays.
+
+    Example:
+        >>> unit(np.array([[3.0, 4.0], [0.0, 0.0]]))
+        array([[0.6, 0.8],
+               [0. , 0. ]])
+    """
     with np.errstate(over="ignore", under="ignore"):
         norms = np.linalg.norm(x, axis=1, keepdims=True)
     if not ((norms > _SAFE[0]) & (norms < _SAFE[1])).all():
@@ -53,17 +56,11 @@ def _manhattan(a: _Array, b: _Array) -> _Array:
 
 
 class Similarity(NamedTuple):
-    """A row of the table.
+    """A row of the table of similarities."""
 
-    Attributes:
-        name: what reports and options say.
-        pairwise: (n, dim), (n, dim) -> (n,).
-        matrix: (n, dim), (m, dim) -> (n, m).
-    """
-
-    name: str
-    pairwise: Callable[[_Array, _Array], _Array]
-    matrix: Callable[[_Array, _Array], _Array]
+    name: str  # in reports and options
+    pairwise: Callable[[_Array, _Array], _Array]  # (n, dim), (n, dim) -> (n,)
+    matrix: Callable[[_Array, _Array], _Array]  # (n, dim), (m, dim) -> (n, m)
 
 
 _ROWS = (
@@ -89,6 +86,13 @@ def as_vectors(values: object, name: str) -> _Array | None:
 
     Raises:
         InputError: numbers of another shape, rows of different lengths, or NaN.
+
+    Example:
+        >>> as_vectors([[1, 2], [3, 4]], "a")
+        array([[1., 2.],
+               [3., 4.]])
+        >>> as_vectors(["a text"], "a") is None
+        True
     """
     if hasattr(values, "detach"):  # a tensor of torch, wherever it is
         values = values.detach().float().cpu().numpy()
@@ -118,6 +122,13 @@ def find_similarity(name: str) -> Similarity:
 
     Raises:
         InputError: an unknown name.
+
+    Example:
+        >>> a, b = np.array([[1.0, 0.0]]), np.array([[3.0, 4.0], [0.0, 2.0]])
+        >>> find_similarity("cosine").matrix(a, b)
+        array([[0.6, 0. ]])
+        >>> find_similarity("manhattan").pairwise(a, b[:1])
+        array([-6.])
     """
     if name not in [*SIMILARITIES]:
         raise InputError(f"unknown similarity {name!r}; choose from {', '.join(SIMILARITIES)}")
@@ -128,7 +139,7 @@ def float32_matrix(name: str, a: _Array, b: _Array) -> NDArray[np.float32]:
     """The similarity (n, m) of each a (n, dim) with each b (m, dim).
 
     Raises:
-        InputError: one that is beyond float32, by its place.
+        InputError: a similarity that float32 cannot hold, with its row and column.
     """
     exact = find_similarity(name).matrix(a, b)
     with np.errstate(over="ignore"):

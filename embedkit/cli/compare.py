@@ -11,7 +11,6 @@ import typer
 from embedkit.cli import options, output
 from embedkit.errors import InputError
 from embedkit.files import DEFAULT_MODEL
-from embedkit.recipes.recipe import Recipe
 
 
 def compare_command(
@@ -36,15 +35,15 @@ def compare_command(
     select: Annotated[
         list[str] | None,
         typer.Option(
-            help="Sentence pairs to choose the best recipe and similarity on, so that DATA scores "
-            "a choice that it did not make; may be given several times.",
+            help="Sentence pairs to select the best recipe and similarity on, so that the score on "
+            "DATA is not biased upwards; may be given several times.",
             show_default=False,
         ),
     ] = None,
     baseline: Annotated[
         str | None,
         typer.Option(
-            help="The recipe that the others are held against; by default the model's own, else "
+            help="The recipe that the others are compared to; by default the model's own, else "
             "mean, else the first one.",
             show_default=False,
         ),
@@ -97,24 +96,18 @@ def compare_command(
     subset: options.Subset = "subset",
     encoding: options.Encoding = "utf-8",
 ) -> None:
-    """Compare the poolings of a model on sentence pairs and retrieval sets, and keep the winner.
+    """Compare the poolings of a model on sentence pairs and retrieval sets.
 
     Example: [bold]embedkit compare korsts_test.tsv -m klue/bert-base --save-best my-model[/bold]
     """
     output.check_out(out, save_best, lang=lang)
-    from embedkit.data.datasets import SELECTION, check_names, only_pairs, read_sets
+    from embedkit.data.datasets import SELECTION, only_pairs, read_sets
     from embedkit.data.pairs import PairColumns
 
     columns = PairColumns(sentence1, sentence2, score, subset)
     sets = read_sets(data, columns, encoding)
-    parsed = None if recipes is None else [Recipe.parse(text) for text in recipes.split()]
-    chosen = None if layers is None else _parse_layers(layers)
-    selecting = (
-        None if select is None else only_pairs(read_sets(select, columns, encoding), SELECTION)
-    )
-    check_names([*sets, *(selecting or ())])
-    against = None if baseline is None else Recipe.parse(baseline)
-    training = None if train is None else read_sets(train, columns, encoding)
+    selecting = None if select is None else read_sets(select, columns, encoding, argument="select")
+    training = None if train is None else read_sets(train, columns, encoding, argument="train")
     if fit is not None and fit_on_data:
         raise InputError("got --fit and --fit-on-data; expected one of them")
     corpus = options.fit_corpus(fit, fit_column, encoding)
@@ -124,36 +117,34 @@ def compare_command(
         )
     from embedkit.embedder.embedder import Embedder
     from embedkit.embedder.saving import check_saveable
-    from embedkit.evaluation.compare import check_options, check_retrieval, compare
-    from embedkit.evaluation.heads import Training, check_heads
+    from embedkit.evaluation.compare import compare
     from embedkit.files import check_target
 
-    similarities = options.names(similarity)
-    check_options(similarities, aggregation, seed)
-    if parsed is not None and chosen is not None:
-        raise InputError("got --recipes and --layers; expected one: a recipe names its layers")
-    check_retrieval(sets, query_prompt, document_prompt, index)
-    check_heads(head, training, threshold)
-    if training is not None:
-        only_pairs(sets)
-        Training.of(only_pairs(training), head)
-    if save_best is not None:
-        check_target(save_best)
-    embedder = Embedder.from_pretrained(
-        model, max_length=max_length, device=device, precision=precision, revision=revision
-    )
-    if save_best is not None:
-        for recipe in parsed or [embedder.recipe]:
-            check_saveable(embedder.encoder, embedder.bind(recipe), embedder.settings)
+    named = None if recipes is None else recipes.split()
+    loaded: list[Embedder] = []
+
+    def load() -> Embedder:
+        """The model, once all options are checked; a recipe that cannot be saved is refused."""
+        if save_best is not None:
+            check_target(save_best)
+        embedder = Embedder.from_pretrained(
+            model, max_length=max_length, device=device, precision=precision, revision=revision
+        )
+        loaded.append(embedder)
+        if save_best is not None:
+            for recipe in named or [str(embedder.recipe)]:
+                check_saveable(embedder.encoder, embedder.bind(recipe), embedder.settings)
+        return embedder
+
     report = compare(
-        embedder,
+        load,
         sets,
-        parsed,
-        select=selecting,
-        baseline=against,
-        layers=chosen,
+        named,
+        select=None if selecting is None else only_pairs(selecting, SELECTION),
+        baseline=baseline,
+        layers=None if layers is None else _parse_layers(layers),
         fit="data" if fit_on_data else corpus,
-        similarities=similarities,
+        similarities=options.names(similarity),
         aggregation=aggregation,
         head=head,
         train=training,
@@ -173,7 +164,7 @@ def compare_command(
         if report.best is None:
             raise InputError("no recipe has a value on every data set; there is no best to save")
         best = report.fitted.get(str(report.best), report.best)
-        embedder.with_recipe(best).save_pretrained(save_best)
+        loaded[0].with_recipe(best).save_pretrained(save_best)
         print(f"Saved recipe {report.best} in {save_best}.", file=sys.stderr)
 
     report = report.with_command(output.command())

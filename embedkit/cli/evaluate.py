@@ -52,24 +52,18 @@ def evaluate_command(
 
     columns = PairColumns(sentence1, sentence2, score, subset)
     sets = read_sets(data, columns, encoding)
-    from embedkit.embedder.embedder import Embedder
-    from embedkit.evaluation.compare import check_options, check_retrieval, evaluate
-    from embedkit.scoring.loading import find_cross_encoder, find_head
+    from embedkit.evaluation.evaluate import evaluate, load_any
 
-    check_options(options.names(similarity), aggregation, seed)
-    check_retrieval(sets, query_prompt, document_prompt, index)
-    settings: dict[str, Any] = {
-        "max_length": max_length,
-        "device": device,
-        "revision": revision,
-    } | ({} if precision is None else {"precision": precision})
-    found = (
-        find_cross_encoder(model, **settings)
-        or find_head(model, **settings)
-        or Embedder.from_pretrained(model, **{"precision": "float32", **settings})
-    )
+    settings: dict[str, Any] = {"max_length": max_length, "device": device, "revision": revision}
+    if precision is not None:
+        settings["precision"] = precision
+
+    def load() -> Any:
+        """The model, once all options are checked."""
+        return load_any(model, **settings)
+
     report = evaluate(
-        found,
+        load,
         sets,
         similarities=None if similarity is None else options.names(similarity),
         aggregation=aggregation,

@@ -201,7 +201,9 @@ Out: TypeAlias = Annotated[
     Path | None,
     typer.Option(help="Folder for report.json, report.md and report.html.", show_default=False),
 ]
-Lang: TypeAlias = Annotated[str, typer.Option(help="Language of report.html: en or ko.")]
+Lang: TypeAlias = Annotated[
+    str, typer.Option(help="Language of the table, report.md and report.html: en or ko.")
+]
 Sentence1: TypeAlias = Annotated[
     str, typer.Option("--sentence1-column", help="Column of the first sentence.")
 ]

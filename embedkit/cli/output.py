@@ -1,4 +1,4 @@
-"""How commands show a report."""
+"""Print a report on the terminal and write it into a folder."""
 
 from __future__ import annotations
 
@@ -22,12 +22,8 @@ _PIPE_WIDTH = 120  # columns where stdout is no terminal
 
 
 def check_out(out: Path | None, save_best: Path | None = None, *, lang: str = "en") -> None:
-    """Refuse places that cannot hold the report, before long work.
-
-    Raises:
-        InputError: a file, or the folder that the model goes to; an unknown language.
-    """
-    from embedkit.evaluation.report.notes import check_language
+    """Refuse an unknown language, and a folder that cannot hold the report, before long work."""
+    from embedkit.evaluation.report.locale import check_language
 
     check_language(lang)
     if out is None:
@@ -42,19 +38,19 @@ def check_out(out: Path | None, save_best: Path | None = None, *, lang: str = "e
 
 
 def command() -> str:
-    """What was typed, as a shell takes it."""
+    """The command line as it was typed, quoted for a shell."""
     return printable(shlex.join(["embedkit", *sys.argv[1:]]))
 
 
 def console() -> Console:
-    """Of stdout, as wide as the terminal."""
+    """The console of stdout, as wide as the terminal."""
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
 
 
 def warn(report: Report) -> None:
-    """Print on stderr what makes numbers of the report mean nothing."""
+    """Print warnings on stderr, about labels on another scale."""
     for warning in report.warnings:
         print(f"warning: {printable(warning)}", file=sys.stderr)
 
@@ -69,23 +65,23 @@ def show(
 ) -> None:
     """Print the report on stdout, write it into `out`, and save the model.
 
-    What fails keeps nothing else from being done: results come first, and what draws them last.
+    A failure does not stop the other outputs: report.json comes first, report.html last.
 
     Raises:
-        InputError: what the user can set right.
+        InputError: an error that the user can fix.
         typer.Exit: with code 1, after one sentence on what failed.
     """
     from embedkit.evaluation.report.report import FILES
 
     warn(report)
 
-    def print_() -> None:
-        sys.stdout.write(report.to_json() + "\n") if as_json else report.print(console())
+    def print_report() -> None:
+        sys.stdout.write(report.to_json() + "\n") if as_json else report.print(console(), lang)
 
     writes = {} if out is None else {name: partial(report.write, out, name, lang) for name in FILES}
     results = {FILES[0]: writes.pop(FILES[0])} if writes else {}
     failed: dict[str, Exception] = {}
-    for name, do in {**results, "the table": print_, "the model": save, **writes}.items():
+    for name, do in {**results, "the table": print_report, "the model": save, **writes}.items():
         try:
             if do is not None:
                 do()
@@ -97,8 +93,8 @@ def show(
         problem = f"error: failed to make {', '.join(problems)}; the rest is complete"
         print(printable(problem), file=sys.stderr)
         raise typer.Exit(1)
-    for wrong in failed.values():
-        raise wrong
+    for wrong_input in failed.values():
+        raise wrong_input
     if out is not None and not as_json:
         names = " and ".join(str(out / name) for name in FILES)
         console().print(printable(f"Wrote {names}."), markup=False)

@@ -1,6 +1,6 @@
-"""The paired bootstrap over sentence pairs (Efron and Tibshirani 1993, chapter 13: percentiles).
+"""The paired percentile bootstrap over sentence pairs or queries.
 
-Queries are resampled likewise. A resample is a count for each of them, so ranks come from
+See Efron and Tibshirani 1993, chapter 13. A resample is a count for each pair, so ranks come from
 cumulative sums and nothing is sorted again.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,11 @@ from embedkit.evaluation.correlation import pearson
 from embedkit.similarity import scaled
 
 _Array = NDArray[np.float64]
-_Places = NDArray[np.int64]
+_Rows = NDArray[np.int64]
 
-RESAMPLES = 10_000
+RESAMPLES = 10_000  # or more, see `resamples_for`
 SEED = 0
+Seed: TypeAlias = int | tuple[int, int]
 NO_INTERVAL = "some resamples have no value"
 _BLOCK = 200_000  # counts in a block, which fit the cache; but at least 16 resamples
 _ARRAYS = 8  # as large as a block's counts, that a thread holds at a time
@@ -34,19 +35,14 @@ _CANCELLED = 1e-8  # of a mean square: what a variance below has lost half of it
 
 @dataclass(frozen=True, eq=False)
 class Resamples:
-    """A block of resamples of n sentence pairs.
+    """A block of resamples of n sentence pairs."""
 
-    Attributes:
-        scores: (n,) labels.
-        counts: (n, resamples) how often each pair was drawn.
-    """
+    scores: _Array  # (n,) labels
+    counts: _Array  # (n, resamples) how often each pair was drawn
 
-    scores: _Array
-    counts: _Array
-
-    def within(self, places: _Places) -> Resamples:
-        """The part of each resample that lies in a stratum."""
-        return Resamples(self.scores[places], self.counts[places])
+    def within(self, rows: _Rows) -> Resamples:
+        """The part of each resample that lies in a subset."""
+        return Resamples(self.scores[rows], self.counts[rows])
 
     def values(self, metric: str, predictions: _Array, threshold: float | None = None) -> _Array:
         """(k, resamples) of a metric of predictions (k, n); NaN where it is undefined."""
@@ -87,8 +83,8 @@ class Resamples:
         constant = (drawn_x == drawn_x[:, :1]).all(1) | (drawn_y == drawn_y[0]).all()
         r[constant] = np.nan
         for row, column in np.argwhere(cancelled & ~constant[:, None]):
-            places = np.repeat(np.arange(len(drawn_y)), self.counts[:, column].astype(np.int64))
-            value = pearson(drawn_x[row, places], drawn_y[places]).value
+            repeated = np.repeat(np.arange(len(drawn_y)), self.counts[:, column].astype(np.int64))
+            value = pearson(drawn_x[row, repeated], drawn_y[repeated]).value
             r[row, column] = np.nan if value is None else value
         return r
 
@@ -116,24 +112,38 @@ class Resamples:
         return spread
 
 
+def resamples_for(recipes: int) -> int:
+    """At least 200 for each comparison with a baseline, so that Holm's correction keeps power.
+
+    Example:
+        >>> resamples_for(7), resamples_for(81)
+        (10000, 16000)
+    """
+    return max(RESAMPLES, 200 * (recipes - 1))
+
+
+def seed_of(seed: int, dataset: int) -> Seed:
+    """The seed of a data set by its position, so that several are resampled independently."""
+    return seed if dataset == 0 else (seed, dataset)
+
+
 def bootstrap(
     pairs: Pairs,
     statistic: Callable[[Resamples], _Array],
     resamples: int = RESAMPLES,
-    seed: int = SEED,
+    seed: Seed = SEED,
 ) -> _Array:
-    """A statistic of resamples that are drawn within each subset of the pairs.
+    """A statistic (..., resamples) of resamples that are drawn within each subset of the pairs.
+
+    The same pairs, number of resamples and seed give the same resamples.
 
     Args:
-        pairs: n of them; the same pairs, number and seed give the same resamples.
-        statistic: of a block of resamples (..., resamples); called in several threads.
+        pairs: n of them.
+        statistic: of a block of resamples; called in several threads.
         resamples: how many in all.
         seed: of numpy's default generator, one spawned for each block.
-
-    Returns:
-        (..., resamples).
     """
-    strata = list(subset_places(pairs).values()) or [np.arange(len(pairs.scores))]
+    strata = list(subset_rows(pairs).values()) or [np.arange(len(pairs.scores))]
 
     def of_counts(counts: _Array) -> _Array:
         return statistic(Resamples(pairs.scores, counts))
@@ -141,17 +151,8 @@ def bootstrap(
     return _in_blocks(of_counts, strata, resamples, seed)
 
 
-def bootstrap_means(values: _Array, resamples: int = RESAMPLES, seed: int = SEED) -> _Array:
-    """The means of resamples of n things, such as queries.
-
-    Args:
-        values: (k, n), of each thing k values, which are drawn together.
-        resamples: see `bootstrap`.
-        seed: likewise.
-
-    Returns:
-        (k, resamples).
-    """
+def bootstrap_means(values: _Array, resamples: int = RESAMPLES, seed: Seed = SEED) -> _Array:
+    """(k, resamples) means of resamples of n queries, whose k values (k, n) are drawn together."""
     n = values.shape[1]
 
     def means(counts: _Array) -> _Array:
@@ -162,7 +163,7 @@ def bootstrap_means(values: _Array, resamples: int = RESAMPLES, seed: int = SEED
 
 
 def _in_blocks(
-    statistic: Callable[[_Array], _Array], strata: Sequence[_Places], resamples: int, seed: int
+    statistic: Callable[[_Array], _Array], strata: Sequence[_Rows], resamples: int, seed: Seed
 ) -> _Array:
     """(..., resamples) of a statistic of counts (n, resamples of a block)."""
     n = sum(map(len, strata))
@@ -178,21 +179,21 @@ def _in_blocks(
         return np.concatenate(list(pool.map(block, sizes, seeds)), axis=-1)
 
 
-def _draw(strata: Sequence[_Places], resamples: int, generator: np.random.Generator) -> _Array:
+def _draw(strata: Sequence[_Rows], resamples: int, generator: np.random.Generator) -> _Array:
     """(n, resamples) how often each of n things is drawn, as many of each stratum as it has."""
     counts = np.zeros((sum(map(len, strata)), resamples))
-    rows = max(1, _BLOCK // resamples)
-    for places in strata:
-        for start in range(0, len(places), rows):
-            size = min(rows, len(places) - start), resamples
-            drawn = places[generator.integers(len(places), size=size)]
+    at_once = max(1, _BLOCK // resamples)
+    for rows in strata:
+        for start in range(0, len(rows), at_once):
+            size = min(at_once, len(rows) - start), resamples
+            drawn = rows[generator.integers(len(rows), size=size)]
             cells = drawn * resamples + np.arange(resamples)
             np.add.at(counts.reshape(-1), cells.ravel(), 1.0)
     return counts
 
 
-def subset_places(pairs: Pairs) -> dict[str, _Places]:
-    """Where the pairs of each subset are; nothing where there are no subsets."""
+def subset_rows(pairs: Pairs) -> dict[str, _Rows]:
+    """The rows of each subset's pairs; empty if there are no subsets."""
     names = np.array(pairs.subsets or ())
     return {name: np.flatnonzero(names == name) for name in dict.fromkeys(pairs.subsets or ())}
 
@@ -205,13 +206,13 @@ def interval(values: _Array) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def _ties(x: _Array) -> tuple[_Places, _Places]:
-    """The order of x, and the first place in it of each different value."""
+def _ties(x: _Array) -> tuple[_Rows, _Rows]:
+    """The order of x, and the first position in it of each distinct value."""
     order = np.argsort(x, kind="stable")
     return order, np.flatnonzero(np.append(True, np.diff(x[order]) != 0))
 
 
-def _merge(rows: _Array, starts: _Places) -> _Array:
+def _merge(rows: _Array, starts: _Rows) -> _Array:
     """Rows of equal values, summed."""
     rest = np.setdiff1d(np.arange(len(rows)), starts, assume_unique=True)
     if len(rest) == 0:
@@ -225,12 +226,10 @@ def _merge(rows: _Array, starts: _Places) -> _Array:
     return merged
 
 
-def _ranks(counts: _Array, starts: _Places) -> tuple[_Array, _Array]:
-    """Average rank, less a half, of each different value in each resample, and its count.
+def _ranks(counts: _Array, starts: _Rows) -> tuple[_Array, _Array]:
+    """Average rank minus a half of each distinct value in each resample, and its count.
 
-    Args:
-        counts: (n, resamples), in the order of the values.
-        starts: (values,) see `_ties`.
+    `counts` (n, resamples) are in the order of the values, `starts` those of `_ties`.
     """
     drawn = _merge(counts, starts)
     ranks = np.cumsum(drawn, axis=0)

@@ -1,9 +1,10 @@
-"""Which recipes a comparison is of, and which of them the others are held against."""
+"""The recipes that a comparison scores, and the baseline among them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from embedkit.arguments import as_list
 from embedkit.embedder.embedder import Embedder
@@ -15,17 +16,11 @@ from embedkit.recipes.steps import Bound
 
 @dataclass(frozen=True)
 class Candidates:
-    """What is compared.
+    """The recipes that are compared."""
 
-    Attributes:
-        bounds: the recipes, each once.
-        missing: recipes of the default list that the model does not have.
-        baseline: one of `bounds`.
-    """
-
-    bounds: tuple[Bound, ...]
-    missing: tuple[Recipe, ...]
-    baseline: Recipe
+    bounds: tuple[Bound, ...]  # each recipe once
+    missing: tuple[Recipe, ...]  # recipes of the default list that the model does not have
+    baseline: Recipe  # one of `bounds`
 
     @classmethod
     def of(
@@ -56,20 +51,19 @@ class Candidates:
             against = next(recipe for recipe in preferred if recipe in by_recipe)
         return cls(tuple(by_recipe.values()), missing, against)
 
-    @property
-    def recipes(self) -> list[Recipe]:
-        """All, those that the model does not have last."""
-        return [*(bound.recipe for bound in self.bounds), *self.missing]
 
-
-def parse_recipes(recipes: Sequence[str | Recipe] | None) -> list[Recipe] | None:
-    """Recipes of a caller, or None for the default ones.
+def parse_recipes(
+    recipes: Sequence[str | Recipe] | None, layers: str | Sequence[int] | None
+) -> list[Recipe] | None:
+    """The recipes that a caller names, or None for the default ones.
 
     Raises:
-        InputError: no list, an empty one, or a recipe that cannot be read.
+        InputError: no list, an empty one, a recipe that cannot be read, or layers beside recipes.
     """
     if recipes is None:
         return None
+    if layers is not None:
+        raise InputError("got recipes and layers; expected one of them: a recipe names its layers")
     if isinstance(recipes, str):
         raise InputError(f"recipes is the str {recipes!r}; expected a list, such as [{recipes!r}]")
     parsed = [parse_recipe(recipe) for recipe in as_list("recipes", recipes, "a list of recipes")]
@@ -88,15 +82,10 @@ def _default_recipes(
 ) -> tuple[list[Bound], tuple[Recipe, ...]]:
     """The recipes to compare where none are named, and those that the model does not have."""
     top = embedder.encoder.num_layers
-    if layers is None:
-        chosen: Sequence[int] = (-1,)
-    elif isinstance(layers, str):
-        if layers != "all":
-            raise InputError(f"layers is {layers!r}; expected all, or hidden states such as 0 6 -1")
+    chosen: Any = (-1,) if layers is None else layers
+    if isinstance(layers, str) and layers == "all":
         chosen = range(top + 1)
-    else:
-        chosen = layers
-    if not isinstance(chosen, Sequence) or not chosen:
+    if isinstance(chosen, str) or not isinstance(chosen, Sequence) or not chosen:
         raise InputError(f"layers is {layers!r}; expected all, or hidden states such as 0 6 -1")
     for layer in chosen:
         if isinstance(layer, bool) or not isinstance(layer, int) or not -top - 1 <= layer <= top:

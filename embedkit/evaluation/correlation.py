@@ -1,4 +1,4 @@
-"""What is measured of predictions against scores, and what is said where it is undefined."""
+"""Metrics of predictions against labels, each with a reason where it is undefined."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from embedkit.similarity import scaled
 
 _Array = NDArray[np.float64]
 
-
 CORRELATIONS = ("spearman", "pearson")
-
-
 AGGREGATIONS: dict[str, str] = {
     "all": "one value over the pairs of all subsets together",
     "mean": "the mean of the subsets' values",
@@ -57,13 +54,19 @@ def pearson(x: _Array, y: _Array) -> Value:
 
 
 def measure(metric: str, x: _Array, y: _Array, threshold: float | None = None) -> Value:
-    """A metric of predictions x (n,) against scores y (n,).
+    """A metric of predictions x (n,) against labels y (n,).
 
     Args:
         metric: spearman, pearson, mse, or f1 of "at least `threshold`".
         x: predictions.
-        y: scores.
+        y: labels.
         threshold: for f1.
+
+    Example:
+        >>> measure("mse", np.array([1.0, 2.0]), np.array([2.0, 4.0]))
+        Value(value=2.5, reason=None)
+        >>> measure("pearson", np.array([0.1, 0.4]), np.array([0.0, 5.0]))
+        Value(value=None, reason='2 pairs are too few')
     """
     if not np.isfinite(x).all():
         return Value(None, "the similarities are not all finite")

@@ -1,10 +1,11 @@
-"""Where a recipe goes wrong: by length, by overlap, pair by pair."""
+"""Error analysis: correlation by length and overlap, worst pairs, geometry of the embeddings."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,18 +18,10 @@ from embedkit.similarity import unit
 _Array = NDArray[np.float64]
 
 
-WORST = 20  # pairs that a recipe gets most wrong
-
-
-DISAGREEMENTS = 10  # pairs on which it is farthest from the baseline
-
-
+WORST = 20  # pairs with the largest rank errors of a recipe
+DISAGREEMENTS = 10  # pairs with the largest rank differences to the baseline
 BINS = 4
-
-
-MAX_CHARACTERS = 300  # of a sentence that is quoted
-
-
+MAX_CHARACTERS = 300  # of a quoted sentence
 _EDGE = re.compile(r"^\W+|\W+$")
 
 
@@ -45,43 +38,27 @@ class Bin:
 
 @dataclass(frozen=True)
 class Miss:
-    """A pair that is ranked wrongly.
+    """A pair that is ranked wrongly."""
 
-    Attributes:
-        pair: its place among the pairs, from 0.
-        prediction: of the recipe.
-        off: rank of the prediction less the right one, as a share of all ranks: in [-1, 1], and
-            above 0 where the recipe finds the sentences too similar.
-    """
-
-    pair: int
+    pair: int  # its position among the pairs, from 0
     prediction: float
-    off: float
+    off: float  # rank of the prediction minus right rank, over all ranks: above 0 is too similar
 
 
 @dataclass(frozen=True)
-class RecipeDiagnosis:
-    """One recipe on one set of pairs.
-
-    Attributes:
-        recipe: as results name it.
-        geometry: of its vectors of the distinct sentences; None for a cross-encoder.
-        by_length: bins of words a sentence, mean of the two.
-        by_overlap: bins of shared words, see `word_overlaps`.
-        worst: pairs whose rank is farthest from that of their scores.
-        disagreements: pairs whose rank is farthest from the baseline's.
-    """
+class RecipeErrors:
+    """The errors of one recipe on one set of pairs."""
 
     recipe: str
-    geometry: Geometry | None
-    by_length: tuple[Bin, ...]
-    by_overlap: tuple[Bin, ...]
-    worst: tuple[Miss, ...]
-    disagreements: tuple[Miss, ...]
+    geometry: Geometry | None  # of the distinct sentences; None for a cross-encoder
+    by_length: tuple[Bin, ...]  # bins of words a sentence, mean of the two
+    by_overlap: tuple[Bin, ...]  # bins of shared words, see `word_overlaps`
+    worst: tuple[Miss, ...]  # the largest rank errors
+    disagreements: tuple[Miss, ...]  # the largest rank differences to the baseline
 
 
 @dataclass(frozen=True)
-class Quoted:
+class QuotedPair:
     """A pair as a report quotes it, sentences cut to 300 characters."""
 
     pair: int
@@ -91,84 +68,63 @@ class Quoted:
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
-    """What a report keeps to show, beside its results.
-
-    Attributes:
-        pairs: n of them.
-        predictions: (n,) of each recipe, by what decides.
-    """
+class PairPredictions:
+    """A set of n pairs with every recipe's predictions (n,), by the similarity that decides."""
 
     pairs: Pairs
-    predictions: dict[str, _Array]
+    values: dict[str, _Array]
 
 
 @dataclass(frozen=True)
-class Diagnosis:
-    """All recipes on one set of pairs.
-
-    Attributes:
-        dataset: name of the pairs.
-        recipes: those that have a finite prediction for every pair.
-        quoted: the pairs that they name.
-    """
+class ErrorAnalysis:
+    """The errors of all recipes on one set of pairs."""
 
     dataset: str
-    recipes: tuple[RecipeDiagnosis, ...]
-    quoted: tuple[Quoted, ...]
+    recipes: tuple[RecipeErrors, ...]  # those with a finite prediction for every pair
+    quoted: tuple[QuotedPair, ...]  # the pairs that they name
 
 
-def diagnose(
-    pairs: Pairs,
-    predictions: dict[str, _Array],
-    geometries: Mapping[str, Geometry],
-    baseline: str,
-) -> Diagnosis:
-    """Diagnose recipes.
+def analyse_errors(
+    predictions: PairPredictions, geometries: Mapping[str, Geometry], baseline: str
+) -> ErrorAnalysis:
+    """The errors of every recipe.
 
     Args:
-        pairs: n of them.
-        predictions: (n,) of each recipe.
-        geometries: by recipe, of those that have vectors.
+        predictions: for n pairs.
+        geometries: by recipe, of those that have embeddings.
         baseline: the recipe that disagreements are with.
     """
-    finite = {recipe: x for recipe, x in predictions.items() if np.isfinite(x).all()}
-    lengths = np.array([word_lengths(pairs), word_overlaps(pairs)])
-    bins = [_bin(x) for x in lengths]
+    pairs = predictions.pairs
+    finite = {recipe: x for recipe, x in predictions.values.items() if np.isfinite(x).all()}
+    length_bins, overlap_bins = _quarters(word_lengths(pairs)), _quarters(word_overlaps(pairs))
     right = average_ranks(pairs.scores)
     ranks = {recipe: average_ranks(x) for recipe, x in finite.items()}
-    found = []
-    for recipe, x in finite.items():
-        own = ranks[recipe]
-        by_length, by_overlap = (
-            tuple(
-                Bin(low, high, len(chosen), *measure("spearman", x[chosen], right[chosen]))
-                for low, high, chosen in of_kind
-            )
-            for of_kind in bins
+
+    def bins(x: _Array, quarters: list[_Quarter]) -> tuple[Bin, ...]:
+        return tuple(
+            Bin(low, high, len(rows), *measure("spearman", x[rows], right[rows]))
+            for low, high, rows in quarters
         )
-        other = ranks.get(baseline, own)
-        found.append(
-            RecipeDiagnosis(
-                recipe,
-                geometries.get(recipe),
-                by_length,
-                by_overlap,
-                _farthest(x, own - right, WORST),
-                _farthest(x, own - other, DISAGREEMENTS),
-            )
+
+    recipes = tuple(
+        RecipeErrors(
+            recipe,
+            geometries.get(recipe),
+            bins(x, length_bins),
+            bins(x, overlap_bins),
+            _largest(x, ranks[recipe] - right, WORST),
+            _largest(x, ranks[recipe] - ranks.get(baseline, ranks[recipe]), DISAGREEMENTS),
         )
-    named = sorted({miss.pair for one in found for miss in (*one.worst, *one.disagreements)})
-    quoted = tuple(
-        Quoted(
-            place,
-            _cut(pairs.sentence1[place]),
-            _cut(pairs.sentence2[place]),
-            float(pairs.scores[place]),
-        )
-        for place in named
+        for recipe, x in finite.items()
     )
-    return Diagnosis(pairs.name, tuple(found), quoted)
+    named = sorted({miss.pair for one in recipes for miss in (*one.worst, *one.disagreements)})
+    quoted = tuple(
+        QuotedPair(
+            row, _cut(pairs.sentence1[row]), _cut(pairs.sentence2[row]), float(pairs.scores[row])
+        )
+        for row in named
+    )
+    return ErrorAnalysis(pairs.name, recipes, quoted)
 
 
 def words(text: str) -> set[str]:
@@ -195,21 +151,24 @@ def word_overlaps(pairs: Pairs) -> _Array:
     return np.array(overlaps)
 
 
-def _bin(x: _Array) -> list[tuple[float, float, NDArray[np.int64]]]:
-    """Quarters by quantiles: the ends, and the places; equal values stay together."""
+_Quarter: TypeAlias = tuple[float, float, NDArray[np.int64]]  # lowest, highest, rows
+
+
+def _quarters(x: _Array) -> list[_Quarter]:
+    """Quarters by quantiles; equal values stay together."""
     edges = np.unique(np.quantile(x, np.linspace(0, 1, BINS + 1)[1:-1], method="lower"))
-    numbers = np.searchsorted(edges, x, side="left")
-    chosen = [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
-    return [(float(x[places].min()), float(x[places].max()), places) for places in chosen]
+    quarter = np.searchsorted(edges, x, side="left")
+    chosen = [np.flatnonzero(quarter == index) for index in np.unique(quarter)]
+    return [(float(x[rows].min()), float(x[rows].max()), rows) for rows in chosen]
 
 
-def _farthest(predictions: _Array, off: _Array, count: int) -> tuple[Miss, ...]:
+def _largest(predictions: _Array, off: _Array, count: int) -> tuple[Miss, ...]:
     """The largest differences of rank, largest first."""
     order = np.argsort(-np.abs(off), kind="stable")[:count]
     return tuple(
-        Miss(int(place), float(predictions[place]), float(off[place]) / (len(off) - 1))
-        for place in order
-        if off[place] != 0
+        Miss(int(row), float(predictions[row]), float(off[row]) / (len(off) - 1))
+        for row in order
+        if off[row] != 0
     )
 
 
@@ -219,14 +178,12 @@ def _cut(text: str) -> str:
 
 @dataclass(frozen=True)
 class Geometry:
-    """The shape of n distinct sentence vectors.
+    """The shape of n distinct sentence embeddings.
 
-    Attributes:
-        mean_cosine: expected cosine of two random sentences, that is, the mean over all pairs:
-            the anisotropy of Ethayarajh 2019, equation 3.
-        top_share: share of the variance along the first principal component.
-        effective_rank: of the centred vectors (Roy and Vetterli 2007): exp of the entropy of their
-            singular values as shares of their sum. From 1 to the number of dimensions.
+    `mean_cosine` is the mean over all pairs, the anisotropy of Ethayarajh 2019, equation 3;
+    `top_share` the share of the variance along the first principal component. `effective_rank`
+    (Roy and Vetterli 2007), from 1 to the number of dimensions, is that of the centred embeddings:
+    exp of the entropy of their singular values as shares of their sum.
     """
 
     mean_cosine: float | None

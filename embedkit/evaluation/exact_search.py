@@ -1,4 +1,4 @@
-"""Which documents are nearest to each query."""
+"""Find the documents that are most similar to each query, exactly or by a FAISS index."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 from embedkit.recipes.steps import Vectors
 from embedkit.similarity import find_similarity
 
-_QUERIES, _DOCUMENTS = 128, 8192  # in a block: 8 MB of similarities
-
-
 EXACT = "flat"
+_QUERIES, _DOCUMENTS = 128, 8192  # in a block: 8 MB of similarities
 
 
 def nearest(
@@ -22,7 +20,7 @@ def nearest(
     """The k most similar documents of each query, by default exactly.
 
     Exact search needs memory for a block only. Its similarities are computed in float64 and
-    compared in float32, so that equal texts tie; of documents that tie the earlier one comes first.
+    compared in float32, so that equal texts tie; of tied documents the first comes first.
 
     Args:
         queries: (n, dim) float32, finite.
@@ -32,8 +30,8 @@ def nearest(
         index: `flat` for exact search, or another kind of `VectorIndex`.
 
     Returns:
-        (n, min(k, m)) places of documents, the most similar first; where an index finds fewer, the
-        last are -1.
+        (n, min(k, m)) positions of documents, the most similar first, then -1 if an index finds
+        fewer.
     """
     if index != EXACT:
         return _approximate(queries, documents, similarity, k, index)
@@ -46,16 +44,12 @@ def nearest(
             others = documents[start : start + _DOCUMENTS].astype(np.float64)
             for row, scores in zip(kept, matrix(block, others).astype(np.float32), strict=True):
                 row.add(scores, start)
-        best[first : first + _QUERIES] = [row.places for row in kept]
+        best[first : first + _QUERIES] = [row.positions for row in kept]
     return best
 
 
 def check_index(index: str, similarities: Sequence[str], dimensions: Iterable[int]) -> None:
-    """Refuse a kind of index that there is not, before the vectors are made.
-
-    Raises:
-        InputError: FAISS has no such kind for one of the similarities and dimensions.
-    """
+    """Refuse an index that FAISS does not have for one of the similarities and dimensions."""
     if index != EXACT:
         from embedkit.retrieval.faiss_index import new_index
 
@@ -70,10 +64,10 @@ def _approximate(
     from embedkit.retrieval.index import VectorIndex
 
     built = VectorIndex.build(documents, kind=index, similarity=similarity, show_progress=False)
-    places = np.full((len(queries), min(k, len(documents))), -1, dtype=np.int64)
-    for row, found in zip(places, built.search(queries, k).ids, strict=True):
-        row[: len(found)] = found
-    return places
+    positions = np.full((len(queries), min(k, len(documents))), -1, dtype=np.int64)
+    for row, ids in zip(positions, built.search(queries, k).ids, strict=True):
+        row[: len(ids)] = ids
+    return positions
 
 
 class _Best:
@@ -82,16 +76,16 @@ class _Best:
     def __init__(self, k: int) -> None:
         self._k = k
         self._scores = np.empty(0, dtype=np.float32)
-        self.places = np.empty(0, dtype=np.int64)
+        self.positions = np.empty(0, dtype=np.int64)
 
     def add(self, scores: NDArray[np.float32], start: int) -> None:
-        """Scores of the documents from place `start` on, which are later than all before."""
-        if len(self.places) == self._k:
+        """Scores of the documents from position `start` on, which come after all before."""
+        if len(self.positions) == self._k:
             new = np.flatnonzero(scores > self._scores[-1])
         else:
             new = np.arange(len(scores))
         scores = np.concatenate([self._scores, scores[new]])
-        # Stable: of equal scores the earlier place stays in front.
+        # Stable: of equal scores the earlier document stays in front.
         order = np.argsort(-scores, kind="stable")[: self._k]
         self._scores = scores[order]
-        self.places = np.concatenate([self.places, new + start])[order]
+        self.positions = np.concatenate([self.positions, new + start])[order]

@@ -1,4 +1,4 @@
-"""What the recipes of an evaluation learn from."""
+"""Fit the recipes of an evaluation whose poolings or steps learn from texts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FitTexts: TypeAlias = "str | Corpus | Iterable[str]"
 
 @dataclass(frozen=True)
 class CorpusTexts:
-    """The texts of a corpus, read from its file again each time."""
+    """The texts of a corpus; each iteration reads its file again."""
 
     corpus: Corpus
 
@@ -28,7 +28,7 @@ class CorpusTexts:
         return (document.text for document in self.corpus)
 
 
-def fit_for(
+def fit_recipes(
     embedder: Embedder,
     bounds: Sequence[Bound],
     fit: FitTexts | None,
@@ -37,33 +37,27 @@ def fit_for(
     *,
     show_progress: bool | None = None,
 ) -> list[Bound]:
-    """The recipes, fitted where they have to be.
+    """The recipes, fitted if they have to be; those of the model are fitted already.
 
-    Args:
-        embedder: encodes the texts.
-        bounds: recipes; the model's own are fitted already and stay as they are.
-        fit: a corpus or texts, "data" for the texts of `sets`, or None.
-        sets: what is scored.
-        prompts: what is put in front of the texts of each role. Other texts to fit on have that of
-            sentences, or of documents where there are retrieval sets only.
-        show_progress: as in `Embedder.fit`.
+    `fit` is a corpus or texts, "data" for the texts of the scored `sets`, or None. Texts are fitted
+    behind the prompt of sentences, or of documents if there are only retrieval sets.
 
     Raises:
         InputError: a recipe to fit and no texts, texts and no recipe to fit, or scored texts to fit
             on whose roles have different prompts.
     """
-    waiting = [bound for bound in bounds if bound.unfitted is not None]
+    unfitted = [bound for bound in bounds if bound.unfitted is not None]
     if fit is None:
-        if waiting:
+        if unfitted:
             raise InputError(
-                f"recipe {str(waiting[0].recipe)!r} learns {waiting[0].unfitted} from texts, and "
+                f"recipe {str(unfitted[0].recipe)!r} learns {unfitted[0].unfitted} from texts, and "
                 "none are named; name some with fit (--fit FILE), or fit it on the scored texts "
                 "with fit='data' (--fit-on-data)"
             )
         return list(bounds)
-    if not waiting:
+    if not unfitted:
         raise InputError("got texts to fit on, and no recipe learns from texts")
-    roles = dict.fromkeys(role for each in sets for role in each.texts)
+    roles = dict.fromkeys(role for data in sets for role in data.texts)
     prompt = prompts["sentence" if "sentence" in roles else "document"]
     texts: Iterable[str]
     if isinstance(fit, str):
@@ -76,7 +70,7 @@ def fit_for(
                     "among them, and recipes are fitted behind one; name other texts to fit on "
                     "(--fit FILE)"
                 )
-        texts = [text for each in sets for role in each.texts.values() for text in role]
+        texts = [text for data in sets for role in data.texts.values() for text in role]
         source = ON_DATA
     elif isinstance(fit, Corpus):
         texts, source = CorpusTexts(fit), fit.path.name

@@ -1,11 +1,9 @@
-"""Heads in evaluations: fitted for each recipe, or loaded from a folder."""
+"""Regression heads in evaluations: fitted for each recipe, beside a line on the cosine."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,19 +11,14 @@ from numpy.typing import NDArray
 
 from embedkit.data.pairs import Pairs
 from embedkit.errors import InputError
-from embedkit.evaluation.correlation import CORRELATIONS
-from embedkit.evaluation.pairs import Predictions, similarities_of
+from embedkit.evaluation.model_predictions import PairScorer
+from embedkit.evaluation.pair_scores import similarities_of
 from embedkit.evaluation.results import Scored
 from embedkit.evaluation.significance import difference
 from embedkit.recipes.steps import Vectors
 
 if TYPE_CHECKING:
     from embedkit.scoring.pair_regressor import PairRegressor
-
-
-def head_metrics(threshold: float | None) -> tuple[str, ...]:
-    """What predictions on the labels' scale are measured by."""
-    return (*CORRELATIONS, "mse") if threshold is None else (*CORRELATIONS, "mse", "f1")
 
 
 def train_head(
@@ -41,114 +34,77 @@ def train_head(
     head.fit(both, np.concatenate([pairs.scores for pairs in sets]))
 
 
-def check_threshold(threshold: float | None) -> None:
-    """Refuse a threshold that nothing can reach or miss."""
-    is_number = isinstance(threshold, Real) and not isinstance(threshold, bool)
-    if threshold is not None and not (is_number and math.isfinite(threshold)):
-        raise InputError(f"threshold is {threshold!r}; expected a finite number")
-
-
-def check_heads(head: Any, train: object, threshold: float | None) -> None:
-    """Refuse options that do not go together.
-
-    Raises:
-        InputError: one of `head` and `train`, or `threshold` without them.
-    """
-    if (head is None) != (train is None):
-        raise InputError("head and train go together: a head is fitted on the training pairs")
-    if threshold is not None and head is None:
-        raise InputError("threshold was given without a head; it is for predictions of heads")
-    check_threshold(threshold)
-
-
 @dataclass(frozen=True, eq=False)
-class Training:
-    """What heads are fitted on.
+class HeadTraining:
+    """What the heads of all recipes are fitted on."""
 
-    Attributes:
-        sets: the training pairs.
-        head: a name or a regressor, see `PairRegressor`.
-        labels: (n,) of all sets together.
-    """
-
-    sets: list[Pairs]
-    head: Any
-    labels: NDArray[np.float64]
+    head: Any  # a name or a regressor, see `PairRegressor`
+    labels: NDArray[np.float64]  # (n,) of all training pairs
+    metrics: tuple[str, ...]  # of the predictions
 
     @classmethod
-    def of(cls, sets: list[Pairs], head: Any) -> Training:
-        """Check the head's name and the labels.
+    def of(cls, head: Any, sets: Sequence[Pairs], metrics: tuple[str, ...]) -> HeadTraining | None:
+        """None where there are neither a head nor training pairs.
 
         Raises:
-            InputError: an unknown head, or labels that no head can learn.
+            InputError: one without the other, an unknown head, or labels that no head can learn.
         """
+        if (head is None) != (not sets):
+            raise InputError("head and train go together: a head is fitted on the training pairs")
+        if head is None:
+            return None
         from embedkit.scoring.pair_regressor import PairRegressor
 
         labels = np.concatenate([pairs.scores for pairs in sets])
         PairRegressor(head=head).check(labels)
-        return cls(sets, head, labels)
+        return cls(head, labels, metrics)
 
     @property
     def label_range(self) -> tuple[float, float]:
         """The lowest and the highest label."""
         return float(self.labels.min()), float(self.labels.max())
 
-    def fit(self, vectors: list[Vectors]) -> Fitted:
-        """A head, and a line on the cosine, for one recipe's vectors (n, 2, dim) of each set."""
+    def fit(self, vectors: Vectors) -> list[PairScorer]:
+        """A line on the cosine, and a head, fitted on the embeddings (n, 2, dim) of the pairs.
+
+        The line is that of least squares, clipped to the labels' range as the head is.
+        """
         from embedkit.scoring.pair_regressor import PairRegressor
 
-        both = np.concatenate(vectors)
-        cosines = similarities_of("cosine", both[:, 0], both[:, 1])
+        cosines = _cosines(vectors)
         constant = np.ptp(cosines) == 0  # cls@0 is one vector
         slope, intercept = (
             (0.0, self.labels.mean()) if constant else np.polyfit(cosines, self.labels, 1)
         )
-        return Fitted(
-            PairRegressor(head=self.head).fit(both, self.labels),
-            (float(slope), float(intercept)),
-        )
+        head = PairRegressor(head=self.head).fit(vectors, self.labels)
+
+        def line(others: Vectors) -> NDArray[np.float64]:
+            values: NDArray[np.float64] = slope * _cosines(others) + intercept
+            return values.clip(*head.range_)
+
+        return [
+            PairScorer("line", self.metrics, line),
+            PairScorer("head", self.metrics, head.predict),
+        ]
 
 
-@dataclass(frozen=True, eq=False)
-class Fitted:
-    """One recipe's head, and what it is held against.
+def with_line_differences(scored: Sequence[Scored]) -> list[Scored]:
+    """The same results, those of heads with the difference to the line of their recipe."""
 
-    Attributes:
-        head: fitted on the training pairs.
-        line: slope and intercept of the least-squares line on the training pairs' cosines; it is
-            clipped to the labels' range, as the head is.
-    """
+    def key(one: Scored) -> tuple[str, ...]:
+        result = one.result
+        return result.recipe, result.dataset, result.metric, result.aggregation
 
-    head: PairRegressor
-    line: tuple[float, float]
-
-    def predict(
-        self, recipe: str, vectors: Vectors, threshold: float | None
-    ) -> tuple[Predictions, Predictions]:
-        """The line's and the head's predictions for vectors (n, 2, dim)."""
-        cosines = similarities_of("cosine", vectors[:, 0], vectors[:, 1])
-        slope, intercept = self.line
-        line = np.clip(slope * cosines + intercept, *self.head.range_)
-        metrics = head_metrics(threshold)
-        return (
-            Predictions(recipe, "line", line, metrics),
-            Predictions(recipe, "head", self.head.predict(vectors), metrics),
-        )
-
-
-def against_lines(scored: Sequence[Scored]) -> list[Scored]:
-    """The same, each head's with the difference to the line of its recipe."""
-    lines = {_place(one): one for one in scored if one.result.similarity == "line"}
+    lines = {key(one): one for one in scored if one.result.similarity == "line"}
     return [
         one._replace(
-            result=replace(one.result, difference=difference(one, lines[_place(one)], "line"))
+            result=replace(one.result, difference=difference(one, lines[key(one)], "line"))
         )
-        if one.result.similarity == "head"
+        if one.result.similarity == "head" and lines
         else one
         for one in scored
     ]
 
 
-def _place(scored: Scored) -> tuple[str, ...]:
-    result = scored.result
-    return result.recipe, result.dataset, result.metric, result.aggregation
+def _cosines(vectors: Vectors) -> NDArray[np.float64]:
+    return similarities_of("cosine", vectors[:, 0], vectors[:, 1])

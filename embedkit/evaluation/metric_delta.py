@@ -1,32 +1,24 @@
-"""What training brought: one recipe before and after, on the same resamples of the pairs."""
+"""How much training changed the metrics of a recipe, on the same resamples of the pairs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from embedkit.evaluation.pairs import Predictions, score_predictions
+from embedkit.evaluation.pair_scores import Predictions, score_predictions
 from embedkit.evaluation.report.report import Report
 from embedkit.evaluation.results import Difference
 from embedkit.evaluation.significance import difference
 
 
 @dataclass(frozen=True)
-class Gain:
-    """One metric of the cosine.
-
-    Attributes:
-        dataset: name of the pairs.
-        metric: spearman or pearson.
-        before: None where it is undefined.
-        after: likewise.
-        difference: with its paired interval.
-    """
+class MetricDelta:
+    """One metric of the cosine, before and after training."""
 
     dataset: str
-    metric: str
-    before: float | None
+    metric: str  # spearman or pearson
+    before: float | None  # None where it is undefined
     after: float | None
-    difference: Difference
+    difference: Difference  # with its paired interval
 
     def __str__(self) -> str:
         if self.before is None or self.after is None or self.difference.value is None:
@@ -41,24 +33,24 @@ class Gain:
         return f"{text} [{100 * low:+.2f}, {100 * high:+.2f}] (95 %, paired)"
 
 
-def gains(before: Report, after: Report) -> list[Gain]:
+def metric_deltas(before: Report, after: Report) -> list[MetricDelta]:
     """Both correlations on each set of pairs, from two reports of one recipe on the same sets.
 
     Args:
         before: of the embedder that training began with; its seed is that of the resamples.
-        after: of what came of it.
+        after: of the trained one.
     """
-    found = []
-    for old, new in zip(before.evidence, after.evidence, strict=True):
+    deltas = []
+    for old, new in zip(before.pair_predictions, after.pair_predictions, strict=True):
         predictions = [
             Predictions(name, "cosine", values)
-            for name, evidence in (("before", old), ("after", new))
-            for values in evidence.predictions.values()
+            for name, of_set in (("before", old), ("after", new))
+            for values in of_set.values.values()
         ]
-        scored = score_predictions(new.pairs, predictions, seed=before.protocol.seed)
+        scored = score_predictions(new.pairs, predictions, seed=before.run_metadata.seed)
         half = len(scored) // 2
-        found += [
-            Gain(
+        deltas += [
+            MetricDelta(
                 new.pairs.name,
                 two.result.metric,
                 one.result.value,
@@ -68,4 +60,4 @@ def gains(before: Report, after: Report) -> list[Gain]:
             for one, two in zip(scored[:half], scored[half:], strict=True)
             if two.result.aggregation == "all"
         ]
-    return found
+    return deltas

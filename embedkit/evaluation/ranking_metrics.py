@@ -1,10 +1,10 @@
-"""What is measured of rankings against judgements: a value a query, each in [0, 1].
+"""Metrics of rankings against relevance judgements: one value in [0, 1] for each query.
 
-Gains are relevance in the order of a ranking; `ideal` are those of all judged documents from the
-highest down, at least the first `IDEAL_DEPTH` of them where `relevant` counts the relevant ones.
-Relevance below 0 counts as 0; padding with 0 changes nothing. Definitions are
-trec_eval's, with its `ndcg_cut_10`, `recall_100`, `recip_rank` of the first ten and `map`, and so
-those of BEIR (Thakur et al. 2021): a query without a relevant document has the value 0.
+Gains are the relevance in the order of a ranking; `ideal` holds those of all judged documents from
+the highest down, at least the first `IDEAL_DEPTH` if `relevant` counts the relevant ones. Negative
+relevance counts as 0; padding with 0 changes nothing. The definitions are those of trec_eval
+(`ndcg_cut_10`, `recall_100`, `recip_rank` of the first ten, `map`) and so of BEIR (Thakur et al.
+2021): a query without a relevant document has the value 0.
 """
 
 from __future__ import annotations
@@ -17,10 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _Array = NDArray[np.float64]
-
-
 _Gains = NDArray[np.int64]
-
 
 IDEAL_DEPTH = 10  # the largest cut of a metric of `ideal` gains
 
@@ -36,8 +33,9 @@ def ndcg(gains: _Gains, ideal: _Gains, relevant: _Gains | None = None, *, cut: i
         relevant: (queries,) relevant documents; None for as many as `ideal` has.
         cut: ranks.
 
-    Returns:
-        (queries,).
+    Example:
+        >>> ndcg(np.array([[0, 1]]), np.array([[1, 0]]), cut=10).round(4)
+        array([0.6309])
     """
     return _divide(_dcg(gains[:, :cut]), _dcg(ideal[:, :cut]))
 

@@ -1,4 +1,4 @@
-"""Predictions for sentence pairs against their scores."""
+"""The records that an evaluation returns: results, differences, and the metrics of each task."""
 
 from __future__ import annotations
 
@@ -9,125 +9,80 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-CROSS_ENCODER = "cross-encoder"  # what results of one have for a similarity
-
-
-_Array = NDArray[np.float64]
+CROSS_ENCODER = "cross-encoder"  # the similarity of a cross-encoder's results
 
 
 @dataclass(frozen=True)
 class SubsetValue:
-    """A result within one subset of n pairs."""
+    """A metric within one subset of n pairs."""
 
     n: int
     value: float | None
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
-class Result:
-    """One number of a report.
-
-    Attributes:
-        recipe: as it prints against the model.
-        dataset: name of the pairs or the retrieval set.
-        n: pairs, or queries.
-        similarity: cosine, dot, euclidean or manhattan; or `head`, `line` (on the cosine) or
-            `cross-encoder`.
-        metric: spearman or pearson, of a head or line also mse and f1; of a retrieval set those of
-            `RANKING_METRICS`.
-        aggregation: all, mean or wmean (see `AGGREGATIONS`).
-        value: or None.
-        ci95: from bootstrap resamples of these, or None where some have no value.
-        reason: why there is no value, or no interval.
-        subsets: the same for each subset of the pairs, where they have subsets.
-        ties: share of pairs that have the same prediction as another pair; None for queries.
-        difference: a head's to a line on the cosine, of the same recipe.
-        baseline: the difference to the same result of the recipe that others are held against.
-        best_share: share of resamples in which no other recipe is better; those that tie share it.
-    """
-
-    recipe: str
-    dataset: str
-    n: int
-    similarity: str
-    metric: str
-    aggregation: str
-    value: float | None
-    ci95: tuple[float, float] | None = None
-    reason: str | None = None
-    subsets: dict[str, SubsetValue] | None = None
-    ties: float | None = None
-    difference: Difference | None = None
-    baseline: Difference | None = None
-    best_share: float | None = None
+    reason: str | None = None  # why there is no value
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A value less another, from the same resamples.
+    """A value minus another one, on the same resamples."""
 
-    Attributes:
-        to: the other recipe or similarity.
-        value: or None.
-        ci95: None where some resamples have no value.
-        p: two-sided, see `p_value`.
-        p_holm: corrected over the recipes that were compared; None outside such a family.
-        reason: why there is no value, or no interval.
-    """
-
-    to: str
+    to: str  # the other recipe or similarity
     value: float | None
-    ci95: tuple[float, float] | None = None
-    p: float | None = None
-    p_holm: float | None = None
-    reason: str | None = None
+    ci95: tuple[float, float] | None = None  # None where some resamples have no value
+    p: float | None = None  # two-sided, see `p_value`
+    p_holm: float | None = None  # corrected over the recipes that were compared
+    reason: str | None = None  # why there is no value, or no interval
+
+
+@dataclass(frozen=True)
+class Result:
+    """One number of a report."""
+
+    recipe: str  # in its canonical form
+    dataset: str
+    n: int  # pairs, or queries
+    similarity: str  # of vectors, or `head`, `line` (on the cosine) or `cross-encoder`
+    metric: str  # spearman, pearson, mse or f1, or one of `RANKING_METRICS`
+    aggregation: str  # all, mean or wmean, see `AGGREGATIONS`
+    value: float | None
+    ci95: tuple[float, float] | None = None  # None where some resamples have no value
+    reason: str | None = None  # why there is no value, or no interval
+    subsets: dict[str, SubsetValue] | None = None  # the metric within each subset of the pairs
+    ties: float | None = None  # share of pairs with the same prediction as another pair
+    difference: Difference | None = None  # of a head to a line on the cosine
+    baseline: Difference | None = None  # to the baseline recipe
+    best_share: float | None = None  # of the resamples in which no other recipe is better
+    equal_to: str | None = None  # the recipe whose row shows it, since both predict the same
+    model: str | None = None  # of the candidate; not in report.json, which is of one model
 
 
 class Scored(NamedTuple):
-    """A result, and its values in each resample, where it has a value."""
+    """A result with its value in each resample (resamples,), if it has a value."""
 
     result: Result
-    resampled: _Array | None
+    resampled: NDArray[np.float64] | None
 
 
-class Kind(NamedTuple):
-    """A row of the table.
+class Task(NamedTuple):
+    """What one kind of data set is measured by."""
 
-    Attributes:
-        main: the metric that decides what is best.
-        title: the same as titles say it.
-        others: metrics that tables show beside.
-        metrics: what all of them are called.
-        units: what a value is made of, and intervals are drawn from.
-    """
-
-    main: str
-    title: str
+    main: str  # the metric that decides which recipe is best
+    title: str  # the main metric as titles print it
     others: tuple[str, ...]
-    metrics: str
-    units: str
+    metrics: str  # what all of its metrics are called
+    units: str  # what a bootstrap resamples
 
 
-PAIRS = Kind("spearman", "Spearman", ("pearson",), "correlations", "pairs")
-
-
-RETRIEVAL = Kind(
+PAIRS = Task("spearman", "Spearman", ("pearson",), "correlations", "pairs")
+RETRIEVAL = Task(
     "ndcg@10", "nDCG@10", ("recall@100", "mrr@10", "map"), "retrieval metrics", "queries"
 )
-
-
-KINDS = (PAIRS, RETRIEVAL)
-
-
-MAIN = tuple(kind.main for kind in KINDS)
-
-
-OTHERS = tuple(metric for kind in KINDS for metric in kind.others)
+TASKS = (PAIRS, RETRIEVAL)
+MAIN_METRICS = tuple(task.main for task in TASKS)
+OTHER_METRICS = tuple(metric for task in TASKS for metric in task.others)
 
 
 def deciding(results: Iterable[Result], metrics: Sequence[str], aggregation: str) -> list[Result]:
-    """Results of metrics in this aggregation, or in `all` where a dataset has no subsets."""
+    """The results of these metrics in one aggregation, or in `all` for data without subsets."""
     results = list(results)
     with_subsets = {row.dataset for row in results if row.aggregation != "all"}
     return [
@@ -141,24 +96,24 @@ def deciding(results: Iterable[Result], metrics: Sequence[str], aggregation: str
 def averages(
     results: Iterable[Result], recipes: Iterable[str], similarity: str, aggregation: str
 ) -> dict[str, float | None]:
-    """What decides for each recipe: None where a dataset has no value."""
+    """The main metric of each recipe, averaged over the data sets; None if one has no value."""
     values: dict[str, list[float | None]] = {recipe: [] for recipe in recipes}
-    for result in deciding(results, MAIN, aggregation):
+    for result in deciding(results, MAIN_METRICS, aggregation):
         if result.similarity == similarity:
             values[result.recipe].append(result.value)
-    found: dict[str, float | None] = {}
+    means: dict[str, float | None] = {}
     for recipe, of_recipe in values.items():
         defined = [value for value in of_recipe if value is not None]
-        whole = 0 < len(defined) == len(of_recipe)
-        found[recipe] = sum(defined) / len(defined) if whole else None
-    return found
+        complete = 0 < len(defined) == len(of_recipe)
+        means[recipe] = sum(defined) / len(defined) if complete else None
+    return means
 
 
-def ranked(averaged: dict[str, float | None], own: str | None) -> list[str]:
-    """Recipes from best to worst; of those that agree to six digits the model's own first."""
+def ranked(means: dict[str, float | None], own: str | None) -> list[str]:
+    """Recipes from best to worst; the model's own first among those equal to six digits."""
 
     def key(recipe: str) -> tuple[bool, float, bool]:
-        average = averaged[recipe]
-        return average is None, -round(average or 0, 6), recipe != own
+        mean = means[recipe]
+        return mean is None, -round(mean or 0, 6), recipe != own
 
-    return sorted(averaged, key=key)
+    return sorted(means, key=key)

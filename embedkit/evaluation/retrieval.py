@@ -1,4 +1,4 @@
-"""Rankings of a retrieval set's documents against its judgements."""
+"""Score rankings of a retrieval set's documents against its qrels (relevance judgements)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.data.retrieval_set import RetrievalSet
-from embedkit.evaluation.bootstrap import RESAMPLES, SEED, bootstrap_means, interval
+from embedkit.evaluation.bootstrap import RESAMPLES, SEED, Seed, bootstrap_means, interval
 from embedkit.evaluation.exact_search import EXACT, nearest
 from embedkit.evaluation.ranking_metrics import IDEAL_DEPTH, RANKING_METRICS
 from embedkit.evaluation.results import Result, Scored
@@ -19,39 +19,31 @@ DEPTH = 1000  # of a ranking, trec_eval's and BEIR's
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
-    """The judgements of a retrieval set of n queries, by places.
+class IndexedQrels:
+    """The qrels of n queries, with documents by their positions in `RetrievalSet.document_ids`."""
 
-    Attributes:
-        name: of the set.
-        relevant: for each query the places and the gains of the documents judged relevant, but for
-            those that are not in the set.
-        ideal: (n, IDEAL_DEPTH) the highest gains of all judged, padded with 0.
-        counts: (n,) how many are relevant, those that are not in the set among them.
-        itself: (n,) the place of the query's own document, to leave out; -1 where there is none.
-    """
-
-    name: str
-    relevant: list[tuple[NDArray[np.int64], NDArray[np.int64]]]
-    ideal: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    itself: NDArray[np.int64]
+    name: str  # of the retrieval set
+    relevant: list[tuple[NDArray[np.int64], NDArray[np.int64]]]  # positions and gains, by query
+    ideal: NDArray[np.int64]  # (n, IDEAL_DEPTH) the highest gains of all judged, padded with 0
+    counts: NDArray[np.int64]  # (n,) relevant documents, with those that are not in the set
+    itself: NDArray[np.int64]  # (n,) the query's own document, to leave out; -1 if it has none
 
     @classmethod
-    def of(cls, data: RetrievalSet) -> Judged:
-        places = {name: place for place, name in enumerate(data.document_ids)}
+    def of(cls, data: RetrievalSet) -> IndexedQrels:
+        positions = {name: position for position, name in enumerate(data.document_ids)}
         relevant = []
         ideal = np.zeros((len(data.judgements), IDEAL_DEPTH), np.int64)
         counts = np.zeros(len(ideal), np.int64)
         for query, judged in enumerate(data.judgements.values()):
-            gains = {
-                places[name]: gain for name, gain in judged.items() if gain > 0 and name in places
-            }
-            highest = sorted((gain for gain in judged.values() if gain > 0), reverse=True)
+            positive = {name: gain for name, gain in judged.items() if gain > 0}
+            gains = {positions[name]: gain for name, gain in positive.items() if name in positions}
+            highest = sorted(positive.values(), reverse=True)
             ideal[query, : len(highest)] = highest[:IDEAL_DEPTH]
             counts[query] = len(highest)
             relevant.append((np.array([*gains], np.int64), np.array([*gains.values()], np.int64)))
-        itself = [places[query] if query in data.own_documents else -1 for query in data.judgements]
+        itself = [
+            positions[query] if query in data.own_documents else -1 for query in data.judgements
+        ]
         return cls(data.name, relevant, ideal, counts, np.array(itself))
 
     def score(
@@ -63,18 +55,12 @@ class Judged:
         index: str = EXACT,
         *,
         resamples: int = RESAMPLES,
-        seed: int = SEED,
+        seed: Seed = SEED,
     ) -> list[Scored]:
-        """The metrics of each similarity, means over the queries.
+        """The metrics of a recipe for each similarity: means over the queries.
 
-        Args:
-            recipe: what the results are filed under.
-            queries: (n, dim) float32.
-            documents: (m, dim) float32, in the order of `RetrievalSet.document_ids`.
-            similarities: names from the table of similarities.
-            index: see `nearest`.
-            resamples: of the queries, the same ones for all recipes.
-            seed: of the resamples.
+        `queries` are (n, dim) and `documents` (m, dim) float32. All recipes are scored on the same
+        resamples of the queries.
         """
         if not (np.isfinite(queries).all() and np.isfinite(documents).all()):
             return self.absent(recipe, similarities, "the similarities are not all finite")
@@ -96,7 +82,7 @@ class Judged:
         ]
 
     def absent(self, recipe: str, similarities: Sequence[str], reason: str) -> list[Scored]:
-        """The rows of a recipe that has no values."""
+        """The results of a recipe that has no values."""
         n = len(self.relevant)
         return [
             Scored(
@@ -107,12 +93,12 @@ class Judged:
         ]
 
     def _gains(self, rankings: NDArray[np.int64]) -> NDArray[np.int64]:
-        """(n, DEPTH) gains in the order of rankings (n, k) of places."""
+        """(n, DEPTH) gains in the order of rankings (n, k) of positions."""
         gains = np.zeros((len(rankings), DEPTH), dtype=np.int64)
         for row, ranked, itself, relevant in zip(
             gains, rankings, self.itself, self.relevant, strict=True
         ):
             others = ranked[ranked != itself][:DEPTH]
-            for place, gain in zip(*relevant, strict=True):
-                row[: len(others)][others == place] = gain
+            for position, gain in zip(*relevant, strict=True):
+                row[: len(others)][others == position] = gain
         return gains

@@ -1,9 +1,9 @@
-"""What one must know to repeat a run."""
+"""Run metadata: data, model, options and versions, so that a run can be repeated."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import NamedTuple, TypeAlias
@@ -16,9 +16,7 @@ from embedkit.data.pairs import Pairs
 from embedkit.data.retrieval_set import RetrievalSet
 from embedkit.embedder.embedder import Embedder
 from embedkit.embedder.fingerprint import fingerprint, identity
-from embedkit.evaluation.bootstrap import RESAMPLES
 from embedkit.evaluation.correlation import tie_rate
-from embedkit.evaluation.retrieval import DEPTH
 from embedkit.files import rows_sha256
 from embedkit.recipes.recipe import Recipe
 from embedkit.recipes.steps import Bound
@@ -29,199 +27,112 @@ _LIBRARIES = ("torch", "tokenizers", "transformers", "numpy", "scikit-learn")
 
 @dataclass(frozen=True)
 class PairsUsed:
-    """One set of pairs.
-
-    Attributes:
-        name: what its results are filed under.
-        role: scored, selected on, or trained on.
-        pairs: how many.
-        distinct_sentences: in them.
-        truncated_share: of the distinct sentences, those that were cut to the maximum length; of
-            the pairs, where a cross-encoder scored them.
-        tied_scores: share of pairs that have the same score as another pair.
-        sha256: see `data_fingerprint`.
-    """
+    """A set of sentence pairs."""
 
     name: str
-    role: str
+    role: str  # scored, selected on, or trained on
     pairs: int
     distinct_sentences: int
-    truncated_share: float
-    tied_scores: float
-    sha256: str
+    truncated_share: float  # of the distinct sentences; of the pairs of a cross-encoder
+    tied_scores: float  # share of pairs that have the same label as another pair
+    sha256: str  # see `data_fingerprint`
 
 
 @dataclass(frozen=True)
 class RetrievalUsed:
-    """One retrieval set.
-
-    Attributes:
-        name: what its results are filed under.
-        role: scored.
-        queries: those that were judged.
-        documents: how many.
-        left_out: queries that are documents too, and were left out of their own rankings.
-        missing_documents: judged relevant and not among the documents, so never retrieved.
-        queries_without_relevant: judged queries without a relevant document, whose values are 0.
-        distinct_texts: of queries and documents.
-        truncated_share: of the distinct texts, those that were cut to the maximum length.
-        sha256: see `data_fingerprint`.
-    """
+    """A retrieval set."""
 
     name: str
-    role: str
-    queries: int
+    role: str  # scored
+    queries: int  # those that were judged
     documents: int
-    left_out: int
-    missing_documents: int
-    queries_without_relevant: int
+    left_out: int  # queries that are documents too, left out of their own rankings
+    missing_documents: int  # judged relevant and not among the documents
+    queries_without_relevant: int  # judged, without a relevant document: their values are 0
     distinct_texts: int
-    truncated_share: float
-    sha256: str
+    truncated_share: float  # of the distinct texts
+    sha256: str  # see `data_fingerprint`
 
 
 DataUsed: TypeAlias = PairsUsed | RetrievalUsed
 
 
-def data_used(
-    data: DataSet, role: str, truncated: NDArray[np.bool_], distinct: int | None = None
-) -> DataUsed:
-    """What was read.
+def data_used(data: DataSet, role: str, truncated: NDArray[np.bool_]) -> DataUsed:
+    """The metadata of a set.
 
     Args:
-        data: a set.
-        role: what it was read for.
-        truncated: for each distinct text whether it was cut; or for each pair, with `distinct`.
-        distinct: texts; None for as many as `truncated` has.
+        data: the set.
+        role: what it was used for.
+        truncated: for each distinct text, or for each pair of a cross-encoder.
     """
-    distinct, share = distinct or len(truncated), float(truncated.mean())
-    sha256 = data_fingerprint(data)
+    share, sha256 = float(truncated.mean()), data_fingerprint(data)
     if isinstance(data, Pairs):
-        ties = tie_rate(data.scores)
+        distinct, ties = len({*data.sentence1, *data.sentence2}), tie_rate(data.scores)
         return PairsUsed(data.name, role, len(data.scores), distinct, share, ties, sha256)
-    sizes = len(data.judgements), len(data.documents), len(data.own_documents)
-    lacking = data.missing_documents, data.queries_without_relevant
-    return RetrievalUsed(data.name, role, *sizes, *lacking, distinct, share, sha256)
+    return RetrievalUsed(
+        data.name,
+        role,
+        queries=len(data.judgements),
+        documents=len(data.documents),
+        left_out=len(data.own_documents),
+        missing_documents=data.missing_documents,
+        queries_without_relevant=data.queries_without_relevant,
+        distinct_texts=len(truncated),
+        truncated_share=share,
+        sha256=sha256,
+    )
 
 
 @dataclass(frozen=True)
 class Search:
-    """How retrieval sets are searched.
+    """How retrieval sets are searched."""
 
-    Attributes:
-        index: kind of it, see `nearest`.
-        depth: of the rankings.
-        query_prompt: put in front of each query.
-        document_prompt: put in front of each document.
-    """
-
-    index: str
-    depth: int
+    index: str  # its kind, see `nearest`
+    depth: int  # of the rankings
     query_prompt: str
     document_prompt: str
 
 
 class ModelUsed(NamedTuple):
-    """The model, as far as numbers depend on it.
-
-    Attributes:
-        device: that it ran on.
-        precision: that it ran in.
-        max_length: tokens of a text, or of a pair.
-        sha256: of the whole model.
-    """
+    """What the numbers depend on, of the model."""
 
     device: str
     precision: str
-    max_length: int
-    sha256: str
+    max_length: int  # tokens of a text, or of a pair
+    sha256: str  # of the whole model
 
     @classmethod
     def of(cls, embedder: Embedder) -> ModelUsed:
-        """That of an embedder; see `model_fingerprint`."""
         device, sha256 = str(embedder.encoder.device), model_fingerprint(embedder)
         return cls(device, embedder.precision, embedder.tokenizer.max_length, sha256)
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """How numbers came about.
+class RunMetadata:
+    """What one must know to repeat a run; `protocol` in report.json."""
 
-    Attributes:
-        prompt: put in front of each sentence of pairs.
-        similarities: what was measured by.
-        aggregation: what decides where pairs have subsets.
-        head: the head of each recipe, as scikit-learn prints it, or None.
-        threshold: of F1, or None.
-        label_range: the lowest and the highest label that a head or cross-encoder was trained for.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
-        device: of the encoder.
-        precision: of the encoder.
-        max_length: tokens of a sentence.
-        model_sha256: see `model_fingerprint`.
-        data: what was read.
-        search: how retrieval sets were searched; None where there are only pairs.
-        versions: of embedkit, Python and the libraries that compute.
-        command: as it was typed, or None for a call in Python.
-    """
-
-    prompt: str
+    prompt: str  # put in front of each sentence of pairs
     similarities: tuple[str, ...]
     aggregation: str
-    head: str | None
-    threshold: float | None
+    head: str | None  # of each recipe, as scikit-learn prints it
+    threshold: float | None  # of F1
     resamples: int
-    seed: int
+    seed: int  # of the bootstrap
     device: str
     precision: str
-    max_length: int
-    model_sha256: str
+    max_length: int  # tokens of a sentence
+    model_sha256: str  # see `model_fingerprint`
     data: tuple[DataUsed, ...]
-    search: Search | None
-    versions: dict[str, str]
-    command: str | None = None
-    label_range: tuple[float, float] | None = None
+    search: Search | None  # None if there are only pairs
+    versions: dict[str, str]  # of embedkit, Python and the libraries that compute
+    command: str | None = None  # as it was typed, or None for a call in Python
+    label_range: tuple[float, float] | None = None  # that a head or cross-encoder was trained on
 
-    @classmethod
-    def of(
-        cls,
-        model: ModelUsed,
-        prompts: Mapping[str, str],
-        data: tuple[DataUsed, ...],
-        *,
-        index: str,
-        similarities: tuple[str, ...],
-        aggregation: str,
-        head: str | None,
-        threshold: float | None,
-        seed: int,
-        label_range: tuple[float, float] | None = None,
-    ) -> Protocol:
-        """The protocol of a pass that was just made; `prompts` are by role."""
-        searched = any(isinstance(used, RetrievalUsed) for used in data)
-        search = Search(index, DEPTH, prompts["query"], prompts["document"]) if searched else None
-        return cls(
-            prompt=prompts["sentence"],
-            similarities=similarities,
-            aggregation=aggregation,
-            head=head,
-            threshold=threshold,
-            label_range=label_range,
-            resamples=RESAMPLES,
-            seed=seed,
-            device=model.device,
-            precision=model.precision,
-            max_length=model.max_length,
-            model_sha256=model.sha256,
-            data=data,
-            search=search,
-            versions={
-                "embedkit": __version__,
-                "python": platform.python_version(),
-                **{name: version(name) for name in _LIBRARIES},
-            },
-        )
+
+def library_versions() -> dict[str, str]:
+    """Of embedkit, Python and the libraries that compute."""
+    libraries = {name: version(name) for name in _LIBRARIES}
+    return {"embedkit": __version__, "python": platform.python_version(), **libraries}
 
 
 def model_fingerprint(embedder: Embedder) -> str:
@@ -234,11 +145,11 @@ def model_fingerprint(embedder: Embedder) -> str:
 
 
 def data_fingerprint(data: DataSet) -> str:
-    """SHA-256 of the data as they were read: a line of JSON each, in UTF-8.
+    """SHA-256 of the data as they were read, as lines of JSON in UTF-8.
 
-    A line of pairs is a list of both sentences, the score and, where there are some, the subset. Of
-    retrieval sets the lines are the queries and the documents (id and text), and the judgements
-    (both ids and the relevance), as they were read.
+    Each pair is a list of both sentences, the label and, if there are subsets, its subset. Of
+    retrieval sets the lines are the queries and the documents (id and text), and the qrels (both
+    ids and the relevance).
     """
     return rows_sha256(_rows(data))
 

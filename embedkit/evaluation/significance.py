@@ -1,11 +1,11 @@
-"""Whether recipes differ: paired differences, p-values, their correction, how often each is best.
+"""Whether recipes differ: paired differences, p-values, Holm's correction, how often each is best.
 
-All are of values from the same resamples, so that what the pairs have in common cancels.
+All values come from the same resamples, so that what the pairs have in common cancels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,27 +16,37 @@ from embedkit.evaluation.results import Difference, Result, Scored
 
 _Array = NDArray[np.float64]
 
-# Values that agree to this are one: mean and mean_sqrt_len have the same cosine but for rounding.
+# Values that agree to this are equal: mean and mean_sqrt_len have the same cosine up to rounding.
 SAME = 1e-6
+LEVEL = 0.05  # of significance
 _LOWER_IS_BETTER = ("mse",)
 
 
 def p_value(differences: _Array) -> float:
-    """Two-sided, by inverting the percentile interval: twice the smaller share beyond zero.
+    """The two-sided p-value of resampled differences: twice the smaller share beyond zero.
 
-    The interval of level 1 - p is the widest that leaves out zero (Efron and Tibshirani 1993,
-    chapter 13); one is added to the counts, so that no p is 0 (Davison and Hinkley 1997,
-    equation 4.11). A resample without a difference counts on both sides.
+    It inverts the percentile interval: that of level 1 - p is the widest without zero (Efron and
+    Tibshirani 1993, chapter 13). One is added to the counts, so that no p is 0 (Davison and
+    Hinkley 1997, equation 4.11). A resample without a difference counts on both sides.
 
     Args:
         differences: (resamples,).
+
+    Example:
+        >>> p_value(np.array([0.1] * 98 + [-0.1]))
+        0.04
     """
     beyond = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
     return min(1.0, float(2 * (beyond + 1) / (len(differences) + 1)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction (1979): the chance of one false claim among all stays below p."""
+    """Holm's step-down correction (1979): controls the chance of one false claim among all.
+
+    Example:
+        >>> holm([0.01, 0.04])
+        [0.02, 0.04]
+    """
     order = np.argsort(p_values, kind="stable")
     stepped = np.asarray(p_values)[order] * np.arange(len(order), 0, -1)
     corrected = np.empty(len(order))
@@ -55,7 +65,7 @@ def best_shares(values: _Array, same: float = SAME) -> _Array:
 
 
 def difference(one: Scored, other: Scored, to: str) -> Difference:
-    """`one` less `other`, with what is missing said."""
+    """`one` minus `other`, paired by resample; with the reason if there is no value."""
     if one.result.value is None or other.result.value is None:
         lacking = one.result if one.result.value is None else other.result
         return Difference(to, None, reason=f"{lacking.recipe} has no value")
@@ -70,41 +80,65 @@ def difference(one: Scored, other: Scored, to: str) -> Difference:
     return Difference(to, value, ci95, p_value(resampled))
 
 
-def judge(scored: Sequence[Scored], baseline: str) -> list[Result]:
-    """The results, each held against the baseline's and, in its best share, against all.
+def at_floor(delta: Difference, resamples: int) -> bool:
+    """Whether no resample contradicts a difference: its p is the smallest that there can be."""
+    return delta.p is not None and delta.p <= 2.5 / (resamples + 1)
 
-    Results of one dataset, similarity, metric and aggregation are a family, over which p-values
-    are corrected; what has no value or no interval stays outside.
+
+def against_baseline(
+    scored: Sequence[Scored], baseline: str, equal: Mapping[str, str] | None = None
+) -> list[Result]:
+    """The results, each with its difference to the baseline's and its best share.
+
+    Results of one data set, similarity, metric and aggregation are a family: their p-values are
+    corrected together. Results without a value or an interval stay outside, and recipes that are
+    `equal` to another one count once.
     """
+    equal = equal or {}
+
+    def row(recipe: str) -> str:
+        return equal.get(recipe, recipe)
+
     families: dict[tuple[str, ...], list[int]] = {}
-    for number, (result, _) in enumerate(scored):
+    for index, (result, _) in enumerate(scored):
         key = (result.dataset, result.similarity, result.metric, result.aggregation)
-        families.setdefault(key, []).append(number)
-    judged = [result for result, _ in scored]
-    for numbers in families.values():
-        (own,) = (number for number in numbers if judged[number].recipe == baseline)
-        differences = {
-            number: difference(scored[number], scored[own], baseline)
-            for number in numbers
-            if number != own
+        families.setdefault(key, []).append(index)
+    results = [replace(result, equal_to=equal.get(result.recipe)) for result, _ in scored]
+    for family in families.values():
+        (own,) = (index for index in family if results[index].recipe == baseline)
+        deltas = {
+            index: difference(scored[index], scored[own], baseline)
+            for index in family
+            if index != own
         }
-        tested = {number: found.p for number, found in differences.items() if found.p is not None}
+        tested = {
+            results[index].recipe: delta.p
+            for index, delta in deltas.items()
+            if delta.p is not None
+            and results[index].equal_to is None
+            and results[index].recipe != row(baseline)
+        }
         corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
-        for number, found in differences.items():
-            held = replace(found, p_holm=corrected.get(number))
-            judged[number] = replace(judged[number], baseline=held)
-        whole = {
-            number: values
-            for number in numbers
-            if judged[number].ci95 is not None and (values := scored[number].resampled) is not None
+        for index, delta in deltas.items():
+            name = row(results[index].recipe)
+            p_holm = delta.p if name == row(baseline) else corrected.get(name)
+            results[index] = replace(results[index], baseline=replace(delta, p_holm=p_holm))
+        resampled = {
+            results[index].recipe: values
+            for index in family
+            if results[index].ci95 is not None
+            and results[index].equal_to is None
+            and (values := scored[index].resampled) is not None
         }
-        if whole:
-            sign = -1 if judged[own].metric in _LOWER_IS_BETTER else 1
-            same = _same([scored[number] for number in whole])
-            shares = best_shares(sign * np.stack(list(whole.values())), same)
-            for number, share in zip(whole, shares.tolist(), strict=True):
-                judged[number] = replace(judged[number], best_share=share)
-    return judged
+        if resampled:
+            sign = -1 if results[own].metric in _LOWER_IS_BETTER else 1
+            same = _same([scored[index] for index in family if scored[index].resampled is not None])
+            shares = best_shares(sign * np.stack(list(resampled.values())), same)
+            by_row = dict(zip(resampled, shares.tolist(), strict=True))
+            for index in family:
+                share = by_row.get(row(results[index].recipe))
+                results[index] = replace(results[index], best_share=share)
+    return results
 
 
 def _same(scored: Sequence[Scored]) -> float:

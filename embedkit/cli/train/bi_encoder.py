@@ -108,8 +108,8 @@ def train_bi_encoder_command(
         encoding,
     )
     from embedkit.embedder.embedder import Embedder
-    from embedkit.evaluation.compare import evaluate
-    from embedkit.evaluation.metric_delta import gains
+    from embedkit.evaluation.evaluate import evaluate
+    from embedkit.evaluation.metric_delta import metric_deltas
 
     trained = train_bi_encoder(
         sets,
@@ -134,7 +134,7 @@ def train_bi_encoder_command(
         device=settings.device,
         precision="float32",
     )
-    found = gains(evaluate(before, held_out, prompt=prompt, show_progress=True), report)
+    found = metric_deltas(evaluate(before, held_out, prompt=prompt, show_progress=True), report)
     seconds = time.perf_counter() - started
     if as_json:
         said = {

@@ -52,7 +52,7 @@ def train_cross_encoder_command(
     columns = PairColumns(sentence1, sentence2, score, subset)
     sets = [read_pairs(path, columns, encoding) for path in data]
     held_out = read_pairs(dev, columns, encoding)
-    from embedkit.evaluation.compare import evaluate
+    from embedkit.evaluation.evaluate import evaluate
     from embedkit.training.cross_encoder import train_cross_encoder
 
     trained = train_cross_encoder(

@@ -66,7 +66,7 @@ def train_head_command(
     import numpy as np
 
     from embedkit.embedder.embedder import Embedder
-    from embedkit.evaluation.compare import evaluate
+    from embedkit.evaluation.evaluate import evaluate
     from embedkit.evaluation.fitting import CorpusTexts
     from embedkit.evaluation.heads import train_head
     from embedkit.files import check_target

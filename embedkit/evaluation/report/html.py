@@ -1,4 +1,4 @@
-"""report.html: one file that opens offline.
+"""Render report.html, one file that opens offline.
 
 Vega-Lite draws the plots, in SVG, so that the browser's own fonts draw Korean and its variables
 follow a dark theme; vl-convert carries its JavaScript, which goes into the page (0.9 MB).
@@ -10,24 +10,23 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from embedkit.evaluation.report.html_page import page_data, protocol_rows, tables
-from embedkit.evaluation.report.html_words import labels
-from embedkit.evaluation.report.notes import check_language
+from embedkit.evaluation.report.data import ReportData
+from embedkit.evaluation.report.locale import catalogue, check_language, note
+from embedkit.evaluation.report.notes import notes_of
+from embedkit.evaluation.report.page import metadata_rows, page_data, result_table
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from embedkit.evaluation.report.report import Report
 
-
-def render(report: Report, language: str = "en") -> str:
+def render(report: ReportData, language: str = "en") -> str:
     """The page, in English (en) or Korean (ko).
 
     Raises:
         InputError: another language.
     """
     check_language(language)
-    words = labels(language)
+    words = catalogue(language)["labels"]
     page = (
         _environment()
         .get_template("report.html.j2")
@@ -36,9 +35,10 @@ def render(report: Report, language: str = "en") -> str:
             words=words,
             report=report,
             title=report.model["name"],
-            notes=report.notes_in(language),
-            tables=tables(report, words),
-            protocol=protocol_rows(report, words),
+            verdict=report.verdict.in_words(language),
+            notes=[note(key, language, **values) for key, values in notes_of(report)],
+            tables=[result_table(report, dataset, words) for dataset in report.datasets],
+            metadata=metadata_rows(report, words),
             data=page_data(report, language),
             style=_read("report.css"),
             script=_read("report.js"),

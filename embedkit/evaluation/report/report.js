@@ -84,7 +84,7 @@
 
   function drawForest() {
     $("forest_help").textContent = words.forest_help.replace("{metric}", set().metric);
-    const rows = ranked(set().scores).filter((row) => row.value !== null).map((row) => ({
+    const rows = ranked(set().scores).filter((row) => row.value !== null && !data.equal[row.recipe]).map((row) => ({
       recipe: row.recipe,
       value: 100 * row.value,
       low: row.ci95 && 100 * row.ci95[0],
@@ -269,7 +269,7 @@
   }
 
   function options(select, chosen) {
-    const sorted = ranked(set().diagnosis.recipes).map((one) => one.recipe);
+    const sorted = ranked(set().diagnosis.recipes).map((one) => one.recipe).filter((recipe) => !data.equal[recipe]);
     select.replaceChildren(...sorted.map((recipe) => new Option(recipe, recipe)));
     if (sorted.includes(chosen)) select.value = chosen;
     return sorted;

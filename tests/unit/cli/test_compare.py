@@ -324,7 +324,7 @@ BAD_OPTIONS: dict[str, tuple[list[str], str]] = {
     ),
     "both": (
         ["--layers", "0", "--recipes", "mean"],
-        "got --recipes and --layers; expected one: a recipe names its layers",
+        "got recipes and layers; expected one of them: a recipe names its layers",
     ),
     "similarity": (
         ["--similarity", "cosine cosin"],
@@ -673,8 +673,8 @@ def test_prompt_and_max_length(run: Run, data: Path, bert: Path) -> None:
     assert report["model"]["max_length"] == 5
     assert report["truncated"] == cut
     assert report["notes"][0] == (
-        "10 distinct of 24 sentences were encoded, each once; "
-        f"{cut} of them ({10 * cut}.0 %) were cut to 5 tokens."
+        "10 distinct sentences of 24 were encoded, each once; "
+        f"{cut} of them ({10 * cut}.0 %) were truncated to 5 tokens."
     )
 
 
@@ -716,7 +716,7 @@ def test_out(run: Run, data: Path, bert: Path, tmp_path: Path) -> None:
     assert markdown.startswith(f"# {bert} (bert, 2 layers, no recipe of its own)")
     for row in rows_of(done.json, metric="spearman"):
         assert f"\n| {row['recipe']} | {100 * row['value']:.2f} |" in markdown
-    assert "\n- The best of several recipes was chosen on the same data" in markdown
+    assert "\n- The best recipe was selected and scored on the same data" in markdown
     table = run("compare", data, "-m", bert, "--out", folder).out  # over the old one
     names = " and ".join(str(folder / f"report.{kind}") for kind in ("json", "md", "html"))
     assert f"Wrote {names}.".replace(" ", "") in table.replace("\n", "").replace(" ", "")

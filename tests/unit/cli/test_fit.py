@@ -23,8 +23,8 @@ PAIRS = [(f"a {first}", f"a {second} {first}") for first in WORDS for second in 
 SCORES = np.random.default_rng(3).uniform(0, 5, len(PAIRS)).round(1)
 SCORED = [text for pair in PAIRS for text in pair]
 ON_DATA = (
-    f"mean/whiten:3: fitted on {len(SCORED)} texts (the scored texts themselves). Their scores "
-    "were not used, but figures for other texts may be lower."
+    f"mean/whiten:3: fitted on the {len(SCORED)} scored texts themselves. Their scores were not "
+    "used, but results on other texts may be lower."
 )
 
 

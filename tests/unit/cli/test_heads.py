@@ -499,8 +499,8 @@ def on_another_scale(low: float, high: float) -> str:
     unit = DEV_SCORES / 5
     return (
         f"The labels of unit range from {unit.min():g} to {unit.max():g}, the training labels from "
-        f"{low:g} to {high:g}. If their scales differ, MSE and F1 mean nothing, and only the "
-        "correlations do."
+        f"{low:g} to {high:g}. If their scales differ, MSE and F1 are meaningless; only the "
+        "correlations are valid."
     )
 
 

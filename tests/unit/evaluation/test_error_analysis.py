@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from embedkit import Embedder, Pairs, compare
 from embedkit.evaluation.error_analysis import (
     Geometry,
-    diagnose,
+    PairPredictions,
+    analyse_errors,
     word_lengths,
     word_overlaps,
     words,
@@ -82,7 +83,7 @@ def test_bins_hold_every_pair_once_and_are_scipys(scores: list[int], seed: int) 
         scores = [*scores[1:], scores[0] + 1]
     pairs = pairs_of([float(score) for score in scores])
     x = np.random.default_rng(seed).normal(size=len(scores))
-    (found,) = diagnose(pairs, {"mean": x}, {"mean": FLAT}, "mean").recipes
+    (found,) = analyse_errors(PairPredictions(pairs, {"mean": x}), {"mean": FLAT}, "mean").recipes
     for bins, by in (
         (found.by_length, word_lengths(pairs)),
         (found.by_overlap, word_overlaps(pairs)),
@@ -106,7 +107,7 @@ def test_quarters_are_about_equal() -> None:
     generator = np.random.default_rng(0)
     texts = [" ".join(["w"] * int(n)) for n in generator.integers(3, 60, 400)]
     pairs = Pairs.from_columns("x", texts, texts, generator.normal(size=400).tolist())
-    (found,) = diagnose(pairs, {"m": pairs.scores}, {"m": FLAT}, "m").recipes
+    (found,) = analyse_errors(PairPredictions(pairs, {"m": pairs.scores}), {"m": FLAT}, "m").recipes
     assert [one.n for one in found.by_length] == pytest.approx([100] * 4, abs=8)
 
 
@@ -114,7 +115,9 @@ def test_the_worst_pairs_by_hand() -> None:
     pairs = pairs_of([1, 2, 3, 4, 5])
     x = np.array([0.1, 0.9, 0.3, 0.4, 0.2])  # ranks 1 5 3 4 2, right are 1 2 3 4 5
     other = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
-    first, second = diagnose(pairs, {"a": x, "b": other}, {"a": FLAT, "b": FLAT}, "b").recipes
+    first, second = analyse_errors(
+        PairPredictions(pairs, {"a": x, "b": other}), {"a": FLAT, "b": FLAT}, "b"
+    ).recipes
     assert [(miss.pair, miss.prediction, miss.off) for miss in first.worst] == [
         (1, 0.9, 0.75),
         (4, 0.2, -0.75),
@@ -129,7 +132,7 @@ def test_what_is_quoted_is_bounded() -> None:
     generator = np.random.default_rng(0)
     pairs = Pairs.from_columns("x", texts, texts, generator.normal(size=n).tolist())
     recipes = {f"r{k}": generator.normal(size=n) for k in range(3)}
-    found = diagnose(pairs, recipes, dict.fromkeys(recipes, FLAT), "r0")
+    found = analyse_errors(PairPredictions(pairs, recipes), dict.fromkeys(recipes, FLAT), "r0")
     for one in found.recipes:
         assert len(one.worst) == 20
         off = [abs(miss.off) for miss in one.worst]
@@ -141,7 +144,7 @@ def test_what_is_quoted_is_bounded() -> None:
     assert all(quoted.sentence1.endswith("…") for quoted in found.quoted)
 
 
-def test_a_report_diagnoses_each_recipe(tmp_path: Path) -> None:
+def test_a_report_analyses_each_recipe(tmp_path: Path) -> None:
     model = tiny.make_bert(tmp_path, layers=2)
     texts = [text for text in tiny.TEXTS if text]
     pairs = Pairs.from_columns("x", texts, texts[::-1], [1, 2, 3, 4, 5, 2, 3])

@@ -17,7 +17,7 @@ from embedkit.evaluation import exact_search as search
 from embedkit.evaluation.exact_search import nearest
 from embedkit.evaluation.ranking_metrics import RANKING_METRICS
 from embedkit.evaluation.results import Result
-from embedkit.evaluation.retrieval import DEPTH, Judged
+from embedkit.evaluation.retrieval import DEPTH, IndexedQrels
 
 Array = np.ndarray[Any, Any]
 
@@ -47,7 +47,7 @@ def retrieval_set(judgements: beir.Judgements, documents: list[str]) -> Retrieva
 def results(
     data: RetrievalSet, queries: Array, documents: Array, similarity: str = "cosine"
 ) -> list[Result]:
-    scored = Judged.of(data).score("mean", queries, documents, [similarity], resamples=1000)
+    scored = IndexedQrels.of(data).score("mean", queries, documents, [similarity], resamples=1000)
     return [one.result for one in scored]
 
 
@@ -143,7 +143,7 @@ def test_memory_does_not_grow_with_the_most_judged_query() -> None:
     judgements["q0"] = {str(name): 1 + name % 3 for name in range(many)}
     data = retrieval_set(judgements, [str(name) for name in range(many)])
     tracemalloc.start()
-    judged = Judged.of(data)
+    judged = IndexedQrels.of(data)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 100e6

@@ -132,11 +132,10 @@ def test_a_small_graph_finds_all(bert: Path, folder: Path, similarity: str) -> N
     exact = evaluate(bert, folder, similarities=[similarity])
     graph = evaluate(bert, folder, similarities=[similarity], index="hnsw")
     assert graph.results == exact.results
-    assert graph.protocol.search is not None
-    assert graph.protocol.search.index == "hnsw"
+    assert graph.run_metadata.search is not None
+    assert graph.run_metadata.search.index == "hnsw"
     assert (
-        "Each query of words ranks its 24 documents by an approximate index, hnsw, to the first "
-        "1,000."
+        "words: an approximate index (hnsw) ranks 24 documents for each query, to a depth of 1,000."
     ) in graph.notes
 
 
@@ -226,9 +225,9 @@ def test_the_best_of_each_data_set_is_named(bert: Path, folder: Path, pairs: Pat
         for name, metric in (("pairs", "spearman"), ("words", "ndcg@10"))
     }
     assert best["pairs"] != best["words"]  # else the test could not fail
-    note = f"Best on each data set alone: pairs {best['pairs']}, words {best['words']}."
+    note = f"Best recipe of each data set: pairs {best['pairs']}, words {best['words']}."
     assert note in report.notes
-    assert "Best on each" not in " ".join(compare(bert, pairs, recipes).notes)
+    assert "Best recipe of each" not in " ".join(compare(bert, pairs, recipes).notes)
 
 
 def test_one_constant_vector_ranks_nothing(bert: Path, folder: Path) -> None:
@@ -253,7 +252,7 @@ def test_queries_that_are_documents_too(bert: Path) -> None:
     (used,) = report.to_dict()["protocol"]["data"]
     assert (used["queries"], used["documents"], used["left_out"]) == (2, 11, 2)
     assert (
-        "2 queries of r are documents too, and were left out of their own rankings, as in BEIR."
+        "r: 2 queries are also documents and are excluded from their own rankings, as in BEIR."
     ) in report.notes
     embedder = Embedder.from_pretrained(bert)
     documents = embedder.encode([texts[name] for name in data.document_ids])
@@ -310,7 +309,7 @@ def test_prompts(
     assert values_of(done.json, "mean") == pytest.approx(trec_eval(data, *vectors), abs=1e-9)
     search = done.json["protocol"]["search"]
     assert (search["query_prompt"], search["document_prompt"]) == (query, document)
-    note = f"The prompt of queries is {query!r}, of documents {document!r}."
+    note = f"Prompt of the queries: {query!r}; of the documents: {document!r}."
     assert note in done.json["notes"]
 
 
@@ -326,7 +325,7 @@ def test_other_names_of_the_document_prompt(
     bert: Path, folder: Path, prompts: dict[str, str], query: str, document: str
 ) -> None:
     report = evaluate(Embedder.from_pretrained(bert, prompts=prompts), folder)
-    search = report.protocol.search
+    search = report.run_metadata.search
     assert search is not None
     assert (search.query_prompt, search.document_prompt) == (query, document)
 
@@ -379,7 +378,7 @@ def test_data_a_command_counts_relevant_documents_that_are_absent(
     (used,) = report["protocol"]["data"]
     assert (used["missing_documents"], used["queries_without_relevant"]) == (1, 0)
     assert (
-        "1 relevant documents of words are not in its corpus; they count as not retrieved, as in "
+        "words: 1 relevant documents are not in the corpus; they count as not retrieved, as in "
         "trec_eval."
     ) in report["notes"]
 
@@ -426,8 +425,9 @@ def test_tables(
     markdown = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     assert "| recipe | ndcg@10 | 95 % | recall@100 | mrr@10 | map |  |" in markdown
     assert markdown.splitlines()[0].endswith(": nDCG@10 x 100")
-    assert "- Intervals are of a bootstrap over the queries (10,000 resamples, seed 0)." in markdown
-    assert "ranks its 24 documents by exact search, to the first 1,000." in markdown
+    note = "- 95 % intervals come from a bootstrap over the queries (10,000 resamples, seed 0)."
+    assert note in markdown
+    assert "exact search ranks 24 documents for each query, to a depth of 1,000." in markdown
     table = [line for line in done.out.splitlines() if line[:1] in "┏┃┡│└"]
     assert max(map(cell_len, table)) <= 80
 
@@ -558,7 +558,7 @@ def test_the_protocol_names_the_retrieval_set(bert: Path, folder: Path, pairs: P
         "sha256": hashlib.sha256(text.encode()).hexdigest(),
     }
     assert of_pairs["pairs"] == 10
-    assert [diagnosis.dataset for diagnosis in report.diagnoses] == ["pairs"]
+    assert [diagnosis.dataset for diagnosis in report.error_analyses] == ["pairs"]
 
 
 @pytest.mark.usefixtures("no_forward")
@@ -579,7 +579,7 @@ def test_what_is_selected_on_pairs_is_scored_by_retrieval(
     }
     assert str(report.best) == max(on_pairs, key=lambda recipe: on_pairs[recipe] or 0)
     assert {row.metric for row in report.results} == set(METRICS)
-    assert not any("optimistic" in note for note in report.notes)
+    assert not any("biased upwards" in note for note in report.notes)
 
 
 # Recipes that are fitted

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from embedkit import Embedder, InputError, Pairs, Report, compare, evaluate
-from embedkit.evaluation.report.notes import NOTES, in_words, reason_in
+from embedkit.evaluation.report.locale import catalogue, note, translate_reason
 from embedkit.evaluation.run_metadata import data_fingerprint
 
 WORDS = (
@@ -29,7 +29,7 @@ WORDS = (
     *("book", "plays", "runs", "reads", "eats", "guitar", "park", "train", "news", "slowly"),
 )
 RECIPES = ("cls", "mean", "max", "mean@1")
-OPTIMISTIC = "its score is optimistic"
+OPTIMISTIC = "so its score is biased upwards"
 
 
 def make_pairs(name: str, n: int, seed: int, subsets: list[str] | None = None) -> Pairs:
@@ -102,7 +102,7 @@ def test_the_choice_is_made_on_the_other_set(selected: Report, bert: Path) -> No
     assert {row.dataset for row in selected.results} == {"test"}
 
 
-def test_a_selection_is_told_in_words(selected: Report) -> None:
+def test_a_selection_is_told_note(selected: Report) -> None:
     selection = selected.selection
     assert selection is not None
     assert selection.value is not None
@@ -117,7 +117,7 @@ def test_a_selection_is_told_in_words(selected: Report) -> None:
     assert "| best |" not in selected.to_markdown()
 
 
-def test_the_best_of_many_is_called_optimistic_in_every_output(
+def test_the_score_of_the_best_of_many_is_called_biased_in_every_output(
     run: Run, bert: Path, tmp_path: Path
 ) -> None:
     path, out = write(TEST, tmp_path), tmp_path / "out"
@@ -128,10 +128,10 @@ def test_the_best_of_many_is_called_optimistic_in_every_output(
         assert OPTIMISTIC in " ".join(text.split())
     report = compare(bert, TEST, ["cls", "mean"])
     assert OPTIMISTIC in report._repr_html_()
-    assert in_words("optimistic", "ko") in report.to_html("ko")
+    assert note("optimistic", "ko") in report.to_html("ko")
 
 
-def test_one_recipe_is_not_called_optimistic(bert: Path) -> None:
+def test_the_score_of_one_recipe_is_not_called_biased(bert: Path) -> None:
     report = compare(bert, TEST, ["mean"])
     assert OPTIMISTIC not in report.to_markdown()
     assert report.baseline is None
@@ -150,8 +150,7 @@ def test_pairs_that_select_and_score_are_counted(bert: Path) -> None:
     assert report.selection is not None
     assert report.selection.shared_pairs == 7
     assert (
-        "7 of the pairs that score it are also among those that it was selected on, so its score "
-        "is optimistic."
+        "7 of the scored pairs were also used for the selection, so the score is biased upwards."
     ) in report.notes
 
 
@@ -173,7 +172,11 @@ def test_heads_are_selected_by_their_predictions(bert: Path) -> None:
         if (row.similarity, row.metric) == ("head", "spearman")
     }
     assert values == pytest.approx(of_head, abs=1e-6)
-    assert [used.role for used in report.protocol.data] == ["scored", "selected on", "trained on"]
+    assert [used.role for used in report.run_metadata.data] == [
+        "scored",
+        "selected on",
+        "trained on",
+    ]
 
 
 def test_subsets_of_the_selecting_set_are_aggregated(bert: Path) -> None:
@@ -292,7 +295,7 @@ def test_equal_cosines_do_not_differ(bert: Path) -> None:
         if row.baseline is not None:
             assert (row.baseline.value, row.baseline.ci95) == (0, (0, 0))
             assert (row.baseline.p, row.baseline.p_holm) == (1, 1)
-    assert "No difference to mean is significant at 5 %." in report.notes
+    assert "No recipe differs significantly from mean (5 % level)." in report.notes
 
 
 def test_a_baseline_without_a_value(bert: Path) -> None:
@@ -325,7 +328,7 @@ def test_the_protocol_says_how_to_repeat_it(bert: Path) -> None:
         bert, device="cpu", max_length=12, prompts={"q": "query : "}
     )
     report = compare(embedder, test, ["mean", "cls"], similarities=["dot"], prompt_name="q", seed=7)
-    protocol = report.protocol
+    protocol = report.run_metadata
     assert protocol.prompt == "query : "
     assert protocol.similarities == ("dot",)
     assert (protocol.aggregation, protocol.max_length) == ("all", 12)
@@ -353,7 +356,7 @@ def test_the_fingerprint_of_data_is_of_its_lines() -> None:
 def test_the_fingerprint_of_a_model_is_of_its_weights(bert: Path, tmp_path: Path) -> None:
     def print_of(model: Path, **options: Any) -> str:
         embedder = Embedder.from_pretrained(model, **options)
-        return compare(embedder, TEST, ["cls@1"]).protocol.model_sha256
+        return compare(embedder, TEST, ["cls@1"]).run_metadata.model_sha256
 
     other = tiny.make_bert(tmp_path / "other", layers=2, seed=3)
     assert print_of(bert) == print_of(bert, recipe="max@1") != print_of(other)
@@ -395,9 +398,9 @@ def fields(text: str) -> set[str]:
     return {name for _, name, _, _ in Formatter().parse(text) if name}
 
 
-@pytest.mark.parametrize("key", NOTES)
+@pytest.mark.parametrize("key", catalogue("en")["notes"])
 def test_both_languages_say_the_same_things(key: str) -> None:
-    english, korean = NOTES[key]
+    english, korean = (catalogue(language)["notes"][key] for language in ("en", "ko"))
     assert fields(english) >= fields(korean)
     assert any("가" <= letter <= "힣" for letter in korean)
 
@@ -411,6 +414,6 @@ def test_both_languages_say_the_same_things(key: str) -> None:
     ],
 )
 def test_reasons_in_korean(reason: str, korean: str) -> None:
-    assert reason_in(reason, "ko") == korean
-    assert reason_in(reason, "en") == reason
-    assert in_words("no_value", "ko", recipe="mean", reason=reason).endswith(f"{korean}.")
+    assert translate_reason(reason, "ko") == korean
+    assert translate_reason(reason, "en") == reason
+    assert note("no_value", "ko", recipe="mean", reason=reason).endswith(f"{korean}.")

@@ -19,9 +19,15 @@ import embedkit.evaluation.bootstrap
 from embedkit import Pairs
 from embedkit.evaluation.bootstrap import Resamples, _draw, bootstrap, interval
 from embedkit.evaluation.correlation import Value, aggregate, average_ranks, measure, tie_rate
-from embedkit.evaluation.pairs import Predictions, score_predictions
+from embedkit.evaluation.pair_scores import Predictions, score_predictions
 from embedkit.evaluation.results import Scored
-from embedkit.evaluation.significance import best_shares, difference, holm, judge, p_value
+from embedkit.evaluation.significance import (
+    against_baseline,
+    best_shares,
+    difference,
+    holm,
+    p_value,
+)
 
 Array = NDArray[np.float64]
 
@@ -109,7 +115,7 @@ def test_scales_errors_on_small_labels_differ_as_on_large_ones() -> None:
     for scale in (1e-6, 1, 1e6):
         pairs = make_pairs(y * scale)
         scored = score(pairs, {"own": x * scale, "worse": worse * scale}, ("mse",), resamples=200)
-        (row,) = [row for row in judge(scored, "own") if row.recipe == "worse"]
+        (row,) = [row for row in against_baseline(scored, "own") if row.recipe == "worse"]
         assert row.baseline is not None
         difference = mean_squared_error(y, worse) - mean_squared_error(y, x)
         assert row.baseline.value == pytest.approx(difference * scale**2)
@@ -564,7 +570,7 @@ def test_recipes_are_held_against_the_baseline() -> None:
     predictions = {"worse": worse, "own": x, "same": 2 * x, "none": np.ones(60), "worst": -x}
     pairs = make_pairs(y)
     scored = score(pairs, predictions, resamples=500)
-    judged = {row.recipe: row for row in judge(scored, "own")}
+    judged = {row.recipe: row for row in against_baseline(scored, "own")}
     by_name = {one.result.recipe: one for one in scored}
 
     assert judged["own"].baseline is None
@@ -595,7 +601,7 @@ def test_recipes_are_corrected_over_their_own_family() -> None:
     x, y = draw(40)
     pairs = make_pairs(y, ["x"] * 20 + ["y"] * 20)
     scored = score(pairs, {"own": x, "off": x + 2}, ("spearman", "mse"), resamples=200)
-    rows = [row for row in judge(scored, "own") if row.recipe == "off"]
+    rows = [row for row in against_baseline(scored, "own") if row.recipe == "off"]
     assert len(rows) == 6
     for row in rows:
         assert row.baseline is not None

@@ -26,8 +26,8 @@ from embedkit import (
     compare,
     evaluate,
 )
-from embedkit.evaluation.report.html_page import POINTS, page_data
-from embedkit.evaluation.report.html_words import WORDS
+from embedkit.evaluation.report.locale import catalogue
+from embedkit.evaluation.report.page import POINTS, page_data
 
 HOSTILE = (
     "<script>window.hacked = 1</script>",
@@ -37,7 +37,8 @@ HOSTILE = (
     "</table></main><style>body { display: none }</style>",
     "그는 책을 읽고 있다 <b>굵게</b>",
 )
-UNTRANSLATED = ("p_holm", "ndcg@10", "mrr@10", "map")
+ENGLISH, KOREAN = (catalogue(language)["labels"] for language in ("en", "ko"))
+UNTRANSLATED = ("and", "ndcg@10", "mrr@10", "map")
 TEXTS = (*HOSTILE, *(text for text in tiny.TEXTS if text), "a dog runs in the park", "news")
 
 
@@ -153,7 +154,7 @@ def test_the_page_shows_the_results(report: Report) -> None:
 
 def test_the_page_shows_the_protocol(report: Report) -> None:
     page = " ".join(Reader(report.with_command("embedkit compare x.tsv").to_html()).texts)
-    said = report.protocol
+    said = report.run_metadata
     for text in ("embedkit compare x.tsv", said.model_sha256, f"torch {said.versions['torch']}"):
         assert text in page
     for used in said.data:
@@ -177,7 +178,7 @@ def test_the_page_shows_retrieval(mixed: Report) -> None:
             assert f"{row.baseline.p_holm:.4f}" in reader.texts
     assert reader.texts.count("fitted on the data") == 3
     text = " ".join(reader.texts)
-    for used in mixed.protocol.data:
+    for used in mixed.run_metadata.data:
         assert used.sha256 in text
     assert mixed.fit is not None
     read = f"{mixed.fit['texts']} texts, SHA-256 {mixed.fit['sha256']}"
@@ -194,9 +195,16 @@ def test_a_path_that_is_no_unicode_does_not_keep_the_page_from_being_written(
     assert b"compare x\\udcff.tsv" in page.encode("utf-8")
 
 
-@pytest.mark.parametrize("key", WORDS)
-def test_every_word_is_in_both_languages(key: str) -> None:
-    english, korean = WORDS[key]
+def test_both_languages_have_the_same_texts() -> None:
+    english, korean = catalogue("en"), catalogue("ko")
+    assert {kind: [*texts] for kind, texts in english.items()} == {
+        kind: [*texts] for kind, texts in korean.items()
+    }
+
+
+@pytest.mark.parametrize("key", ENGLISH)
+def test_every_label_is_in_both_languages(key: str) -> None:
+    english, korean = ENGLISH[key], KOREAN[key]
     fields = re.findall(r"\{\w+\}", english)
     assert sorted(fields) == sorted(re.findall(r"\{\w+\}", korean))
     assert any("가" <= letter <= "힣" for letter in korean) or key in UNTRANSLATED
@@ -205,7 +213,7 @@ def test_every_word_is_in_both_languages(key: str) -> None:
 def test_korean(report: Report) -> None:
     reader = Reader(report.to_html("ko"))
     assert ("html", {"lang": "ko"}) in reader.tags
-    for text in ("결과", "진단", "실험 조건", *report.notes_in("ko")):
+    for text in ("결과", "오류 분석", "실행 정보", *report.notes_in("ko")):
         assert text in reader.texts
     assert "Results" not in reader.texts
 
@@ -338,7 +346,7 @@ def test_every_plot_is_drawn(page: Any) -> None:
             ".map(svg => svg.closest('[role=graphics-document]').ariaLabel)",
             f"#{name} svg",
         )
-        assert labels == [WORDS[name][0]]
+        assert labels == [ENGLISH[name]]
     assert (
         page.execute_script("return document.querySelectorAll('#scatter .mark-symbol path').length")
         >= 60
@@ -369,7 +377,7 @@ def test_headings_sort(page: Any, report: Report) -> None:
 
 
 def test_another_recipe_is_shown(page: Any, report: Report) -> None:
-    diagnosis = report.diagnoses[0]
+    diagnosis = report.error_analyses[0]
     quoted = {pair.pair: pair for pair in diagnosis.quoted}
     before = page.execute_script("return document.querySelector('#scatter svg').outerHTML")
     for one in diagnosis.recipes:
@@ -387,7 +395,7 @@ def test_another_recipe_is_shown(page: Any, report: Report) -> None:
 def test_two_recipes_disagree(page: Any, report: Report) -> None:
     choose(page, "one", "max@1")
     choose(page, "other", "mean")
-    one, other = (report.evidence[0].predictions[name] for name in ("max@1", "mean"))
+    one, other = (report.pair_predictions[0].values[name] for name in ("max@1", "mean"))
     from scipy.stats import rankdata
 
     rounded = [np.array([float(f"{x:.4g}") for x in values]) for values in (one, other)]
@@ -409,10 +417,10 @@ def test_hostile_sentences_are_text(page: Any, report: Report) -> None:
     shown = page.execute_script("return document.body.innerText")
     quoted = {
         text
-        for one in report.diagnoses[0].recipes
+        for one in report.error_analyses[0].recipes
         if str(report.best) == one.recipe
         for miss in one.worst
-        for pair in report.diagnoses[0].quoted
+        for pair in report.error_analyses[0].quoted
         if pair.pair == miss.pair
         for text in (pair.sentence1, pair.sentence2)
     }
@@ -497,7 +505,7 @@ def test_one_recipe_makes_a_page_too(browser: Any, bert: Path, tmp_path: Path, r
     path = tmp_path / "one.html"
     embedder = Embedder.from_pretrained(bert, recipe)
     report = evaluate(embedder, make_pairs("x"))
-    assert WORDS["best"][0] not in Reader(report.to_html()).texts  # of one
+    assert ENGLISH["best"] not in Reader(report.to_html()).texts  # of one
     path.write_text(report.to_html(), encoding="utf-8")
     browser.get_log("browser")
     browser.get(path.as_uri())

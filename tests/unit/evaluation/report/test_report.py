@@ -17,10 +17,10 @@ from helpers.command import Run
 from rich.console import Console
 
 from embedkit import Pairs, Recipe, Report
-from embedkit.evaluation.error_analysis import Evidence, diagnose
-from embedkit.evaluation.report.notes import LANGUAGES
+from embedkit.evaluation.error_analysis import PairPredictions, analyse_errors
+from embedkit.evaluation.report.locale import LANGUAGES
 from embedkit.evaluation.results import Difference, Result, SubsetValue
-from embedkit.evaluation.run_metadata import PairsUsed, Protocol, RetrievalUsed, Search
+from embedkit.evaluation.run_metadata import PairsUsed, RetrievalUsed, RunMetadata, Search
 
 PAIRS = Pairs.from_columns(
     "d", ["a b", "c", "d e f", "g"], ["a", "c d", "e", "h"], [0.0, 1.0, 2.5, 5.0]
@@ -38,11 +38,11 @@ def report(*results: Result, **more: Any) -> Report:
     recipes = dict.fromkeys(row.recipe for row in results)
     retrieval = any(row.metric == "ndcg@10" for row in results)
     shown = results[-1].recipe  # the last recipe has predictions of its own
-    evidence = [] if retrieval else [Evidence(PAIRS, {shown: np.arange(4.0)})]
+    predictions = [] if retrieval else [PairPredictions(PAIRS, {shown: np.arange(4.0)})]
     used: PairsUsed | RetrievalUsed = PairsUsed("d", "scored", 9, 8, 0.25, 0.5, "0" * 64)
     if retrieval:
         used = RetrievalUsed("d", "scored", 9, 20, 3, 0, 0, 29, 0.25, "0" * 64)
-    protocol = Protocol(
+    metadata = RunMetadata(
         prompt="",
         similarities=("cosine",),
         aggregation="all",
@@ -63,13 +63,13 @@ def report(*results: Result, **more: Any) -> Report:
         "compared": {name: Recipe.parse(name) for name in recipes},
         "fitted": {},
         "decided_by": "cosine",
-        "protocol": protocol,
+        "run_metadata": metadata,
         "sentences": 18,
         "forward_passes": 8,
         "truncated": 2,
         "seconds": {"encode": 1.0, "score": 1.0},
-        "evidence": tuple(evidence),
-        "diagnoses": tuple(diagnose(PAIRS, of.predictions, {}, shown) for of in evidence),
+        "pair_predictions": tuple(predictions),
+        "error_analyses": tuple(analyse_errors(of, {}, shown) for of in predictions),
     }
     return Report(results=results, **{**fields, **more})
 
@@ -154,7 +154,7 @@ CASES = {
             ["cls", "40.00", "", "-10.00 [-20.00, +5.00]", "0.6000", "-", "10.0 %"],
             ["max", "-", "", "-", "-", "-", "10.0 %"],
         ],
-        "No difference to mean is significant at 5 %.",
+        "No recipe differs significantly from mean (5 % level).",
     ),
     "retrieval": Case(
         report(
@@ -165,7 +165,7 @@ CASES = {
         ),
         [["d", "9", "cosine", "50.00", "75.00", "-"]],
         [["mean", "50.00", "[40.0, 60.0]", "75.00", "-"]],
-        "Each query of d ranks its 20 documents by exact search, to the first 1,000.",
+        "d: exact search ranks 20 documents for each query, to a depth of 1,000.",
     ),
     "retrieval without a value": Case(
         report(
@@ -203,8 +203,8 @@ CASES = {
             ["mean", "line", "50.00", "", "1.250", "10.0 %"],
             ["pooler", "cosine", "-", "", "-", "10.0 %"],
         ],
-        "Differences of heads are to a line on the cosine, both fitted on the training pairs, "
-        "with the 95 % interval of a paired bootstrap.",
+        "Differences of heads are to a line on the cosine. Both are fitted on the training pairs; "
+        "the 95 % interval comes from a paired bootstrap.",
     ),
     "cross-encoder": Case(
         report(
@@ -214,7 +214,7 @@ CASES = {
         ),
         [["d", "9", "cross-encoder", "all", "50.00", "-"]],
         [["cls", "50.00", "[40.0, 60.0]", "-", "10.0 %"]],
-        "8 pairs were scored, both sentences in one pass; 2 of them (25.0 %) were cut to 128 "
+        "8 pairs were scored, both sentences in one pass; 2 of them (25.0 %) were truncated to 128 "
         "tokens.",
     ),
 }

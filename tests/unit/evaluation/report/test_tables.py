@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from embedkit import compare
-from embedkit.evaluation.report.tables import Grid
+from embedkit.evaluation.report.grid import Grid
 
 GRID = Grid(
     ("recipe", "spearman", "en", "ko", "pearson"),

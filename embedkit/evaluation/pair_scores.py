@@ -1,4 +1,4 @@
-"""Predictions for sentence pairs against their scores."""
+"""Score predictions for sentence pairs: every metric, with its bootstrap interval."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from embedkit.evaluation.bootstrap import (
     RESAMPLES,
     SEED,
     Resamples,
+    Seed,
     bootstrap,
     interval,
-    subset_places,
+    subset_rows,
 )
 from embedkit.evaluation.correlation import AGGREGATIONS, CORRELATIONS, aggregate, measure, tie_rate
 from embedkit.evaluation.results import Result, Scored, SubsetValue
@@ -28,19 +29,12 @@ _Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What one recipe says of n pairs.
-
-    Attributes:
-        recipe: what the results are filed under.
-        similarity: what the predictions are, see `Result`.
-        values: (n,).
-        metrics: see `measure`.
-    """
+    """The predictions of one recipe for n pairs."""
 
     recipe: str
-    similarity: str
-    values: _Array
-    metrics: tuple[str, ...] = CORRELATIONS
+    similarity: str  # what the predictions are, see `Result`
+    values: _Array  # (n,)
+    metrics: tuple[str, ...] = CORRELATIONS  # see `measure`
 
 
 def similarities_of(name: str, left: Vectors, right: Vectors) -> _Array:
@@ -57,34 +51,23 @@ def similarities_of(name: str, left: Vectors, right: Vectors) -> _Array:
     return rounded
 
 
-def predict(recipe: str, vectors: Vectors, similarities: Sequence[str]) -> list[Predictions]:
-    """The similarities of sentence pairs; vectors are (n, 2, dim) float32."""
-    left, right = vectors[:, 0], vectors[:, 1]
-    return [Predictions(recipe, name, similarities_of(name, left, right)) for name in similarities]
-
-
 def score_predictions(
     pairs: Pairs,
     predictions: Sequence[Predictions],
     *,
     threshold: float | None = None,
     resamples: int = RESAMPLES,
-    seed: int = SEED,
+    seed: Seed = SEED,
 ) -> list[Scored]:
-    """For each of the predictions, metrics and aggregations (where there are subsets) a result.
+    """A result for each of the predictions, their metrics and (with subsets) each aggregation.
 
-    Args:
-        pairs: n of them.
-        predictions: of these pairs.
-        threshold: for f1.
-        resamples: the same ones for all predictions.
-        seed: of the resamples.
+    All predictions are scored on the same resamples of the pairs.
     """
     values = _resampled(pairs, predictions, threshold, resamples, seed)
     scored = []
-    for number, predicted in enumerate(predictions):
+    for index, predicted in enumerate(predictions):
         for result in measured(pairs, predicted, threshold):
-            resampled = values.get((number, result.metric, result.aggregation))
+            resampled = values.get((index, result.metric, result.aggregation))
             if result.value is None or resampled is None:
                 scored.append(Scored(result, None))
             else:
@@ -98,29 +81,29 @@ def measured(
     pairs: Pairs, predicted: Predictions, threshold: float | None = None
 ) -> Iterator[Result]:
     """The results of `score_predictions` without their intervals."""
-    x, scores, chosen = predicted.values, pairs.scores, subset_places(pairs)
+    x, labels, subsets = predicted.values, pairs.scores, subset_rows(pairs)
     ties = tie_rate(x)
     for metric in predicted.metrics:
         parts = {
-            name: (len(places), measure(metric, x[places], scores[places], threshold))
-            for name, places in chosen.items()
+            name: (len(rows), measure(metric, x[rows], labels[rows], threshold))
+            for name, rows in subsets.items()
         }
-        subsets = {name: SubsetValue(n, *value) for name, (n, value) in parts.items()} or None
         for aggregation in AGGREGATIONS if parts else ("all",):
-            whole = aggregation == "all"
-            value, reason = (
-                measure(metric, x, scores, threshold) if whole else aggregate(parts, aggregation)
-            )
+            if aggregation == "all":
+                value, reason = measure(metric, x, labels, threshold)
+            else:
+                value, reason = aggregate(parts, aggregation)
             yield Result(
                 predicted.recipe,
                 pairs.name,
-                len(scores),
+                len(labels),
                 predicted.similarity,
                 metric,
                 aggregation,
                 value,
                 reason=reason,
-                subsets=subsets,
+                subsets={name: SubsetValue(n, *value) for name, (n, value) in parts.items()}
+                or None,
                 ties=ties,
             )
 
@@ -130,47 +113,47 @@ def _resampled(
     predictions: Sequence[Predictions],
     threshold: float | None,
     resamples: int,
-    seed: int,
+    seed: Seed,
 ) -> dict[tuple[int, str, str], _Array]:
-    """(resamples,) by number of the predictions, metric and aggregation; finite ones only."""
-    chosen = subset_places(pairs)
-    sizes = [len(places) for places in chosen.values()]
-    numbers: dict[str, list[int]] = {}
-    for number, predicted in enumerate(predictions):
+    """(resamples,) by index of the finite predictions, metric and aggregation."""
+    subsets = subset_rows(pairs)
+    sizes = [len(rows) for rows in subsets.values()]
+    indices: dict[str, list[int]] = {}
+    for index, predicted in enumerate(predictions):
         if np.isfinite(predicted.values).all():
             for metric in predicted.metrics:
-                numbers.setdefault(metric, []).append(number)
-    if not numbers:
+                indices.setdefault(metric, []).append(index)
+    if not indices:
         return {}
-    together = {
-        metric: np.stack([predictions[number].values for number in found])
-        for metric, found in numbers.items()
+    stacked = {
+        metric: np.stack([predictions[index].values for index in of_metric])
+        for metric, of_metric in indices.items()
     }
     keys = [
-        (number, metric, aggregation)
-        for metric, found in numbers.items()
-        for aggregation in (AGGREGATIONS if chosen else ("all",))
-        for number in found
+        (index, metric, aggregation)
+        for metric, of_metric in indices.items()
+        for aggregation in (AGGREGATIONS if subsets else ("all",))
+        for index in of_metric
     ]
 
     def statistic(block: Resamples) -> _Array:
-        within = [(block.within(places), places) for places in chosen.values()]
-        rows = []
-        for metric, x in together.items():
-            rows.append(block.values(metric, x, threshold))
+        within = [(block.within(rows), rows) for rows in subsets.values()]
+        values = []
+        for metric, x in stacked.items():
+            values.append(block.values(metric, x, threshold))
             if within:
-                parts = [part.values(metric, x[:, places], threshold) for part, places in within]
-                rows += [np.mean(parts, axis=0), np.average(parts, axis=0, weights=sizes)]
-        return np.concatenate(rows)
+                parts = [part.values(metric, x[:, rows], threshold) for part, rows in within]
+                values += [np.mean(parts, axis=0), np.average(parts, axis=0, weights=sizes)]
+        return np.concatenate(values)
 
     return dict(zip(keys, bootstrap(pairs, statistic, resamples, seed), strict=True))
 
 
-def absent(recipe: str, pairs: Pairs, similarities: Sequence[str], reason: str) -> list[Result]:
-    """The rows of a recipe that the model does not have."""
+def absent(recipe: str, pairs: Pairs, similarities: Sequence[str], reason: str) -> list[Scored]:
+    """The results of a recipe that the model does not have."""
     n = len(pairs.scores)
     return [
-        Result(recipe, pairs.name, n, name, metric, aggregation, None, reason=reason)
+        Scored(Result(recipe, pairs.name, n, name, metric, aggregation, None, reason=reason), None)
         for name in similarities
         for metric in CORRELATIONS
         for aggregation in (AGGREGATIONS if pairs.subsets else ("all",))

@@ -1,0 +1,236 @@
+"""The contents of report.html: its tables, run metadata, and the data that the script draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from embedkit.evaluation.error_analysis import MAX_CHARACTERS, PairPredictions
+from embedkit.evaluation.report.data import ReportData
+from embedkit.evaluation.report.formatting import delta, interval, number, p_value, percent
+from embedkit.evaluation.report.locale import catalogue
+from embedkit.evaluation.results import MAIN_METRICS, RETRIEVAL, Result
+from embedkit.evaluation.run_metadata import DataUsed, PairsUsed, RunMetadata
+
+POINTS = 1500  # pairs of a data set in the page at most
+_DIGITS = 4  # of a prediction in the page
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table."""
+
+    text: str
+    value: float | str | None = None  # what the column sorts by; None last
+    marks: tuple[str, ...] = ()  # words beside the text
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """The results on one data set; a row's recipe is its first cell."""
+
+    dataset: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+def result_table(report: ReportData, dataset: str, words: dict[str, str]) -> ResultTable:
+    """A row for each recipe and similarity, best first."""
+    by_row: dict[tuple[str, str], dict[str, Result]] = {}
+    metrics: dict[str, None] = {}
+    for metric in dict.fromkeys(row.metric for row in report.results):
+        for row in report.deciding(metric):
+            if row.dataset == dataset and row.recipe not in report.equal:
+                by_row.setdefault((row.recipe, row.similarity), {})[metric] = row
+                metrics[metric] = None
+    first, *others = metrics
+    similarities = list(dict.fromkeys(similarity for _, similarity in by_row))
+    similarities.sort(key=lambda name: name != report.decided_by)
+    order = report.rows()
+    several = len(similarities) > 1
+    compared = report.baseline is not None
+    of_pairs = first != RETRIEVAL.main
+    # A recipe that the model does not have has no subsets.
+    subsets = list(
+        dict.fromkeys(name for of in by_row.values() for name in of[first].subsets or {})
+    )
+    headings = [words["recipe"], *[words["similarity"]] * several]
+    headings += [words.get(first, first), words["interval"]]
+    if compared:
+        headings += [words["difference"], words["p_holm"], words["best_in"]]
+    headings += [*subsets, *(words.get(name, name) for name in others)]
+    headings += [words["ties"]] * of_pairs
+    rows = []
+    for recipe, similarity in sorted(
+        by_row, key=lambda key: (similarities.index(key[1]), order.index(key[0]))
+    ):
+        found = by_row[recipe, similarity]
+        main = found[first]
+        marks = _marks(report, recipe, words) if similarity == report.decided_by else ()
+        if others := report.equals(recipe):
+            marks = (*marks, f"= {', '.join(others)}")
+        cells = [Cell(recipe, recipe, marks), *[Cell(similarity, similarity)] * several]
+        low = None if main.ci95 is None else main.ci95[0]
+        cells += [_value(main.value, first), Cell(interval(main.ci95, first), low)]
+        if compared:
+            cells += _difference(main, first, report.run_metadata.resamples)
+        parts = [(main.subsets or {}).get(name) for name in subsets]
+        cells += [_value(part.value if part else None, first) for part in parts]
+        cells += [_value(found[name].value if name in found else None, name) for name in others]
+        cells += [Cell(percent(main.ties), main.ties)] * of_pairs
+        rows.append(tuple(cells))
+    return ResultTable(dataset, tuple(headings), tuple(rows))
+
+
+def _marks(report: ReportData, recipe: str, words: dict[str, str]) -> tuple[str, ...]:
+    baseline = ["baseline"] * (recipe == report.row_of(report.baseline or ""))
+    return tuple(words[mark] for mark in (*report.marks(recipe), *baseline))
+
+
+def _value(value: float | None, metric: str) -> Cell:
+    return Cell(number(value, metric), value)
+
+
+def _difference(row: Result, metric: str, resamples: int) -> list[Cell]:
+    """Difference to the baseline, p and best share."""
+    held = row.baseline
+    share = Cell(percent(row.best_share), row.best_share)
+    if held is None:
+        return [Cell(""), Cell(""), share]
+    p = Cell(p_value(held, resamples), held.p_holm)
+    return [Cell(delta(held, metric), held.value), p, share]
+
+
+def metadata_rows(report: ReportData, words: dict[str, str]) -> list[tuple[str, str]]:
+    """The run metadata as names and values."""
+    metadata = report.run_metadata
+    rows = [
+        (words["command"], metadata.command or words["python_call"]),
+        (words["model"], report.model["name"]),
+        (words["model_sha256"], metadata.model_sha256),
+    ]
+    rows += [
+        (f"{words['data']}: {used.name} ({words['role_' + used.role]})", _data_line(used, words))
+        for used in metadata.data
+    ]
+    if report.fit is not None:
+        source = words["scored_texts"] if report.fit["on_data"] else report.fit["source"]
+        texts = f"{report.fit['texts']:,} {words['texts']}"
+        rows.append((words["fitted_on"], f"{source}, {texts}, SHA-256 {report.fit['sha256']}"))
+    rows += [
+        (words["similarity"], ", ".join(metadata.similarities)),
+        (words["aggregation"], metadata.aggregation),
+        *_prompts(metadata, words),
+        (words["max_length"], str(metadata.max_length)),
+        (words["device"], metadata.device),
+        (words["precision"], metadata.precision),
+        (words["resamples"], f"{metadata.resamples:,}"),
+        (words["seed"], str(metadata.seed)),
+    ]
+    if metadata.head is not None:
+        rows.append((words["head"], metadata.head))
+    versions = ", ".join(f"{name} {version}" for name, version in metadata.versions.items())
+    return [*rows, (words["versions"], versions)]
+
+
+def _data_line(used: DataUsed, words: dict[str, str]) -> str:
+    if isinstance(used, PairsUsed):
+        sizes = f"{used.pairs:,} {words['pairs']}, {used.distinct_sentences:,} {words['distinct']}"
+        ties = f"{words['tied_scores']} {percent(used.tied_scores)}, "
+    else:
+        sizes = (
+            f"{used.queries:,} {words['queries']}, {used.documents:,} {words['documents']}, "
+            f"{used.distinct_texts:,} {words['distinct_texts']}"
+        )
+        ties = f"{used.left_out:,} {words['left_out']}, " if used.left_out else ""
+    truncated = f"{words['truncated']} {percent(used.truncated_share)}"
+    return f"{sizes}, {truncated}, {ties}SHA-256 {used.sha256}"
+
+
+def _prompts(metadata: RunMetadata, words: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """The prompts, and how retrieval sets were searched."""
+    prompts = {}
+    if any(isinstance(used, PairsUsed) for used in metadata.data):
+        prompts["prompt"] = metadata.prompt
+    if metadata.search is not None:
+        prompts["query_prompt"] = metadata.search.query_prompt
+        prompts["document_prompt"] = metadata.search.document_prompt
+    for name, prompt in prompts.items():
+        yield words[name], repr(prompt) if prompt else words["none"]
+    if metadata.search is not None:
+        yield words["index"], metadata.search.index
+        yield words["depth"], f"{metadata.search.depth:,}"
+
+
+def page_data(report: ReportData, language: str) -> dict[str, Any]:
+    """What the script draws from."""
+    main = report.deciding(*MAIN_METRICS)
+    metrics = {row.dataset: row.metric for row in main}
+    words = catalogue(language)["labels"]
+    predictions = {of_set.pairs.name: of_set for of_set in report.pair_predictions}
+    analyses = {analysis.dataset: analysis for analysis in report.error_analyses}
+    datasets = [
+        {
+            "name": name,
+            "metric": words.get(metrics[name], metrics[name]),
+            "scores": [
+                {
+                    "recipe": row.recipe,
+                    "value": row.value,
+                    "ci95": row.ci95,
+                    "difference": row.baseline and row.baseline.value,
+                    "difference_ci95": row.baseline and row.baseline.ci95,
+                }
+                for row in main
+                if row.dataset == name and row.similarity == report.decided_by
+            ],
+            # Of pairs only.
+            "points": _points(predictions[name]) if name in predictions else None,
+            "diagnosis": asdict(analyses[name]) if name in analyses else None,
+        }
+        for name in report.datasets
+    ]
+    return {
+        "words": words,
+        "best": report.best_name,
+        "baseline": report.baseline and report.row_of(report.baseline),
+        "equal": report.equal,
+        "ranking": report.ranking(),
+        "layers": _layers(report),
+        "datasets": datasets,
+    }
+
+
+def _points(predictions: PairPredictions) -> dict[str, Any]:
+    """Pairs and their predictions, a seeded sample if there are many."""
+    pairs = predictions.pairs
+    n = len(pairs.scores)
+    rows = np.arange(n)
+    if n > POINTS:
+        rows = np.sort(np.random.default_rng(0).choice(n, POINTS, replace=False))
+    return {
+        "n": n,
+        "scores": pairs.scores[rows].tolist(),
+        "sentence1": [pairs.sentence1[row][:MAX_CHARACTERS] for row in rows],
+        "sentence2": [pairs.sentence2[row][:MAX_CHARACTERS] for row in rows],
+        "predictions": {
+            recipe: [float(f"{x:.{_DIGITS}g}") for x in values[rows]]
+            for recipe, values in predictions.values.items()
+            if np.isfinite(values).all()
+        },
+    }
+
+
+def _layers(report: ReportData) -> dict[str, tuple[str, int]]:
+    """Pooling and hidden state of the recipes that have one of each, and no step."""
+    top = int(report.model["layers"])
+    return {
+        name: (recipe.poolings[0], recipe.layers[0] % (top + 1))
+        for name, recipe in report.compared.items()
+        if len(recipe.poolings) == len(recipe.layers) == 1
+        and not recipe.steps
+        and recipe.poolings != ("pooler",)
+    }

@@ -1,0 +1,165 @@
+"""The one flow of an evaluation: predictions of a model, their scores, a report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from embedkit.data.pairs import Pairs
+from embedkit.data.retrieval_set import RetrievalSet
+from embedkit.evaluation.bootstrap import resamples_for, seed_of
+from embedkit.evaluation.equal_recipes import equal_recipes
+from embedkit.evaluation.error_analysis import PairPredictions, analyse_errors
+from embedkit.evaluation.heads import with_line_differences
+from embedkit.evaluation.model_predictions import ModelPredictions
+from embedkit.evaluation.options import EvaluationSets, Options
+from embedkit.evaluation.pair_scores import absent, score_predictions
+from embedkit.evaluation.report.report import Report
+from embedkit.evaluation.results import Scored
+from embedkit.evaluation.retrieval import DEPTH, IndexedQrels
+from embedkit.evaluation.run_metadata import RunMetadata, Search, data_used, library_versions
+from embedkit.evaluation.selection import Selection, select_best
+from embedkit.evaluation.significance import against_baseline
+from embedkit.evaluation.verdict import decide
+from embedkit.recipes.recipe import Recipe
+from embedkit.recipes.steps import Bound
+
+_NO_POOLER = "the checkpoint has no pooler weights"
+
+
+def report_of(
+    predictions: ModelPredictions,
+    sets: EvaluationSets,
+    options: Options,
+    *,
+    baseline: Recipe | None = None,
+    convention: bool = False,
+    missing: Sequence[Recipe] = (),
+    fitted: Sequence[Bound] = (),
+    head: object = None,
+    label_range: tuple[float, float] | None = None,
+) -> Report:
+    """The report of a model's predictions.
+
+    `convention` says that nobody named the baseline; `missing` are recipes that the model does not
+    have, for results without a value; `fitted` those that were fitted for this report. `head` and
+    `label_range` go into the run metadata.
+    """
+    compared = predictions.recipes | {str(recipe): recipe for recipe in missing}
+    names = [str(recipe) for recipe in missing]
+    scored = with_line_differences(_scored(predictions, sets, options, names))
+    own = predictions.model["recipe"]
+    equal = equal_recipes(predictions.samples, own)
+    selection = _selection(predictions, sets, options) if sets.selecting else None
+    decided_by = predictions.decided_by if selection is None else selection.similarity
+    deciding = {
+        dataset: PairPredictions(
+            data, {x.recipe: x.values for x in of_set if x.similarity == decided_by}
+        )
+        for dataset, of_set in predictions.of_pairs.items()
+        if dataset < len(sets.scored) and isinstance(data := sets.scored[dataset], Pairs)
+    }
+    against = str(baseline or next(iter(compared)))
+    several = len(compared) > 1
+    return Report(
+        model=predictions.model,
+        results=tuple(
+            against_baseline(scored, against, equal) if several else [one.result for one in scored]
+        ),
+        compared=compared,
+        fitted={str(bound.recipe): bound for bound in fitted},
+        decided_by=decided_by,
+        run_metadata=_metadata(
+            predictions,
+            sets,
+            options,
+            head=None if head is None else str(head),
+            label_range=label_range,
+        ),
+        sentences=predictions.sentences,
+        forward_passes=predictions.forward_passes,
+        truncated=predictions.truncations,
+        pair_predictions=tuple(deciding.values()),
+        error_analyses=tuple(
+            analyse_errors(of_set, predictions.geometries[dataset], against)
+            for dataset, of_set in deciding.items()
+        ),
+        baseline=against if several else None,
+        equal=equal,
+        verdict=decide(
+            scored,
+            list(compared),
+            similarity=decided_by,
+            aggregation=options.aggregation,
+            baseline=against,
+            convention=convention and against != own,
+            equal=equal,
+            selection=selection,
+        ),
+        selection=selection,
+        seconds={
+            "encode": predictions.encode_seconds,
+            "score": time.perf_counter() - predictions.encoded_at,
+        },
+    )
+
+
+def _scored(
+    predictions: ModelPredictions, sets: EvaluationSets, options: Options, missing: Sequence[str]
+) -> list[Scored]:
+    """The results of every data set, with those of recipes that the model does not have."""
+    scored: list[Scored] = []
+    for dataset, data in enumerate(sets.scored):
+        if isinstance(data, RetrievalSet):
+            scored += predictions.of_retrieval[dataset]
+            for name in missing:
+                scored += IndexedQrels.of(data).absent(name, options.similarities, _NO_POOLER)
+        else:
+            scored += score_predictions(
+                data,
+                predictions.of_pairs[dataset],
+                threshold=options.threshold,
+                resamples=resamples_for(len(predictions.recipes)),
+                seed=seed_of(options.seed, dataset),
+            )
+            for name in missing:
+                scored += absent(name, data, options.similarities, _NO_POOLER)
+    return scored
+
+
+def _selection(predictions: ModelPredictions, sets: EvaluationSets, options: Options) -> Selection:
+    first = len(sets.scored)
+    return select_best(
+        [predictions.of_pairs[first + position] for position in range(len(sets.selecting))],
+        sets.selecting,
+        [data for data in sets.scored if isinstance(data, Pairs)],
+        similarities=["head"] if predictions.decided_by == "head" else options.similarities,
+        aggregation=options.aggregation,
+        own=predictions.model["recipe"],
+    )
+
+
+def _metadata(
+    predictions: ModelPredictions, sets: EvaluationSets, options: Options, **trained: Any
+) -> RunMetadata:
+    prompts, model = predictions.prompts, predictions.model_used
+    search = None
+    if any(isinstance(data, RetrievalSet) for data in sets.scored):
+        search = Search(options.index, DEPTH, prompts["query"], prompts["document"])
+    return RunMetadata(
+        prompt=prompts["sentence"],
+        similarities=predictions.similarities,
+        aggregation=options.aggregation,
+        threshold=options.threshold,
+        resamples=resamples_for(len(predictions.recipes)),
+        seed=options.seed,
+        device=model.device,
+        precision=model.precision,
+        max_length=model.max_length,
+        model_sha256=model.sha256,
+        data=tuple(map(data_used, sets.all, sets.roles, predictions.truncated)),
+        search=search,
+        versions=library_versions(),
+        **trained,
+    )
