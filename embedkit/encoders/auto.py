@@ -98,9 +98,9 @@ class AutoModelEncoder:
         )
         states = self(one, [0, self.num_layers])
         if self.vocab_size < 1 or {tuple(s.shape) for s in states.layers.values()} != {
-            (1, self.width)
+            (1, self.dim)
         }:
-            raise ValueError(f"its hidden states are not {self.width} numbers wide")
+            raise ValueError(f"its hidden states are not {self.dim} numbers wide")
 
     @property
     def device(self) -> torch.device:
@@ -108,7 +108,7 @@ class AutoModelEncoder:
         return device
 
     @property
-    def width(self) -> int:
+    def dim(self) -> int:
         return int(self.model.config.hidden_size)
 
     @property
@@ -132,7 +132,7 @@ class AutoModelEncoder:
 
     @property
     def pooler(self) -> Affine | None:
-        """W: (width, width) and b: (width,) of tanh(W h_cls + b), or None."""
+        """W: (dim, dim) and b: (dim,) of tanh(W h_cls + b), or None."""
         dense = _pooler_of(self.model)
         return None if dense is None else Affine(dense.weight.detach(), dense.bias.detach())
 
@@ -150,12 +150,12 @@ class AutoModelEncoder:
     def __call__(
         self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
     ) -> TokenStates:
-        """Hidden states `layers` (0 to num_layers), each (tokens, width), and pooler_output."""
+        """Hidden states `layers` (0 to num_layers), each (tokens, dim), and pooler_output."""
         batch = batch.to(self._runner.device)
         states = {
             index: torch.empty(
                 len(batch.token_ids),
-                self.width,
+                self.dim,
                 dtype=self._runner.dtype,
                 device=batch.offsets.device,
             )

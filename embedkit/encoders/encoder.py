@@ -44,7 +44,7 @@ class Encoder(Protocol):
     def device(self) -> torch.device: ...
 
     @property
-    def width(self) -> int: ...
+    def dim(self) -> int: ...
 
     @property
     def num_layers(self) -> int: ...
@@ -69,7 +69,7 @@ class Encoder(Protocol):
     def __call__(
         self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
     ) -> TokenStates:
-        """Hidden states `layers`, each (tokens, width), and pooler_output if asked for."""
+        """Hidden states `layers`, each (tokens, dim), and pooler_output if asked for."""
         ...
 
     def tensors(self, num_layers: int) -> Mapping[str, Tensor]:

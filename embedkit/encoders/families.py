@@ -76,7 +76,7 @@ class Family:
 
 
 _BERT: Keys = {
-    "width": ("hidden_size", 768),
+    "dim": ("hidden_size", 768),
     "layers": ("num_hidden_layers", 12),
     "heads": ("num_attention_heads", 12),
     "inner": ("intermediate_size", 3072),
@@ -94,14 +94,14 @@ _ROBERTA: Keys = {**_BERT, "padding": ("pad_token_id", 1)}
 _ELECTRA: Keys = {
     **_BERT,
     "embedding": ("embedding_size", 128),
-    "width": ("hidden_size", 256),
+    "dim": ("hidden_size", 256),
     "heads": ("num_attention_heads", 4),
     "inner": ("intermediate_size", 1024),
 }
 
 
 _DISTILBERT: Keys = {
-    "width": ("dim", 768),
+    "dim": ("dim", 768),
     "layers": ("n_layers", 6),
     "heads": ("n_heads", 12),
     "inner": ("hidden_dim", 3072),
@@ -147,16 +147,16 @@ class Numbers:
     """What of config.json the forward pass needs.
 
     Attributes:
-        width: of the hidden states.
-        layers, heads, inner: the layers, their attention heads, the width inside a layer.
+        dim: of the hidden states.
+        layers, heads, inner: the layers, their attention heads, the dim inside a layer.
         vocabulary, positions, types: rows of the three tables of embeddings; no `types`, no table.
-        embedding: the width of those tables; another than `width` is projected.
+        embedding: the dim of those tables; another than `dim` is projected.
         padding: the token id that RoBERTa's positions are counted from and leave out.
         eps: of the layer norms.
         activation: its name.
     """
 
-    width: int
+    dim: int
     layers: int
     heads: int
     inner: int
@@ -191,13 +191,12 @@ class Numbers:
                     f"{source}/config.json: {key} is {value!r}; expected a positive number"
                 )
             values[name] = value
-        values.setdefault("embedding", values["width"])
+        values.setdefault("embedding", values["dim"])
         self = cls(**values)
-        if self.width % self.heads:
-            width, heads = (family.numbers[name][0] for name in ("width", "heads"))
+        if self.dim % self.heads:
+            dim, heads = (family.numbers[name][0] for name in ("dim", "heads"))
             raise InputError(
-                f"{source}/config.json: {width} {self.width} is not a multiple of "
-                f"{heads} {self.heads}"
+                f"{source}/config.json: {dim} {self.dim} is not a multiple of {heads} {self.heads}"
             )
         if self.max_positions < 1:
             raise InputError(
@@ -214,14 +213,14 @@ class Numbers:
     @property
     def layer_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the weights of a layer, by LayerNames' fields."""
-        square = (self.width, self.width)
+        square = (self.dim, self.dim)
         return {
             "query": square,
             "key": square,
             "value": square,
             "attention_output": square,
-            "attention_norm": (self.width,),
-            "up": (self.inner, self.width),
-            "down": (self.width, self.inner),
-            "norm": (self.width,),
+            "attention_norm": (self.dim,),
+            "up": (self.inner, self.dim),
+            "down": (self.dim, self.inner),
+            "norm": (self.dim,),
         }

@@ -19,7 +19,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Affine:
-    """weight: (out, in) of a linear, or (width,) of a layer norm; bias: (out,) or (width,)."""
+    """weight: (out, in) of a linear, or (dim,) of a layer norm; bias: (out,) or (dim,)."""
 
     weight: Tensor
     bias: Tensor

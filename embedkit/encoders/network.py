@@ -76,7 +76,7 @@ class Network:
         }
         self._norm = affine(NORM)
         self._projection = None
-        if numbers.embedding != numbers.width:
+        if numbers.embedding != numbers.dim:
             self._projection = ready(affine(PROJECTION))
         self._layers: list[Layer] = []
         for index in range(numbers.layers):
@@ -97,7 +97,7 @@ class Network:
     def __call__(
         self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
     ) -> TokenStates:
-        """Hidden states `layers`, each (tokens, width), and pooler_output; see `Encoder`."""
+        """Hidden states `layers`, each (tokens, dim), and pooler_output; see `Encoder`."""
         top = len(self._layers) if pooler else max(layers)
         states: dict[int, Tensor] = {}
         x = self._embed(batch)
@@ -112,7 +112,7 @@ class Network:
         return TokenStates(states, batch, pooled)
 
     def _embed(self, batch: TokenBatch) -> Tensor:
-        """(tokens, width): the input of the first layer."""
+        """(tokens, dim): the input of the first layer."""
         x = self._tables[WORDS][batch.token_ids] + self._tables[POSITIONS][self._places(batch)]
         if TYPES in self._tables:
             x = x + self._tables[TYPES][0]

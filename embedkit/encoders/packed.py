@@ -110,27 +110,27 @@ class PackedEncoder:
                 )
             self._tensors[name] = found.detach().to(torch.float32)
 
-        def affine(name: str, width: int, *inside: int) -> None:
-            read(f"{name}.weight", width, *inside)
-            read(f"{name}.bias", width)
+        def affine(name: str, dim: int, *inside: int) -> None:
+            read(f"{name}.weight", dim, *inside)
+            read(f"{name}.bias", dim)
 
         for name, rows in ((WORDS, n.vocabulary), (POSITIONS, n.positions), (TYPES, n.types)):
             if rows:
                 read(name, rows, n.embedding)
         affine(NORM, n.embedding)
-        if n.embedding != n.width:
-            affine(PROJECTION, n.width, n.embedding)
+        if n.embedding != n.dim:
+            affine(PROJECTION, n.dim, n.embedding)
         for index in range(n.layers):
             names_of_layer = family.layer_names(index)
             for part, shape in n.layer_shapes.items():
                 affine(names_of_layer[part], *shape)
         both = {f"{prefix}{POOLER}.weight", f"{prefix}{POOLER}.bias"}
         if family.has_pooler and both <= names:
-            affine(POOLER, n.width, n.width)
+            affine(POOLER, n.dim, n.dim)
 
     @property
-    def width(self) -> int:
-        return self._numbers.width
+    def dim(self) -> int:
+        return self._numbers.dim
 
     @property
     def num_layers(self) -> int:
@@ -144,7 +144,7 @@ class PackedEncoder:
     def linear_shapes(self) -> list[tuple[int, int]]:
         """(out, in) of the linears of a layer, as they run: attention's three are one."""
         n = self._numbers
-        return [(3 * n.width, n.width), (n.width, n.width), (n.inner, n.width), (n.width, n.inner)]
+        return [(3 * n.dim, n.dim), (n.dim, n.dim), (n.inner, n.dim), (n.dim, n.inner)]
 
     @property
     def max_positions(self) -> int | None:
@@ -152,7 +152,7 @@ class PackedEncoder:
 
     @property
     def pooler(self) -> Affine | None:
-        """The checkpoint's pooler, W: (width, width) and b: (width,), or None."""
+        """The checkpoint's pooler, W: (dim, dim) and b: (dim,), or None."""
         if f"{POOLER}.weight" not in self._tensors:
             return None
         return Affine(self._tensors[f"{POOLER}.weight"], self._tensors[f"{POOLER}.bias"])
@@ -180,7 +180,7 @@ class PackedEncoder:
     def __call__(
         self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
     ) -> TokenStates:
-        """Hidden states `layers` (0 to num_layers), each (tokens, width), and pooler_output."""
+        """Hidden states `layers` (0 to num_layers), each (tokens, dim), and pooler_output."""
         if pooler and self.pooler is None:
             raise ValueError("this checkpoint has no pooler")
         return self._network(batch.to(self.device), layers, pooler=pooler)

@@ -16,9 +16,9 @@ class TokenStates:
     """What an encoder returns and every pooling reads.
 
     Attributes:
-        layers: hidden state k -> (tokens, width), floats; 0 is the input of the first layer.
+        layers: hidden state k -> (tokens, dim), floats; 0 is the input of the first layer.
         batch: the tokens behind the rows.
-        pooler_output: (texts, width) tanh(W h_cls + b), where it was asked for.
+        pooler_output: (texts, dim) tanh(W h_cls + b), where it was asked for.
         first_position: the place of each text's first row in its text, counted from 1; above 1 when
             the prompt was left out.
         token_weights: (vocabulary,) what a token counts, where a pooling asks for it.
@@ -34,13 +34,13 @@ class TokenStates:
         for index, state in self.layers.items():
             if state.ndim != 2 or len(state) != len(self.batch.token_ids):
                 raise ValueError(
-                    f"hidden state {index} must have shape ({len(self.batch.token_ids)}, width), "
+                    f"hidden state {index} must have shape ({len(self.batch.token_ids)}, dim), "
                     f"got {tuple(state.shape)}"
                 )
 
     @property
     def only(self) -> Tensor:
-        """(tokens, width): the layer that `average` left, which is what poolings reduce."""
+        """(tokens, dim): the layer that `average` left, which is what poolings reduce."""
         if len(self.layers) != 1:
             raise ValueError(f"expected the one layer that average leaves, got {list(self.layers)}")
         return next(iter(self.layers.values()))

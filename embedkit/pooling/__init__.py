@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from embedkit.encoders.states import TokenStates
 
 
-class Pooling(NamedTuple):
+class PoolingSpec(NamedTuple):
     """A row of the table.
 
     Attributes:
         name: what a recipe says.
-        reduce: packed states -> (texts, width).
+        reduce: packed states -> (texts, dim).
         formula: the vector of a text with token vectors h_1 ... h_n.
         note: when one would choose it.
         note_ko: the same in Korean.
@@ -44,7 +44,7 @@ class Pooling(NamedTuple):
 
 # In sentence-transformers' order of concatenation, then those that it does not have.
 _ROWS = (
-    Pooling(
+    PoolingSpec(
         "cls",
         cls,
         "h_1",
@@ -53,7 +53,7 @@ _ROWS = (
         "cls",
         "pooling_mode_cls_token",
     ),
-    Pooling(
+    PoolingSpec(
         "max",
         maximum,
         "max over i of h_i",
@@ -62,7 +62,7 @@ _ROWS = (
         "max",
         "pooling_mode_max_tokens",
     ),
-    Pooling(
+    PoolingSpec(
         "mean",
         mean,
         "sum(h_i) / n",
@@ -71,7 +71,7 @@ _ROWS = (
         "mean",
         "pooling_mode_mean_tokens",
     ),
-    Pooling(
+    PoolingSpec(
         "mean_sqrt_len",
         mean_sqrt_len,
         "sum(h_i) / sqrt(n)",
@@ -80,7 +80,7 @@ _ROWS = (
         "mean_sqrt_len_tokens",
         "pooling_mode_mean_sqrt_len_tokens",
     ),
-    Pooling(
+    PoolingSpec(
         "weighted_mean",
         weighted_mean,
         "sum(i h_i) / sum(i)",
@@ -89,7 +89,7 @@ _ROWS = (
         "weightedmean",
         "pooling_mode_weightedmean_tokens",
     ),
-    Pooling(
+    PoolingSpec(
         "last",
         last,
         "h_n",
@@ -98,7 +98,7 @@ _ROWS = (
         "lasttoken",
         "pooling_mode_lasttoken",
     ),
-    Pooling(
+    PoolingSpec(
         "mean_content",
         mean_content,
         "sum(h_i) / n over content tokens",
@@ -107,7 +107,7 @@ _ROWS = (
         None,
         None,
     ),
-    Pooling(
+    PoolingSpec(
         "max_content",
         max_content,
         "max over content tokens of h_i",
@@ -116,7 +116,7 @@ _ROWS = (
         None,
         None,
     ),
-    Pooling(
+    PoolingSpec(
         "idf_mean",
         idf_mean,
         "sum(w_i h_i) / n over content tokens, w = a / (a + p)",
@@ -126,7 +126,7 @@ _ROWS = (
         None,
         fitted=True,
     ),
-    Pooling(
+    PoolingSpec(
         "pooler",
         pooler,
         "tanh(W h_1 + b)",
@@ -137,7 +137,7 @@ _ROWS = (
     ),
 )
 
-POOLINGS: dict[str, Pooling] = {row.name: row for row in _ROWS}
+POOLINGS: dict[str, PoolingSpec] = {row.name: row for row in _ROWS}
 
 
 def pooling_table(language: str = "en") -> str:

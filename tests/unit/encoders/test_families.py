@@ -64,7 +64,7 @@ def test_states_as_transformers(name: str, folder: Path) -> None:
     encoder, family = load_encoder(folder), FAMILIES[name]
     assert isinstance(encoder, PackedEncoder if family.packed else AutoModelEncoder)
     assert (encoder.family, encoder.cuts) == (family.model_type, family.packed)
-    assert (encoder.width, encoder.num_layers) == (WIDTH, LAYERS)
+    assert (encoder.dim, encoder.num_layers) == (WIDTH, LAYERS)
     assert encoder.max_positions == (512 if family.limited else None)
     assert (encoder.pooler is not None) == family.pooler
     assert_as_theirs(encoder, folder, LENGTHS)

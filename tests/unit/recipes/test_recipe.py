@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from embedkit.errors import InputError
 from embedkit.pooling import POOLINGS
-from embedkit.recipes.recipe import DENSE, FIRST_LAST, LAST, STEPS, Recipe, RecipeError
+from embedkit.recipes.recipe import FIRST_LAST, LAST, Recipe, RecipeError
+from embedkit.recipes.steps import DENSE, STEPS
 
 CHOICES = (
     "cls, max, mean, mean_sqrt_len, weighted_mean, last, mean_content, max_content, "
@@ -22,8 +23,8 @@ WHOLE = "takes a whole number from 1, such as pca:8"
 NUMBER = "is not a number; expected a hidden state such as 0, 6 or -1, or first-last"
 
 numbers = st.integers(1, 999_999_999)
-plain_steps = st.sampled_from([name for name, kind in STEPS.items() if kind.number != ":K"])
-numbered = st.sampled_from([name for name, kind in STEPS.items() if kind.number])
+plain_steps = st.sampled_from([name for name, spec in STEPS.items() if spec.parameter != ":K"])
+numbered = st.sampled_from([name for name, spec in STEPS.items() if spec.parameter])
 some_steps = plain_steps | st.builds("{}:{}".format, numbered, numbers)
 step_lists = (
     st.lists(some_steps).filter(lambda steps: all(a != b for a, b in pairwise(steps))).map(tuple)
@@ -285,7 +286,7 @@ def test_any_text_is_a_recipe_or_a_recipe_error(text: str) -> None:
 def test_parsing_loads_no_torch() -> None:
     code = (
         "import sys; from embedkit import Recipe; print(Recipe.parse('cls+mean@first-last'));"
-        "print(sorted({'torch', 'numpy', 'transformers'} & set(sys.modules)))"
+        "print(sorted({'torch', 'sklearn', 'transformers'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n") == ["cls+mean@1,-1", "[]", ""]
