@@ -1,4 +1,16 @@
-"""The poolings, one table: names, order, help texts and tests all derive from it."""
+"""The poolings, one table: names, order, help texts, documentation and tests derive from it.
+
+Example:
+    >>> import torch
+    >>> from embedkit.encoders.states import TokenStates
+    >>> hidden = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [0.0, 0.0]]])
+    >>> mask = torch.tensor([[1, 1], [1, 0]])
+    >>> states = TokenStates.from_padded(hidden, mask, token_ids=torch.zeros_like(mask))
+    >>> POOLINGS["mean"].reduce(states).tolist()
+    [[2.0, 3.0], [5.0, 6.0]]
+    >>> POOLINGS["max"].reduce(states).tolist()
+    [[3.0, 4.0], [5.0, 6.0]]
+"""
 
 from __future__ import annotations
 
@@ -22,7 +34,7 @@ class PoolingSpec(NamedTuple):
     """A row of the table.
 
     Attributes:
-        name: what a recipe says.
+        name: its name in a recipe.
         reduce: packed states -> (texts, dim).
         formula: the vector of a text with token vectors h_1 ... h_n.
         note: when one would choose it.
@@ -37,12 +49,12 @@ class PoolingSpec(NamedTuple):
     formula: str
     note: str
     note_ko: str
-    sentence_transformers: str | None
-    legacy_key: str | None
+    sentence_transformers: str | None = None
+    legacy_key: str | None = None
     fitted: bool = False
 
 
-# In sentence-transformers' order of concatenation, then those that it does not have.
+# First those of sentence-transformers, in its order of concatenation; a new row goes behind them.
 _ROWS = (
     PoolingSpec(
         "cls",
@@ -50,8 +62,8 @@ _ROWS = (
         "h_1",
         "the first token; many retrieval models are trained for it",
         "첫 토큰. 이 방식으로 학습한 검색 모델이 많다",
-        "cls",
-        "pooling_mode_cls_token",
+        sentence_transformers="cls",
+        legacy_key="pooling_mode_cls_token",
     ),
     PoolingSpec(
         "max",
@@ -59,8 +71,8 @@ _ROWS = (
         "max over i of h_i",
         "the strongest token of each dimension",
         "차원마다 가장 큰 값",
-        "max",
-        "pooling_mode_max_tokens",
+        sentence_transformers="max",
+        legacy_key="pooling_mode_max_tokens",
     ),
     PoolingSpec(
         "mean",
@@ -68,8 +80,8 @@ _ROWS = (
         "sum(h_i) / n",
         "the usual choice for sentence similarity",
         "문장 유사도에서 가장 흔한 선택",
-        "mean",
-        "pooling_mode_mean_tokens",
+        sentence_transformers="mean",
+        legacy_key="pooling_mode_mean_tokens",
     ),
     PoolingSpec(
         "mean_sqrt_len",
@@ -77,8 +89,8 @@ _ROWS = (
         "sum(h_i) / sqrt(n)",
         "the direction of mean; longer texts get longer vectors",
         "방향은 mean과 같고, 긴 텍스트일수록 벡터가 길다",
-        "mean_sqrt_len_tokens",
-        "pooling_mode_mean_sqrt_len_tokens",
+        sentence_transformers="mean_sqrt_len_tokens",
+        legacy_key="pooling_mode_mean_sqrt_len_tokens",
     ),
     PoolingSpec(
         "weighted_mean",
@@ -86,8 +98,8 @@ _ROWS = (
         "sum(i h_i) / sum(i)",
         "later tokens count more; made for decoders",
         "뒤 토큰일수록 비중이 크다. 디코더용",
-        "weightedmean",
-        "pooling_mode_weightedmean_tokens",
+        sentence_transformers="weightedmean",
+        legacy_key="pooling_mode_weightedmean_tokens",
     ),
     PoolingSpec(
         "last",
@@ -95,8 +107,8 @@ _ROWS = (
         "h_n",
         "the last token: for decoders; [SEP] in BERT",
         "마지막 토큰. 디코더용이며 BERT에서는 [SEP]",
-        "lasttoken",
-        "pooling_mode_lasttoken",
+        sentence_transformers="lasttoken",
+        legacy_key="pooling_mode_lasttoken",
     ),
     PoolingSpec(
         "mean_content",
@@ -104,8 +116,6 @@ _ROWS = (
         "sum(h_i) / n over content tokens",
         "mean without special tokens",
         "특수 토큰을 뺀 mean",
-        None,
-        None,
     ),
     PoolingSpec(
         "max_content",
@@ -113,8 +123,6 @@ _ROWS = (
         "max over content tokens of h_i",
         "max without special tokens",
         "특수 토큰을 뺀 max",
-        None,
-        None,
     ),
     PoolingSpec(
         "idf_mean",
@@ -122,8 +130,6 @@ _ROWS = (
         "sum(w_i h_i) / n over content tokens, w = a / (a + p)",
         "frequent tokens count less (SIF, a = 0.001); p is a token's share of the fit texts",
         "흔한 토큰일수록 비중이 작다(SIF, a = 0.001). p는 학습 텍스트에서 토큰이 차지하는 비율",
-        None,
-        None,
         fitted=True,
     ),
     PoolingSpec(
@@ -132,8 +138,6 @@ _ROWS = (
         "tanh(W h_1 + b)",
         "BERT's pooler_output, if the checkpoint has its weights",
         "BERT의 pooler_output. 체크포인트에 가중치가 있을 때만",
-        None,
-        None,
     ),
 )
 

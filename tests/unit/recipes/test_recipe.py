@@ -14,11 +14,8 @@ from embedkit.pooling import POOLINGS
 from embedkit.recipes.recipe import FIRST_LAST, LAST, Recipe, RecipeError
 from embedkit.recipes.steps import DENSE, STEPS
 
-CHOICES = (
-    "cls, max, mean, mean_sqrt_len, weighted_mean, last, mean_content, max_content, "
-    "idf_mean, pooler"
-)
-STEP_CHOICES = "center, standardize, remove_top:K, whiten[:K], pca:K, truncate:K, normalize"
+CHOICES = ", ".join(POOLINGS)
+STEP_CHOICES = ", ".join(spec.name + spec.parameter for spec in STEPS.values())
 WHOLE = "takes a whole number from 1, such as pca:8"
 NUMBER = "is not a number; expected a hidden state such as 0, 6 or -1, or first-last"
 
@@ -244,6 +241,12 @@ def test_errors_name_the_place_and_the_choices(typed: str, place: int, problem: 
     with pytest.raises(RecipeError) as error:
         Recipe.parse(typed)
     assert str(error.value) == f"recipe {typed!r}, character {place}: {problem}"
+
+
+def test_the_choices_are_all_poolings_and_steps() -> None:
+    poolings = "cls max mean mean_sqrt_len weighted_mean last mean_content max_content"
+    assert [*poolings.split(), "idf_mean", "pooler"] == [*POOLINGS][:10]
+    assert "whiten[:K], pca:K" in STEP_CHOICES
 
 
 def test_errors_of_the_constructor() -> None:
