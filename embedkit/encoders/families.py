@@ -1,7 +1,7 @@
-"""The families that `packed` runs: what each calls its numbers and its tensors.
+"""The families that we run ourselves, one table: names of their sizes and their tensors.
 
-All are BERT's network (Devlin et al. 2019), norms after the residuals. Keys, defaults and tensor
-names are transformers'. What a family's table of numbers does not have, its network does not have.
+All are BERT's network (Devlin et al. 2019), with norms after the residuals. Keys, defaults and
+tensor names are those of transformers. What a family has no key for, its network does not have.
 """
 
 from __future__ import annotations
@@ -12,26 +12,15 @@ from typing import Any
 
 from embedkit.errors import InputError
 
-# Tensors that are named alike in all.
+# Tensors that have the same name in all families.
 WORDS = "embeddings.word_embeddings.weight"
-
-
 POSITIONS = "embeddings.position_embeddings.weight"
-
-
 TYPES = "embeddings.token_type_embeddings.weight"
-
-
 NORM = "embeddings.LayerNorm"
-
-
 PROJECTION = "embeddings_project"
-
-
 POOLER = "pooler.dense"
 
-
-# Of Numbers' fields: key in config.json, and the value where the file has none.
+# Field of EncoderConfig -> key in config.json, and the value where the file has none.
 Keys = Mapping[str, tuple[str, int | float | str]]
 
 
@@ -56,7 +45,7 @@ class Family:
     Attributes:
         architecture: transformers' class of the encoder alone.
         prefix: in front of the names in a checkpoint with a head.
-        numbers: what its config.json says.
+        keys: of config.json, by the fields of EncoderConfig.
         layer: in front of the names of a layer, its number in place of {}.
         names: of a layer's tensors.
         has_pooler: whether a checkpoint may have one.
@@ -64,7 +53,7 @@ class Family:
 
     architecture: str
     prefix: str
-    numbers: Keys
+    keys: Keys
     layer: str = "encoder.layer.{}."
     names: LayerNames = LayerNames()
     has_pooler: bool = True
@@ -87,9 +76,7 @@ _BERT: Keys = {
     "activation": ("hidden_act", "gelu"),
 }
 
-
 _ROBERTA: Keys = {**_BERT, "padding": ("pad_token_id", 1)}
-
 
 _ELECTRA: Keys = {
     **_BERT,
@@ -98,7 +85,6 @@ _ELECTRA: Keys = {
     "heads": ("num_attention_heads", 4),
     "inner": ("intermediate_size", 1024),
 }
-
 
 _DISTILBERT: Keys = {
     "dim": ("dim", 768),
@@ -110,7 +96,6 @@ _DISTILBERT: Keys = {
     "activation": ("activation", "gelu"),
 }
 
-
 _DISTILBERT_LAYER = LayerNames(
     query="attention.q_lin",
     key="attention.k_lin",
@@ -121,7 +106,6 @@ _DISTILBERT_LAYER = LayerNames(
     down="ffn.lin2",
     norm="output_layer_norm",
 )
-
 
 FAMILIES: dict[str, Family] = {
     "bert": Family("BertModel", "bert.", _BERT),
@@ -143,8 +127,8 @@ FAMILIES: dict[str, Family] = {
 
 
 @dataclass(frozen=True)
-class Numbers:
-    """What of config.json the forward pass needs.
+class EncoderConfig:
+    """The part of config.json that the forward pass needs.
 
     Attributes:
         dim: of the hidden states.
@@ -169,14 +153,14 @@ class Numbers:
     eps: float = 1e-12
 
     @classmethod
-    def from_json(cls, config: dict[str, Any], family: Family, source: str) -> Numbers:
+    def from_json(cls, config: dict[str, Any], family: Family, source: str) -> EncoderConfig:
         """Read and check the numbers of a config.json.
 
         Raises:
             InputError: a value of the wrong kind or out of range.
         """
         values: dict[str, Any] = {}
-        for name, (key, default) in family.numbers.items():
+        for name, (key, default) in family.keys.items():
             value = config.get(key, default)
             if isinstance(default, float):
                 wrong = isinstance(value, bool) or not isinstance(value, int | float)
@@ -194,7 +178,7 @@ class Numbers:
         values.setdefault("embedding", values["dim"])
         self = cls(**values)
         if self.dim % self.heads:
-            dim, heads = (family.numbers[name][0] for name in ("dim", "heads"))
+            dim, heads = (family.keys[name][0] for name in ("dim", "heads"))
             raise InputError(
                 f"{source}/config.json: {dim} {self.dim} is not a multiple of {heads} {self.heads}"
             )

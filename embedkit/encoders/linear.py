@@ -41,8 +41,6 @@ def _gelu_tanh(x: Tensor) -> Tensor:
 
 
 _GELU_TANH = Activation(_gelu_tanh, "gelu", "tanh")
-
-
 _SILU = Activation(F.silu, "swish")
 
 

@@ -14,7 +14,7 @@ from embedkit.embedder.fingerprint import state_sha256
 from embedkit.embedder.loading import load_folder
 from embedkit.encoders.devices import on_device
 from embedkit.encoders.hub import find_folder
-from embedkit.encoders.loading import load_whole, without_bars
+from embedkit.encoders.loading import load_pretrained, without_bars
 from embedkit.errors import InputError
 from embedkit.files import DEFAULT_MODEL, new_folder
 from embedkit.progress import progress
@@ -174,7 +174,7 @@ def _load(folder: Path, seed: int) -> tuple[PreTrainedModel, list[str]]:
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network, missing = load_whole(AutoModelForMaskedLM.from_config, folder)
+        network, missing = load_pretrained(AutoModelForMaskedLM.from_config, folder)
     network.accepts_loss_kwargs = False  # the loss is a mean, which the trainer has to be told
     return network, sorted(missing)
 
