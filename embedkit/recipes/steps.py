@@ -6,16 +6,16 @@ import re
 from collections.abc import Callable
 from difflib import get_close_matches
 from itertools import groupby
-from typing import NamedTuple, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from embedkit.errors import InputError
-from embedkit.similarity import unit
 
-Float32Array: TypeAlias = NDArray[np.float32]
-Float64Array: TypeAlias = NDArray[np.float64]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Float32Array: TypeAlias = "NDArray[np.float32]"
+Float64Array: TypeAlias = "NDArray[np.float64]"
 
 
 class Sample(NamedTuple):
@@ -56,12 +56,19 @@ _UNRESOLVED = "vary less than float32 resolves"
 _NOTHING = "has nothing to fit"
 
 
+# numpy is imported where it is used, so that parsing a recipe does not wait for it.
+
+
 def _first(sample: Sample, k: int) -> Fitted:
+    import numpy as np
+
     return np.eye(k, len(sample.covariance)), ""
 
 
 def _standardize(sample: Sample, k: int) -> Fitted:
     """1 / standard deviation; a dimension that does not vary is left, as in scikit-learn."""
+    import numpy as np
+
     sample.check_size(1)
     sample.check_varies(_NOTHING)
     variances = sample.covariance.diagonal() * (1 - 1 / sample.size)  # scikit-learn divides by n
@@ -81,6 +88,8 @@ def _top(sample: Sample, k: int) -> tuple[Float64Array, Float64Array]:
 
     The largest number of each direction is positive, as in scikit-learn's PCA.
     """
+    import numpy as np
+
     sample.check_size(k)
     sample.check_varies(_NOTHING)
     values, vectors = np.linalg.eigh((sample.covariance + sample.covariance.T) / 2)
@@ -92,6 +101,8 @@ def _top(sample: Sample, k: int) -> tuple[Float64Array, Float64Array]:
 
 def _remove_top(sample: Sample, k: int) -> Fitted:
     """I - V'V of the top directions V: Mu and Viswanath 2018, "All-but-the-Top", algorithm 1."""
+    import numpy as np
+
     rows, _ = _top(sample, k)
     rest: Float64Array = np.eye(len(sample.covariance)) - rows.T @ rows
     sample._replace(covariance=rest @ sample.covariance @ rest.T).check_varies("leaves nothing")
@@ -100,6 +111,8 @@ def _remove_top(sample: Sample, k: int) -> Fitted:
 
 def _whiten(sample: Sample, k: int) -> Fitted:
     """Su et al. 2021, "Whitening Sentence Representations for Better Semantics", algorithm 1."""
+    import numpy as np
+
     rows, values = _top(sample, k)
     return rows / np.sqrt(values)[:, None], _dropped(sample, k, len(rows))
 
@@ -107,6 +120,12 @@ def _whiten(sample: Sample, k: int) -> Fitted:
 def _pca(sample: Sample, k: int) -> Fitted:
     rows, _ = _top(sample, k)
     return rows, _dropped(sample, k, len(rows))
+
+
+def _normalize(rows: Float32Array) -> Float32Array:
+    from embedkit.similarity import unit
+
+    return unit(rows)
 
 
 def _dropped(sample: Sample, k: int, kept: int) -> str:
@@ -187,7 +206,7 @@ _ROWS = (
         "",
         "divide by the norm; a zero vector stays zero",
         "노름으로 나눈다. 영벡터는 그대로 둔다",
-        apply=unit,
+        apply=_normalize,
     ),
 )
 
