@@ -38,8 +38,6 @@ class _Process(NamedTuple):
 
 
 _lock = Lock()
-
-
 _replaced: list[_Process] = []  # the caller's settings, once for each block that is under way
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Affine:
-    """weight: (out, in) of a linear, or (width,) of a layer norm; bias: (out,) or (width,)."""
+    """weight: (out, in) of a linear, or (dim,) of a layer norm; bias: (out,) or (dim,)."""
 
     weight: Tensor
     bias: Tensor
@@ -41,8 +41,6 @@ def _gelu_tanh(x: Tensor) -> Tensor:
 
 
 _GELU_TANH = Activation(_gelu_tanh, "gelu", "tanh")
-
-
 _SILU = Activation(F.silu, "swish")
 
 

@@ -1,4 +1,4 @@
-"""Where a model is and what its files say; nothing in a model folder is ever executed."""
+"""The weights of a model folder, from safetensors or pickles; nothing in it is ever executed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from embedkit.files import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
 _TIED = 4  # names that a large tensor of a pickle may have: T5 has an embedding four times
 
 

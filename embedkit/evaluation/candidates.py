@@ -10,15 +10,15 @@ from embedkit.arguments import as_list
 from embedkit.embedder.embedder import Embedder
 from embedkit.errors import InputError
 from embedkit.pooling import POOLINGS
+from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import FIRST_LAST, Recipe
-from embedkit.recipes.steps import Bound
 
 
 @dataclass(frozen=True)
 class Candidates:
     """The recipes that are compared."""
 
-    bounds: tuple[Bound, ...]  # each recipe once
+    bounds: tuple[BoundRecipe, ...]  # each recipe once
     missing: tuple[Recipe, ...]  # recipes of the default list that the model does not have
     baseline: Recipe  # one of `bounds`
 
@@ -79,7 +79,7 @@ def parse_recipe(recipe: str | Recipe) -> Recipe:
 
 def _default_recipes(
     embedder: Embedder, layers: str | Sequence[int] | None
-) -> tuple[list[Bound], tuple[Recipe, ...]]:
+) -> tuple[list[BoundRecipe], tuple[Recipe, ...]]:
     """The recipes to compare where none are named, and those that the model does not have."""
     top = embedder.encoder.num_layers
     chosen: Any = (-1,) if layers is None else layers

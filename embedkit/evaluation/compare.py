@@ -111,7 +111,7 @@ def compare(
     embedder = load_embedder(model)
     candidates = Candidates.of(embedder, named, layers, against)
     prompts = options.prompts_of(embedder)
-    dims = [bound.width(embedder.encoder.width) for bound in candidates.bounds]
+    dims = [bound.dim(embedder.encoder.dim) for bound in candidates.bounds]
     check_index(options.index, options.similarities, dims)
     bounds = fit_recipes(
         embedder, candidates.bounds, fit, sets.scored, prompts, show_progress=show_progress

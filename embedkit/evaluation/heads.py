@@ -15,7 +15,7 @@ from embedkit.evaluation.model_predictions import PairScorer
 from embedkit.evaluation.pair_scores import similarities_of
 from embedkit.evaluation.results import Scored
 from embedkit.evaluation.significance import difference
-from embedkit.recipes.steps import Vectors
+from embedkit.recipes.steps import Float32Array
 
 if TYPE_CHECKING:
     from embedkit.scoring.pair_regressor import PairRegressor
@@ -64,7 +64,7 @@ class HeadTraining:
         """The lowest and the highest label."""
         return float(self.labels.min()), float(self.labels.max())
 
-    def fit(self, vectors: Vectors) -> list[PairScorer]:
+    def fit(self, vectors: Float32Array) -> list[PairScorer]:
         """A line on the cosine, and a head, fitted on the embeddings (n, 2, dim) of the pairs.
 
         The line is that of least squares, clipped to the labels' range as the head is.
@@ -78,7 +78,7 @@ class HeadTraining:
         )
         head = PairRegressor(head=self.head).fit(vectors, self.labels)
 
-        def line(others: Vectors) -> NDArray[np.float64]:
+        def line(others: Float32Array) -> NDArray[np.float64]:
             values: NDArray[np.float64] = slope * _cosines(others) + intercept
             return values.clip(*head.range_)
 
@@ -106,5 +106,5 @@ def with_line_differences(scored: Sequence[Scored]) -> list[Scored]:
     ]
 
 
-def _cosines(vectors: Vectors) -> NDArray[np.float64]:
+def _cosines(vectors: Float32Array) -> NDArray[np.float64]:
     return similarities_of("cosine", vectors[:, 0], vectors[:, 1])

@@ -22,8 +22,9 @@ from embedkit.evaluation.results import CROSS_ENCODER, Scored
 from embedkit.evaluation.retrieval import IndexedQrels
 from embedkit.evaluation.run_metadata import ModelUsed
 from embedkit.evaluation.set_embeddings import SetEmbeddings
+from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import Recipe
-from embedkit.recipes.steps import Bound, Vectors
+from embedkit.recipes.steps import Float32Array
 from embedkit.similarity import find_similarity
 
 if TYPE_CHECKING:
@@ -35,13 +36,13 @@ class PairScorer(NamedTuple):
 
     name: str
     metrics: tuple[str, ...]
-    score: Callable[[Vectors], NDArray[np.float64]]  # (n, 2, dim) -> (n,)
+    score: Callable[[Float32Array], NDArray[np.float64]]  # (n, 2, dim) -> (n,)
 
 
 def similarity_scorers(names: Sequence[str]) -> list[PairScorer]:
     """The scorers of similarities."""
 
-    def score(name: str, vectors: Vectors) -> NDArray[np.float64]:
+    def score(name: str, vectors: Float32Array) -> NDArray[np.float64]:
         return similarities_of(name, vectors[:, 0], vectors[:, 1])
 
     return [PairScorer(name, CORRELATIONS, partial(score, name)) for name in names]
@@ -71,7 +72,7 @@ class ModelPredictions:
 
 def predict_by_embeddings(
     embeddings: SetEmbeddings,
-    bounds: Sequence[Bound],
+    bounds: Sequence[BoundRecipe],
     scorers: Sequence[list[PairScorer]],
     sets: EvaluationSets,
     options: Options,
@@ -122,7 +123,7 @@ def predict_by_embeddings(
             "name": embedder.name,
             "family": embedder.encoder.family,
             "layers": embedder.encoder.num_layers,
-            "width": embedder.encoder.width,
+            "width": embedder.encoder.dim,
             "pooler": embedder.encoder.pooler is not None,
             "recipe": None if embedder.own is None else str(embedder.own.recipe),
             "max_length": embedder.tokenizer.max_length,
@@ -153,7 +154,7 @@ def predict_by_embeddings(
     )
 
 
-def _sample(similarity: str, queries: Vectors, documents: Vectors) -> NDArray[np.float64]:
+def _sample(similarity: str, queries: Float32Array, documents: Float32Array) -> NDArray[np.float64]:
     """The similarities of up to 64 queries and 1,024 documents, evenly spaced."""
     rows = np.unique(np.linspace(0, len(queries) - 1, 64).astype(int))
     columns = np.unique(np.linspace(0, len(documents) - 1, 1024).astype(int))

@@ -21,7 +21,7 @@ from embedkit.evaluation.bootstrap import (
 )
 from embedkit.evaluation.correlation import AGGREGATIONS, CORRELATIONS, aggregate, measure, tie_rate
 from embedkit.evaluation.results import Result, Scored, SubsetValue
-from embedkit.recipes.steps import Vectors
+from embedkit.recipes.steps import Float32Array
 from embedkit.similarity import find_similarity
 
 _Array = NDArray[np.float64]
@@ -37,7 +37,7 @@ class Predictions:
     metrics: tuple[str, ...] = CORRELATIONS  # see `measure`
 
 
-def similarities_of(name: str, left: Vectors, right: Vectors) -> _Array:
+def similarities_of(name: str, left: Float32Array, right: Float32Array) -> _Array:
     """(n,) similarities of two (n, dim) arrays, equal where float32 cannot tell them apart.
 
     The cosine of two equal sentences is 1 in theory and 1 +- 1e-16 in practice, and ranks would

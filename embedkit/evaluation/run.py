@@ -22,8 +22,8 @@ from embedkit.evaluation.run_metadata import RunMetadata, Search, data_used, lib
 from embedkit.evaluation.selection import Selection, select_best
 from embedkit.evaluation.significance import against_baseline
 from embedkit.evaluation.verdict import decide
+from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import Recipe
-from embedkit.recipes.steps import Bound
 
 _NO_POOLER = "the checkpoint has no pooler weights"
 
@@ -36,7 +36,7 @@ def report_of(
     baseline: Recipe | None = None,
     convention: bool = False,
     missing: Sequence[Recipe] = (),
-    fitted: Sequence[Bound] = (),
+    fitted: Sequence[BoundRecipe] = (),
     head: object = None,
     label_range: tuple[float, float] | None = None,
 ) -> Report:

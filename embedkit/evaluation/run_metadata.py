@@ -18,8 +18,8 @@ from embedkit.embedder.embedder import Embedder
 from embedkit.embedder.fingerprint import fingerprint, identity
 from embedkit.evaluation.correlation import tie_rate
 from embedkit.files import rows_sha256
+from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import Recipe
-from embedkit.recipes.steps import Bound
 from embedkit.version import __version__
 
 _LIBRARIES = ("torch", "tokenizers", "transformers", "numpy", "scikit-learn")
@@ -140,7 +140,7 @@ def model_fingerprint(embedder: Embedder) -> str:
     whole = Recipe(("mean",) if embedder.encoder.pooler is None else ("pooler",))
     own = embedder.own
     steps, learnt = ((), None) if own is None else (own.steps, own.token_weights)
-    bound = Bound(whole, steps, learnt)
+    bound = BoundRecipe(whole, steps, learnt)
     return fingerprint(identity(embedder.encoder, embedder.tokenizer, bound, embedder.settings))
 
 

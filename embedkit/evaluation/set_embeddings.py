@@ -14,7 +14,8 @@ from embedkit.embedder.embedder import Embedder
 from embedkit.embedder.one_pass import Encoded
 from embedkit.evaluation.error_analysis import Geometry
 from embedkit.evaluation.options import EvaluationSets
-from embedkit.recipes.steps import Bound, Vectors
+from embedkit.recipes.bound_recipe import BoundRecipe
+from embedkit.recipes.steps import Float32Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +33,7 @@ class SetEmbeddings:
         cls,
         embedder: Embedder,
         sets: Sequence[DataSet],
-        bounds: Sequence[Bound],
+        bounds: Sequence[BoundRecipe],
         prompts: Mapping[str, str],
         *,
         show_progress: bool | None = None,
@@ -59,17 +60,17 @@ class SetEmbeddings:
         ]
         return cls(embedder, prompts, encoded, rows, seconds)
 
-    def texts(self, recipe: int, dataset: int, role: str) -> Vectors:
+    def texts(self, recipe: int, dataset: int, role: str) -> Float32Array:
         """(texts, dim) float32."""
         return self.encoded[self.prompts[role]].vectors[recipe][self.rows[dataset][role]]
 
-    def pairs(self, recipe: int, dataset: int) -> Vectors:
+    def pairs(self, recipe: int, dataset: int) -> Float32Array:
         """(n, 2, dim) float32, of a set of sentence pairs."""
         vectors = self.encoded[self.prompts["sentence"]].vectors[recipe]
-        both: Vectors = vectors[self.rows[dataset]["sentence"].reshape(2, -1).T]
+        both: Float32Array = vectors[self.rows[dataset]["sentence"].reshape(2, -1).T]
         return both
 
-    def training_pairs(self, recipe: int, sets: EvaluationSets) -> Vectors:
+    def training_pairs(self, recipe: int, sets: EvaluationSets) -> Float32Array:
         """(n, 2, dim) float32, of all training pairs."""
         first = len(sets.all) - len(sets.training)
         return np.concatenate([self.pairs(recipe, i) for i in range(first, len(sets.all))])

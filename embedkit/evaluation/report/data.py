@@ -19,8 +19,8 @@ from embedkit.evaluation.results import (
 from embedkit.evaluation.run_metadata import RunMetadata
 from embedkit.evaluation.selection import Selection
 from embedkit.evaluation.verdict import Verdict
+from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import Recipe
-from embedkit.recipes.steps import Bound
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ReportData:
     model: dict[str, Any]  # name, family, layers, width, own recipe, maximum length, ...
     results: tuple[Result, ...]
     compared: dict[str, Recipe]  # by the names that `results` use
-    fitted: dict[str, Bound]  # those fitted for the report, for `Embedder.with_recipe`
+    fitted: dict[str, BoundRecipe]  # those fitted for the report, for `Embedder.with_recipe`
     decided_by: str  # the similarity (or head, cross-encoder) that decides which recipe is best
     run_metadata: RunMetadata
     sentences: int  # in the data, queries and documents among them
