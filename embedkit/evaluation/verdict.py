@@ -30,7 +30,7 @@ class Verdict:
         ci95: of the difference; of the score for `single`.
         p_holm: of the difference, corrected over the recipes; a selection leaves one hypothesis.
         at_floor: whether no resample contradicts the difference, so that p is at most `p_holm`.
-        convention: whether the baseline is neither the model's own recipe nor named by the user.
+        convention: whether nobody named the baseline, and the model has no recipe of its own.
         reason: why the contender could not be tested.
         metrics: titles of the main metrics.
         selected: the recipe that was selected on other pairs.
