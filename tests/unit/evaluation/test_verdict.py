@@ -332,6 +332,17 @@ def test_a_selected_recipe_that_is_not_better_keeps_the_baseline() -> None:
     assert "dev에서 선택한 cls의 차이는 유의하지 않습니다" in verdict.text["ko"]
 
 
+def test_a_selected_recipe_without_a_value_here_keeps_the_baseline() -> None:
+    report = make_report(
+        with_dev({"mean": [noisy(0.5, 1)], "cls": [np.ones(N)]}), select=(make_pairs("dev", 9),)
+    )
+    assert report.verdict.recipe == "mean"
+    assert report.verdict.text == {
+        "en": "Keep mean: cls, selected on dev, cannot be tested here: cls has no value.",
+        "ko": "mean 유지: dev에서 선택한 cls은(는) 여기서 검정할 수 없습니다. cls에 값이 없습니다.",
+    }
+
+
 def test_a_selected_baseline_is_kept() -> None:
     report = make_report(
         with_dev({"cls": [noisy(0.5, 1)], "mean": [noisy(2, 2)]}),
@@ -427,6 +438,7 @@ def test_a_selected_recipe_that_is_equal_to_the_baseline_keeps_it() -> None:
     report = make_report({**values, "cls": [noisy(2, 2), -dev.scores]}, select=(dev,))
     assert report.verdict.decision == "keep"
     assert report.verdict.recipe == "mean"
+    assert report.verdict.contender is None
 
 
 # Every output
