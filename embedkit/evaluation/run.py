@@ -93,7 +93,7 @@ def report_of(
             similarity=decided_by,
             aggregation=options.aggregation,
             baseline=against,
-            convention=convention and against != own,
+            convention=convention and own is None,
             equal=equal,
             selection=selection,
         ),

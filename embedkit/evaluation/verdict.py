@@ -30,7 +30,7 @@ class Verdict:
         ci95: of the difference; of the score for `single`.
         p_holm: of the difference, corrected over the recipes; a selection leaves one hypothesis.
         at_floor: whether no resample contradicts the difference, so that p is at most `p_holm`.
-        convention: whether the baseline is neither the model's own recipe nor named by the user.
+        convention: whether nobody named the baseline, and the model has no recipe of its own.
         reason: why the contender could not be tested.
         metrics: titles of the main metrics.
         selected: the recipe that was selected on other pairs.
@@ -93,14 +93,16 @@ class Verdict:
             return "none_selected" if self.selected_on and self.selected is None else "none"
         if self.decision != "keep":
             return self.decision
-        if self.selected_on and self.contender is None:
+        if self.selected_on:
+            if self.reason is not None:
+                return "keep_selected_untested"
+            if self.contender is not None:
+                return "keep_not_selected"
             return "keep_itself" if self.selected == self.baseline else "keep_selected"
         if self.contender is None:
             return "keep_alone"
         if self.ci95 is None:
             return "keep_untested"
-        if self.selected_on:
-            return "keep_not_selected"
         return "keep_despite" if self.ci95[0] > 0 else "keep"
 
 
@@ -117,15 +119,8 @@ def decide(
 ) -> Verdict:
     """The verdict on results whose data sets were resampled independently.
 
-    Args:
-        scored: the results.
-        recipes: that are compared.
-        similarity: that decides.
-        aggregation: that decides.
-        baseline: the recipe that differences are to.
-        convention: see `Verdict`.
-        equal: recipes that predict the same as another one; each such group is tested once.
-        selection: the one recipe to test; None tests all of them.
+    `similarity` and `aggregation` are those that decide. Recipes that are `equal` to another one
+    are tested with it. A `selection` leaves one recipe to test; without one all of them are.
     """
     means = {
         recipe: _mean(recipe, scored, similarity, aggregation)
@@ -171,7 +166,9 @@ def decide(
     better = [recipe for recipe, p in corrected.items() if p < LEVEL and key(recipe) > 0]
     valued = [recipe for recipe in deltas if deltas[recipe].value is not None]
     if not valued:
-        return replace(verdict, decision="keep", recipe=baseline, score=means[own].result.value)
+        verdict = replace(verdict, decision="keep", recipe=baseline, score=means[own].result.value)
+        without = [delta.reason for delta in deltas.values() if selection is not None]
+        return replace(verdict, reason=without[0] if without else None)
     contender = max(better or valued, key=key)
     chosen = contender if better else baseline
     delta, resampled = deltas[contender], means[contender].resampled

@@ -27,7 +27,7 @@ class Grid:
     texts: frozenset[int]  # columns of words, aligned left; numbers are aligned right
     bold: int | None = None  # a row
     expendable: tuple[tuple[int, ...], ...] = ()  # columns to drop when narrow, first groups first
-    below: tuple[str, ...] = ()  # for each row, a second line of its first cell
+    equals: tuple[str, ...] = ()  # for each row, the names that its first cell stands for too
 
     def fitting(self, width: int) -> tuple[Grid, list[str]]:
         """This grid in a terminal of `width` columns, and the headings that are left out."""
@@ -37,7 +37,7 @@ class Grid:
             3 + max(cell_len(printable(cells[column])) for cells in (self.headings, *self.rows))
             for column in self._columns
         ]
-        widths[0] = max(widths[0], *(3 + cell_len(printable(line)) for line in ("", *self.below)))
+        widths[0] = max([widths[0], *(4 + cell_len(printable(names)) for names in self.equals)])
         dropped: list[int] = []
         for group in self.expendable:
             if 1 + sum(widths) - sum(widths[column] for column in dropped) <= width:
@@ -50,15 +50,15 @@ class Grid:
 
         texts = frozenset(new for new, column in enumerate(kept) if column in self.texts)
         rows = tuple(map(of, self.rows))
-        grid = Grid(of(self.headings), rows, texts, self.bold, below=self.below)
+        grid = Grid(of(self.headings), rows, texts, self.bold, equals=self.equals)
         return grid, [self.headings[column] for column in sorted(dropped)]
 
     def markdown(self) -> str:
         """A Markdown table."""
         rules = tuple("---" if column in self.texts else "---:" for column in self._columns)
         rows = [
-            (f"{first} {below}".rstrip(), *others)
-            for (first, *others), below in zip(self.rows, self._below, strict=True)
+            (f"{first} = {equals}" if equals else first, *others)
+            for (first, *others), equals in zip(self.rows, self._equals, strict=True)
         ]
         lines = (self.headings, rules, *rows)
         return "\n".join(f"| {' | '.join(map(in_markdown, cells))} |" for cells in lines)
@@ -66,18 +66,18 @@ class Grid:
     def html(self) -> str:
         """A plain HTML table."""
 
-        def row(cells: Iterable[str], tag: str, *, bold: bool = False, below: str = "") -> str:
+        def row(cells: Iterable[str], tag: str, *, bold: bool = False, equals: str = "") -> str:
             sides = ("left" if column in self.texts else "right" for column in self._columns)
             start, end = ("<b>", "</b>") if bold else ("", "")
-            seconds = [f"<br>{escape(below)}" if below else "", *[""] * len(self.headings)]
+            seconds = [f"<br>= {escape(equals)}" if equals else "", *[""] * len(self.headings)]
             return "".join(
                 f'<{tag} style="text-align:{side}">{start}{escape(cell)}{end}{second}</{tag}>'
                 for side, cell, second in zip(sides, cells, seconds, strict=False)
             )
 
         body = "".join(
-            f"<tr>{row(cells, 'td', bold=index == self.bold, below=below)}</tr>"
-            for index, (cells, below) in enumerate(zip(self.rows, self._below, strict=True))
+            f"<tr>{row(cells, 'td', bold=index == self.bold, equals=equals)}</tr>"
+            for index, (cells, equals) in enumerate(zip(self.rows, self._equals, strict=True))
         )
         head = f"<thead><tr>{row(self.headings, 'th')}</tr></thead>"
         return f"<table>{head}<tbody>{body}</tbody></table>"
@@ -100,16 +100,16 @@ class Grid:
                 overflow="fold",
                 justify="left" if column in self.texts else "right",
             )
-        for index, (cells, below) in enumerate(zip(self.rows, self._below, strict=True)):
+        for index, (cells, equals) in enumerate(zip(self.rows, self._equals, strict=True)):
             style = "bold" if index == self.bold else None
             first, *others = map(printable, cells)
-            lines = f"{first}\n{printable(below)}" if below else first
+            lines = f"{first}\n={printable(equals)}" if equals else first
             table.add_row(*map(Text, (lines, *others)), style=style)
         return table
 
     @property
-    def _below(self) -> tuple[str, ...]:
-        return self.below or ("",) * len(self.rows)
+    def _equals(self) -> tuple[str, ...]:
+        return self.equals or ("",) * len(self.rows)
 
     @property
     def _columns(self) -> range:

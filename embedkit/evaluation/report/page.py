@@ -70,8 +70,8 @@ def result_table(report: ReportData, dataset: str, words: dict[str, str]) -> Res
         found = by_row[recipe, similarity]
         main = found[first]
         marks = _marks(report, recipe, words) if similarity == report.decided_by else ()
-        if others := report.equals(recipe):
-            marks = (*marks, f"= {', '.join(others)}")
+        if equals := report.equals(recipe):
+            marks = (*marks, f"= {', '.join(equals)}")
         cells = [Cell(recipe, recipe, marks), *[Cell(similarity, similarity)] * several]
         low = None if main.ci95 is None else main.ci95[0]
         cells += [_value(main.value, first), Cell(interval(main.ci95, first), low)]

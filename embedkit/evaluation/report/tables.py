@@ -118,7 +118,7 @@ def _comparison(report: ReportData, words: dict[str, str]) -> Grid:
         texts=frozenset({0, len(columns) + 1}),
         bold=None if best is None else ranking.index(best),
         expendable=tuple(group for group in groups if group),
-        below=tuple(_equals(report, recipe) for recipe in ranking),
+        equals=tuple(", ".join(report.equals(recipe)) for recipe in ranking),
     )
 
 
@@ -193,8 +193,3 @@ def _evaluation(report: ReportData, words: dict[str, str]) -> Grid:
 
 def _marks(report: ReportData, recipe: str, words: dict[str, str]) -> str:
     return ", ".join(words[mark] for mark in report.marks(recipe))
-
-
-def _equals(report: ReportData, recipe: str) -> str:
-    others = report.equals(recipe)
-    return f"= {', '.join(others)}" if others else ""

@@ -6,6 +6,7 @@ import functools
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -713,13 +714,29 @@ def test_out(run: Run, data: Path, bert: Path, tmp_path: Path) -> None:
     assert json.loads((folder / "report.json").read_text(encoding="utf-8")) == done.json
     assert (folder / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     markdown = (folder / "report.md").read_text(encoding="utf-8")
-    assert markdown.startswith(f"# {bert} (bert, 2 layers, no recipe of its own)")
+    assert markdown.startswith(f"# {done.json['verdict']['text']['en']}\n")
+    assert f"\n{bert} (bert, 2 layers, no recipe of its own)" in markdown
     for row in rows_of(done.json, metric="spearman"):
-        assert f"\n| {row['recipe']} | {100 * row['value']:.2f} |" in markdown
+        if "equal_to" in row:
+            continue
+        cells = re.escape(row["recipe"]) + rf"(?: = [\w, ]+)? \| {100 * row['value']:.2f} \|"
+        assert re.search(rf"\n\| {cells}", markdown)
     assert "\n- The best recipe was selected and scored on the same data" in markdown
     table = run("compare", data, "-m", bert, "--out", folder).out  # over the old one
     names = " and ".join(str(folder / f"report.{kind}") for kind in ("json", "md", "html"))
     assert f"Wrote {names}.".replace(" ", "") in table.replace("\n", "").replace(" ", "")
+
+
+def test_the_terminal_in_korean(run: Run, data: Path, bert: Path, tmp_path: Path) -> None:
+    command = ("compare", data, "-m", bert, "--recipes", "mean max", "--baseline", "mean")
+    done = run(*command, "--lang", "ko", "--out", tmp_path)
+    verdict = json.loads((tmp_path / "report.json").read_text())["verdict"]["text"]["ko"]
+    assert done.out.replace("\n", "").replace(" ", "").startswith(verdict.replace(" ", ""))
+    for word in ("레시피", "스피어만", "p(홀름)", "1위 비율", "기준", "재표본 10,000개"):
+        assert word in done.out
+    for word in ("recipe", "spearman", "resamples"):
+        assert word not in done.out
+    assert (tmp_path / "report.md").read_text(encoding="utf-8").startswith("# mean 유지: ")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

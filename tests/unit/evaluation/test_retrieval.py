@@ -214,6 +214,25 @@ def test_the_best_is_that_of_the_main_metrics_together(
     )
 
 
+def test_the_verdict_is_on_the_mean_of_pairs_and_retrieval(
+    bert: Path, folder: Path, pairs: Path
+) -> None:
+    recipes = ["mean", "mean/normalize", "cls"]
+    report = compare(bert, [pairs, folder], recipes)
+    assert report.equal == {"mean/normalize": "mean"}
+    deltas = [
+        row.baseline.value
+        for row in report.deciding("spearman", "ndcg@10")
+        if row.recipe == "cls" and row.baseline is not None
+    ]
+    assert report.verdict.contender == "cls"
+    assert report.verdict.difference == pytest.approx(np.mean(deltas))
+    assert report.verdict.metrics == ("Spearman", "nDCG@10")
+    assert compare(bert, folder, recipes, similarities=["dot"]).equal == {}
+    both = compare(bert, folder, recipes, similarities=["cosine", "dot"])
+    assert both.equal == {}  # for they differ by one of the similarities
+
+
 def test_the_best_of_each_data_set_is_named(bert: Path, folder: Path, pairs: Path) -> None:
     recipes = ["cls@0", "max", "mean"]
     report = compare(bert, [pairs, folder], recipes)
@@ -424,7 +443,7 @@ def test_tables(
     done = run("compare", folder, "-m", bert, "--out", tmp_path / "report")
     markdown = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     assert "| recipe | ndcg@10 | 95 % | recall@100 | mrr@10 | map |  |" in markdown
-    assert markdown.splitlines()[0].endswith(": nDCG@10 x 100")
+    assert markdown.splitlines()[2].endswith(": nDCG@10 x 100")
     note = "- 95 % intervals come from a bootstrap over the queries (10,000 resamples, seed 0)."
     assert note in markdown
     assert "exact search ranks 24 documents for each query, to a depth of 1,000." in markdown
@@ -432,11 +451,11 @@ def test_tables(
     assert max(map(cell_len, table)) <= 80
 
     table = run("evaluate", folder, "-m", bert.name).out.splitlines()
-    assert "metrics x 100" in table[0]
-    assert [name.strip() for name in table[2].strip("┃").split("┃")] == [
+    assert "metrics x 100" in table[1]
+    assert [name.strip() for name in table[3].strip("┃").split("┃")] == [
         *("dataset", "queries", "similarity", *METRICS)
     ]
-    assert max(map(cell_len, table[1:6])) <= 80
+    assert max(map(cell_len, table[2:7])) <= 80
 
     mixed = compare(bert, [pairs, folder], ["mean", "cls"])
     assert mixed.grid().headings == (

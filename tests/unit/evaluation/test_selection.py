@@ -291,7 +291,8 @@ def test_the_models_own_recipe_is_the_baseline(bert: Path, tmp_path: Path) -> No
 def test_equal_cosines_do_not_differ(bert: Path) -> None:
     report = compare(bert, TEST, ["mean", "mean_sqrt_len", "mean/normalize"])
     for row in report.results:
-        assert row.best_share == pytest.approx(1 / 3)
+        assert row.best_share == 1  # of one row
+        assert row.equal_to == (None if row.recipe == "mean" else "mean")
         if row.baseline is not None:
             assert (row.baseline.value, row.baseline.ci95) == (0, (0, 0))
             assert (row.baseline.p, row.baseline.p_holm) == (1, 1)

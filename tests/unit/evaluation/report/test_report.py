@@ -21,6 +21,7 @@ from embedkit.evaluation.error_analysis import PairPredictions, analyse_errors
 from embedkit.evaluation.report.locale import LANGUAGES
 from embedkit.evaluation.results import Difference, Result, SubsetValue
 from embedkit.evaluation.run_metadata import PairsUsed, RetrievalUsed, RunMetadata, Search
+from embedkit.evaluation.verdict import Verdict
 
 PAIRS = Pairs.from_columns(
     "d", ["a b", "c", "d e f", "g"], ["a", "c d", "e", "h"], [0.0, 1.0, 2.5, 5.0]
@@ -66,6 +67,7 @@ def report(*results: Result, **more: Any) -> Report:
         "run_metadata": metadata,
         "sentences": 18,
         "forward_passes": 8,
+        "verdict": Verdict("single", shown, score=0.5, metrics=("Spearman",)),
         "truncated": 2,
         "seconds": {"encode": 1.0, "score": 1.0},
         "pair_predictions": tuple(predictions),
@@ -267,7 +269,7 @@ def test_markup_in_names_is_text_in_markdown() -> None:
     assert html.escape(HOSTILE) in page
     assert f"<td>{html.escape(HOSTILE, quote=False)}</td>" in page
     assert set(re.findall(r"<(\w+)", page)) == {
-        *("h1", "table", "thead", "tr", "th", "tbody", "td", "ul", "li")
+        *("h1", "p", "table", "thead", "tr", "th", "tbody", "td", "ul", "li")
     }
     assert "mean_sqrt_len" in made.to_markdown()
 
