@@ -38,7 +38,7 @@ def mean_sqrt_len(states: TokenStates) -> Tensor:
 
 
 def weighted_mean(states: TokenStates) -> Tensor:
-    """(texts, dim): sum(i h_i) / sum(i), i the place of a token in its text from 1."""
-    places = states.batch.positions + states.first_position
-    weights = places.to(states.only.dtype).unsqueeze(1)
+    """(texts, dim): sum(i h_i) / sum(i), i the position of a token in its text from 1."""
+    positions = states.batch.positions + states.first_position
+    weights = positions.to(states.only.dtype).unsqueeze(1)
     return segment_sum(states, states.only * weights) / segment_sum(states, weights)
