@@ -24,9 +24,6 @@ class Affine:
     weight: Tensor
     bias: Tensor
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> Affine:
-        return Affine(self.weight.to(device, dtype), self.bias.to(device, dtype))
-
 
 class Activation(NamedTuple):
     """A function between two linears, and what oneDNN calls it."""
@@ -137,8 +134,8 @@ def fuses(dtype: torch.dtype) -> bool:
         with torch.inference_mode():
             fused = FusedLinear(affine)
             return near(fused.added(x, residual), plain.added(x, residual)) and all(
-                near(fused.activated(x, each), plain.activated(x, each))
-                for each in ACTIVATIONS.values()
+                near(fused.activated(x, activation), plain.activated(x, activation))
+                for activation in ACTIVATIONS.values()
             )
     except (AttributeError, NotImplementedError, RuntimeError, TypeError):
         return False

@@ -110,7 +110,7 @@ def of_pooler(name: str) -> bool:
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """Without the bars that transformers shows for work of a moment."""
+    """Hide the progress bars of transformers."""
     from transformers.utils import logging
 
     bars: Any = logging  # these functions have no types
@@ -146,13 +146,13 @@ def _check_config(folder: Path) -> None:
 
 @contextmanager
 def _growing_to(most: int, folder: Path) -> Iterator[None]:
-    """Stop a model that is being built, on the meta device, at so many numbers."""
-    numbers = 0
+    """Stop building a model, on the meta device, at so many numbers."""
+    count = 0
 
     def add(module: torch.nn.Module, name: str, tensor: Tensor | None) -> None:
-        nonlocal numbers
-        numbers += 0 if tensor is None else tensor.numel()
-        if numbers > most:
+        nonlocal count
+        count += 0 if tensor is None else tensor.numel()
+        if count > most:
             raise InputError(
                 f"{folder}: config.json asks for more than {most:,} numbers, "
                 f"over {_COPIES} times those in the weights"

@@ -43,7 +43,8 @@ class Weights:
                 name: tensor for path in pickles for name, tensor in _read_pickle(path).items()
             }
         for shard in shards:
-            self._files |= dict.fromkeys(self._names(shard), shard)
+            with _opened(shard) as file:
+                self._files |= dict.fromkeys(list(file.keys()), shard)
 
     @property
     def names(self) -> frozenset[str]:
@@ -66,11 +67,6 @@ class Weights:
                 shapes = (file.get_slice(name).get_shape() for name in list(file.keys()))
                 total += sum(math.prod(shape) for shape in shapes)
         return total
-
-    @staticmethod
-    def _names(path: Path) -> list[str]:
-        with _opened(path) as file:
-            return list(file.keys())
 
 
 def _shards(folder: Path, name: str) -> list[Path]:
@@ -133,10 +129,10 @@ def _is_plain(tensor: Tensor) -> bool:
 
 
 def _check_packed(path: Path) -> None:
-    """Refuse a zip file whose records are packed, which torch never writes: they may be bombs."""
+    """Refuse a zip file with compressed records, which torch never writes: they may be bombs."""
     try:
         with path.open("rb") as file:
-            if file.read(4) != b"PK\x03\x04":  # as torch tells them
+            if file.read(4) != b"PK\x03\x04":  # how torch recognizes a zip file
                 return
             with zipfile.ZipFile(file) as records:
                 packed = any(record.compress_type for record in records.infolist())

@@ -8,19 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from embedkit.pooling.segments import segment_sum
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from embedkit.encoders.states import TokenStates
-
-
-def segment_sum(states: TokenStates, rows: Tensor) -> Tensor:
-    """(texts, dim): the sum of the rows (tokens, dim) of each text."""
-    # Blocks of one length, because torch's sum is pairwise: adding rows one by one loses digits.
-    total = rows.new_empty(len(states.batch.lengths), rows.shape[1])
-    for run in states.batch.runs:
-        total[run.texts] = rows[run.tokens].view(-1, run.length, rows.shape[1]).sum(1)
-    return total
 
 
 def _count(states: TokenStates) -> Tensor:
@@ -38,7 +31,7 @@ def mean_sqrt_len(states: TokenStates) -> Tensor:
 
 
 def weighted_mean(states: TokenStates) -> Tensor:
-    """(texts, dim): sum(i h_i) / sum(i), i the place of a token in its text from 1."""
-    places = states.batch.positions + states.first_position
-    weights = places.to(states.only.dtype).unsqueeze(1)
+    """(texts, dim): sum(i h_i) / sum(i), i the position of a token in its text from 1."""
+    positions = states.batch.positions + states.first_position
+    weights = positions.to(states.only.dtype).unsqueeze(1)
     return segment_sum(states, states.only * weights) / segment_sum(states, weights)

@@ -81,38 +81,38 @@ class Recipe:
         if not isinstance(text, str):
             raise RecipeError(f"a recipe is a str such as 'mean@-1/normalize', got {text!r}")
 
-        def error(place: int, problem: str) -> RecipeError:
-            return RecipeError(f"recipe {text!r}, character {place}: {problem}")
+        def error(start: int, problem: str) -> RecipeError:
+            return RecipeError(f"recipe {text!r}, character {start}: {problem}")
 
         head, *steps = text.split("/")
         pools, at, layer_text = head.partition("@")
         poolings = pools.split("+")
         layer_parts = layer_text.split(",") if at else []
-        places = {
-            "pooling": _places(1, poolings),
-            "layer": _places(len(pools) + 2, layer_parts),
-            "step": _places(len(head) + 2, steps),
+        starts = {
+            "pooling": _starts(1, poolings),
+            "layer": _starts(len(pools) + 2, layer_parts),
+            "step": _starts(len(head) + 2, steps),
         }
         layers: tuple[int, ...] = LAST
         if layer_parts == ["first-last"]:
             layers = FIRST_LAST
         elif at:
-            for place, part in zip(places["layer"], layer_parts, strict=True):
+            for start, part in zip(starts["layer"], layer_parts, strict=True):
                 if not _INTEGER.fullmatch(part):
                     raise error(
-                        place,
+                        start,
                         f"layer {part!r} is not a number; expected a hidden state such as 0, 6 or "
                         "-1, or first-last",
                     )
             layers = tuple(int(part) for part in layer_parts)
-        for place, step in zip(places["step"], steps, strict=True):
+        for start, step in zip(starts["step"], steps, strict=True):
             if step in TRAINED:
-                raise error(place, f"the step {step} comes with a model and cannot be typed")
+                raise error(start, f"the step {step} comes with a model and cannot be typed")
         if flaw := _find_flaw(poolings, layers, steps):
             kind, index, problem = flaw
-            raise error(places[kind][index], problem)
+            raise error(starts[kind][index], problem)
         if at and "pooler" in poolings:
-            raise error(places["layer"][0], _POOLER_LAYER)
+            raise error(starts["layer"][0], _POOLER_LAYER)
         return cls(tuple(poolings), layers, tuple(steps))
 
     @classmethod
@@ -199,6 +199,6 @@ def _find_flaw(
     return None
 
 
-def _places(start: int, parts: Sequence[str]) -> list[int]:
+def _starts(start: int, parts: Sequence[str]) -> list[int]:
     """Where each part begins when they stand one separator apart."""
     return list(accumulate((len(part) + 1 for part in parts), initial=start))[: len(parts)]
