@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -27,7 +27,7 @@ def evaluate_command(
         str | None,
         typer.Option(
             help="Of the encoder: float32, which is the default, bfloat16, float16, or auto; a "
-            "head's default and auto are what it was trained in.",
+            "head takes only what it was trained in, which is its default.",
             show_default=False,
         ),
     ] = None,
@@ -52,24 +52,16 @@ def evaluate_command(
 
     columns = PairColumns(sentence1, sentence2, score, subset)
     sets = read_sets(data, columns, encoding)
-    from embedkit.embedder.embedder import Embedder
     from embedkit.evaluation.compare import check_options, check_retrieval, evaluate
-    from embedkit.scoring.loading import find_cross_encoder, find_head
+    from embedkit.scoring.loading import load_model
 
     check_options(options.names(similarity), aggregation, seed)
     check_retrieval(sets, query_prompt, document_prompt, index)
-    settings: dict[str, Any] = {
-        "max_length": max_length,
-        "device": device,
-        "revision": revision,
-    } | ({} if precision is None else {"precision": precision})
-    found = (
-        find_cross_encoder(model, **settings)
-        or find_head(model, **settings)
-        or Embedder.from_pretrained(model, **{"precision": "float32", **settings})
+    loaded = load_model(
+        model, max_length=max_length, device=device, precision=precision, revision=revision
     )
     report = evaluate(
-        found,
+        loaded,
         sets,
         similarities=None if similarity is None else options.names(similarity),
         aggregation=aggregation,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -63,6 +63,8 @@ class Embedder:
 
     Most callers use `from_pretrained`.
     """
+
+    kind: ClassVar[Literal["model"]] = "model"
 
     def __init__(
         self,

@@ -7,10 +7,11 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from embedkit.embedder.folder_kind import check_kind
 from embedkit.embedder.model_config import Settings
 from embedkit.embedder.sentence_transformers import read_settings
 from embedkit.encoders.encoder import Encoder, load_encoder
-from embedkit.encoders.hub import CROSS_ENCODER_FILE, find_folder
+from embedkit.encoders.hub import find_folder
 from embedkit.encoders.loading import of_pooler
 from embedkit.encoders.weights import Weights
 from embedkit.errors import InputError
@@ -49,11 +50,7 @@ def load_folder(folder: Path, recipe: Recipe | None, max_length: int | None) -> 
     Raises:
         InputError: what is wrong with the folder, or a recipe that its model does not have.
     """
-    if (folder / CROSS_ENCODER_FILE).is_file():
-        raise InputError(
-            f"{folder}: is a cross-encoder, which scores pairs and has no sentence vectors; "
-            "expected an encoder (score and evaluate take cross-encoders)"
-        )
+    check_kind(folder, "model")
     settings = read_settings(folder)
     encoder = load_encoder(settings.encoder_folder)
     settings = settings.recognise_pooler(encoder).truncated(encoder)

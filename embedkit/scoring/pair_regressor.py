@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import reprlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -79,6 +79,8 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         range_: predictions are clipped to it.
     """
 
+    kind: ClassVar[Literal["head"]] = "head"
+
     def __init__(
         self,
         embedder: Embedder | None = None,
@@ -119,14 +121,15 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.regressor_ = regressor.fit(pair_features(vectors, features), labels)
         return self
 
-    def predict(self, pairs: Any) -> NDArray[np.float64]:
+    def predict(self, pairs: Any, *, show_progress: bool | None = None) -> NDArray[np.float64]:
         """Predictions (n,) on the labels' scale, clipped to `range_`.
 
         Args:
             pairs: n pairs of texts, or vectors (n, 2, dim).
+            show_progress: a bar on stderr; None shows it where stderr is a terminal.
         """
         check_is_fitted(self)
-        vectors = self._vectors(_read_pairs(pairs))
+        vectors = self._vectors(_read_pairs(pairs), show_progress)
         if vectors.shape[2] != self.width_:
             raise InputError(
                 f"pairs have vectors of width {vectors.shape[2]}; the head was trained on "
@@ -198,14 +201,18 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             )
         return features
 
-    def _vectors(self, given: Vectors | tuple[Texts, Texts]) -> Vectors:
+    def _vectors(
+        self, given: Vectors | tuple[Texts, Texts], show_progress: bool | None = None
+    ) -> Vectors:
         """Vectors (n, 2, dim) of texts, or the given ones."""
         if isinstance(given, np.ndarray):
             return given
         if self.embedder is None:
             raise InputError("got pairs of texts and no embedder; expected one, or vectors")
         first, second = given
-        vectors = self.embedder.encode(Texts([*first, *second]), prompt=self.prompt)
+        vectors = self.embedder.encode(
+            Texts([*first, *second]), prompt=self.prompt, show_progress=show_progress
+        )
         return np.stack([vectors[: len(first)], vectors[len(first) :]], axis=1)
 
 

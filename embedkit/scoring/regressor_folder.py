@@ -19,13 +19,12 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from embedkit.arguments import as_path, check_type
+from embedkit.embedder.folder_kind import read_record, write_record
 from embedkit.embedder.model_card import add_section, noted
 from embedkit.embedder.precision import AUTO, PRECISIONS
-from embedkit.encoders.hub import check_entries
 from embedkit.errors import InputError
-from embedkit.files import holds, new_folder, read_json, write_text
+from embedkit.files import new_folder
 from embedkit.scoring.pair_regressor import HEADS, PairRegressor
-from embedkit.version import __version__
 
 if TYPE_CHECKING:
     from embedkit.embedder.embedder import Embedder
@@ -89,8 +88,7 @@ def save_head(
                 f"the head {described} cannot be saved: reading it would need trust in "
                 f"{', '.join(sorted(unknown))}"
             )
-        said = {
-            "embedkit": __version__,
+        record = {
             "scikit-learn": sklearn.__version__,
             "head": described,
             "features": list(regressor.features_),
@@ -103,8 +101,7 @@ def save_head(
             "estimator": _digest(new / _ESTIMATOR),
             "notes": notes or {},
         }
-        text = json.dumps(said, indent=2, ensure_ascii=False, default=str)
-        write_text(new / HEAD, text + "\n")
+        write_record(new, "head", record)
         section = _SECTION.format(
             head=described,
             features=", ".join(f"`{name}`" for name in regressor.features_),
@@ -137,42 +134,46 @@ def load_head(
     target = as_path("folder", folder)
     if embedder is not None:
         check_type("embedder", embedder, Embedder, "an Embedder")
-    if not holds(target, HEAD):
-        raise InputError(f"{target}: has no {HEAD}; expected a folder of embedkit train head")
-    check_entries(target)
-    said = read_json(target / HEAD)
-    recorded = said.get("precision", "float32")  # older folders have none
+    path, record = read_record(target, "head")
+    recorded = record.get("precision", "float32")  # 0.1.0 wrote none
     if recorded not in [*PRECISIONS]:
-        raise InputError(f"{target / HEAD}: is damaged (precision is {recorded!r})")
+        raise InputError(f"{path}: is damaged (precision is {recorded!r})")
     if embedder is None:
-        if options.get("precision", AUTO) == AUTO:
-            options["precision"] = recorded
-        embedder = Embedder.from_pretrained(target, **options)
-    elif "precision" in said:
+        asked = options.pop("precision", AUTO)
+        precision = recorded if asked == AUTO else asked
+    elif "precision" in record:
         embedder = embedder.in_recorded(recorded)
-    if embedder.fingerprint != said.get("fingerprint"):
+        precision = embedder.precision
+    else:
+        precision = recorded
+    if precision != recorded:
+        raise InputError(
+            f"{target}: the head was trained on {recorded} embeddings, got precision "
+            f"{precision!r}; leave the precision to auto, or train the head again"
+        )
+    if embedder is None:
+        embedder = Embedder.from_pretrained(target, precision=precision, **options)
+    if embedder.fingerprint != record.get("fingerprint"):
         raise InputError(
             f"{target}: the head was trained on another embedder (fingerprint "
-            f"{str(said.get('fingerprint'))[:12]}, got {embedder.fingerprint[:12]}); "
+            f"{str(record.get('fingerprint'))[:12]}, got {embedder.fingerprint[:12]}); "
             "train it again with this one, or use the folder's own"
         )
-    if said.get("estimator") != _digest(target / _ESTIMATOR):
-        raise InputError(f"{target / _ESTIMATOR}: is not the estimator that {HEAD} describes")
+    if record.get("estimator") != _digest(target / _ESTIMATOR):
+        raise InputError(f"{target / _ESTIMATOR}: is not the estimator that {path.name} describes")
     estimator = _read_estimator(target / _ESTIMATOR)
     try:
         regressor = PairRegressor(
             embedder,
-            head=said["head"] if said["head"] in HEADS else clone(estimator),
-            features=said["features"],
-            label_range=tuple(said["label_range"]),
-            prompt=said["prompt"],
-            seed=said["seed"],
+            head=record["head"] if record["head"] in HEADS else clone(estimator),
+            features=record["features"],
+            label_range=tuple(record["label_range"]),
+            prompt=record["prompt"],
+            seed=record["seed"],
         )
-        regressor.restore(estimator, int(said["width"]))
+        regressor.restore(estimator, int(record["width"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{target / HEAD}: is damaged ({type(error).__name__}: {error})"
-        ) from error
+        raise InputError(f"{path}: is damaged ({type(error).__name__}: {error})") from error
     return regressor
 
 
@@ -200,6 +201,3 @@ def _read_estimator(path: Path) -> Any:
     if not hasattr(estimator, "predict"):
         raise InputError(f"{path}: holds a {type(estimator).__name__}; expected a regressor")
     return estimator
-
-
-HEAD = "head.json"  # the file that makes a folder one of a head
