@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -37,6 +38,24 @@ class Parts(NamedTuple):
     tokenizer: TextTokenizer
     bound: Bound
     settings: Settings
+
+
+def load_parts(
+    model: object,
+    recipe: Recipe | None,
+    max_length: int | None,
+    *,
+    revision: str | None = None,
+    local_files_only: bool = False,
+) -> tuple[str, Parts]:
+    """The name and the parts of a model; see `Embedder`."""
+    if isinstance(model, str | Path):
+        folder = find_folder(model, revision=revision, local_files_only=local_files_only)
+        return str(model), load_folder(folder, recipe, max_length)
+    with tempfile.TemporaryDirectory() as scratch:
+        _write_loaded(model, Path(scratch))
+        parts = load_folder(Path(scratch), recipe, max_length)
+    return str(getattr(model, "name_or_path", "") or type(model).__name__), parts
 
 
 def load_folder(folder: Path, recipe: Recipe | None, max_length: int | None) -> Parts:
@@ -100,17 +119,8 @@ def _choose_length(
     return length if length < _UNLIMITED else _UNSAID
 
 
-def name_of(model: object) -> str:
-    """What to call a loaded model."""
-    return str(getattr(model, "name_or_path", "") or type(model).__name__)
-
-
-def write_loaded(model: object, folder: Path) -> None:
-    """Write a loaded model into an empty folder, so that there is one way to load.
-
-    Raises:
-        InputError: it is no model, or its tokenizer cannot be found.
-    """
+def _write_loaded(model: object, folder: Path) -> None:
+    """Write a loaded model into an empty folder, so that there is one way to load."""
     # Whoever has such an object has imported its library: this import costs nothing.
     libraries = sys.modules
     if "sentence_transformers" in libraries:

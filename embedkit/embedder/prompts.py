@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from embedkit.embedder.embedder import Embedder
 from embedkit.errors import InputError
 
 if TYPE_CHECKING:
+    from embedkit.embedder.embedder import Embedder
     from embedkit.retrieval.provenance import Origin
 
 

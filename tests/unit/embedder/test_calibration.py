@@ -365,7 +365,7 @@ def test_threads_and_processes_at_once_leave_a_whole_file(cache: Path) -> None:
     assert {measured.gain for measured, _ in found if measured} == {2.0}
     code = (
         "import json\n"
-        "from embedkit import calibration\n"
+        "from embedkit.embedder import calibration\n"
         "calibration._time_products = lambda: ({'float32': 3e-4, 'bfloat16': 1e-4}, 300)\n"
         "print(json.dumps(calibration.calibrate(anew=True)[0].to_json()))\n"
     )
