@@ -13,7 +13,6 @@ from embedkit.files import read_json, write_text
 from embedkit.version import __version__
 
 Kind: TypeAlias = Literal["cross-encoder", "head", "model", "index", "vectors"]
-
 SCHEMA = 1  # of the files that `write_record` writes
 
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 
 _UNLIMITED = 1 << 20  # tokens; for encoders without positions and tokenizers that say 1e30
-
-
 _UNSAID = 1 << 12  # tokens, where nobody says how many: attention takes memory with their square
 
 

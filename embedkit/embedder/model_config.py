@@ -1,4 +1,4 @@
-"""What a model folder says beside its weights and its tokenizer."""
+"""The recipe, prompts and limits that a model folder sets."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ class Settings:
             or not np.array_equal(dense.bias, pooler.bias.float().cpu().numpy())
         ):
             return self
-        found = Recipe(("pooler",), LAST, recipe.steps[1:])
-        return replace(self, recipe=found, steps=self.steps[1:])
+        pooler_recipe = Recipe(("pooler",), LAST, recipe.steps[1:])
+        return replace(self, recipe=pooler_recipe, steps=self.steps[1:])
 
 
 def _resolve(recipe: Recipe, encoder: Encoder) -> Recipe:

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 
 _SCALE = 0.02  # of new weights, where config.json has no initializer_range
-
-
 _DROPOUT = 0.1  # where config.json has none
 
 
@@ -145,7 +143,6 @@ _ROWS = (
     Reading("max", _pooled("max"), "max", "its maximum over all tokens"),
 )
 
-
 READS: dict[str, Reading] = {row.name: row for row in _ROWS}
 
 
@@ -222,10 +219,10 @@ _CLASSIFIER = "classifier.safetensors"
 
 def output_layer(network: nn.Module) -> nn.Linear | None:
     """The linear layer that gives the score, if there is one."""
-    found = [
+    outputs = [
         part for part in network.modules() if isinstance(part, nn.Linear) and part.out_features == 1
     ]
-    return found[0] if len(found) == 1 else None
+    return outputs[0] if len(outputs) == 1 else None
 
 
 def rescale_output(network: nn.Module, low: float, high: float) -> None:

@@ -46,7 +46,6 @@ _ROWS = (
     Feature("v", lambda u, v: v, False, "the second vector"),
 )
 
-
 FEATURES: dict[str, Feature] = {row.name: row for row in _ROWS}
 
 

@@ -29,13 +29,8 @@ if TYPE_CHECKING:
 
 
 MIN_PAIRS = 10
-
-
 MIN_PAIRS_MLP = 20  # a tenth is held out for early stopping
-
-
 STRENGTHS = tuple(10.0**power for power in np.arange(-1, 6.5, 0.5))
-
 
 # What a person types -> the regressor it makes from a seed.
 HEADS: dict[str, Callable[[int], Any]] = {
@@ -52,7 +47,6 @@ HEADS: dict[str, Callable[[int], Any]] = {
     ),
     "isotonic": lambda seed: IsotonicRegression(out_of_bounds="clip"),
 }
-
 
 DEFAULT_FEATURES = ("|u-v|", "u*v")
 

@@ -32,16 +32,13 @@ if TYPE_CHECKING:
 
 _ESTIMATOR = "head.skops"
 
-
 # Parts of our own heads that skops does not trust unasked.
 _TRUSTED = (
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "scipy.interpolate._interpolate.interp1d",
 )
 
-
 _VERSIONS = ("embedkit", "scikit-learn", "skops", "numpy", "torch", "sentence-transformers")
-
 
 _SECTION = """
 ## Regression head
@@ -193,8 +190,8 @@ def _read_estimator(path: Path) -> Any:
         estimator = load(path, trusted=list(_TRUSTED))
     except UntrustedTypesFoundException as error:
         names = ", ".join(map(str, error.args[0])) if isinstance(error.args[0], list) else ""
-        found = names or str(error).splitlines()[0]
-        raise InputError(f"{path}: holds classes that are not trusted ({found})") from error
+        untrusted = names or str(error).splitlines()[0]
+        raise InputError(f"{path}: holds classes that are not trusted ({untrusted})") from error
     # Whatever reading damaged bytes raises, they are damaged: zip, JSON and array headers alike.
     except Exception as error:
         raise InputError(f"{path}: is damaged ({type(error).__name__}: {error})") from error
