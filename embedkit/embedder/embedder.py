@@ -155,6 +155,12 @@ class Embedder(RecipeEncoder):
 
         Raises:
             InputError: nothing to fit, too few texts, or texts that are none.
+
+        Example:
+            >>> embedder = Embedder("minilm", "mean/center", precision="float32", device="cpu")
+            >>> texts = ["A cat sleeps.", "It rains.", "Stocks fell.", "She sings."]
+            >>> bool(abs(embedder.fit(texts).encode(texts).mean(axis=0)).max() < 1e-6)
+            True
         """
         if not self.recipe.to_fit:
             raise InputError(f"recipe {str(self.recipe)!r} has nothing to fit on texts")
@@ -279,6 +285,12 @@ class Embedder(RecipeEncoder):
 
         Raises:
             InputError: texts that cannot be encoded, or embeddings of differing dimensions.
+
+        Example:
+            >>> embedder = Embedder("minilm", precision="float32", device="cpu")
+            >>> near, far = embedder.similarity("A cat sleeps.", ["A cat naps.", "Stocks fell."])[0]
+            >>> bool(near > 0.7 > 0.3 > far)
+            True
         """
         return float32_matrix(self.settings.similarity, *self._both_vectors(a, b))
 

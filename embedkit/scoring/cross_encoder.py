@@ -1,4 +1,4 @@
-"""A cross-encoder: a network and its tokenizer, in memory and in a folder."""
+"""The cross-encoder: scores a pair of texts in one pass; predicts, saves and loads."""
 
 from __future__ import annotations
 
@@ -84,6 +84,12 @@ class CrossEncoder:
         name: the model that it was made from, or its folder.
         label_range: the lowest and the highest label that it was trained for.
         notes: on its training, for people.
+
+    Example:
+        >>> from embedkit import CrossEncoder
+        >>> model = CrossEncoder.untrained("minilm", "mean", (0, 5))  # `train_cross_encoder` trains
+        >>> model.predict([("A cat sleeps.", "A cat naps."), ("It rains.", "Stocks fell.")]).shape
+        (2,)
     """
 
     kind: ClassVar[Literal["cross-encoder"]] = "cross-encoder"

@@ -66,6 +66,18 @@ def save_head(
 
     Raises:
         InputError: no embedder, or something else is in the folder.
+
+    Example:
+        >>> import tempfile
+        >>> from embedkit import Embedder, PairRegressor, load_head, save_head
+        >>> embedder = Embedder("minilm", precision="float32", device="cpu")
+        >>> pairs = [(f"{n} cats", f"{n % 3} cats") for n in range(12)]
+        >>> head = PairRegressor(embedder, head="isotonic").fit(pairs, range(12))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_head(head, f"{folder}/head")
+        ...     loaded = load_head(f"{folder}/head", device="cpu")
+        >>> bool((loaded.predict(pairs) == head.predict(pairs)).all())
+        True
     """
     from skops.io import dump, get_untrusted_types
 

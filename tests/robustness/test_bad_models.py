@@ -22,8 +22,7 @@ from helpers import tiny
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
-from embedkit import Embedder, InputError
-from embedkit.encoders import hub as checkpoint
+from embedkit import Embedder, InputError, files
 from embedkit.scoring.regressor_folder import load_head
 
 LAYERS, WIDTH = 2, 32
@@ -793,7 +792,7 @@ def test_a_name_that_no_file_can_have(name: str) -> None:
 
 
 def test_json_is_too_large(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "_MOST_JSON", 1000)
+    monkeypatch.setattr(files, "_MOST_JSON", 1000)
     (model / "config.json").write_text(" " * 1001)
     refuse(model, r"config\.json: has 1,001 bytes; expected at most 1,000$")
 
