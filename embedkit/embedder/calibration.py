@@ -1,4 +1,4 @@
-"""How fast products are on this CPU in float32 and bfloat16, measured once and kept in a file.
+"""Measure how fast this CPU multiplies matrices in float32 and bfloat16, once, kept in a file.
 
 `auto` must choose the same on a busy machine as on an idle one:
 

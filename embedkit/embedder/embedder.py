@@ -1,4 +1,4 @@
-"""The embedder: encoder + recipe + prompts."""
+"""The embedder: load a model, encode texts, compare embeddings, save."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes two embedders one: the same vectors for the same texts."""
+"""The fingerprint of an embedder: equal where two give the same embeddings of the same texts."""
 
 from __future__ import annotations
 

@@ -81,6 +81,15 @@ def read_record(folder: Path, kind: Kind) -> tuple[Path, dict[str, Any]]:
             f"{folder}: has no {path.name}; expected a folder of {_ROWS[kind].made_by}"
         )
     check_entries(folder)
+    return path, read_own(path)
+
+
+def read_own(path: Path) -> dict[str, Any]:
+    """The JSON object of a file that embedkit wrote.
+
+    Raises:
+        InputError: a file that is no JSON or of another schema.
+    """
     record = read_json(path)
     schema = record.get("schema", SCHEMA)  # 0.1.0 wrote none
     if schema != SCHEMA:
@@ -88,7 +97,7 @@ def read_record(folder: Path, kind: Kind) -> tuple[Path, dict[str, Any]]:
             f"{path}: got schema {schema!r}, expected {SCHEMA}: another version of embedkit wrote "
             "it"
         )
-    return path, record
+    return record
 
 
 def write_record(folder: Path, kind: Kind, record: Mapping[str, Any]) -> None:

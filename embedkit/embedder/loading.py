@@ -1,4 +1,4 @@
-"""From a model folder, or a loaded model, to the parts of an embedder."""
+"""Load encoder, tokenizer, recipe and settings from a model folder or a loaded model."""
 
 from __future__ import annotations
 

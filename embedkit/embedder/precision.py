@@ -1,4 +1,4 @@
-"""Which precision an encoder runs in, and how near its vectors are to those of float32."""
+"""Choose the precision of an encoder, and check its embeddings against those of float32."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is put in front of a text, by its role: one rule for evaluation, encoding and search."""
+"""The prompt of a text by its role (sentence, query, document), one rule for all commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The networks of cross-encoders: what the classifier reads, one table.
+"""The networks of cross-encoders, and the table of what their classifier reads.
 
 `pooler` and `pooler-fresh` are transformers' own BertForSequenceClassification(num_labels=1): the
 classifier sits on tanh(W h_cls + b) of Devlin et al. 2019. The others put it on a pooling of the

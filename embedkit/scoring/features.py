@@ -1,4 +1,4 @@
-"""Features of a pair of sentence vectors, one table.
+"""Features of a pair of sentence embeddings, in one table.
 
 |u-v| and u*v are those of InferSent (Conneau et al. 2017, section 3.1); so are u and v.
 """

@@ -1,4 +1,4 @@
-"""A head and its embedder in one folder.
+"""Save and load a regression head and its embedder in one folder.
 
 The embedder is a sentence-transformers folder like any other; beside it stand head.json and the
 fitted estimator in skops' format. skops rather than a pickle, which runs code when it is read, and

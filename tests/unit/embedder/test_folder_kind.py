@@ -100,6 +100,18 @@ def test_another_schema_is_refused_by_its_number(name: str, tmp_path: Path) -> N
                 READERS[kind](tmp_path / "copy")
 
 
+def test_another_schema_of_the_mark_is_refused(tmp_path: Path) -> None:
+    shutil.copytree(SAVED / "embedder-0", tmp_path / "copy")
+    path = tmp_path / "copy" / "embedkit.json"
+    mark = json.loads(path.read_text(encoding="utf-8"))
+    assert "schema" not in mark  # 0.1.0
+    path.write_text(json.dumps({**mark, "schema": 7}), encoding="utf-8")
+    with pytest.raises(InputError, match=r"embedkit\.json: got schema 7, expected 1"):
+        load_model(tmp_path / "copy")
+    Embedder(SAVED / "embedder-0").save(tmp_path / "new")
+    assert json.loads((tmp_path / "new" / "embedkit.json").read_text())["schema"] == 1
+
+
 @pytest.mark.parametrize(("name", "kind"), [*FOLDERS.items()][:5])
 def test_load_model_loads_every_kind_of_model(name: str, kind: Kind) -> None:
     loaded = load_model(SAVED / name)
