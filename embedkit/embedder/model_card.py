@@ -61,14 +61,9 @@ def write_card(
     """Write README.md and the mark.
 
     Args:
-        folder: the saved model.
-        modules: kinds of its modules, in order.
-        encoder: as it was loaded.
-        bound: the recipe that was saved.
-        settings: prompts and similarity.
+        modules: the kinds of the folder's modules, in order.
+        encoder: as it was loaded; `num_layers` of it are saved.
         name: the model that it was made from.
-        num_layers: of the saved encoder.
-        max_length: tokens.
     """
     recipe, total = bound.recipe, encoder.num_layers
     single = len(recipe.poolings) == 1 and recipe.poolings[0] in ("cls", "mean", "last")

@@ -64,16 +64,18 @@ def load_model(
         >>> embedkit.load_model("minilm").kind
         'model'
     """
-    if hasattr(model, "kind"):
-        return model  # type: ignore[return-value]
     options: dict[str, Any] = {"recipe": recipe, "max_length": max_length, "precision": precision}
     given = {name: value for name, value in options.items() if value is not None}
+    if hasattr(model, "kind"):
+        if given or device is not None:
+            raise InputError("got options for a model that is loaded; expected none")
+        return model  # type: ignore[return-value]
     if not isinstance(model, str | Path):
         return Embedder.from_pretrained(model, device=device, **{"precision": "float32", **given})
     folder = find_folder(model, revision=revision, local_files_only=local_files_only)
     kind = folder_kind(folder)
     if kind == "head":
-        from embedkit.scoring.regressor_folder import load_head  # loads scikit-learn
+        from embedkit.scoring.regressor_folder import load_head  # not at the top: scikit-learn
 
         _check_options(given, kind, "precision")
         return load_head(folder, device=device, precision=precision or AUTO)

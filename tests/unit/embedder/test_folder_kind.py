@@ -117,6 +117,8 @@ def test_load_model_loads_every_kind_of_model(name: str, kind: Kind) -> None:
     loaded = load_model(SAVED / name)
     assert loaded.kind == kind
     assert load_model(loaded) is loaded
+    with pytest.raises(InputError, match="got options for a model that is loaded"):
+        load_model(loaded, device="cpu")
 
 
 def test_a_loaded_plain_model_is_named_and_in_float32() -> None:
