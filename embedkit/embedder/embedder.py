@@ -21,8 +21,9 @@ from embedkit.embedder.recipe_encoder import GIVEN, RecipeEncoder
 from embedkit.encoders.devices import on_device, standard_torch
 from embedkit.errors import InputError
 from embedkit.files import DEFAULT_MODEL, new_folder
+from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import Recipe
-from embedkit.recipes.steps import Bound, Vectors
+from embedkit.recipes.steps import Float32Array
 from embedkit.similarity import as_vectors, find_similarity, float32_matrix, unit
 from embedkit.tokenization.tokenizer import as_texts
 
@@ -165,7 +166,7 @@ class Embedder(RecipeEncoder):
         if not self.recipe.to_fit:
             raise InputError(f"recipe {str(self.recipe)!r} has nothing to fit on texts")
         prefix = self.prompt_text(prompt, prompt_name)
-        unfitted = Bound.of(self.recipe, self.encoder.width)
+        unfitted = BoundRecipe.of(self.recipe, self.encoder.dim)
         (bound,) = self.fit_recipes(
             [unfitted], texts, source=source, prompt=prefix, show_progress=show_progress
         )
@@ -184,7 +185,7 @@ class Embedder(RecipeEncoder):
         device: str | torch.device | None = None,
         show_progress: bool | None = None,
         **others: Any,
-    ) -> Vectors: ...
+    ) -> Float32Array: ...
 
     @overload
     def encode(
@@ -203,7 +204,7 @@ class Embedder(RecipeEncoder):
         device: str | torch.device | None = None,
         show_progress: bool | None = None,
         **others: Any,
-    ) -> Vectors | Tensor:
+    ) -> Float32Array | Tensor:
         """Sentence embeddings.
 
         Args:

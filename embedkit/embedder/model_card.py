@@ -10,8 +10,8 @@ from embedkit.embedder.folder_kind import SCHEMA, read_own
 from embedkit.embedder.model_config import Settings
 from embedkit.encoders.encoder import Encoder
 from embedkit.files import MARK, write_text
+from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import Recipe, RecipeError
-from embedkit.recipes.steps import Bound
 from embedkit.version import __version__
 
 _CARD = """\
@@ -51,7 +51,7 @@ def write_card(
     folder: Path,
     modules: Sequence[str],
     encoder: Encoder,
-    bound: Bound,
+    bound: BoundRecipe,
     settings: Settings,
     *,
     name: str,
@@ -82,7 +82,7 @@ def write_card(
     card = _CARD.format(
         name=name,
         recipe=recipe,
-        width=bound.width(encoder.width),
+        width=bound.dim(encoder.dim),
         version=__version__,
         family=encoder.family,
         layers=f"{num_layers} layers" + (f", cut from {total}" if num_layers < total else ""),

@@ -19,7 +19,8 @@ from torch import Tensor
 from embedkit.encoders.encoder import Encoder
 from embedkit.pooling import POOLINGS
 from embedkit.progress import progress
-from embedkit.recipes.steps import Bound, Vectors
+from embedkit.recipes.bound_recipe import BoundRecipe
+from embedkit.recipes.steps import Float32Array
 from embedkit.tokenization.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Batches, equal_batches
 from embedkit.tokenization.token_batch import TokenBatch
 from embedkit.tokenization.tokenizer import Tokenized
@@ -59,7 +60,7 @@ class Encoded:
         tokens: of the distinct texts, prompt included.
     """
 
-    vectors: list[Vectors]
+    vectors: list[Float32Array]
     distinct: Distinct
     tokens: Tokenized
 
@@ -68,7 +69,7 @@ def run_texts(
     encoder: Encoder,
     tokenize: Callable[[Sequence[str]], tuple[Tokenized, int]],
     distinct: Distinct,
-    recipes: Sequence[Bound],
+    recipes: Sequence[BoundRecipe],
     *,
     reproducible: bool,
     show_progress: bool | None,
@@ -128,13 +129,13 @@ def _ahead(function: Callable[[_T], _U], items: Sequence[_T]) -> Iterator[_U]:
 def run(
     encoder: Encoder,
     tokens: Tokenized,
-    recipes: Sequence[Bound],
+    recipes: Sequence[BoundRecipe],
     *,
     prompt_tokens: int = 0,
     reproducible: bool = False,
     budget: int | None = None,
     advance: Callable[[int], None] = lambda tokens: None,
-) -> list[Vectors]:
+) -> list[Float32Array]:
     """Sentence vectors of every recipe, each text run through the encoder once.
 
     A GPU is never waited for while it has work: what it computes is copied as it comes, and the
@@ -160,18 +161,18 @@ def run(
     shrinking = Batches(tokens.lengths, budget)
     pool = _Pass(encoder, recipes, prompt_tokens)
     results = [
-        np.empty((len(tokens.lengths), bound.width(encoder.width)), np.float32) for bound in recipes
+        np.empty((len(tokens.lengths), bound.dim(encoder.dim)), np.float32) for bound in recipes
     ]
 
     def land(texts: NDArray[np.int64], copies: list[_Copy]) -> None:
         for result, bound, copy in zip(results, recipes, copies, strict=True):
-            result[texts] = bound.apply(copy.numpy(), apart=reproducible)
+            result[texts] = bound.apply(copy.numpy(), batch_invariant=reproducible)
         advance(int(tokens.lengths[np.unique(texts)].sum()))
 
     under_way: deque[tuple[NDArray[np.int64], list[_Copy]]] = deque()
     for texts in equal_batches(tokens.lengths) if reproducible else shrinking:
         try:
-            under_way.append((texts, pool(tokens.batch(texts, apart=reproducible))))
+            under_way.append((texts, pool(tokens.batch(texts, batch_invariant=reproducible))))
         except torch.OutOfMemoryError as error:
             if reproducible or len(texts) == 1:
                 raise MemoryError(
@@ -198,18 +199,20 @@ class _Copy:
             self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._done.record()
 
-    def numpy(self) -> Vectors:
+    def numpy(self) -> Float32Array:
         """The embeddings, once they are copied."""
         if self._done is not None:
             self._done.synchronize()
-        vectors: Vectors = self._on_cpu.numpy()
+        vectors: Float32Array = self._on_cpu.numpy()
         return vectors
 
 
 class _Pass:
     """The encoder and all poolings over one batch."""
 
-    def __init__(self, encoder: Encoder, recipes: Sequence[Bound], prompt_tokens: int) -> None:
+    def __init__(
+        self, encoder: Encoder, recipes: Sequence[BoundRecipe], prompt_tokens: int
+    ) -> None:
         self._encoder, self._recipes = encoder, recipes
         self._prompt_tokens = prompt_tokens
         self._needed = [bound.recipe.states(encoder.num_layers) for bound in recipes]
@@ -223,7 +226,7 @@ class _Pass:
         averaged = cache(lambda layers: states.average(layers) if layers else states)
         pooled: dict[tuple[str, tuple[int, ...], int], Tensor] = {}
 
-        def pool(name: str, layers: tuple[int, ...], bound: Bound) -> Tensor:
+        def pool(name: str, layers: tuple[int, ...], bound: BoundRecipe) -> Tensor:
             weights = bound.token_weights if POOLINGS[name].fitted else None
             key = (name, layers, id(weights))
             if key not in pooled:

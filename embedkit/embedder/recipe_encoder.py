@@ -18,9 +18,10 @@ from embedkit.embedder.saving import check_saveable, write_folder
 from embedkit.encoders.devices import standard_torch
 from embedkit.encoders.encoder import Encoder
 from embedkit.errors import InputError
+from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.fitting import Reading, fit_recipes
 from embedkit.recipes.recipe import Recipe
-from embedkit.recipes.steps import Bound, Vectors
+from embedkit.recipes.steps import Float32Array
 from embedkit.tokenization.tokenizer import (
     TextTokenizer,
     Tokenized,
@@ -55,7 +56,7 @@ class RecipeEncoder:
 
     encoder: Encoder
     tokenizer: TextTokenizer
-    bound: Bound
+    bound: BoundRecipe
     settings: Settings
     name: str
     precision_choice: Choice
@@ -67,7 +68,7 @@ class RecipeEncoder:
         self,
         *,
         encoder: Encoder | None = None,
-        bound: Bound | None = None,
+        bound: BoundRecipe | None = None,
         precision: str | None = None,
     ) -> Self:
         """Take another encoder, recipe or precision; with `auto`, choose the precision again."""
@@ -92,7 +93,7 @@ class RecipeEncoder:
     @property
     def dimension(self) -> int:
         """Numbers in a sentence embedding; at most these, where a step is not fitted yet."""
-        return self.bound.width(self.encoder.width)
+        return self.bound.dim(self.encoder.dim)
 
     @property
     def device(self) -> torch.device:
@@ -111,18 +112,18 @@ class RecipeEncoder:
         return fingerprint(self.identity)
 
     @property
-    def own(self) -> Bound | None:
+    def own(self) -> BoundRecipe | None:
         """The recipe that the model's folder came with, if it had one."""
         return self.settings.own(self.encoder)
 
-    def bind(self, recipe: str | Recipe) -> Bound:
+    def bind(self, recipe: str | Recipe) -> BoundRecipe:
         """Any recipe, resolved against this model; its present one as it is, fitted or not."""
         bound = self.settings.bind(Recipe.of(recipe), self.encoder)
         return self.bound if bound.recipe == self.recipe else bound
 
-    def with_recipe(self, recipe: str | Recipe | Bound) -> Self:
+    def with_recipe(self, recipe: str | Recipe | BoundRecipe) -> Self:
         """The same encoder, tokenizer and prompts with another recipe."""
-        bound = recipe if isinstance(recipe, Bound) else self.bind(recipe)
+        bound = recipe if isinstance(recipe, BoundRecipe) else self.bind(recipe)
         return copy.copy(self)._settle(bound=bound)
 
     def in_recorded(self, precision: str) -> Self:
@@ -135,18 +136,18 @@ class RecipeEncoder:
 
     def fit_recipes(
         self,
-        recipes: Sequence[Bound],
+        recipes: Sequence[BoundRecipe],
         texts: Iterable[str],
         *,
         source: str = GIVEN,
         prompt: str | None = None,
         prompt_name: str | None = None,
         show_progress: bool | None = None,
-    ) -> list[Bound]:
+    ) -> list[BoundRecipe]:
         """Many recipes fitted together; see `fit`. Those that are fitted stay as they are."""
         prefix = self.prompt_text(prompt, prompt_name)
 
-        def encode(texts: Sequence[str], recipes: Sequence[Bound]) -> list[Vectors]:
+        def encode(texts: Sequence[str], recipes: Sequence[BoundRecipe]) -> list[Float32Array]:
             encoded = self.encode_recipes(texts, recipes, prompt=prefix, show_progress=False)
             return [vectors[encoded.distinct.inverse] for vectors in encoded.vectors]
 
@@ -176,7 +177,7 @@ class RecipeEncoder:
     def encode_recipes(
         self,
         texts: Iterable[str],
-        recipes: Sequence[Bound],
+        recipes: Sequence[BoundRecipe],
         *,
         prompt: str | None = None,
         prompt_name: str | None = None,

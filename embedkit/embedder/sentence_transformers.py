@@ -21,18 +21,10 @@ from embedkit.encoders.weights import Weights
 from embedkit.errors import InputError
 from embedkit.files import load_json, read_json
 from embedkit.pooling import POOLINGS
-from embedkit.recipes.recipe import LAST, Recipe, split_step
-from embedkit.recipes.steps import (
-    ACTIVATIONS,
-    IDENTITY,
-    TANH,
-    Dense,
-    LayerNorm,
-    Normalize,
-    Step,
-    Truncate,
-    fold,
-)
+from embedkit.recipes.bound_recipe import RowStep, Step, Truncate
+from embedkit.recipes.dense import ACTIVATIONS, IDENTITY, TANH, Dense, LayerNorm
+from embedkit.recipes.recipe import LAST, Recipe
+from embedkit.recipes.steps import fold, split_step
 from embedkit.similarity import SIMILARITIES
 
 _NEW = "sentence_transformers.sentence_transformer.modules"
@@ -42,7 +34,7 @@ _CLASSES = {
     **{
         f"sentence_transformers.models.{name}": name
         for name in (
-            *("Transformer", "WeightedLayerPooling", "Pooling", "Dense", "LayerNorm", "Normalize"),
+            *("Transformer", "WeightedLayerPooling", "Pooling", "Dense", "LayerNorm", "RowStep"),
         )
     },
     f"{_BASE}.transformer.Transformer": "Transformer",
@@ -50,7 +42,7 @@ _CLASSES = {
     f"{_NEW}.pooling.Pooling": "Pooling",
     f"{_BASE}.dense.Dense": "Dense",
     f"{_NEW}.layer_norm.LayerNorm": "LayerNorm",
-    f"{_BASE}.normalize.Normalize": "Normalize",
+    f"{_BASE}.normalize.RowStep": "RowStep",
 }
 
 _LEGACY_POOLINGS = {row.legacy_key: name for name, row in POOLINGS.items() if row.legacy_key}
@@ -111,10 +103,8 @@ def read_settings(folder: Path) -> Settings:
         raise InputError(f"{modules_path}: got {' > '.join(kinds)}, expected a Pooling")
     poolings, include_prompt = _read_pooling(rest.pop(0)[1] / "config.json")
     steps: list[Step] = []
-    if ("Normalize", "Normalize") in pairwise(kind for kind, _ in rest):
-        raise InputError(
-            f"{modules_path}: got {' > '.join(kinds)}, expected one Normalize at a time"
-        )
+    if ("RowStep", "RowStep") in pairwise(kind for kind, _ in rest):
+        raise InputError(f"{modules_path}: got {' > '.join(kinds)}, expected one RowStep at a time")
     for kind, path in rest:
         if kind not in _STEPS:
             raise InputError(
@@ -304,11 +294,11 @@ def _check_plain(path: Path, config: dict[str, Any]) -> None:
         raise InputError(f"{path}: reads and writes {names}; expected {plain} for both")
 
 
-def _read_normalize(folder: Path) -> Normalize:
+def _read_normalize(folder: Path) -> RowStep:
     path = folder / "config.json"
     if path.exists():  # older folders have none
         _check_plain(path, read_json(path))
-    return Normalize()
+    return RowStep("normalize")
 
 
 def _read_layer_norm(folder: Path) -> LayerNorm:
@@ -352,5 +342,5 @@ def _read_dense(folder: Path) -> Dense | Truncate:
 _STEPS: dict[str, Callable[[Path], Step]] = {
     "Dense": _read_dense,
     "LayerNorm": _read_layer_norm,
-    "Normalize": _read_normalize,
+    "RowStep": _read_normalize,
 }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from embedkit.encoders.loading import load_whole
+from embedkit.encoders.loading import load_pretrained
 from embedkit.encoders.states import TokenStates
 from embedkit.errors import InputError, first_line
 from embedkit.pooling import POOLINGS
@@ -252,7 +252,7 @@ def _load_classifier(folder: Path) -> tuple[PreTrainedModel, set[str]]:
     from transformers import AutoModelForSequenceClassification
 
     # A classifier of several labels is drawn anew.
-    network, missing = load_whole(
+    network, missing = load_pretrained(
         AutoModelForSequenceClassification.from_config,
         folder,
         resize=True,
@@ -272,7 +272,7 @@ def _load_classifier(folder: Path) -> tuple[PreTrainedModel, set[str]]:
 def _load_encoder(folder: Path) -> PreTrainedModel:
     from transformers import AutoModel
 
-    encoder, _ = load_whole(AutoModel.from_config, folder)
+    encoder, _ = load_pretrained(AutoModel.from_config, folder)
     if hasattr(encoder, "pooler"):
         encoder.pooler = None  # nobody reads it, and it would be trained and saved
     return cast("PreTrainedModel", encoder)

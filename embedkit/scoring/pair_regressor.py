@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from embedkit.arguments import as_label_range, check_seed
 from embedkit.errors import InputError
-from embedkit.recipes.steps import Vectors
+from embedkit.recipes.steps import Float32Array
 from embedkit.scoring.features import check_features, pair_features
 from embedkit.tokenization.tokenizer import Texts, as_pairs
 
@@ -211,8 +211,8 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return features
 
     def _vectors(
-        self, given: Vectors | tuple[Texts, Texts], show_progress: bool | None = None
-    ) -> Vectors:
+        self, given: Float32Array | tuple[Texts, Texts], show_progress: bool | None = None
+    ) -> Float32Array:
         """Vectors (n, 2, dim) of texts, or the given ones."""
         if isinstance(given, np.ndarray):
             return given
@@ -230,7 +230,7 @@ def _check_count(pairs: int, labels: NDArray[np.float64]) -> None:
         raise InputError(f"got {pairs} pairs and {len(labels)} scores; expected as many")
 
 
-def _read_pairs(pairs: Any) -> Vectors | tuple[Texts, Texts]:
+def _read_pairs(pairs: Any) -> Float32Array | tuple[Texts, Texts]:
     """Vectors (n, 2, dim), or the first and the second texts of pairs."""
     if not isinstance(pairs, np.ndarray) or pairs.dtype.kind not in "fiu":
         return as_pairs(pairs)
