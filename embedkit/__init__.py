@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from embedkit.retrieval.encode_corpus import encode_corpus
     from embedkit.retrieval.index import VectorIndex
     from embedkit.scoring.cross_encoder import CrossEncoder
+    from embedkit.scoring.loading import load_model
     from embedkit.scoring.pair_regressor import PairRegressor
     from embedkit.scoring.regressor_folder import load_head, save_head
     from embedkit.training.arguments import TrainingSettings
@@ -49,6 +50,7 @@ _PUBLIC = {
     "load_head": "embedkit.scoring.regressor_folder",
     "save_head": "embedkit.scoring.regressor_folder",
     "CrossEncoder": "embedkit.scoring.cross_encoder",
+    "load_model": "embedkit.scoring.loading",
     "TrainingSettings": "embedkit.training.arguments",
     "train_cross_encoder": "embedkit.training.cross_encoder",
     "train_bi_encoder": "embedkit.training.bi_encoder",
@@ -84,6 +86,7 @@ __all__ = [
     "encode_corpus",
     "evaluate",
     "load_head",
+    "load_model",
     "read_pairs",
     "read_positives",
     "read_retrieval",

@@ -13,7 +13,6 @@ from io import BufferedWriter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedkit.arguments import is_built_in
 from embedkit.errors import InputError, check_utf8
 
 if TYPE_CHECKING:
@@ -213,16 +212,6 @@ DEFAULT_MODEL = "minilm"
 
 
 _MOST_JSON = 1 << 27  # bytes; the largest tokenizer.json in use have about a quarter of that
-
-
-def holds(folder: str | Path, name: str) -> bool:
-    """Whether a model's folder has a file of this name; what can be no path has none."""
-    if is_built_in(folder, (DEFAULT_MODEL,)):
-        return False
-    try:
-        return (Path(folder).expanduser() / name).is_file()
-    except (OSError, RuntimeError, ValueError):  # too long a name, the home of nobody, a NUL
-        return False
 
 
 def load_json(path: Path) -> Any:

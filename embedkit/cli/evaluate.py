@@ -52,15 +52,14 @@ def evaluate_command(
 
     columns = PairColumns(sentence1, sentence2, score, subset)
     sets = read_sets(data, columns, encoding)
-    from embedkit.evaluation.evaluate import evaluate, load_any
-
-    settings: dict[str, Any] = {"max_length": max_length, "device": device, "revision": revision}
-    if precision is not None:
-        settings["precision"] = precision
+    from embedkit.evaluation.evaluate import evaluate
+    from embedkit.scoring.loading import load_model
 
     def load() -> Any:
         """The model, once all options are checked."""
-        return load_any(model, **settings)
+        return load_model(
+            model, max_length=max_length, device=device, precision=precision, revision=revision
+        )
 
     report = evaluate(
         load,

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from embedkit.cli import options
-from embedkit.encoders.hub import CROSS_ENCODER_FILE
 from embedkit.errors import printable
-from embedkit.files import DEFAULT_MODEL, holds
+from embedkit.files import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from embedkit.embedder.calibration import Measurement
+    from embedkit.embedder.embedder import Embedder
 
 _ENGINE = "torch"
 
@@ -29,20 +29,17 @@ def info_command(
 
     Example: [bold]embedkit info -m klue/bert-base[/bold]
     """
-    from embedkit.embedder.embedder import Embedder
     from embedkit.embedder.precision import Choice
-    from embedkit.scoring.loading import find_head
+    from embedkit.scoring.loading import load_model
 
-    if holds(model, CROSS_ENCODER_FILE):
+    loaded = load_model(model, device=device, revision=revision, precision="auto")
+    if loaded.kind == "cross-encoder":
         choice = Choice("float32", None, "cross-encoders always do")
+    elif loaded.kind == "model":
+        choice = loaded.precision_choice
     else:
-        head = find_head(model, device=device, revision=revision)
-        embedder = None if head is None else head.embedder
-        if embedder is None:
-            embedder = Embedder.from_pretrained(model, device=device, revision=revision)
-        choice = embedder.precision_choice
-        if head is not None:
-            choice = replace(choice, reason="the head was trained in it")
+        reason = "the head was trained in it"
+        choice = replace(cast("Embedder", loaded.embedder).precision_choice, reason=reason)
     said = {"model": model, "precision": choice.name, "agreement": choice.agreement}
     _show(model, said, choice.reason, choice.measured, as_json=as_json)
 

@@ -1,4 +1,4 @@
-"""How fast products are on this CPU in float32 and bfloat16, measured once and kept in a file.
+"""Measure how fast this CPU multiplies matrices in float32 and bfloat16, once, kept in a file.
 
 `auto` must choose the same on a busy machine as on an idle one:
 
@@ -38,23 +38,11 @@ from embedkit.errors import InputError
 from embedkit.manifest import read_manifest, write_manifest
 
 FILE = "calibration.json"
-
-
 _NAMES = ("model name", "cpu family", "model", "stepping", "CPU implementer", "CPU part")
-
-
 _BFLOAT16 = {"amx_bf16", "avx512_bf16", "bf16", "svebf16", "sve_bf16"}
-
-
 _LIMIT = "ONEDNN_MAX_CPU_ISA"
-
-
 _SETTLED = 200  # rounds in which no time became shorter
-
-
 _ROUNDS = 20_000  # at most
-
-
 _FINE = 1e-5  # seconds: a clock with larger steps cannot time a product
 
 

@@ -1,4 +1,4 @@
-"""What makes two embedders one: the same vectors for the same texts."""
+"""The fingerprint of an embedder: equal where two give the same embeddings of the same texts."""
 
 from __future__ import annotations
 
@@ -24,16 +24,10 @@ def identity(
     bound: BoundRecipe,
     settings: Settings,
 ) -> dict[str, str | int | bool]:
-    """All that goes into a float32 vector, part by part, so that a difference can be named.
+    """All that goes into a float32 embedding, part by part, so that a difference can be named.
 
     Weights above the last layer that the recipe reads are left out, so a model and the shorter
     one that `save_pretrained` writes have the same identity.
-
-    Args:
-        encoder: its weights and configuration, whatever its precision.
-        tokenizer: and its maximum length.
-        bound: the recipe, with its steps.
-        settings: the default prompt and whether prompts are pooled.
     """
     states = bound.recipe.states(encoder.num_layers)
     top = states[-1] if encoder.cuts and states else encoder.num_layers

@@ -1,16 +1,18 @@
-"""From a model folder, or a loaded model, to the parts of an embedder."""
+"""Load encoder, tokenizer, recipe and settings from a model folder or a loaded model."""
 
 from __future__ import annotations
 
 import sys
+import tempfile
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from embedkit.embedder.folder_kind import check_kind
 from embedkit.embedder.model_config import Settings
 from embedkit.embedder.sentence_transformers import read_settings
 from embedkit.encoders.encoder import Encoder, load_encoder
-from embedkit.encoders.hub import CROSS_ENCODER_FILE, find_folder
+from embedkit.encoders.hub import find_folder
 from embedkit.encoders.loading import of_pooler
 from embedkit.encoders.weights import Weights
 from embedkit.errors import InputError
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
 
 
 _UNLIMITED = 1 << 20  # tokens; for encoders without positions and tokenizers that say 1e30
-
-
 _UNSAID = 1 << 12  # tokens, where nobody says how many: attention takes memory with their square
 
 
@@ -36,6 +36,24 @@ class Parts(NamedTuple):
     tokenizer: TextTokenizer
     bound: BoundRecipe
     settings: Settings
+
+
+def load_parts(
+    model: object,
+    recipe: Recipe | None,
+    max_length: int | None,
+    *,
+    revision: str | None = None,
+    local_files_only: bool = False,
+) -> tuple[str, Parts]:
+    """The name and the parts of a model; see `Embedder`."""
+    if isinstance(model, str | Path):
+        folder = find_folder(model, revision=revision, local_files_only=local_files_only)
+        return str(model), load_folder(folder, recipe, max_length)
+    with tempfile.TemporaryDirectory() as scratch:
+        _write_loaded(model, Path(scratch))
+        parts = load_folder(Path(scratch), recipe, max_length)
+    return str(getattr(model, "name_or_path", "") or type(model).__name__), parts
 
 
 def load_folder(folder: Path, recipe: Recipe | None, max_length: int | None) -> Parts:
@@ -49,11 +67,7 @@ def load_folder(folder: Path, recipe: Recipe | None, max_length: int | None) -> 
     Raises:
         InputError: what is wrong with the folder, or a recipe that its model does not have.
     """
-    if (folder / CROSS_ENCODER_FILE).is_file():
-        raise InputError(
-            f"{folder}: is a cross-encoder, which scores pairs and has no sentence vectors; "
-            "expected an encoder (score and evaluate take cross-encoders)"
-        )
+    check_kind(folder, "model")
     settings = read_settings(folder)
     encoder = load_encoder(settings.encoder_folder)
     settings = settings.recognise_pooler(encoder).truncated(encoder)
@@ -103,17 +117,8 @@ def _choose_length(
     return length if length < _UNLIMITED else _UNSAID
 
 
-def name_of(model: object) -> str:
-    """What to call a loaded model."""
-    return str(getattr(model, "name_or_path", "") or type(model).__name__)
-
-
-def write_loaded(model: object, folder: Path) -> None:
-    """Write a loaded model into an empty folder, so that there is one way to load.
-
-    Raises:
-        InputError: it is no model, or its tokenizer cannot be found.
-    """
+def _write_loaded(model: object, folder: Path) -> None:
+    """Write a loaded model into an empty folder, so that there is one way to load."""
     # Whoever has such an object has imported its library: this import costs nothing.
     libraries = sys.modules
     if "sentence_transformers" in libraries:

@@ -1,4 +1,4 @@
-"""What a saved folder says to people, and the mark that embedkit wrote it."""
+"""The model card of a saved folder, and the file that marks it as written by embedkit."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from embedkit.embedder.folder_kind import SCHEMA, read_own
 from embedkit.embedder.model_config import Settings
 from embedkit.encoders.encoder import Encoder
-from embedkit.files import MARK, read_json, write_text
+from embedkit.files import MARK, write_text
 from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import Recipe, RecipeError
 from embedkit.version import __version__
@@ -60,14 +61,9 @@ def write_card(
     """Write README.md and the mark.
 
     Args:
-        folder: the saved model.
-        modules: kinds of its modules, in order.
-        encoder: as it was loaded.
-        bound: the recipe that was saved.
-        settings: prompts and similarity.
+        modules: the kinds of the folder's modules, in order.
+        encoder: as it was loaded; `num_layers` of it are saved.
         name: the model that it was made from.
-        num_layers: of the saved encoder.
-        max_length: tokens.
     """
     recipe, total = bound.recipe, encoder.num_layers
     single = len(recipe.poolings) == 1 and recipe.poolings[0] in ("cls", "mean", "last")
@@ -115,7 +111,7 @@ def noted(notes: Mapping[str, object]) -> str:
 
 def write_mark(folder: Path, recipe: str, source: str) -> None:
     """Say that embedkit wrote the folder, from which model, and what it reads of the encoder."""
-    mark = {"embedkit": __version__, "recipe": recipe, "source": source}
+    mark = {"schema": SCHEMA, "embedkit": __version__, "recipe": recipe, "source": source}
     write_text(folder / MARK, json.dumps(mark, ensure_ascii=False) + "\n")
 
 
@@ -125,6 +121,6 @@ def read_recipe(folder: Path) -> Recipe | None:
     if not path.is_file():
         return None
     try:
-        return Recipe.parse(read_json(path).get("recipe", ""))
+        return Recipe.parse(read_own(path).get("recipe", ""))
     except RecipeError:  # steps of a model's own, which are called dense
         return None

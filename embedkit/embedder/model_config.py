@@ -1,16 +1,19 @@
-"""What a model folder says beside its weights and its tokenizer."""
+"""The recipe, prompts and limits that a model folder sets."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from embedkit.encoders.encoder import Encoder
+from embedkit.errors import InputError
 from embedkit.recipes.bound_recipe import BoundRecipe, Step, Truncate
 from embedkit.recipes.dense import Dense
 from embedkit.recipes.recipe import LAST, Recipe
+from embedkit.tokenization.tokenizer import check_texts
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,25 @@ class Settings:
     default_prompt_name: str | None = None
     similarity: str = "cosine"
     truncate_dim: int | None = None
+
+    def with_prompts(self, prompts: Mapping[str, str] | None) -> Settings:
+        """With prompts of the caller beside the folder's own.
+
+        Raises:
+            InputError: a prompt that is no text, or a default prompt that is not among them.
+        """
+        if prompts is not None:
+            if not isinstance(prompts, Mapping):
+                raise InputError(f"prompts is {prompts!r}; expected names and texts")
+            check_texts([*prompts, *prompts.values(), ""], "prompts")
+        together = {**self.prompts, **(prompts or {})}
+        default = self.default_prompt_name
+        if default is not None and default not in together:
+            raise InputError(
+                f"the default prompt {default!r} is not among the prompts "
+                f"{', '.join(together) or '(none)'}"
+            )
+        return replace(self, prompts=together)
 
     def own(self, encoder: Encoder) -> BoundRecipe | None:
         """The folder's own recipe, bound to its encoder."""
@@ -85,8 +107,8 @@ class Settings:
             or not np.array_equal(dense.bias, pooler.bias.float().cpu().numpy())
         ):
             return self
-        found = Recipe(("pooler",), LAST, recipe.steps[1:])
-        return replace(self, recipe=found, steps=self.steps[1:])
+        pooler_recipe = Recipe(("pooler",), LAST, recipe.steps[1:])
+        return replace(self, recipe=pooler_recipe, steps=self.steps[1:])
 
 
 def _resolve(recipe: Recipe, encoder: Encoder) -> Recipe:

@@ -1,4 +1,4 @@
-"""One pass over the texts, any number of recipes."""
+"""Run the encoder once over the texts and reduce its states to embeddings of every recipe."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import chain
 from typing import TypeVar
 
@@ -16,7 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from embedkit.encoders.encoder import Encoder
-from embedkit.encoders.states import TokenStates
 from embedkit.pooling import POOLINGS
 from embedkit.progress import progress
 from embedkit.recipes.bound_recipe import BoundRecipe
@@ -27,11 +27,7 @@ from embedkit.tokenization.tokenizer import Tokenized
 
 # A GPU computes these while the next ones are tokenized.
 _TEXTS_ON_GPU = 32_768
-
-
 _T = TypeVar("_T")
-
-
 _U = TypeVar("_U")
 
 
@@ -49,9 +45,9 @@ class Distinct:
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Distinct:
-        places: dict[str, int] = {}
-        inverse = [places.setdefault(text, len(places)) for text in texts]
-        return cls(list(places), np.array(inverse, dtype=np.int64))
+        indices: dict[str, int] = {}
+        inverse = [indices.setdefault(text, len(indices)) for text in texts]
+        return cls(list(indices), np.array(inverse, dtype=np.int64))
 
 
 @dataclass(frozen=True)
@@ -86,10 +82,9 @@ def run_texts(
         distinct: the texts.
         show_progress: a bar on stderr; None shows it where stderr is a terminal.
     """
-    at_once = _texts_at_once(encoder)
-    parts = [
-        distinct.texts[start : start + at_once] for start in range(0, len(distinct.texts), at_once)
-    ]
+    texts = distinct.texts
+    size = _texts_at_once(encoder)
+    parts = [texts[start : start + size] for start in range(0, len(texts), size)]
     tokenized = _ahead(tokenize, parts)
     first = next(tokenized)
     total = len(first[0].token_ids) if len(parts) == 1 else None
@@ -114,7 +109,7 @@ def run_texts(
 
 
 def _texts_at_once(encoder: Encoder) -> int:
-    """Texts that are sorted and run together: all, where nothing can be done beside them."""
+    """Texts that are sorted and run together; a CPU gains nothing from tokenizing ahead."""
     return _TEXTS_ON_GPU if encoder.device.type == "cuda" else sys.maxsize
 
 
@@ -152,9 +147,8 @@ def run(
         recipes: resolved against `encoder`.
         prompt_tokens: first tokens of each text that are left out of the pooling.
         reproducible: the same bits for a text whatever the others; see `equal_batches`.
-        budget: tokens of a batch; None for what suits the device. It is halved where a GPU's memory
-            does not hold it.
-        advance: told the number of tokens after each batch.
+        budget: tokens of a batch; None for what suits the device. Out of memory on a GPU halves it.
+        advance: called with the number of tokens after each batch.
 
     Returns:
         For each recipe float32 (n, dim).
@@ -166,16 +160,13 @@ def run(
         budget = GPU_TOKEN_BUDGET if encoder.device.type == "cuda" else TOKEN_BUDGET
     shrinking = Batches(tokens.lengths, budget)
     pool = _Pass(encoder, recipes, prompt_tokens)
-    results: list[Float32Array | None] = [None] * len(recipes)
+    results = [
+        np.empty((len(tokens.lengths), bound.dim(encoder.dim)), np.float32) for bound in recipes
+    ]
 
     def land(texts: NDArray[np.int64], copies: list[_Copy]) -> None:
-        for place, (bound, copy) in enumerate(zip(recipes, copies, strict=True)):
-            rows = bound.apply(copy.numpy(), batch_invariant=reproducible)
-            result = results[place]
-            if result is None:
-                shape = (len(tokens.lengths), rows.shape[1])
-                results[place] = result = np.empty(shape, dtype=np.float32)
-            result[texts] = rows
+        for result, bound, copy in zip(results, recipes, copies, strict=True):
+            result[texts] = bound.apply(copy.numpy(), batch_invariant=reproducible)
         advance(int(tokens.lengths[np.unique(texts)].sum()))
 
     under_way: deque[tuple[NDArray[np.int64], list[_Copy]]] = deque()
@@ -195,24 +186,24 @@ def run(
             land(*under_way.popleft())
     while under_way:
         land(*under_way.popleft())
-    return [result for result in results if result is not None]
+    return results
 
 
 class _Copy:
-    """Vectors on their way to the memory of the CPU."""
+    """An asynchronous copy of embeddings from the device to the CPU."""
 
     def __init__(self, vectors: Tensor) -> None:
-        self._here = vectors.to("cpu", non_blocking=True)
+        self._on_cpu = vectors.to("cpu", non_blocking=True)
         self._done: torch.cuda.Event | None = None
         if vectors.is_cuda:
             self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._done.record()
 
     def numpy(self) -> Float32Array:
-        """The vectors, once they are here."""
+        """The embeddings, once they are copied."""
         if self._done is not None:
             self._done.synchronize()
-        vectors: Float32Array = self._here.numpy()
+        vectors: Float32Array = self._on_cpu.numpy()
         return vectors
 
 
@@ -229,35 +220,24 @@ class _Pass:
         self._pooler = any(not states for states in self._needed)
 
     def __call__(self, batch: TokenBatch) -> list[_Copy]:
-        """For each recipe (texts, width) float32, before its steps."""
+        """For each recipe (texts, width) float32, before its steps; each pooling computed once."""
         states = self._encoder(batch, self._layers, pooler=self._pooler)
-        pooled = _Pooled(states.without_prompt(self._prompt_tokens))
+        states = states.without_prompt(self._prompt_tokens)
+        averaged = cache(lambda layers: states.average(layers) if layers else states)
+        pooled: dict[tuple[str, tuple[int, ...], int], Tensor] = {}
+
+        def pool(name: str, layers: tuple[int, ...], bound: BoundRecipe) -> Tensor:
+            weights = bound.token_weights if POOLINGS[name].fitted else None
+            key = (name, layers, id(weights))
+            if key not in pooled:
+                source = averaged(layers)
+                if weights is not None:
+                    on_device = torch.from_numpy(weights).to(source.batch.offsets.device)
+                    source = replace(source, token_weights=on_device)
+                pooled[key] = POOLINGS[name].reduce(source).float()
+            return pooled[key]
+
         return [
-            _Copy(torch.cat([pooled(name, layers, bound) for name in bound.recipe.poolings], 1))
+            _Copy(torch.cat([pool(name, layers, bound) for name in bound.recipe.poolings], 1))
             for bound, layers in zip(self._recipes, self._needed, strict=True)
         ]
-
-
-class _Pooled:
-    """Poolings of one batch, each computed once whatever the number of recipes."""
-
-    def __init__(self, states: TokenStates) -> None:
-        self._states = states
-        self._averages: dict[tuple[int, ...], TokenStates] = {}
-        self._vectors: dict[tuple[str, tuple[int, ...], int], Tensor] = {}
-
-    def __call__(self, name: str, layers: tuple[int, ...], bound: BoundRecipe) -> Tensor:
-        """(texts, width) float32."""
-        weights = bound.token_weights if POOLINGS[name].fitted else None
-        key = (name, layers, id(weights))
-        if key not in self._vectors:
-            states = self._states
-            if layers:
-                if layers not in self._averages:
-                    self._averages[layers] = states.average(layers)
-                states = self._averages[layers]
-            if weights is not None:
-                device = states.batch.offsets.device
-                states = replace(states, token_weights=torch.from_numpy(weights).to(device))
-            self._vectors[key] = POOLINGS[name].reduce(states).float()
-        return self._vectors[key]

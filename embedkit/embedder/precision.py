@@ -1,4 +1,4 @@
-"""Which precision an encoder runs in, and how near its vectors are to those of float32."""
+"""Choose the precision of an encoder, and check its embeddings against those of float32."""
 
 from __future__ import annotations
 
@@ -21,20 +21,16 @@ from embedkit.tokenization.tokenizer import Tokenized
 
 AUTO = "auto"
 
-
 PRECISIONS = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
 
-
 AGREEMENT = 0.999
-
 
 # How much faster bfloat16 has to be at matrix products; see `embedkit.embedder.calibration`.
 WORTH = 1.35
-
 
 # One word to some hundred tokens, in scripts that tokenizers split in different ways.
 PROBE = (
@@ -153,7 +149,7 @@ def choose(
         return exact, Choice("float32", None, reason, measured)
     rough = encoder.to(encoder.device, PRECISIONS[name])
     agreement = smallest_cosine(
-        *(run(each, tokens, [_comparable(bound)])[0] for each in (exact, rough))
+        *(run(variant, tokens, [_comparable(bound)])[0] for variant in (exact, rough))
     )
     agreed = f"smallest cosine of {name} to float32 {agreement:.5f}, {AGREEMENT} is needed"
     if agreement >= AGREEMENT:
@@ -183,7 +179,7 @@ def cpu_precision(*, anew: bool = False) -> Candidate:
 
 
 def smallest_cosine(a: Float32Array, b: Float32Array) -> float:
-    """Over the rows of a and b, each (n, dim); two zero vectors agree, zero and another do not."""
+    """Of the rows of a and b, (n, dim); two zero vectors agree, zero and another do not."""
     cosines = find_similarity("cosine").pairwise(a.astype(np.float64), b.astype(np.float64))
     return float(np.where((a == b).all(axis=1), 1.0, cosines).min())
 

@@ -1,14 +1,14 @@
-"""What is put in front of a text, by its role: one rule for evaluation, encoding and search."""
+"""The prompt of a text by its role (sentence, query, document), one rule for all commands."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from embedkit.embedder.embedder import Embedder
 from embedkit.errors import InputError
 
 if TYPE_CHECKING:
+    from embedkit.embedder.embedder import Embedder
     from embedkit.retrieval.provenance import Origin
 
 

@@ -1,4 +1,4 @@
-"""Recipes as sentence-transformers folders, in the keys that it reads before and after 5.4."""
+"""Save a model as a sentence-transformers folder that its versions before and after 5.4 load."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import save_file
 
 from embedkit.embedder.model_card import write_card
 from embedkit.embedder.model_config import Settings
@@ -23,7 +24,7 @@ _LEGACY_POOLINGS = {row.legacy_key: name for name, row in POOLINGS.items() if ro
 
 
 def check_saveable(encoder: Encoder, bound: BoundRecipe, settings: Settings) -> None:
-    """Refuse what a sentence-transformers folder cannot say.
+    """Refuse what a sentence-transformers folder cannot express.
 
     Raises:
         InputError: the reason.
@@ -55,18 +56,13 @@ def write_folder(
     *,
     name: str,
 ) -> None:
-    """Write a folder that sentence-transformers loads, before and after 5.4.
+    """Write encoder, tokenizer, recipe, prompts and similarity into an empty folder.
 
     Args:
-        folder: an empty folder.
-        encoder: in float32.
-        tokenizer: its files are written, and its maximum length.
-        bound: the recipe to say.
-        settings: prompts and similarity.
         name: what the model card calls the model.
 
     Raises:
-        InputError: the recipe cannot be said there.
+        InputError: see `check_saveable`.
     """
     check_saveable(encoder, bound, settings)
     recipe = bound.recipe
@@ -80,26 +76,30 @@ def write_folder(
 
     modules = [("Transformer", "")]
 
-    def new_module(kind: str, config: dict[str, Any]) -> Path:
-        place = folder / f"{len(modules)}_{kind}"
-        place.mkdir()
-        _write_json(place / "config.json", config)
-        modules.append((kind, place.name))
-        return place
+    def add_module(
+        kind: str, config: dict[str, Any], tensors: dict[str, Float32Array] | None = None
+    ) -> None:
+        target = folder / f"{len(modules)}_{kind}"
+        target.mkdir()
+        _write_json(target / "config.json", config)
+        if tensors is not None:
+            plain = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+            save_file(plain, target / "model.safetensors", {"format": "pt"})
+        modules.append((kind, target.name))
 
     if weighted:
-        place = new_module(
+        weights = np.array([k in used for k in range(used[0], num_layers + 1)], dtype=np.float32)
+        add_module(
             "WeightedLayerPooling",
             {
                 "word_embedding_dimension": encoder.dim,
                 "layer_start": used[0],
                 "num_hidden_layers": num_layers,
             },
+            {"layer_weights": weights},
         )
-        weights = np.array([k in used for k in range(used[0], num_layers + 1)], dtype=np.float32)
-        _write_tensors(place, {"layer_weights": weights})
     poolings = ("cls",) if pooler else recipe.poolings
-    new_module(
+    add_module(
         "Pooling",
         {
             "word_embedding_dimension": encoder.dim,
@@ -116,26 +116,23 @@ def write_folder(
         dense = step.dense(width) if isinstance(step, Truncate) else step
         width = step.dim(width)
         if isinstance(dense, Dense):
-            place = new_module(
-                "Dense",
-                {
-                    "in_features": dense.weight.shape[1],
-                    "out_features": dense.weight.shape[0],
-                    "bias": dense.bias is not None,
-                    "activation_function": dense.activation,
-                },
-            )
+            config = {
+                "in_features": dense.weight.shape[1],
+                "out_features": dense.weight.shape[0],
+                "bias": dense.bias is not None,
+                "activation_function": dense.activation,
+            }
             tensors = {"linear.weight": dense.weight}
             if dense.bias is not None:
                 tensors["linear.bias"] = dense.bias
             if dense.slope is not None:
                 tensors["activation_function.weight"] = dense.slope
-            _write_tensors(place, tensors)
+            add_module("Dense", config, tensors)
         elif isinstance(dense, LayerNorm):
-            place = new_module("LayerNorm", {"dimension": width})
-            _write_tensors(place, {"norm.weight": dense.weight, "norm.bias": dense.bias})
+            tensors = {"norm.weight": dense.weight, "norm.bias": dense.bias}
+            add_module("LayerNorm", {"dimension": width}, tensors)
         else:
-            new_module("Normalize", {})
+            add_module("Normalize", {})
 
     transformer: dict[str, Any] = {
         "max_seq_length": tokenizer.max_length,
@@ -156,12 +153,12 @@ def write_folder(
         folder / "modules.json",
         [
             {
-                "idx": number,
-                "name": str(number),
+                "idx": index,
+                "name": str(index),
                 "path": path,
                 "type": f"sentence_transformers.models.{kind}",
             }
-            for number, (kind, path) in enumerate(modules)
+            for index, (kind, path) in enumerate(modules)
         ],
     )
     write_card(
@@ -177,12 +174,4 @@ def write_folder(
 
 
 def _write_json(path: Path, content: object) -> None:
-    text = json.dumps(content, indent=2, ensure_ascii=False)
-    write_text(path, text + "\n")
-
-
-def _write_tensors(folder: Path, tensors: dict[str, Float32Array]) -> None:
-    from safetensors.numpy import save_file
-
-    plain = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    save_file(plain, folder / "model.safetensors", {"format": "pt"})
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

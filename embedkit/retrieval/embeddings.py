@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from embedkit.embedder.folder_kind import check_kind
 from embedkit.errors import InputError
 from embedkit.recipes.steps import Float32Array as Matrix
 from embedkit.retrieval.provenance import Origin
@@ -70,6 +71,7 @@ class Vectors:
                 corpus that is not complete.
         """
         descriptors: list[int] = []
+        check_kind(Path(folder).resolve(), "vectors")
         store = Store.read(Path(folder).resolve(), partial=partial, hold=descriptors.append)
         vectors = cls(store, *descriptors)
         if not (store.complete or partial):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import faiss
 import numpy as np
 
+from embedkit.embedder.folder_kind import check_kind
 from embedkit.errors import InputError, first_line
 from embedkit.files import new_file
 from embedkit.manifest import (
@@ -126,6 +127,7 @@ def read_index(folder: Path) -> tuple[State, list[Segment]]:
     Raises:
         InputError: no index, or a file that is absent or damaged.
     """
+    check_kind(folder, "index")
     with ExitStack() as held:
         state = State.read(folder, hold=lambda descriptor: held.callback(os.close, descriptor))
         return state, [_read(folder, files, state) for files in state.segments]

@@ -1,4 +1,4 @@
-"""A cross-encoder: a network and its tokenizer, in memory and in a folder."""
+"""The cross-encoder: scores a pair of texts in one pass; predicts, saves and loads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -18,13 +18,14 @@ from torch import Tensor, nn
 
 from embedkit.arguments import as_label_range, as_path, check_seed
 from embedkit.embedder.fingerprint import state_sha256
+from embedkit.embedder.folder_kind import read_record, write_record
 from embedkit.embedder.loading import load_folder
 from embedkit.embedder.model_card import noted, write_mark
 from embedkit.encoders.devices import on_device, standard_torch
-from embedkit.encoders.hub import CROSS_ENCODER_FILE, check_entries, find_folder
+from embedkit.encoders.hub import find_folder
 from embedkit.encoders.loading import without_bars
 from embedkit.errors import InputError, first_line
-from embedkit.files import holds, new_folder, read_json, write_text
+from embedkit.files import new_folder, read_json, write_text
 from embedkit.progress import progress
 from embedkit.scoring.cross_encoder_network import (
     READS,
@@ -61,7 +62,6 @@ embedkit score PAIRS -m path/to/this/folder
 ```
 {usage}"""
 
-
 _TRANSFORMERS = """
 ```python
 from sentence_transformers import CrossEncoder
@@ -84,7 +84,15 @@ class CrossEncoder:
         name: the model that it was made from, or its folder.
         label_range: the lowest and the highest label that it was trained for.
         notes: on its training, for people.
+
+    Example:
+        >>> from embedkit import CrossEncoder
+        >>> model = CrossEncoder.untrained("minilm", "mean", (0, 5))  # `train_cross_encoder` trains
+        >>> model.predict([("A cat sleeps.", "A cat naps."), ("It rains.", "Stocks fell.")]).shape
+        (2,)
     """
+
+    kind: ClassVar[Literal["cross-encoder"]] = "cross-encoder"
 
     network: nn.Module
     tokenizer: TextTokenizer
@@ -130,10 +138,8 @@ class CrossEncoder:
                 f"{folder}: asks for lower-cased texts beside its tokenizer, which the folder of a "
                 "cross-encoder cannot say; expected a tokenizer that does it"
             )
-        _check_pairs(folder, parts.tokenizer)
         network = build_network(parts.settings.encoder_folder, reads, seed)
-        made = cls(network, parts.tokenizer, reads, str(model), label_range)
-        return _check_runs(folder, made)
+        return cls(network, parts.tokenizer, reads, str(model), label_range)._checked(folder)
 
     @classmethod
     @standard_torch()
@@ -150,31 +156,47 @@ class CrossEncoder:
             InputError: no cross-encoder, or a damaged one.
         """
         target = as_path("folder", folder)
-        if not holds(target, CROSS_ENCODER_FILE):
-            raise InputError(
-                f"{folder}: has no {CROSS_ENCODER_FILE}; expected a folder of "
-                "embedkit train cross-encoder"
-            )
-        check_entries(target)
-        said = read_json(target / CROSS_ENCODER_FILE)
+        path, record = read_record(target, "cross-encoder")
         config = read_json(target / "config.json")
         try:
-            reads, length = check_reads(said["reads"]).name, int(said["max_length"])
-            low, high = map(float, said["label_range"])
-            notes = dict(said["notes"])
+            reads, length = check_reads(record["reads"]).name, int(record["max_length"])
+            low, high = map(float, record["label_range"])
+            notes = dict(record["notes"])
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise InputError(
-                f"{target / CROSS_ENCODER_FILE}: is damaged ({type(error).__name__}: {error})"
-            ) from error
+            raise InputError(f"{path}: is damaged ({type(error).__name__}: {error})") from error
         tokenizer = load_tokenizer(
             target, str(config.get("model_type")), max_length=lambda own: length
         )
-        _check_pairs(target, tokenizer)
         network = load_network(target, reads)
-        with on_device(device) as place:
-            network.to(place)
+        with on_device(device) as chosen:
+            network.to(chosen)
         made = cls(network.eval(), tokenizer, reads, str(folder), (low, high), notes)
-        return _check_runs(target, made)
+        return made._checked(target)
+
+    def _checked(self, folder: Path) -> CrossEncoder:
+        """The same, after it has scored one pair: what cannot run is found before long work."""
+        length = self.tokenizer.max_length
+        added = self.tokenizer.backend.num_special_tokens_to_add(is_pair=True)
+        if length <= added + 1:
+            raise InputError(
+                f"{folder}: max_length is {length}; expected more than the {added} tokens that the "
+                "tokenizer adds to a pair, and one of each sentence"
+            )
+        positions = getattr(self.config, "max_position_embeddings", None)
+        if isinstance(positions, int) and length > positions > 0:
+            raise InputError(
+                f"{folder}: max_length is {length}, but the encoder has {positions} positions"
+            )
+        try:
+            self.predict([("a", "b")], show_progress=False)
+        except (InputError, MemoryError):
+            raise
+        except Exception as error:  # whatever a wrong config.json makes a network raise
+            raise InputError(
+                f"{folder}: a {self.config.model_type} with this config.json does not run as a "
+                f"cross-encoder ({first_line(error)})"
+            ) from error
+        return self
 
     def predict(
         self, pairs: Iterable[Sequence[str]], *, show_progress: bool | None = None
@@ -221,19 +243,15 @@ class CrossEncoder:
     @cached_property
     def input_names(self) -> list[str]:
         """What the network reads; some, such as DistilBERT, know no token types."""
-        known = signature(self.network.forward).parameters
-        types = ["token_type_ids"] if "token_type_ids" in known and self._has_types else []
-        return ["input_ids", "attention_mask", *types]
-
-    @property
-    def _has_types(self) -> bool:
-        return int(getattr(self.config, "type_vocab_size", 0) or 0) > 1
+        has_types = int(getattr(self.config, "type_vocab_size", 0) or 0) > 1
+        if has_types and "token_type_ids" in signature(self.network.forward).parameters:
+            return ["input_ids", "attention_mask", "token_type_ids"]
+        return ["input_ids", "attention_mask"]
 
     @property
     def pad_id(self) -> int:
         """The token that fills rows up."""
-        found = getattr(self.config, "pad_token_id", None)
-        return 0 if found is None else int(found)
+        return int(getattr(self.config, "pad_token_id", None) or 0)
 
     @property
     def config(self) -> Any:
@@ -260,17 +278,6 @@ class CrossEncoder:
         tokenizer = self.tokenizer.backend.to_str()
         return hashlib.sha256((tokenizer + state_sha256(self.network)).encode()).hexdigest()
 
-    def _write_input_names(self, folder: Path) -> None:
-        """Tell other libraries whether the network reads token types.
-
-        The tokenizer of klue/roberta-base gives types that its encoder does not have; that of
-        ALBERT gives none, and its encoder has them.
-        """
-        path = folder / "tokenizer_config.json"
-        config = read_json(path) if path.is_file() else {}
-        config["model_input_names"] = self.input_names
-        write_text(path, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
-
     @standard_torch()
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a folder, whole or not at all.
@@ -286,16 +293,19 @@ class CrossEncoder:
         with new_folder(as_path("folder", folder)) as new, without_bars():
             save_network(self.network, new)
             self.tokenizer.save(new)
-            self._write_input_names(new)
-            said = {
-                "embedkit": __version__,
+            # The tokenizer of klue/roberta-base gives token types, which its encoder does not read;
+            # that of ALBERT gives none, and its encoder reads them.
+            path = new / "tokenizer_config.json"
+            config = read_json(path) if path.is_file() else {}
+            config["model_input_names"] = self.input_names
+            write_text(path, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+            record = {
                 "reads": row.name,
                 "max_length": self.tokenizer.max_length,
                 "label_range": [low, high],
                 "notes": dict(self.notes),
             }
-            text = json.dumps(said, indent=2, ensure_ascii=False)
-            write_text(new / CROSS_ENCODER_FILE, text + "\n")
+            write_record(new, "cross-encoder", record)
             write_mark(new, row.name, self.name)
             of_transformers = row.name == "pooler"
             card = _CARD.format(
@@ -313,38 +323,3 @@ class CrossEncoder:
                 usage=_TRANSFORMERS if of_transformers else "",
             )
             write_text(new / "README.md", card)
-
-
-def _check_runs(folder: Path, made: CrossEncoder) -> CrossEncoder:
-    """The same, after one pair, so that what cannot run is found before long work.
-
-    Raises:
-        InputError: it does not run, or a pair may have more tokens than the encoder has positions.
-    """
-    positions = getattr(made.config, "max_position_embeddings", None)
-    if isinstance(positions, int) and made.tokenizer.max_length > positions > 0:
-        raise InputError(
-            f"{folder}: max_length is {made.tokenizer.max_length}, but the encoder has {positions} "
-            "positions"
-        )
-    try:
-        scores = made.predict([("a", "b")], show_progress=False)
-    except (InputError, MemoryError):
-        raise
-    except Exception as error:  # whatever a wrong config.json makes a network raise
-        raise InputError(
-            f"{folder}: a {made.config.model_type} with this config.json does not run as a "
-            f"cross-encoder ({first_line(error)})"
-        ) from error
-    if scores.shape != (1,):
-        raise InputError(f"{folder}: gives {scores.shape} scores for a pair, expected one")
-    return made
-
-
-def _check_pairs(folder: Path, tokenizer: TextTokenizer) -> None:
-    most = tokenizer.backend.num_special_tokens_to_add(is_pair=True)
-    if tokenizer.max_length <= most + 1:
-        raise InputError(
-            f"{folder}: max_length is {tokenizer.max_length}; expected more than the {most} tokens "
-            "that the tokenizer adds to a pair, and one of each sentence"
-        )

@@ -1,4 +1,4 @@
-"""The networks of cross-encoders: what the classifier reads, one table.
+"""The networks of cross-encoders, and the table of what their classifier reads.
 
 `pooler` and `pooler-fresh` are transformers' own BertForSequenceClassification(num_labels=1): the
 classifier sits on tanh(W h_cls + b) of Devlin et al. 2019. The others put it on a pooling of the
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 
 _SCALE = 0.02  # of new weights, where config.json has no initializer_range
-
-
 _DROPOUT = 0.1  # where config.json has none
 
 
@@ -136,7 +134,6 @@ _ROWS = (
     Reading("max", _pooled("max"), "max", "its maximum over all tokens"),
 )
 
-
 READS: dict[str, Reading] = {row.name: row for row in _ROWS}
 
 
@@ -213,10 +210,10 @@ _CLASSIFIER = "classifier.safetensors"
 
 def output_layer(network: nn.Module) -> nn.Linear | None:
     """The linear layer that gives the score, if there is one."""
-    found = [
+    outputs = [
         part for part in network.modules() if isinstance(part, nn.Linear) and part.out_features == 1
     ]
-    return found[0] if len(found) == 1 else None
+    return outputs[0] if len(outputs) == 1 else None
 
 
 def rescale_output(network: nn.Module, low: float, high: float) -> None:

@@ -1,4 +1,4 @@
-"""Features of a pair of sentence vectors, one table.
+"""Features of a pair of sentence embeddings, in one table.
 
 |u-v| and u*v are those of InferSent (Conneau et al. 2017, section 3.1); so are u and v.
 """
@@ -45,7 +45,6 @@ _ROWS = (
     Feature("u", lambda u, v: u, False, "the first vector"),
     Feature("v", lambda u, v: v, False, "the second vector"),
 )
-
 
 FEATURES: dict[str, Feature] = {row.name: row for row in _ROWS}
 

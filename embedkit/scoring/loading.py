@@ -1,56 +1,122 @@
-"""Pairs of texts to numbers, by a head, a cross-encoder or a plain model."""
+"""Load a model of any kind, and score sentence pairs with it."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.embedder.embedder import Embedder
-from embedkit.encoders.hub import CROSS_ENCODER_FILE
+from embedkit.embedder.folder_kind import folder_kind
+from embedkit.embedder.precision import AUTO
+from embedkit.encoders.hub import find_folder
 from embedkit.errors import InputError
-from embedkit.files import holds
-from embedkit.scoring.regressor_folder import HEAD
 from embedkit.similarity import find_similarity
 
 if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from transformers import PreTrainedModel
+
+    from embedkit.recipes.recipe import Recipe
     from embedkit.scoring.cross_encoder import CrossEncoder
     from embedkit.scoring.pair_regressor import PairRegressor
 
 
+LoadedModel: TypeAlias = Union[Embedder, "PairRegressor", "CrossEncoder"]
 Scorer: TypeAlias = Callable[[Sequence[tuple[str, str]]], NDArray[np.float64]]
 
 
-def load_scorer(model: str, *, prompt: str | None = None, **options: Any) -> Scorer:
-    """What scores pairs of texts.
+def load_model(
+    model: str | Path | SentenceTransformer | PreTrainedModel | LoadedModel,
+    recipe: str | Recipe | None = None,
+    *,
+    revision: str | None = None,
+    local_files_only: bool = False,
+    device: str | None = None,
+    precision: str | None = None,
+    max_length: int | None = None,
+) -> LoadedModel:
+    """Load a model of any kind: an embedder, a regression head or a cross-encoder.
 
     Args:
-        model: the folder of a head or of a cross-encoder, or a model, whose cosine is the score.
-        prompt: put in front of each text, for a plain model.
-        options: for `Embedder.from_pretrained`; it scores in float32 unless they say otherwise.
+        model: `minilm`, a hub id, a folder, or a loaded model; embedkit's own are returned
+            as they are.
+        recipe: of an embedder; see `Embedder.from_pretrained`, and for the other arguments.
+        revision: of the hub id.
+        local_files_only: do not contact the hub.
+        device: "cpu", "cuda", ...; None takes a GPU where there is one.
+        precision: of the encoder; None is float32, and for a head the one that it was trained in.
+        max_length: tokens of a text at most.
+
+    Returns:
+        An object whose `kind` is "model", "head" or "cross-encoder".
+
+    Raises:
+        InputError: there is no such model, it is an index or stored vectors, or an option that
+            this kind does not take.
+
+    Example:
+        >>> import embedkit
+        >>> embedkit.load_model("minilm").kind
+        'model'
+    """
+    options: dict[str, Any] = {"recipe": recipe, "max_length": max_length, "precision": precision}
+    given = {name: value for name, value in options.items() if value is not None}
+    if hasattr(model, "kind"):
+        if given or device is not None:
+            raise InputError("got options for a model that is loaded; expected none")
+        return model  # type: ignore[return-value]
+    if not isinstance(model, str | Path):
+        return Embedder.from_pretrained(model, device=device, **{"precision": "float32", **given})
+    folder = find_folder(model, revision=revision, local_files_only=local_files_only)
+    kind = folder_kind(folder)
+    if kind == "head":
+        from embedkit.scoring.regressor_folder import load_head  # not at the top: scikit-learn
+
+        _check_options(given, kind, "precision")
+        return load_head(folder, device=device, precision=precision or AUTO)
+    if kind == "cross-encoder":
+        from embedkit.scoring.cross_encoder import CrossEncoder
+
+        _check_options({name: given[name] for name in given if given[name] != AUTO}, kind)
+        return CrossEncoder.from_pretrained(folder, device=device)
+    embedder = Embedder.from_pretrained(folder, device=device, **{"precision": "float32", **given})
+    embedder.name = str(model)
+    return embedder
+
+
+def _check_options(given: dict[str, Any], kind: str, *known: str) -> None:
+    for name in given:
+        if name not in known and (name, given[name]) != ("precision", "float32"):
+            raise InputError(
+                f"got a {name} for a {kind}; it runs with the {name} that it was trained with"
+            )
+
+
+def load_scorer(
+    model: str | Path | LoadedModel, *, prompt: str | None = None, **options: Any
+) -> Scorer:
+    """The function from n pairs of texts to n scores: predictions, or the cosine of an embedder.
+
+    Args:
+        model: see `load_model`, and for `options`.
+        prompt: put in front of each text, for an embedder.
 
     Raises:
         InputError: there is no such model, or a prompt was given for a head or a cross-encoder.
     """
-    cross_encoder = find_cross_encoder(model, **options)
-    if cross_encoder is not None:
+    loaded = load_model(model, **options)
+    if loaded.kind != "model":
         if prompt is not None:
-            raise InputError("got a prompt for a cross-encoder; it has none")
-        return partial(cross_encoder.predict, show_progress=False)
-    head: PairRegressor | None = find_head(model, **options)
-    if head is not None:
-        if prompt is not None:
-            raise InputError("got a prompt for a head; it uses the one that it was trained with")
-        return head.predict
-    embedder = Embedder.from_pretrained(model, **{"precision": "float32", **options})
+            raise InputError(f"got a prompt for a {loaded.kind}; expected none")
+        return partial(loaded.predict, show_progress=False)
 
     def cosine(pairs: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
-        vectors = embedder.encode(
+        vectors = loaded.encode(
             [pair[0] for pair in pairs] + [pair[1] for pair in pairs],
             prompt=prompt,
             show_progress=False,
@@ -58,54 +124,3 @@ def load_scorer(model: str, *, prompt: str | None = None, **options: Any) -> Sco
         return find_similarity("cosine").pairwise(vectors[: len(pairs)], vectors[len(pairs) :])
 
     return cosine
-
-
-def find_cross_encoder(
-    model: object, *, device: str | None = None, **options: Any
-) -> CrossEncoder | None:
-    """The cross-encoder that `model` is, or that its folder holds.
-
-    Args:
-        model: a cross-encoder, a folder, or anything else, which is none.
-        device: see `CrossEncoder.from_pretrained`.
-        options: for embedders; a cross-encoder takes none but the precision float32, or auto.
-
-    Raises:
-        InputError: an option was given for a cross-encoder.
-    """
-    if isinstance(model, str | Path):
-        if not holds(model, CROSS_ENCODER_FILE):  # before transformers is loaded
-            return None
-        for name, value in options.items():
-            if value is not None and not (name == "precision" and value in ("float32", "auto")):
-                raise InputError(f"got a {name} for a cross-encoder; it has its own")
-        from embedkit.scoring.cross_encoder import CrossEncoder
-
-        return CrossEncoder.from_pretrained(model, device=device)
-    if "embedkit.scoring.cross_encoder" not in sys.modules:
-        return None  # whoever has one has loaded it
-    from embedkit.scoring.cross_encoder import CrossEncoder
-
-    return model if isinstance(model, CrossEncoder) else None
-
-
-def find_head(model: object, **options: Any) -> PairRegressor | None:
-    """The head that `model` is, or that its folder holds.
-
-    Args:
-        model: a head, a folder, or anything else, which is no head.
-        options: for `Embedder.from_pretrained`.
-    """
-    if isinstance(model, str | Path):
-        if not holds(model, HEAD):  # before scikit-learn is loaded
-            return None
-        if options.get("max_length") is not None:
-            raise InputError("got a max_length for a head; it was trained with its embedder's")
-        from embedkit.scoring.regressor_folder import load_head
-
-        return load_head(model, **options)
-    if "embedkit.scoring.pair_regressor" not in sys.modules:
-        return None  # whoever has a head has loaded it
-    from embedkit.scoring.pair_regressor import PairRegressor
-
-    return model if isinstance(model, PairRegressor) else None

@@ -1,11 +1,11 @@
-"""The regression head: a scikit-learn estimator over frozen sentence vectors."""
+"""The regression head: a scikit-learn estimator on frozen sentence embeddings."""
 
 from __future__ import annotations
 
 import math
 import reprlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,33 +28,46 @@ if TYPE_CHECKING:
     from embedkit.embedder.embedder import Embedder
 
 
-MIN_PAIRS = 10
-
-
-MIN_PAIRS_MLP = 20  # a tenth is held out for early stopping
-
-
 STRENGTHS = tuple(10.0**power for power in np.arange(-1, 6.5, 0.5))
 
 
-# What a person types -> the regressor it makes from a seed.
-HEADS: dict[str, Callable[[int], Any]] = {
-    "ridge": lambda seed: make_pipeline(StandardScaler(), RidgeCV(STRENGTHS)),
-    "mlp": lambda seed: make_pipeline(
-        StandardScaler(),
-        MLPRegressor(
-            hidden_layer_sizes=(64,),
-            alpha=30.0,
-            early_stopping=True,
-            max_iter=1000,
-            random_state=seed,
+class Head(NamedTuple):
+    """A row of the table.
+
+    Attributes:
+        make: a regressor of scikit-learn, from a seed.
+        min_pairs: that it can be trained on.
+        features: the default ones.
+        only_default: whether it takes no others.
+    """
+
+    make: Callable[[int], Any]
+    min_pairs: int = 10
+    features: tuple[str, ...] = ("|u-v|", "u*v")
+    only_default: bool = False
+
+
+HEADS: dict[str, Head] = {
+    "ridge": Head(lambda seed: make_pipeline(StandardScaler(), RidgeCV(STRENGTHS))),
+    "mlp": Head(
+        lambda seed: make_pipeline(
+            StandardScaler(),
+            MLPRegressor(
+                hidden_layer_sizes=(64,),
+                alpha=30.0,
+                early_stopping=True,
+                max_iter=1000,
+                random_state=seed,
+            ),
         ),
+        min_pairs=20,  # a tenth is held out for early stopping
     ),
-    "isotonic": lambda seed: IsotonicRegression(out_of_bounds="clip"),
+    "isotonic": Head(
+        lambda seed: IsotonicRegression(out_of_bounds="clip"),
+        features=("cosine",),
+        only_default=True,
+    ),
 }
-
-
-DEFAULT_FEATURES = ("|u-v|", "u*v")
 
 
 class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
@@ -77,7 +90,18 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         width_: of the sentence vectors.
         features_: names, in the table's order.
         range_: predictions are clipped to it.
+
+    Example:
+        >>> import numpy as np
+        >>> from embedkit import PairRegressor
+        >>> pairs = np.random.default_rng(0).normal(size=(200, 2, 3))  # or pairs of texts
+        >>> scores = (pairs[:, 0] * pairs[:, 1]).sum(axis=1)
+        >>> regressor = PairRegressor().fit(pairs, scores)
+        >>> round(regressor.score(pairs, scores), 2)
+        1.0
     """
+
+    kind: ClassVar[Literal["head"]] = "head"
 
     def __init__(
         self,
@@ -108,25 +132,24 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """
         labels = self.check(scores)
         given = _read_pairs(pairs)
-        count = len(given) if isinstance(given, np.ndarray) else len(given[0])
-        if count != len(labels):
-            raise InputError(f"got {count} pairs and {len(labels)} scores; expected as many")
-        regressor, features = self._make_regressor(), self._choose_features()
+        _check_count(len(given) if isinstance(given, np.ndarray) else len(given[0]), labels)
         vectors = self._vectors(given)
-        self.features_ = features
+        self.features_ = self._choose_features()
         self.range_ = self.label_range or (float(labels.min()), float(labels.max()))
         self.width_ = vectors.shape[2]
-        self.regressor_ = regressor.fit(pair_features(vectors, features), labels)
+        inputs = pair_features(vectors, self.features_)
+        self.regressor_ = self._head().make(self.seed).fit(inputs, labels)
         return self
 
-    def predict(self, pairs: Any) -> NDArray[np.float64]:
+    def predict(self, pairs: Any, *, show_progress: bool | None = None) -> NDArray[np.float64]:
         """Predictions (n,) on the labels' scale, clipped to `range_`.
 
         Args:
             pairs: n pairs of texts, or vectors (n, 2, dim).
+            show_progress: a bar on stderr; None shows it where stderr is a terminal.
         """
         check_is_fitted(self)
-        vectors = self._vectors(_read_pairs(pairs))
+        vectors = self._vectors(_read_pairs(pairs), show_progress)
         if vectors.shape[2] != self.width_:
             raise InputError(
                 f"pairs have vectors of width {vectors.shape[2]}; the head was trained on "
@@ -138,10 +161,7 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def score(self, pairs: Any, scores: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """R squared of the predictions, as of scikit-learn's other regressors."""
         labels, predictions = _as_labels(scores), self.predict(pairs)
-        if len(labels) != len(predictions):
-            raise InputError(
-                f"got {len(predictions)} pairs and {len(labels)} scores; expected as many"
-            )
+        _check_count(len(predictions), labels)
         return float(r2_score(labels, predictions, sample_weight=sample_weight))
 
     @property
@@ -169,44 +189,45 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         encodes = hasattr(self.embedder, "encode") and not isinstance(self.embedder, str)
         if self.embedder is not None and not encodes:
             raise InputError(f"embedder is {reprlib.repr(self.embedder)}; expected an Embedder")
-        self._make_regressor()
         self._choose_features()
-        mlp = isinstance(self.head, str) and self.head == "mlp"
-        return _check_labels(scores, self.label_range, MIN_PAIRS_MLP if mlp else MIN_PAIRS)
+        return _check_labels(scores, self.label_range, self._head().min_pairs)
 
-    def _make_regressor(self) -> Any:
-        if not isinstance(self.head, str):
-            if not hasattr(self.head, "fit") or not hasattr(self.head, "predict"):
-                raise InputError(
-                    f"head is {self.head!r}; expected {', '.join(HEADS)}, or a regressor"
-                )
-            return clone(self.head)
-        if self.head not in HEADS:
+    def _head(self) -> Head:
+        if hasattr(self.head, "fit") and hasattr(self.head, "predict"):
+            return Head(lambda seed: clone(self.head))
+        if not isinstance(self.head, str) or self.head not in HEADS:
             raise InputError(
                 f"unknown head {self.head!r}; choose from {', '.join(HEADS)}, or give a regressor"
             )
-        return HEADS[self.head](self.seed)
+        return HEADS[self.head]
 
     def _choose_features(self) -> tuple[str, ...]:
-        isotonic = isinstance(self.head, str) and self.head == "isotonic"
-        if self.features is None:
-            return ("cosine",) if isotonic else DEFAULT_FEATURES
-        features = check_features(self.features)
-        if isotonic and features != ("cosine",):
+        row = self._head()
+        features = row.features if self.features is None else check_features(self.features)
+        if row.only_default and features != row.features:
             raise InputError(
                 f"features are {', '.join(features)}; an isotonic head calibrates the cosine alone"
             )
         return features
 
-    def _vectors(self, given: Float32Array | tuple[Texts, Texts]) -> Float32Array:
+    def _vectors(
+        self, given: Float32Array | tuple[Texts, Texts], show_progress: bool | None = None
+    ) -> Float32Array:
         """Vectors (n, 2, dim) of texts, or the given ones."""
         if isinstance(given, np.ndarray):
             return given
         if self.embedder is None:
             raise InputError("got pairs of texts and no embedder; expected one, or vectors")
         first, second = given
-        vectors = self.embedder.encode(Texts([*first, *second]), prompt=self.prompt)
+        vectors = self.embedder.encode(
+            Texts([*first, *second]), prompt=self.prompt, show_progress=show_progress
+        )
         return np.stack([vectors[: len(first)], vectors[len(first) :]], axis=1)
+
+
+def _check_count(pairs: int, labels: NDArray[np.float64]) -> None:
+    if pairs != len(labels):
+        raise InputError(f"got {pairs} pairs and {len(labels)} scores; expected as many")
 
 
 def _read_pairs(pairs: Any) -> Float32Array | tuple[Texts, Texts]:

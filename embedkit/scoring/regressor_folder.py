@@ -1,4 +1,4 @@
-"""A head and its embedder in one folder.
+"""Save and load a regression head and its embedder in one folder.
 
 The embedder is a sentence-transformers folder like any other; beside it stand head.json and the
 fitted estimator in skops' format. skops rather than a pickle, which runs code when it is read, and
@@ -19,13 +19,12 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from embedkit.arguments import as_path, check_type
+from embedkit.embedder.folder_kind import read_record, write_record
 from embedkit.embedder.model_card import add_section, noted
 from embedkit.embedder.precision import AUTO, PRECISIONS
-from embedkit.encoders.hub import check_entries
 from embedkit.errors import InputError
-from embedkit.files import holds, new_folder, read_json, write_text
+from embedkit.files import new_folder
 from embedkit.scoring.pair_regressor import HEADS, PairRegressor
-from embedkit.version import __version__
 
 if TYPE_CHECKING:
     from embedkit.embedder.embedder import Embedder
@@ -33,16 +32,13 @@ if TYPE_CHECKING:
 
 _ESTIMATOR = "head.skops"
 
-
 # Parts of our own heads that skops does not trust unasked.
 _TRUSTED = (
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "scipy.interpolate._interpolate.interp1d",
 )
 
-
 _VERSIONS = ("embedkit", "scikit-learn", "skops", "numpy", "torch", "sentence-transformers")
-
 
 _SECTION = """
 ## Regression head
@@ -70,6 +66,18 @@ def save_head(
 
     Raises:
         InputError: no embedder, or something else is in the folder.
+
+    Example:
+        >>> import tempfile
+        >>> from embedkit import Embedder, PairRegressor, load_head, save_head
+        >>> embedder = Embedder("minilm", precision="float32", device="cpu")
+        >>> pairs = [(f"{n} cats", f"{n % 3} cats") for n in range(12)]
+        >>> head = PairRegressor(embedder, head="isotonic").fit(pairs, range(12))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_head(head, f"{folder}/head")
+        ...     loaded = load_head(f"{folder}/head", device="cpu")
+        >>> bool((loaded.predict(pairs) == head.predict(pairs)).all())
+        True
     """
     from skops.io import dump, get_untrusted_types
 
@@ -89,8 +97,7 @@ def save_head(
                 f"the head {described} cannot be saved: reading it would need trust in "
                 f"{', '.join(sorted(unknown))}"
             )
-        said = {
-            "embedkit": __version__,
+        record = {
             "scikit-learn": sklearn.__version__,
             "head": described,
             "features": list(regressor.features_),
@@ -103,8 +110,7 @@ def save_head(
             "estimator": _digest(new / _ESTIMATOR),
             "notes": notes or {},
         }
-        text = json.dumps(said, indent=2, ensure_ascii=False, default=str)
-        write_text(new / HEAD, text + "\n")
+        write_record(new, "head", record)
         section = _SECTION.format(
             head=described,
             features=", ".join(f"`{name}`" for name in regressor.features_),
@@ -137,42 +143,46 @@ def load_head(
     target = as_path("folder", folder)
     if embedder is not None:
         check_type("embedder", embedder, Embedder, "an Embedder")
-    if not holds(target, HEAD):
-        raise InputError(f"{target}: has no {HEAD}; expected a folder of embedkit train head")
-    check_entries(target)
-    said = read_json(target / HEAD)
-    recorded = said.get("precision", "float32")  # older folders have none
+    path, record = read_record(target, "head")
+    recorded = record.get("precision", "float32")  # 0.1.0 wrote none
     if recorded not in [*PRECISIONS]:
-        raise InputError(f"{target / HEAD}: is damaged (precision is {recorded!r})")
+        raise InputError(f"{path}: is damaged (precision is {recorded!r})")
     if embedder is None:
-        if options.get("precision", AUTO) == AUTO:
-            options["precision"] = recorded
-        embedder = Embedder.from_pretrained(target, **options)
-    elif "precision" in said:
+        asked = options.pop("precision", AUTO)
+        precision = recorded if asked == AUTO else asked
+    elif "precision" in record:
         embedder = embedder.in_recorded(recorded)
-    if embedder.fingerprint != said.get("fingerprint"):
+        precision = embedder.precision
+    else:
+        precision = recorded
+    if precision != recorded:
+        raise InputError(
+            f"{target}: the head was trained on {recorded} embeddings, got precision "
+            f"{precision!r}; leave the precision to auto, or train the head again"
+        )
+    if embedder is None:
+        embedder = Embedder.from_pretrained(target, precision=precision, **options)
+    if embedder.fingerprint != record.get("fingerprint"):
         raise InputError(
             f"{target}: the head was trained on another embedder (fingerprint "
-            f"{str(said.get('fingerprint'))[:12]}, got {embedder.fingerprint[:12]}); "
+            f"{str(record.get('fingerprint'))[:12]}, got {embedder.fingerprint[:12]}); "
             "train it again with this one, or use the folder's own"
         )
-    if said.get("estimator") != _digest(target / _ESTIMATOR):
-        raise InputError(f"{target / _ESTIMATOR}: is not the estimator that {HEAD} describes")
+    if record.get("estimator") != _digest(target / _ESTIMATOR):
+        raise InputError(f"{target / _ESTIMATOR}: is not the estimator that {path.name} describes")
     estimator = _read_estimator(target / _ESTIMATOR)
     try:
         regressor = PairRegressor(
             embedder,
-            head=said["head"] if said["head"] in HEADS else clone(estimator),
-            features=said["features"],
-            label_range=tuple(said["label_range"]),
-            prompt=said["prompt"],
-            seed=said["seed"],
+            head=record["head"] if record["head"] in HEADS else clone(estimator),
+            features=record["features"],
+            label_range=tuple(record["label_range"]),
+            prompt=record["prompt"],
+            seed=record["seed"],
         )
-        regressor.restore(estimator, int(said["width"]))
+        regressor.restore(estimator, int(record["width"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{target / HEAD}: is damaged ({type(error).__name__}: {error})"
-        ) from error
+        raise InputError(f"{path}: is damaged ({type(error).__name__}: {error})") from error
     return regressor
 
 
@@ -192,14 +202,11 @@ def _read_estimator(path: Path) -> Any:
         estimator = load(path, trusted=list(_TRUSTED))
     except UntrustedTypesFoundException as error:
         names = ", ".join(map(str, error.args[0])) if isinstance(error.args[0], list) else ""
-        found = names or str(error).splitlines()[0]
-        raise InputError(f"{path}: holds classes that are not trusted ({found})") from error
+        untrusted = names or str(error).splitlines()[0]
+        raise InputError(f"{path}: holds classes that are not trusted ({untrusted})") from error
     # Whatever reading damaged bytes raises, they are damaged: zip, JSON and array headers alike.
     except Exception as error:
         raise InputError(f"{path}: is damaged ({type(error).__name__}: {error})") from error
     if not hasattr(estimator, "predict"):
         raise InputError(f"{path}: holds a {type(estimator).__name__}; expected a regressor")
     return estimator
-
-
-HEAD = "head.json"  # the file that makes a folder one of a head

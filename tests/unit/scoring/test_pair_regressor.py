@@ -503,9 +503,9 @@ def test_another_embedder_is_refused(saved: Path, embedder: Embedder, recipe: st
 
 
 def test_a_folder_without_a_head(saved: Path, bert: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"has no head\.json; expected a folder of embedkit train"):
+    with pytest.raises(InputError, match=r"is a model; expected a regression head, a folder of"):
         load_head(bert)
-    with pytest.raises(InputError, match=r"has no head\.json"):
+    with pytest.raises(InputError, match=r"is a model; expected a regression head"):
         load_head(copied(saved, tmp_path / "copy", head_json=None))
 
 

@@ -1,0 +1,107 @@
+"""What a folder holds: a model, a regression head, a cross-encoder, an index or stored vectors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from embedkit.encoders.hub import check_entries
+from embedkit.errors import InputError
+from embedkit.files import read_json, write_text
+from embedkit.version import __version__
+
+Kind: TypeAlias = Literal["cross-encoder", "head", "model", "index", "vectors"]
+SCHEMA = 1  # of the files that `write_record` writes
+
+
+class _Row(NamedTuple):
+    files: tuple[str, ...]  # one of them makes a folder one of this kind
+    what: str
+    made_by: str
+
+
+# In the order of the tests: a head's folder is that of a model too.
+_ROWS: dict[Kind, _Row] = {
+    "cross-encoder": _Row(
+        ("cross_encoder.json",), "a cross-encoder", "embedkit train cross-encoder"
+    ),
+    "head": _Row(("head.json",), "a regression head", "embedkit train head"),
+    "model": _Row(
+        ("modules.json", "config.json"), "a model", "transformers or sentence-transformers"
+    ),
+    "index": _Row(("index.json",), "an index", "embedkit index build"),
+    "vectors": _Row(
+        ("manifest.json", "manifest.partial.json"), "stored vectors", "embedkit encode"
+    ),
+}
+
+
+def folder_kind(folder: Path) -> Kind | None:
+    """The kind of a folder, by its files; None where there is no such folder or it is another.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as name:
+        ...     _ = Path(name, "config.json").write_text("{}")
+        ...     folder_kind(Path(name))
+        'model'
+    """
+    for kind, row in _ROWS.items():
+        if any((folder / name).is_file() for name in row.files):
+            return kind
+    return None
+
+
+def check_kind(folder: Path, expected: Kind) -> None:
+    """Refuse a folder of another kind; one of no kind is left to the reader of its files.
+
+    Raises:
+        InputError: what the folder is, and what was expected.
+    """
+    kind = folder_kind(folder)
+    if kind not in (None, expected) and (kind, expected) != ("head", "model"):
+        raise InputError(
+            f"{folder}: is {_ROWS[kind].what}; expected {_ROWS[expected].what}, a folder of "
+            f"{_ROWS[expected].made_by}"
+        )
+
+
+def read_record(folder: Path, kind: Kind) -> tuple[Path, dict[str, Any]]:
+    """The file that makes a folder one of this kind, and the JSON object in it.
+
+    Raises:
+        InputError: a folder of another kind, or a file that is no JSON or of another schema.
+    """
+    path = folder / _ROWS[kind].files[0]
+    check_kind(folder, kind)
+    if not path.is_file():
+        raise InputError(
+            f"{folder}: has no {path.name}; expected a folder of {_ROWS[kind].made_by}"
+        )
+    check_entries(folder)
+    return path, read_own(path)
+
+
+def read_own(path: Path) -> dict[str, Any]:
+    """The JSON object of a file that embedkit wrote.
+
+    Raises:
+        InputError: a file that is no JSON or of another schema.
+    """
+    record = read_json(path)
+    schema = record.get("schema", SCHEMA)  # 0.1.0 wrote none
+    if schema != SCHEMA:
+        raise InputError(
+            f"{path}: got schema {schema!r}, expected {SCHEMA}: another version of embedkit wrote "
+            "it"
+        )
+    return record
+
+
+def write_record(folder: Path, kind: Kind, record: Mapping[str, Any]) -> None:
+    """Write what `read_record` reads, with the schema and embedkit's version."""
+    full = {"schema": SCHEMA, "embedkit": __version__, **record}
+    text = json.dumps(full, indent=2, ensure_ascii=False, default=str)
+    write_text(folder / _ROWS[kind].files[0], text + "\n")
