@@ -101,7 +101,7 @@ def compare_command(
     Example: [bold]embedkit compare korsts_test.tsv -m klue/bert-base --save-best my-model[/bold]
     """
     output.check_out(out, save_best, lang=lang)
-    from embedkit.data.datasets import SELECTION, only_pairs, read_sets
+    from embedkit.data.datasets import read_sets
     from embedkit.data.pairs import PairColumns
 
     columns = PairColumns(sentence1, sentence2, score, subset)
@@ -140,7 +140,7 @@ def compare_command(
         load,
         sets,
         named,
-        select=None if selecting is None else only_pairs(selecting, SELECTION),
+        select=selecting,
         baseline=baseline,
         layers=None if layers is None else _parse_layers(layers),
         fit="data" if fit_on_data else corpus,

@@ -69,6 +69,11 @@ class ModelPredictions:
     encode_seconds: float
     encoded_at: float  # when the network was ready, on the clock of `time.perf_counter`
 
+    @property
+    def resamples(self) -> int:
+        """How many resamples score the recipes."""
+        return resamples_for(len(self.recipes))
+
 
 def predict_by_embeddings(
     embeddings: SetEmbeddings,

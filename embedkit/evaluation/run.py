@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from embedkit.data.pairs import Pairs
 from embedkit.data.retrieval_set import RetrievalSet
-from embedkit.evaluation.bootstrap import resamples_for, seed_of
+from embedkit.evaluation.bootstrap import seed_of
 from embedkit.evaluation.equal_recipes import equal_recipes
 from embedkit.evaluation.error_analysis import PairPredictions, analyse_errors
 from embedkit.evaluation.heads import with_line_differences
@@ -62,11 +63,12 @@ def report_of(
     }
     against = str(baseline or next(iter(compared)))
     several = len(compared) > 1
+    results = (
+        against_baseline(scored, against, equal) if several else [one.result for one in scored]
+    )
     return Report(
         model=predictions.model,
-        results=tuple(
-            against_baseline(scored, against, equal) if several else [one.result for one in scored]
-        ),
+        results=tuple(replace(row, model=predictions.model["name"]) for row in results),
         compared=compared,
         fitted={str(bound.recipe): bound for bound in fitted},
         decided_by=decided_by,
@@ -120,7 +122,7 @@ def _scored(
                 data,
                 predictions.of_pairs[dataset],
                 threshold=options.threshold,
-                resamples=resamples_for(len(predictions.recipes)),
+                resamples=predictions.resamples,
                 seed=seed_of(options.seed, dataset),
             )
             for name in missing:
@@ -152,7 +154,7 @@ def _metadata(
         similarities=predictions.similarities,
         aggregation=options.aggregation,
         threshold=options.threshold,
-        resamples=resamples_for(len(predictions.recipes)),
+        resamples=predictions.resamples,
         seed=options.seed,
         device=model.device,
         precision=model.precision,

@@ -37,8 +37,8 @@ class Report(ReportData):
     Example:
         >>> from embedkit import compare
         >>> report = compare("minilm", "first_look", ["mean", "max"], show_progress=False)
-        >>> str(report.best), report.to_dict()["schema"], report.to_markdown()[:8]
-        ('mean', 1, '# minilm')
+        >>> report.verdict.decision, report.verdict.recipe, report.to_dict()["schema"]
+        ('keep', 'mean', 1)
     """
 
     @property
