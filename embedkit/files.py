@@ -5,19 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BufferedWriter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from embedkit.arguments import is_built_in
 from embedkit.errors import InputError, check_utf8
-
-if TYPE_CHECKING:
-    pass
 
 
 @contextmanager
@@ -170,8 +168,48 @@ def check_writable(folder: Path) -> None:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
 
 
+MARK = "embedkit.json"
+"""Of a model folder that embedkit wrote: from which model, and the names of its files."""
+
+_SCHEMA = 1  # of such a folder; those of before there was a number are read as this one
+
+# What embedkit wrote into model folders before it listed the files.
+_UNLISTED = re.compile(
+    r"README\.md|(config|config_sentence_transformers|cross_encoder|embedkit|generation_config|head"
+    r"|modules|sentence_bert_config|special_tokens_map|tokenizer|tokenizer_config)\.json"
+    r"|(classifier|model)\.safetensors|head\.skops"
+    r"|\d+_[A-Za-z]+/(config\.json|model\.safetensors)"
+)
+
+
+def read_mark(folder: Path) -> dict[str, Any]:
+    """What `embedkit.json` says of a model folder; nothing where embedkit did not write it.
+
+    Raises:
+        InputError: it is no JSON object, or has the schema number of another version.
+    """
+    path = folder / MARK
+    if not path.is_file():
+        return {}
+    mark = read_json(path)
+    check_schema(path, mark.get("schema", _SCHEMA), _SCHEMA)
+    return mark
+
+
+def check_schema(path: Path, schema: object, expected: int) -> None:
+    """Refuse a file that has the schema number of another version."""
+    if type(schema) is not int or schema != expected:
+        raise InputError(
+            f"{path}: got schema {schema!r}, expected {expected}: another version of embedkit "
+            "wrote it, so use that, or make it anew"
+        )
+
+
 def check_target(folder: Path) -> None:
-    """Refuse to save over anything that embedkit did not write.
+    """Refuse to save a model over anything that embedkit did not write.
+
+    A folder without a list of files, of an earlier version, may be replaced where all its files
+    have names that embedkit gave.
 
     Raises:
         InputError: a file, a folder with something else in it, or a path that is not UTF-8.
@@ -181,15 +219,36 @@ def check_target(folder: Path) -> None:
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; expected a folder to save the model in")
     check_writable(folder)
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).exists():
+    foreign = min(_foreign_files(folder), default=None) if folder.is_dir() else None
+    if foreign is not None:
         raise InputError(
-            f"{folder} has files in it that embedkit did not write; expected a new or empty folder"
+            f"{folder} has files in it that embedkit did not write ({foreign}); expected a new or "
+            "empty folder, or a model folder of embedkit without other files"
         )
+
+
+def _foreign_files(folder: Path) -> Iterator[str]:
+    mark = read_mark(folder)
+    if not mark:
+        yield from (path.name for path in folder.iterdir())
+        return
+    written = mark.get("files")
+    for name in _names(folder):
+        if not (_UNLISTED.fullmatch(name) if written is None else name in written):
+            yield name
+
+
+def _names(folder: Path) -> list[str]:
+    """The files below a folder, sorted; a symlink is one, wherever it leads."""
+    paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """An empty folder beside `target` that takes its place when the block ends well.
+    """An empty folder for a model, which takes the place of `target` when the block ends well.
+
+    The block writes `embedkit.json` among its files; the list of all files is added to it.
 
     Raises:
         InputError: see `check_target`, or the folder cannot be made.
@@ -204,6 +263,9 @@ def new_folder(target: Path) -> Iterator[Path]:
         new, old = Path(name) / "new", Path(name) / "old"
         new.mkdir()
         yield new
+        mark = {"schema": _SCHEMA, **read_json(new / MARK), "files": _names(new)}
+        write_text(new / MARK, json.dumps(mark, ensure_ascii=False) + "\n")
+        check_target(target)  # files may have come since
         if target.exists():
             os.replace(target, old)
         os.replace(new, target)
@@ -254,6 +316,3 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path}: got a JSON {type(content).__name__}, expected an object")
     return content
-
-
-MARK = "embedkit.json"

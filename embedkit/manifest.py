@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from embedkit.errors import InputError, check_utf8
-from embedkit.files import disk_errors, replacing, write_text
+from embedkit.files import check_schema, disk_errors, replacing, write_text
 
 T = TypeVar("T")
 
@@ -276,11 +276,7 @@ def _content(path: Path, descriptor: int) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError, KeyError, AttributeError, TypeError) as error:
         raise InputError(f"{path}: is damaged, it is no manifest ({error})") from error
-    if schema != SCHEMA:
-        raise InputError(
-            f"{path}: got schema {schema!r}, expected {SCHEMA}: another version of embedkit wrote "
-            "it, so use that, or make it anew"
-        )
+    check_schema(path, schema, SCHEMA)
     if _own(content) != wanted:
         raise InputError(
             f"{path}: is damaged, its CRC-32 is {_own(content)}, expected {str(wanted)[:8]}"

@@ -14,6 +14,7 @@ from embedkit.encoders.hub import CROSS_ENCODER_FILE, find_folder
 from embedkit.encoders.loading import of_pooler
 from embedkit.encoders.weights import Weights
 from embedkit.errors import InputError
+from embedkit.files import read_mark
 from embedkit.recipes.recipe import Recipe
 from embedkit.recipes.steps import Bound
 from embedkit.tokenization.loading import load_tokenizer
@@ -54,6 +55,7 @@ def load_folder(folder: Path, recipe: Recipe | None, max_length: int | None) -> 
             f"{folder}: is a cross-encoder, which scores pairs and has no sentence vectors; "
             "expected an encoder (score and evaluate take cross-encoders)"
         )
+    read_mark(folder)
     settings = read_settings(folder)
     encoder = load_encoder(settings.encoder_folder)
     settings = settings.recognise_pooler(encoder).truncated(encoder)

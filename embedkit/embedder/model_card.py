@@ -8,7 +8,7 @@ from pathlib import Path
 
 from embedkit.embedder.model_config import Settings
 from embedkit.encoders.encoder import Encoder
-from embedkit.files import MARK, read_json, write_text
+from embedkit.files import MARK, read_mark, write_text
 from embedkit.recipes.recipe import Recipe, RecipeError
 from embedkit.recipes.steps import Bound
 from embedkit.version import __version__
@@ -121,10 +121,10 @@ def write_mark(folder: Path, recipe: str, source: str) -> None:
 
 def read_recipe(folder: Path) -> Recipe | None:
     """The recipe that embedkit wrote beside the weights, if it did and it can be read."""
-    path = folder / MARK
-    if not path.is_file():
+    mark = read_mark(folder)
+    if not mark:
         return None
     try:
-        return Recipe.parse(read_json(path).get("recipe", ""))
+        return Recipe.parse(mark.get("recipe", ""))
     except RecipeError:  # steps of a model's own, which are called dense
         return None

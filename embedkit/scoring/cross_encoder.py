@@ -24,7 +24,7 @@ from embedkit.encoders.devices import on_device, standard_torch
 from embedkit.encoders.hub import CROSS_ENCODER_FILE, check_entries, find_folder
 from embedkit.encoders.loading import without_bars
 from embedkit.errors import InputError, first_line
-from embedkit.files import holds, new_folder, read_json, write_text
+from embedkit.files import holds, new_folder, read_json, read_mark, write_text
 from embedkit.progress import progress
 from embedkit.scoring.cross_encoder_network import (
     READS,
@@ -156,6 +156,7 @@ class CrossEncoder:
                 "embedkit train cross-encoder"
             )
         check_entries(target)
+        read_mark(target)
         said = read_json(target / CROSS_ENCODER_FILE)
         config = read_json(target / "config.json")
         try:

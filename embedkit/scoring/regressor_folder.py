@@ -23,7 +23,7 @@ from embedkit.embedder.model_card import add_section, noted
 from embedkit.embedder.precision import AUTO, PRECISIONS
 from embedkit.encoders.hub import check_entries
 from embedkit.errors import InputError
-from embedkit.files import holds, new_folder, read_json, write_text
+from embedkit.files import holds, new_folder, read_json, read_mark, write_text
 from embedkit.scoring.pair_regressor import HEADS, PairRegressor
 from embedkit.version import __version__
 
@@ -140,6 +140,7 @@ def load_head(
     if not holds(target, HEAD):
         raise InputError(f"{target}: has no {HEAD}; expected a folder of embedkit train head")
     check_entries(target)
+    read_mark(target)
     said = read_json(target / HEAD)
     recorded = said.get("precision", "float32")  # older folders have none
     if recorded not in [*PRECISIONS]:
