@@ -76,12 +76,13 @@ class State:
         """
 
         def parse(said: dict[str, Any]) -> State:
+            effort = said.get("effort")
             return cls(
                 **typed(said, generation=int, kind=str, similarity=str, dimension=int),
                 origin=None if said["origin"] is None else Origin.from_json(said["origin"]),
                 segments=tuple(_files(*entries) for entries in said["segments"]),
                 identity=said.get("identity") and str(said["identity"]),
-                effort=said.get("effort"),
+                effort=None if effort is None else typed(said, effort=int)["effort"],
             )
 
         return read_manifest(folder, name, "a folder of an index", parse, hold)

@@ -641,6 +641,9 @@ def test_other_schemas_and_wrong_types_are_refused(folder: Path) -> None:
         ({"generation": "9"}, "generation is '9'"),
         ({"dimension": -1}, "dimension is -1"),
         ({"kind": None}, "kind is None"),
+        ({"effort": "9"}, "effort is '9'"),
+        ({"effort": -1}, "effort is -1"),
+        ({"effort": 1.5}, "effort is 1.5"),
     ):
         rewrite(folder / "index.json", **changes)
         with pytest.raises(InputError, match=message):
