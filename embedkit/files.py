@@ -38,14 +38,14 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def disk_errors(where: object) -> Iterator[None]:
+def disk_errors(where: object, kind: type[Exception] = OSError) -> Iterator[None]:
     """Make an error of the system, such as a full disk, a sentence that says where."""
     try:
         yield
     except OSError as error:
         if error.errno is None:  # it is a sentence already
             raise
-        raise OSError(f"{where}: cannot be written ({error.strerror})") from error
+        raise kind(f"{where}: cannot be written ({error.strerror})") from error
 
 
 @contextmanager
@@ -76,15 +76,15 @@ def _sync(path: Path) -> None:
 
 
 def lock_of(manifest: str) -> str:
-    """The file that a writer locks; it stays, and tells whose folder it is."""
+    """The file that a writer locks; it stays, and shows that the folder is embedkit's."""
     return f".{manifest}.lock"
 
 
 @contextmanager
 def sole_writer(folder: Path, manifest: str) -> Iterator[None]:
-    """Be the one that writes what a manifest names into a folder, which is made if need be.
+    """Be the only process that writes what a manifest names; the folder is made if need be.
 
-    The system lets go of the lock when the process ends, however it ends.
+    The system releases the lock when the process ends, however it ends.
 
     Raises:
         InputError: another process writes there, or the folder cannot be made.
@@ -92,43 +92,46 @@ def sole_writer(folder: Path, manifest: str) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / lock_of(manifest), timeout=0)
-        lock.acquire()
+        with disk_errors(folder, InputError):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / lock_of(manifest), timeout=0)
+            lock.acquire()
     except Timeout:
         raise InputError(
             f"{folder}: another process is writing there; expected one writer at a time, so wait "
             "for it to end"
         ) from None
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
     try:
         yield
     finally:
         lock.release()
 
 
-def check_own(folder: Path, manifest: str, what: str) -> None:
+def check_own(folder: Path, manifest: str, content: str) -> None:
     """Refuse to write among files of others.
 
     Raises:
-        InputError: a file in the way, a folder with files where we never wrote, or a path that is
-            not UTF-8.
+        InputError: a file in the way, a folder with files where embedkit never wrote, or a path
+            that is not UTF-8.
     """
-    check_utf8(folder)
-    for path in (folder, *folder.parents):
-        if path.exists() and not path.is_dir():
-            raise InputError(f"{path} is a file; expected a folder for {what}")
+    _check_folder(folder, f"for {content}")
     if not folder.is_dir() or any(
         (folder / name).exists() for name in (manifest, lock_of(manifest))
     ):
         return
-    others = sorted(path.name for path in folder.iterdir())
-    if others:
+    foreign = min((path.name for path in folder.iterdir()), default=None)
+    if foreign is not None:
         raise InputError(
-            f"{folder} has files of others in it ({others[0]}); expected a new or empty folder "
-            f"for {what}, or one that has them already"
+            f"{folder} has files of others in it ({foreign}); expected a new or empty folder "
+            f"for {content}, or one that has them already"
         )
+
+
+def _check_folder(folder: Path, purpose: str) -> None:
+    check_utf8(folder)
+    for path in (folder, *folder.parents):
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{path} is a file; expected a folder {purpose}")
 
 
 class RowDigest:
@@ -162,10 +165,8 @@ def check_writable(folder: Path) -> None:
         InputError: the system's reason.
     """
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-    try:
+    with disk_errors(folder, InputError):
         tempfile.TemporaryDirectory(prefix=".embedkit-", dir=nearest).cleanup()
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
 
 
 MARK = "embedkit.json"
@@ -214,10 +215,7 @@ def check_target(folder: Path) -> None:
     Raises:
         InputError: a file, a folder with something else in it, or a path that is not UTF-8.
     """
-    check_utf8(folder)
-    for path in (folder, *folder.parents):
-        if path.exists() and not path.is_dir():
-            raise InputError(f"{path} is a file; expected a folder to save the model in")
+    _check_folder(folder, "to save the model in")
     check_writable(folder)
     foreign = min(_foreign_files(folder), default=None) if folder.is_dir() else None
     if foreign is not None:
@@ -254,11 +252,9 @@ def new_folder(target: Path) -> Iterator[Path]:
         InputError: see `check_target`, or the folder cannot be made.
     """
     check_target(target)
-    try:
+    with disk_errors(target, InputError):
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent)
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror})") from error
     with scratch as name:
         new, old = Path(name) / "new", Path(name) / "old"
         new.mkdir()
