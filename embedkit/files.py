@@ -108,12 +108,7 @@ def sole_writer(folder: Path, manifest: str) -> Iterator[None]:
 
 
 def check_own(folder: Path, manifest: str, content: str) -> None:
-    """Refuse to write among files of others.
-
-    Raises:
-        InputError: a file in the way, a folder with files where embedkit never wrote, or a path
-            that is not UTF-8.
-    """
+    """Refuse to write among files of others."""
     _check_folder(folder, f"for {content}")
     if not folder.is_dir() or any(
         (folder / name).exists() for name in (manifest, lock_of(manifest))
@@ -159,11 +154,7 @@ def rows_sha256(rows: Iterable[object]) -> str:
 
 
 def check_writable(folder: Path) -> None:
-    """Refuse a place in which no folder can be made, by making one and taking it away.
-
-    Raises:
-        InputError: the system's reason.
-    """
+    """Refuse a place in which no folder can be made, by making one and taking it away."""
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
     with disk_errors(folder, InputError):
         tempfile.TemporaryDirectory(prefix=".embedkit-", dir=nearest).cleanup()
@@ -184,11 +175,7 @@ _UNLISTED = re.compile(
 
 
 def read_mark(folder: Path) -> dict[str, Any]:
-    """What `embedkit.json` says of a model folder; nothing where embedkit did not write it.
-
-    Raises:
-        InputError: it is no JSON object, or has the schema number of another version.
-    """
+    """What `embedkit.json` says of a model folder; nothing where embedkit did not write it."""
     path = folder / MARK
     if not path.is_file():
         return {}
@@ -284,11 +271,7 @@ def holds(folder: str | Path, name: str) -> bool:
 
 
 def load_json(path: Path) -> Any:
-    """What a JSON file of a model folder holds.
-
-    Raises:
-        InputError: the file is absent, too large or no JSON.
-    """
+    """What a JSON file of a model folder holds."""
     try:
         size = path.stat().st_size
         if size > _MOST_JSON:
@@ -303,11 +286,7 @@ def load_json(path: Path) -> Any:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file of a model folder.
-
-    Raises:
-        InputError: see `load_json`, or it is no object.
-    """
+    """A JSON object from a file of a model folder."""
     content = load_json(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: got a JSON {type(content).__name__}, expected an object")

@@ -78,12 +78,8 @@ class FileEntry(NamedTuple):
             raise ValueError(f"{entry.name!r} is not the name of a data file")
         return entry
 
-    def check_size(self, folder: Path) -> Path:
-        """The path of the file.
-
-        Raises:
-            InputError: it is absent, of another size, or no plain file.
-        """
+    def check(self, folder: Path, *, content: bool = True) -> Path:
+        """The path of the file; InputError where its size, or with `content` a byte, is another."""
         path = folder / self.name
         try:
             size = check_plain(path).st_size
@@ -91,28 +87,14 @@ class FileEntry(NamedTuple):
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
         if size != self.bytes:
             raise InputError(f"{path}: is damaged, got {size:,} bytes, expected {self.bytes:,}")
-        return path
-
-    def check(self, folder: Path) -> Path:
-        """The path of the file.
-
-        Raises:
-            InputError: it is absent or damaged.
-        """
-        path = self.check_size(folder)
-        crc32 = _file_crc32(path)
+        crc32 = _file_crc32(path) if content else self.crc32
         if crc32 != self.crc32:
             raise InputError(f"{path}: is damaged, its CRC-32 is {crc32}, expected {self.crc32}")
         return path
 
 
 def check_plain(path: Path) -> os.stat_result:
-    """Refuse symlinks, pipes and directories, which lead elsewhere or never end.
-
-    Raises:
-        InputError: it is one.
-        OSError: it is absent.
-    """
+    """Refuse symlinks, pipes and directories, which lead elsewhere or never end."""
     status = path.lstat()
     if not stat.S_ISREG(status.st_mode):
         raise InputError(f"{path}: got a symlink, directory or device, expected a plain file")

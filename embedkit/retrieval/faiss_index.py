@@ -60,11 +60,7 @@ class Ranking(NamedTuple):
     longest: float = 1e18
 
     def check_norms(self, what: str, vectors: Vectors, first_row: int = 0) -> None:
-        """Refuse vectors whose scores would overflow.
-
-        Raises:
-            InputError: a vector that is too long, with its row.
-        """
+        """Refuse vectors whose scores would overflow."""
         if self.longest == math.inf:
             return
         norms = _norms(vectors)
@@ -84,11 +80,7 @@ RANKINGS = {
 
 
 def find_ranking(similarity: str) -> Ranking:
-    """A row of the table by name.
-
-    Raises:
-        InputError: an unknown name.
-    """
+    """The row of a similarity; InputError where there is none."""
     if similarity not in RANKINGS:
         raise InputError(f"similarity is {similarity!r}; an index has one of {', '.join(RANKINGS)}")
     return RANKINGS[similarity]
@@ -101,9 +93,6 @@ def new_index(kind: str, dimension: int, similarity: str) -> Any:
         kind: one of `KINDS`, or a factory string of FAISS.
         dimension: numbers in a vector.
         similarity: one of `RANKINGS`.
-
-    Raises:
-        InputError: FAISS knows no such kind, or not for this similarity or dimension.
     """
     metric = find_ranking(similarity).metric
     factory = KINDS.get(kind, kind)
@@ -123,11 +112,7 @@ def new_index(kind: str, dimension: int, similarity: str) -> Any:
 
 
 def train(index: Any, sample: Vectors, kind: str) -> None:
-    """Train an index on a sample of prepared vectors.
-
-    Raises:
-        InputError: FAISS cannot, mostly for too few vectors.
-    """
+    """Train an index on a sample of prepared vectors."""
     with _refusals(
         f"kind {kind!r} cannot be trained on {len(sample)} vectors", "more vectors, or "
     ):
@@ -135,11 +120,7 @@ def train(index: Any, sample: Vectors, kind: str) -> None:
 
 
 def add(index: Any, vectors: Vectors, kind: str) -> None:
-    """Add prepared vectors.
-
-    Raises:
-        InputError: FAISS cannot.
-    """
+    """Add prepared vectors."""
     with _refusals(f"kind {kind!r} cannot take these {len(vectors)} vectors"):
         index.add(vectors)
 
@@ -161,12 +142,7 @@ def deserialized(content: NDArray[np.uint8]) -> Any:
 
 
 def read_faiss(path: Path, kind: str, dimension: int, similarity: str) -> Any:
-    """A FAISS index from a file, after checks that keep a search within memory.
-
-    Raises:
-        RuntimeError, MemoryError: of FAISS.
-        ValueError: not an index of this kind, or one whose numbers disagree.
-    """
+    """A FAISS index from a file; ValueError where its numbers would lead a search astray."""
     with _READING:
         if not hasattr(faiss, "set_deserialization_vector_byte_limit"):
             index = faiss.read_index(str(path))
@@ -290,11 +266,7 @@ class Effort(NamedTuple):
 
 
 def check_effort(index: Any, kind: str, **options: int | None) -> int | None:
-    """The effort that is asked for by name, or None for the default.
-
-    Raises:
-        InputError: no number from 1, or an option that the kind does not have.
-    """
+    """The effort that is asked for by name, or None for the default."""
     given = {name: value for name, value in options.items() if value is not None}
     for name, value in given.items():
         check_count(name, value)
@@ -307,11 +279,7 @@ def check_effort(index: Any, kind: str, **options: int | None) -> int | None:
 
 
 def check_count(name: str, value: object) -> int:
-    """A whole number from 1.
-
-    Raises:
-        InputError: anything else.
-    """
+    """The value, a whole number from 1; else InputError."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise InputError(f"{name} is {value!r}; expected a whole number from 1")
     return int(value)

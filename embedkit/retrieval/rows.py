@@ -28,12 +28,7 @@ _BATCH = 8192
 
 
 def check_vectors(name: str, values: object, dimension: int | None = None) -> Matrix:
-    """float32 (n, dim), C-contiguous.
-
-    Raises:
-        InputError: no array of numbers (n, dim), another dimension, or a number that is not finite
-            in float32, with its row.
-    """
+    """float32 (n, dim), C-contiguous."""
     try:
         given = np.asarray(values)
         numeric = given.dtype.kind in "fiu"
@@ -63,11 +58,7 @@ def _check_dimension(name: str, dimension: int, expected: int | None) -> None:
 def query_matrix(
     queries: Any, embedder: Embedder | None, dimension: int, *, prompt: str | None
 ) -> Matrix:
-    """float32 (n, dim): queries that are vectors, or texts as the embedder encodes them.
-
-    Raises:
-        InputError: what is wrong, or texts without an embedder.
-    """
+    """float32 (n, dim): queries that are vectors, or texts as the embedder encodes them."""
     if isinstance(queries, str):
         raise InputError(f"queries is the str {queries!r}; expected a list, such as [{queries!r}]")
     if not _is_matrix(queries):
@@ -123,9 +114,6 @@ class NewRows:
             texts: of an array.
             dimension: that the vectors must have, or None.
             first_id: see `ids`.
-
-        Raises:
-            InputError: what is wrong, with its row; damaged `Vectors` raise it when they are read.
         """
         import pyarrow as pa
 
@@ -161,9 +149,6 @@ class NewRows:
         Args:
             ranking: of the index.
             schema: of the rows that it has, or None.
-
-        Raises:
-            InputError: what is wrong.
         """
         if schema is not None:
             check_id_type(self.ids.type, schema)

@@ -84,11 +84,7 @@ class Store:
     def read(
         cls, folder: Path, *, partial: bool, hold: Callable[[int], object] = os.close
     ) -> Store:
-        """The last complete state, or with `partial` the last one.
-
-        Raises:
-            InputError: no manifest, or a damaged one.
-        """
+        """The last complete state, or with `partial` the last one."""
         for name in (PARTIAL,) if partial else (MANIFEST, PARTIAL):
             with suppress(NoManifestError):
                 return cls._read(folder, name, hold)
@@ -164,23 +160,15 @@ class Store:
     def batches(
         self, columns: Sequence[str] | None = None, shards: Sequence[Shard] | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """All rows, or those of some shards, in batches of some thousands.
-
-        Raises:
-            InputError: a file is damaged.
-        """
+        """All rows, or those of some shards, in batches of some thousands."""
         names = list(columns or self.schema.names)
         for shard in self.shards if shards is None else shards:
-            with self.opened(shard, shard.file.check(self.folder)) as file:
+            with self.opened(shard, content=True) as file:
                 # Arrow's threads can abort the process at its exit (apache/arrow#34314).
                 yield from file.iter_batches(_BATCH, columns=names, use_threads=False)
 
     def vectors_of(self, shard: Shard, rows: NDArray[np.int64]) -> Matrix:
-        """float32 (n, dim): n rows of a shard by number, without reading it whole.
-
-        Raises:
-            InputError: the file is cut off.
-        """
+        """float32 (n, dim): n rows of a shard by number, without reading it whole."""
         vectors = np.empty((len(rows), self.dimension), dtype=np.float32)
         with self.opened(shard) as file:
             start = 0
@@ -195,16 +183,12 @@ class Store:
         return vectors
 
     @contextmanager
-    def opened(self, shard: Shard, path: Path | None = None) -> Iterator[pq.ParquetFile]:
-        """A shard, once its rows and columns are those of the manifest.
-
-        Raises:
-            InputError: they are not, or it is absent, cut off or damaged.
-        """
+    def opened(self, shard: Shard, *, content: bool = False) -> Iterator[pq.ParquetFile]:
+        """A shard of the rows and columns that the manifest names; `content`: and the bytes."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        path = path or shard.file.check_size(self.folder)
+        path = shard.file.check(self.folder, content=content)
         try:
             with pq.ParquetFile(path, pre_buffer=False) as file:
                 rows = file.metadata.num_rows

@@ -68,11 +68,7 @@ class State:
     def read(
         cls, folder: Path, name: str = MANIFEST, hold: Callable[[int], object] = os.close
     ) -> State:
-        """The last committed state.
-
-        Raises:
-            InputError: no manifest, or a damaged one.
-        """
+        """The last committed state."""
 
         def parse(content: dict[str, Any]) -> State:
             origin, effort = content["origin"], content.get("effort")
@@ -92,11 +88,7 @@ class State:
         return content
 
     def check_latest(self, folder: Path) -> None:
-        """Refuse to go on from a state that is not the last one.
-
-        Raises:
-            InputError: it is not, or the index is gone.
-        """
+        """Refuse to go on from a state that is not the last one."""
         latest = State.read(folder)
         if latest.identity != self.identity:
             raise InputError(
@@ -120,11 +112,7 @@ def _parse_files(index: Any, rows: Any, vectors: Any, removed: Any) -> Files:
 
 
 def read_index(folder: Path) -> tuple[State, list[Segment]]:
-    """The last committed state, its files checked; they may be removed afterwards.
-
-    Raises:
-        InputError: no index, or a file that is absent or damaged.
-    """
+    """The last committed state, its files checked; they may be removed afterwards."""
     with ExitStack() as held:
         state = State.read(folder, hold=lambda descriptor: held.callback(os.close, descriptor))
         return state, [_read(folder, files, state) for files in state.segments]
