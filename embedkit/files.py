@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, outlast a power cut, and have one writer at a time."""
+"""Files that are written whole or not at all, one writer at a time; JSON files; model folders."""
 
 from __future__ import annotations
 
@@ -16,6 +16,19 @@ from typing import Any
 
 from embedkit.arguments import is_built_in
 from embedkit.errors import InputError, check_utf8
+
+DEFAULT_MODEL = "minilm"
+MARK = "embedkit.json"  # in a model folder that embedkit wrote: its model and the list of its files
+_SCHEMA = 1  # of such a folder; earlier ones, without a number, are read as this one
+_MOST_JSON = 1 << 27  # bytes; the largest tokenizer.json in use have about a quarter of that
+
+# What embedkit wrote into model folders before it listed the files.
+_UNLISTED = re.compile(
+    r"README\.md|(config|config_sentence_transformers|cross_encoder|embedkit|generation_config|head"
+    r"|modules|sentence_bert_config|special_tokens_map|tokenizer|tokenizer_config)\.json"
+    r"|(classifier|model)\.safetensors|head\.skops"
+    r"|\d+_[A-Za-z]+/(config\.json|model\.safetensors)"
+)
 
 
 @contextmanager
@@ -160,20 +173,6 @@ def check_writable(folder: Path) -> None:
         tempfile.TemporaryDirectory(prefix=".embedkit-", dir=nearest).cleanup()
 
 
-MARK = "embedkit.json"
-"""Of a model folder that embedkit wrote: from which model, and the names of its files."""
-
-_SCHEMA = 1  # of such a folder; those of before there was a number are read as this one
-
-# What embedkit wrote into model folders before it listed the files.
-_UNLISTED = re.compile(
-    r"README\.md|(config|config_sentence_transformers|cross_encoder|embedkit|generation_config|head"
-    r"|modules|sentence_bert_config|special_tokens_map|tokenizer|tokenizer_config)\.json"
-    r"|(classifier|model)\.safetensors|head\.skops"
-    r"|\d+_[A-Za-z]+/(config\.json|model\.safetensors)"
-)
-
-
 def read_mark(folder: Path) -> dict[str, Any]:
     """What `embedkit.json` says of a model folder; nothing where embedkit did not write it."""
     path = folder / MARK
@@ -252,12 +251,6 @@ def new_folder(target: Path) -> Iterator[Path]:
         if target.exists():
             os.replace(target, old)
         os.replace(new, target)
-
-
-DEFAULT_MODEL = "minilm"
-
-
-_MOST_JSON = 1 << 27  # bytes; the largest tokenizer.json in use have about a quarter of that
 
 
 def holds(folder: str | Path, name: str) -> bool:

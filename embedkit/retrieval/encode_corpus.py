@@ -180,18 +180,18 @@ def _keep_matching(store: Store, plan: Plan) -> Store:
     stale = {shard for shard in store.shards if not _all_match(store, shard, plan)}
     if not stale:
         return store
-    shards, number = [], store.next
+    shards, following = [], store.next
     for shard in store.shards:
         if shard not in stale:
             shards.append(shard)
             continue
-        with store.writing(number) as writer:
+        with store.writing(following) as writer:
             for batch in store.batches(shards=[shard]):
                 writer.write(_matching_rows(batch, plan))
         if writer.rows:
             shards.append(writer.shard)
-        number += 1
-    return store.commit(shards=tuple(shards), next=number, complete=False)
+        following += 1
+    return store.commit(shards=tuple(shards), next=following, complete=False)
 
 
 def _all_match(store: Store, shard: Shard, plan: Plan) -> bool:

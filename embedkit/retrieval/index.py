@@ -210,7 +210,7 @@ class VectorIndex:
             k: at most; fewer where the index has fewer rows.
             prompt: put in front of texts; None for the recorded prompt of queries.
             prompt_name: one of the embedder's prompts instead.
-            nprobe, ef_search: see `build`; None for what was said there.
+            nprobe, ef_search: see `build`; None for what `build` was given.
 
         Raises:
             InputError: wrong queries, or texts for an index without an embedder.

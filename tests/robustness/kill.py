@@ -134,7 +134,7 @@ class Bench:
     scratch: Path
 
     def __post_init__(self) -> None:
-        import tiny  # transformers takes seconds, and a child does without
+        from helpers import tiny  # transformers takes seconds, and a child does without
 
         self.model = tiny.make_bert(self.scratch / "model", layers=2, width=32)
         lines = [f"{number} {tiny.TEXTS[number % 8]}" for number in range(TEXTS)]
