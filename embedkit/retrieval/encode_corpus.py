@@ -16,7 +16,7 @@ from embedkit.errors import InputError
 from embedkit.files import check_own, sole_writer
 from embedkit.manifest import new_identity
 from embedkit.progress import progress
-from embedkit.recipes.steps import Vectors
+from embedkit.recipes.steps import Float32Array
 from embedkit.retrieval.provenance import Provenance
 from embedkit.retrieval.resume import Plan
 from embedkit.retrieval.shards import DTYPES, MANIFEST, PARTIAL, Shard, ShardWriter, Store
@@ -280,7 +280,7 @@ class _ShardEncoder:
             advance(len(chunk))
         return None
 
-    def _vectors(self, texts: list[str]) -> Vectors:
+    def _vectors(self, texts: list[str]) -> Float32Array:
         encoded = self._embedder.encode_recipes(
             texts, [self._embedder.bound], prompt=self._prompt, show_progress=False
         )
