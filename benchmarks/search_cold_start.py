@@ -38,7 +38,7 @@ from embedkit.retrieval.index import VectorIndex
 part("import the rest")
 index = VectorIndex.open(sys.argv[1])
 part("read and check the index")
-index.embedder = index.origin.load()
+index.embedder = index.provenance.load()
 part("load and check the model")
 hits = index.search([{QUERY!r}])
 hits[0]

@@ -1,22 +1,33 @@
-"""Files that appear whole or not at all, outlast a power cut, and have one writer at a time."""
+"""Files that are written whole or not at all, one writer at a time; JSON files; model folders."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BufferedWriter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from embedkit.errors import InputError, check_utf8
 
-if TYPE_CHECKING:
-    pass
+DEFAULT_MODEL = "minilm"
+MARK = "embedkit.json"  # in a model folder that embedkit wrote: its model and the list of its files
+_SCHEMA = 1  # of such a folder; earlier ones, without a number, are read as this one
+_MOST_JSON = 1 << 27  # bytes; the largest tokenizer.json in use have about a quarter of that
+
+# What embedkit wrote into model folders before it listed the files.
+_UNLISTED = re.compile(
+    r"README\.md|(config|config_sentence_transformers|cross_encoder|embedkit|generation_config|head"
+    r"|modules|sentence_bert_config|special_tokens_map|tokenizer|tokenizer_config)\.json"
+    r"|(classifier|model)\.safetensors|head\.skops"
+    r"|\d+_[A-Za-z]+/(config\.json|model\.safetensors)"
+)
 
 
 @contextmanager
@@ -39,14 +50,14 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def disk_errors(where: object) -> Iterator[None]:
+def disk_errors(where: object, kind: type[Exception] = OSError) -> Iterator[None]:
     """Make an error of the system, such as a full disk, a sentence that says where."""
     try:
         yield
     except OSError as error:
         if error.errno is None:  # it is a sentence already
             raise
-        raise OSError(f"{where}: cannot be written ({error.strerror})") from error
+        raise kind(f"{where}: cannot be written ({error.strerror})") from error
 
 
 @contextmanager
@@ -77,15 +88,15 @@ def _sync(path: Path) -> None:
 
 
 def lock_of(manifest: str) -> str:
-    """The file that a writer locks; it stays, and tells whose folder it is."""
+    """The file that a writer locks; it stays, and shows that the folder is embedkit's."""
     return f".{manifest}.lock"
 
 
 @contextmanager
 def sole_writer(folder: Path, manifest: str) -> Iterator[None]:
-    """Be the one that writes what a manifest names into a folder, which is made if need be.
+    """Be the only process that writes what a manifest names; the folder is made if need be.
 
-    The system lets go of the lock when the process ends, however it ends.
+    The system releases the lock when the process ends, however it ends.
 
     Raises:
         InputError: another process writes there, or the folder cannot be made.
@@ -93,43 +104,41 @@ def sole_writer(folder: Path, manifest: str) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / lock_of(manifest), timeout=0)
-        lock.acquire()
+        with disk_errors(folder, InputError):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / lock_of(manifest), timeout=0)
+            lock.acquire()
     except Timeout:
         raise InputError(
             f"{folder}: another process is writing there; expected one writer at a time, so wait "
             "for it to end"
         ) from None
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
     try:
         yield
     finally:
         lock.release()
 
 
-def check_own(folder: Path, manifest: str, what: str) -> None:
-    """Refuse to write among files of others.
-
-    Raises:
-        InputError: a file in the way, a folder with files where we never wrote, or a path that is
-            not UTF-8.
-    """
-    check_utf8(folder)
-    for path in (folder, *folder.parents):
-        if path.exists() and not path.is_dir():
-            raise InputError(f"{path} is a file; expected a folder for {what}")
+def check_own(folder: Path, manifest: str, content: str) -> None:
+    """Refuse to write among files of others."""
+    _check_folder(folder, f"for {content}")
     if not folder.is_dir() or any(
         (folder / name).exists() for name in (manifest, lock_of(manifest))
     ):
         return
-    others = sorted(path.name for path in folder.iterdir())
-    if others:
+    foreign = min((path.name for path in folder.iterdir()), default=None)
+    if foreign is not None:
         raise InputError(
-            f"{folder} has files of others in it ({others[0]}); expected a new or empty folder "
-            f"for {what}, or one that has them already"
+            f"{folder} has files of others in it ({foreign}); expected a new or empty folder "
+            f"for {content}, or one that has them already"
         )
+
+
+def _check_folder(folder: Path, purpose: str) -> None:
+    check_utf8(folder)
+    for path in (folder, *folder.parents):
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{path} is a file; expected a folder {purpose}")
 
 
 class RowDigest:
@@ -157,69 +166,94 @@ def rows_sha256(rows: Iterable[object]) -> str:
 
 
 def check_writable(folder: Path) -> None:
-    """Refuse a place in which no folder can be made, by making one and taking it away.
-
-    Raises:
-        InputError: the system's reason.
-    """
+    """Refuse a place in which no folder can be made, by making one and taking it away."""
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-    try:
+    with disk_errors(folder, InputError):
         tempfile.TemporaryDirectory(prefix=".embedkit-", dir=nearest).cleanup()
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
+
+
+def read_mark(folder: Path) -> dict[str, Any]:
+    """What `embedkit.json` says of a model folder; nothing where embedkit did not write it."""
+    path = folder / MARK
+    if not path.is_file():
+        return {}
+    mark = read_json(path)
+    check_schema(path, mark.get("schema", _SCHEMA), _SCHEMA)
+    return mark
+
+
+def check_schema(path: Path, schema: object, expected: int) -> None:
+    """Refuse a file that has the schema number of another version."""
+    if type(schema) is not int or schema != expected:
+        raise InputError(
+            f"{path}: got schema {schema!r}, expected {expected}: another version of embedkit "
+            "wrote it, so use that, or make it anew"
+        )
 
 
 def check_target(folder: Path) -> None:
-    """Refuse to save over anything that embedkit did not write.
+    """Refuse to save a model over anything that embedkit did not write.
+
+    A folder without a list of files, of an earlier version, may be replaced where all its files
+    have names that embedkit gave.
 
     Raises:
         InputError: a file, a folder with something else in it, or a path that is not UTF-8.
     """
-    check_utf8(folder)
-    for path in (folder, *folder.parents):
-        if path.exists() and not path.is_dir():
-            raise InputError(f"{path} is a file; expected a folder to save the model in")
+    _check_folder(folder, "to save the model in")
     check_writable(folder)
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).exists():
+    foreign = min(_foreign_files(folder), default=None) if folder.is_dir() else None
+    if foreign is not None:
         raise InputError(
-            f"{folder} has files in it that embedkit did not write; expected a new or empty folder"
+            f"{folder} has files in it that embedkit did not write ({foreign}); expected a new or "
+            "empty folder, or a model folder of embedkit without other files"
         )
+
+
+def _foreign_files(folder: Path) -> Iterator[str]:
+    mark = read_mark(folder)
+    if not mark:
+        yield from (path.name for path in folder.iterdir())
+        return
+    written = mark.get("files")
+    for name in _names(folder):
+        if not (_UNLISTED.fullmatch(name) if written is None else name in written):
+            yield name
+
+
+def _names(folder: Path) -> list[str]:
+    """The files below a folder, sorted; a symlink is one, wherever it leads."""
+    paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """An empty folder beside `target` that takes its place when the block ends well.
+    """An empty folder for a model, which takes the place of `target` when the block ends well.
+
+    The block writes `embedkit.json` among its files; the list of all files is added to it.
 
     Raises:
         InputError: see `check_target`, or the folder cannot be made.
     """
     check_target(target)
-    try:
+    with disk_errors(target, InputError):
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent)
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror})") from error
     with scratch as name:
         new, old = Path(name) / "new", Path(name) / "old"
         new.mkdir()
         yield new
+        mark = {"schema": _SCHEMA, **read_json(new / MARK), "files": _names(new)}
+        write_text(new / MARK, json.dumps(mark, ensure_ascii=False) + "\n")
+        check_target(target)  # files may have come since
         if target.exists():
             os.replace(target, old)
         os.replace(new, target)
 
 
-DEFAULT_MODEL = "minilm"
-
-
-_MOST_JSON = 1 << 27  # bytes; the largest tokenizer.json in use have about a quarter of that
-
-
 def load_json(path: Path) -> Any:
-    """What a JSON file of a model folder holds.
-
-    Raises:
-        InputError: the file is absent, too large or no JSON.
-    """
+    """What a JSON file of a model folder holds."""
     try:
         size = path.stat().st_size
         if size > _MOST_JSON:
@@ -234,15 +268,8 @@ def load_json(path: Path) -> Any:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file of a model folder.
-
-    Raises:
-        InputError: see `load_json`, or it is no object.
-    """
+    """A JSON object from a file of a model folder."""
     content = load_json(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: got a JSON {type(content).__name__}, expected an object")
     return content
-
-
-MARK = "embedkit.json"

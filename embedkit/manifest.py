@@ -1,4 +1,4 @@
-"""A JSON file that names the files of a folder, with checksums: what it names is committed.
+"""Manifests: JSON files that name the committed files of a folder, with checksums.
 
 A reader locks the manifest that it has open. A writer replaces the manifest, and keeps the old one
 under another name, with the files that it names, until no reader has it locked.
@@ -19,20 +19,20 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from embedkit.errors import InputError, check_utf8
-from embedkit.files import disk_errors, replacing, write_text
+from embedkit.files import check_schema, disk_errors, replacing, write_text
 
 T = TypeVar("T")
 
-SCHEMA = 1  # of the manifests of vectors and of indexes
+SCHEMA = 1
 _CHUNK = 1 << 20  # bytes
-# Of a number, and of an identity: older versions of embedkit wrote none.
-_DATA = re.compile(
+# A number and an identity; older versions of embedkit gave no identity.
+_DATA_FILE = re.compile(
     r"\d{6,}(-\d+)?(-(?P<identity>[0-9a-f]{16}))?(\.removed)?\.(parquet|faiss|arrow|npy)"
 )
 
 
-class Named(Protocol):
-    """What a manifest of data files says: whose names they have, and which they are."""
+class DataManifest(Protocol):
+    """What `collect` asks of a manifest of data files."""
 
     @property
     def identity(self) -> str | None: ...
@@ -62,28 +62,24 @@ class FileEntry(NamedTuple):
 
     @classmethod
     def of(cls, path: Path, name: str | None = None) -> FileEntry:
-        """Read a file; `name` is the one that it is going to have."""
-        return cls(name or path.name, path.stat().st_size, _crc32(path))
+        """Describe a file, under its own name or another."""
+        return cls(name or path.name, path.stat().st_size, _file_crc32(path))
 
     @classmethod
     def parse(cls, name: Any, size: Any, crc32: Any) -> FileEntry:
-        """A data file, as a manifest of them says it.
+        """Read the entry of a data file.
 
         Raises:
             ValueError: wrong types, or a name that we give to no data file, such as a path.
         """
-        said = {"name": name, "bytes": size, "crc32": crc32}
-        entry = cls(**typed(said, name=str, bytes=int, crc32=str))
-        if not _DATA.fullmatch(entry.name):
+        values = {"name": name, "bytes": size, "crc32": crc32}
+        entry = cls(**typed(values, name=str, bytes=int, crc32=str))
+        if not _DATA_FILE.fullmatch(entry.name):
             raise ValueError(f"{entry.name!r} is not the name of a data file")
         return entry
 
-    def check_size(self, folder: Path) -> Path:
-        """Its path.
-
-        Raises:
-            InputError: it is absent, or of another size, or not a plain file.
-        """
+    def check(self, folder: Path, *, content: bool = True) -> Path:
+        """The path of the file; InputError where its size, or with `content` a byte, is another."""
         path = folder / self.name
         try:
             size = check_plain(path).st_size
@@ -91,54 +87,44 @@ class FileEntry(NamedTuple):
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
         if size != self.bytes:
             raise InputError(f"{path}: is damaged, got {size:,} bytes, expected {self.bytes:,}")
-        return path
-
-    def check(self, folder: Path) -> Path:
-        """Its path.
-
-        Raises:
-            InputError: it is absent or damaged.
-        """
-        path = self.check_size(folder)
-        found = _crc32(path)
-        if found != self.crc32:
-            raise InputError(f"{path}: is damaged, its CRC-32 is {found}, expected {self.crc32}")
+        crc32 = _file_crc32(path) if content else self.crc32
+        if crc32 != self.crc32:
+            raise InputError(f"{path}: is damaged, its CRC-32 is {crc32}, expected {self.crc32}")
         return path
 
 
 def check_plain(path: Path) -> os.stat_result:
-    """Refuse symlinks, pipes and directories, which lead elsewhere or never end.
-
-    Raises:
-        InputError: it is one.
-        OSError: it is absent.
-    """
+    """Refuse symlinks, pipes and directories, which lead elsewhere or never end."""
     status = path.lstat()
     if not stat.S_ISREG(status.st_mode):
         raise InputError(f"{path}: got a symlink, directory or device, expected a plain file")
     return status
 
 
-def typed(content: Mapping[str, Any], **kinds: type) -> dict[str, Any]:
-    """The values of some names, each of its type; whole numbers are of 0 to 2**63 - 1.
+def typed(content: Mapping[str, Any], **types: type) -> dict[str, Any]:
+    """The values of some names, each of its type; integers are of 0 to 2**63 - 1.
 
     Raises:
         KeyError: one is missing.
         ValueError: another type or number.
     """
-    for name, kind in kinds.items():
+    for name, kind in types.items():
         value = content[name]
         if type(value) is not kind or (isinstance(value, int) and not 0 <= value < 1 << 63):
             raise ValueError(f"{name} is {value!r}")
-    return {name: content[name] for name in kinds}
+    return {name: content[name] for name in types}
 
 
-def _crc32(path: Path) -> str:
+def _file_crc32(path: Path) -> str:
     value = 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             value = zlib.crc32(chunk, value)
     return f"{value:08x}"
+
+
+def _content_crc32(content: Mapping[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
 
 
 def write_manifest(path: Path, content: Mapping[str, Any], *, sole: bool = True) -> None:
@@ -150,7 +136,7 @@ def write_manifest(path: Path, content: Mapping[str, Any], *, sole: bool = True)
         sole: whether the caller is the sole writer; else others may replace it at the same time.
     """
     content = {"schema": SCHEMA, **content}
-    text = json.dumps({**content, "crc32": _own(content)}, indent=1, ensure_ascii=False)
+    text = json.dumps({**content, "crc32": _content_crc32(content)}, indent=1, ensure_ascii=False)
     with disk_errors(path), replacing(path, f".{path.name}.tmp" if sole else None) as new:
         write_text(new, text)
 
@@ -168,29 +154,29 @@ def old_manifest(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.old")
 
 
-def collect(folder: Path, manifests: Collection[str], read: Callable[[str], Named]) -> None:
+def collect(folder: Path, manifests: Collection[str], read: Callable[[str], DataManifest]) -> None:
     """Remove old manifests that no reader has open, and the files that only they name.
 
-    Also removed are files that no manifest names, where their names have the identity of one:
-    killed writers left them. It is for the sole writer.
+    Files that no manifest names, left by killed writers, are removed where the identity in their
+    names is that of a manifest. Only the sole writer may call it.
 
     Args:
         folder: of data files.
         manifests: names of those that are not old.
         read: reads one by name.
     """
+    old_name = re.compile(rf"\.({'|'.join(map(re.escape, manifests))})\.\w+\.old")
+    # All are read before any is locked: a kill may leave two names of one file.
+    records = [
+        (path, path.stat().st_ino, read(path.name))
+        for path in folder.iterdir()
+        if path.name in manifests or old_name.fullmatch(path.name)
+    ]
     live: set[str] = set()
     gone: set[str] = set()
-    identities = set()
-    old = re.compile(rf"\.({'|'.join(map(re.escape, manifests))})\.\w+\.old")
-    # All are read before any is locked: a kill may leave two names of one file.
-    found = [
-        path for path in folder.iterdir() if path.name in manifests or old.fullmatch(path.name)
-    ]
-    records = [(path, path.stat().st_ino, read(path.name)) for path in found]
     locked = set()
     with ExitStack() as locks:
-        for path, inode, said in records:
+        for path, inode, manifest in records:
             names = live
             if path.name not in manifests:
                 if inode not in locked:
@@ -202,11 +188,11 @@ def collect(folder: Path, manifests: Collection[str], read: Callable[[str], Name
                 if inode in locked:
                     names = gone
                     gone.add(path.name)
-            identities.add(said.identity)
-            names |= {entry.name for entry in said.entries}
+            names |= {entry.name for entry in manifest.entries}
+        identities = {manifest.identity for _, _, manifest in records} - {None}
         for path in folder.iterdir():
-            match = _DATA.fullmatch(path.name)
-            if match and match["identity"] and match["identity"] in identities:
+            match = _DATA_FILE.fullmatch(path.name)
+            if match and match["identity"] in identities:
                 gone.add(path.name)
         for name in sorted(gone - live, reverse=True):  # manifests last
             (folder / name).unlink(missing_ok=True)
@@ -223,13 +209,13 @@ def read_manifest(
     parse: Callable[[dict[str, Any]], T],
     hold: Callable[[int], object] = os.close,
 ) -> T:
-    """What `write_manifest` was given, parsed.
+    """Read and parse what `write_manifest` was given.
 
     Args:
         folder: where the manifest is.
         name: its name.
         expected: what a folder with it is, for errors.
-        parse: makes a record of its content; what it raises means that the content is wrong.
+        parse: makes a record of its content; a KeyError, TypeError or ValueError means damage.
         hold: is given the open descriptor; until it is closed, `collect` leaves the files that the
             manifest names.
 
@@ -247,7 +233,7 @@ def read_manifest(
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     try:
-        parsed = parse(_content(path, descriptor))
+        parsed = parse(_read_content(path, descriptor))
     except BaseException as error:
         os.close(descriptor)
         if isinstance(error, KeyError | TypeError | ValueError) and type(error) is not InputError:
@@ -267,27 +253,18 @@ def _open_locked(path: Path) -> int:
         os.close(descriptor)  # `collect` was faster
 
 
-def _content(path: Path, descriptor: int) -> dict[str, Any]:
+def _read_content(path: Path, descriptor: int) -> dict[str, Any]:
     try:
         with open(descriptor, encoding="utf-8", closefd=False) as file:
             content: dict[str, Any] = json.load(file)
-        wanted, schema = content.pop("crc32"), content["schema"]
+        expected, schema = content.pop("crc32"), content["schema"]
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError, KeyError, AttributeError, TypeError) as error:
         raise InputError(f"{path}: is damaged, it is no manifest ({error})") from error
-    if schema != SCHEMA:
-        raise InputError(
-            f"{path}: got schema {schema!r}, expected {SCHEMA}: another version of embedkit wrote "
-            "it, so use that, or make it anew"
-        )
-    if _own(content) != wanted:
-        raise InputError(
-            f"{path}: is damaged, its CRC-32 is {_own(content)}, expected {str(wanted)[:8]}"
-        )
+    check_schema(path, schema, SCHEMA)
+    crc32 = _content_crc32(content)
+    if crc32 != expected:
+        raise InputError(f"{path}: is damaged, its CRC-32 is {crc32}, expected {str(expected)[:8]}")
     del content["schema"]
     return content
-
-
-def _own(content: Mapping[str, Any]) -> str:
-    return f"{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"

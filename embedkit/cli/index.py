@@ -1,11 +1,11 @@
-"""`embedkit index`: build, add, remove, info, compact."""
+"""`embedkit index`: build, change and describe an index of vectors."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -84,10 +84,10 @@ def add_command(
     from embedkit.retrieval.index import VectorIndex
 
     more = Vectors.open(vectors)
-    found = VectorIndex.open(index)
-    change = found.update if update else found.add
+    opened = VectorIndex.open(index)
+    change = opened.update if update else opened.add
     change(more, show_progress=True)
-    _show(found, as_json=as_json)
+    _show(opened, as_json=as_json)
 
 
 @index_app.command("remove")
@@ -114,9 +114,9 @@ def remove_command(
         names += [text for row in read_lines(file, encoding) if (text := str(row.cells["text"]))]
     if not names:
         raise InputError("got no ids; expected some, as arguments or in a file (--ids)")
-    found = VectorIndex.open(index)
-    found.remove([_number(name) for name in names] if found.has_integer_ids else names)
-    _show(found, as_json=as_json)
+    opened = VectorIndex.open(index)
+    opened.remove([_as_integer(name) for name in names] if opened.has_integer_ids else names)
+    _show(opened, as_json=as_json)
 
 
 @index_app.command("info")
@@ -138,12 +138,12 @@ def compact_command(index: _Index, as_json: _Json = False) -> None:
     """
     from embedkit.retrieval.index import VectorIndex
 
-    found = VectorIndex.open(index)
-    found.compact(show_progress=True)
-    _show(found, as_json=as_json)
+    opened = VectorIndex.open(index)
+    opened.compact(show_progress=True)
+    _show(opened, as_json=as_json)
 
 
-def _number(name: str) -> int:
+def _as_integer(name: str) -> int:
     try:
         return int(name)
     except ValueError:
@@ -151,21 +151,19 @@ def _number(name: str) -> int:
 
 
 def _show(index: VectorIndex, *, as_json: bool, to_stdout: bool = False) -> None:
-    said = index.info
+    info = index.info
     if as_json:
-        print(json.dumps({"schema": 1, "folder": str(index.folder), **said}, ensure_ascii=False))
+        print(json.dumps({"schema": 1, "folder": str(index.folder), **info}, ensure_ascii=False))
         return
-    print(printable(_sentence(index, said)), file=sys.stdout if to_stdout else sys.stderr)
-
-
-def _sentence(index: VectorIndex, said: dict[str, Any]) -> str:
-    origin = index.origin
-    model = "an unknown model" if origin is None else f"{origin.model} (recipe {origin.recipe})"
-    prompts = {} if origin is None else {"": origin.prompt, "query ": origin.query_prompt}
-    prompt = "".join(f", {role}prompt {text!r}" for role, text in prompts.items() if text)
-    return (
-        f"{index.folder}: {said['rows']:,} rows of {said['dimension']} numbers by {model}{prompt}; "
-        f"{said['kind']}, {said['similarity']}, {said['segments']} segments, "
-        f"{said['removed']:,} rows removed, {said['bytes'] / 1e6:,.1f} MB, "
-        f"{'with' if said['texts'] else 'without'} texts"
+    model = "an unknown model"
+    if index.provenance is not None:
+        model = f"{index.provenance.model} (recipe {index.provenance.recipe})"
+        prompts = {"": index.provenance.prompt, "query ": index.provenance.query_prompt}
+        model += "".join(f", {role}prompt {text!r}" for role, text in prompts.items() if text)
+    sentence = (
+        f"{index.folder}: {info['rows']:,} rows of {info['dimension']} numbers by {model}; "
+        f"{info['kind']}, {info['similarity']}, {info['segments']} segments, "
+        f"{info['removed']:,} rows removed, {info['bytes'] / 1e6:,.1f} MB, "
+        f"{'with' if info['texts'] else 'without'} texts"
     )
+    print(printable(sentence), file=sys.stdout if to_stdout else sys.stderr)

@@ -1,4 +1,4 @@
-"""`embedkit search`."""
+"""`embedkit search`: search an index for texts."""
 
 from __future__ import annotations
 
@@ -64,48 +64,49 @@ def search_command(
     from embedkit.data.corpus import Corpus, Document
 
     if query is not None:
-        asked: Corpus | list[Document] = [Document("QUERY", 0, query)]
+        corpus: Corpus | list[Document] = [Document("QUERY", 0, query)]
     else:
         columns = tuple(text_column or ["text"])
-        asked = Corpus(Path(str(queries)), columns, id_column, encoding)
-        for _ in asked:  # a wrong row shows before the model is loaded
+        corpus = Corpus(Path(str(queries)), columns, id_column, encoding)
+        for _ in corpus:  # a wrong row shows before the model is loaded
             pass
     from embedkit.retrieval.index import VectorIndex
 
-    found = VectorIndex.open(index)
-    if found.origin is None and model is None:
+    opened = VectorIndex.open(index)
+    provenance = opened.provenance
+    if provenance is None and model is None:
         raise InputError(f"{index}: does not say what model its vectors are of; name it with -m")
-    found.check_effort(nprobe=nprobe, ef_search=ef_search)  # before the model is loaded
+    opened.check_effort(nprobe=nprobe, ef_search=ef_search)  # before the model is loaded
     from embedkit.embedder.embedder import Embedder
-
-    if found.origin is None:
-        found.embedder = Embedder.from_pretrained(str(model), device=device, precision="float32")
-    else:
-        found.embedder = found.origin.load(model, device=device)
     from embedkit.embedder.prompts import described, query_prompt
 
-    prompt = query_prompt(found.embedder, found.origin, prompt, prompt_name)
-    shown = described(prompt, found.embedder.settings.prompts)
-    print(f"prompt: {printable(shown)}", file=sys.stderr)
-    for chunk in chunks(asked, _CHUNK):
+    if provenance is None:
+        embedder = Embedder.from_pretrained(str(model), device=device, precision="float32")
+    else:
+        embedder = provenance.load(model, device=device)
+    opened.embedder = embedder
+    prompt = query_prompt(embedder, provenance, prompt, prompt_name)
+    print(f"prompt: {printable(described(prompt, embedder.settings.prompts))}", file=sys.stderr)
+    for chunk in chunks(corpus, _CHUNK):
         texts = [document.text for document in chunk]
-        hits = found.search(texts, k, prompt=prompt, nprobe=nprobe, ef_search=ef_search)
-        for document, of_query in zip(chunk, hits, strict=True):
-            _show(document, of_query, as_json=as_json, named=query is None)
+        results = opened.search(texts, k, prompt=prompt, nprobe=nprobe, ef_search=ef_search)
+        for document, hits in zip(chunk, results, strict=True):
+            _show(document, hits, as_json=as_json, named=query is None)
 
 
 def _show(query: Document, hits: list[Hit], *, as_json: bool, named: bool) -> None:
     if as_json:
-        said: dict[str, Any] = {"id": query.id} if named else {}
-        said |= {"query": query.text, "hits": [_plain(hit) for hit in hits]}
-        sys.stdout.write(json.dumps(said, ensure_ascii=False) + "\n")
+        rows = [
+            {name: value for name, value in hit._asdict().items() if value is not None}
+            for hit in hits
+        ]
+        result: dict[str, Any] = {"query": query.text, "hits": rows}
+        if named:
+            result = {"id": query.id, **result}
+        sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
         return
     if named:
         print(printable(f"{query.id}: {query.text}"))
     for hit in hits:
         text = "" if hit.text is None else f"  {hit.text}"
         print(printable(f"{hit.score:7.4f}  {hit.id}{text}"))
-
-
-def _plain(hit: Hit) -> dict[str, Any]:
-    return {name: value for name, value in hit._asdict().items() if value is not None}

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from embedkit.encoders.hub import check_entries
 from embedkit.errors import InputError
-from embedkit.files import read_json, write_text
+from embedkit.files import check_schema, read_json, read_mark, write_text
 from embedkit.version import __version__
 
 Kind: TypeAlias = Literal["cross-encoder", "head", "model", "index", "vectors"]
@@ -81,23 +81,10 @@ def read_record(folder: Path, kind: Kind) -> tuple[Path, dict[str, Any]]:
             f"{folder}: has no {path.name}; expected a folder of {_ROWS[kind].made_by}"
         )
     check_entries(folder)
-    return path, read_own(path)
-
-
-def read_own(path: Path) -> dict[str, Any]:
-    """The JSON object of a file that embedkit wrote.
-
-    Raises:
-        InputError: a file that is no JSON or of another schema.
-    """
+    read_mark(folder)
     record = read_json(path)
-    schema = record.get("schema", SCHEMA)  # 0.1.0 wrote none
-    if schema != SCHEMA:
-        raise InputError(
-            f"{path}: got schema {schema!r}, expected {SCHEMA}: another version of embedkit wrote "
-            "it"
-        )
-    return record
+    check_schema(path, record.get("schema", SCHEMA), SCHEMA)  # 0.1.0 wrote none
+    return path, record
 
 
 def write_record(folder: Path, kind: Kind, record: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from embedkit.encoders.hub import find_folder
 from embedkit.encoders.loading import of_pooler
 from embedkit.encoders.weights import Weights
 from embedkit.errors import InputError
+from embedkit.files import read_mark
 from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import Recipe
 from embedkit.tokenization.loading import load_tokenizer
@@ -68,6 +69,7 @@ def load_folder(folder: Path, recipe: Recipe | None, max_length: int | None) -> 
         InputError: what is wrong with the folder, or a recipe that its model does not have.
     """
     check_kind(folder, "model")
+    read_mark(folder)
     settings = read_settings(folder)
     encoder = load_encoder(settings.encoder_folder)
     settings = settings.recognise_pooler(encoder).truncated(encoder)

@@ -6,10 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from embedkit.embedder.folder_kind import SCHEMA, read_own
 from embedkit.embedder.model_config import Settings
 from embedkit.encoders.encoder import Encoder
-from embedkit.files import MARK, write_text
+from embedkit.files import MARK, read_mark, write_text
 from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import Recipe, RecipeError
 from embedkit.version import __version__
@@ -111,16 +110,16 @@ def noted(notes: Mapping[str, object]) -> str:
 
 def write_mark(folder: Path, recipe: str, source: str) -> None:
     """Say that embedkit wrote the folder, from which model, and what it reads of the encoder."""
-    mark = {"schema": SCHEMA, "embedkit": __version__, "recipe": recipe, "source": source}
+    mark = {"embedkit": __version__, "recipe": recipe, "source": source}
     write_text(folder / MARK, json.dumps(mark, ensure_ascii=False) + "\n")
 
 
 def read_recipe(folder: Path) -> Recipe | None:
     """The recipe that embedkit wrote beside the weights, if it did and it can be read."""
-    path = folder / MARK
-    if not path.is_file():
+    mark = read_mark(folder)
+    if not mark:
         return None
     try:
-        return Recipe.parse(read_own(path).get("recipe", ""))
+        return Recipe.parse(mark.get("recipe", ""))
     except RecipeError:  # steps of a model's own, which are called dense
         return None

@@ -9,7 +9,7 @@ from embedkit.errors import InputError
 
 if TYPE_CHECKING:
     from embedkit.embedder.embedder import Embedder
-    from embedkit.retrieval.provenance import Origin
+    from embedkit.retrieval.provenance import Provenance
 
 
 _ROLES = {"sentence": (), "query": ("query",), "document": ("document", "passage", "corpus")}
@@ -48,7 +48,7 @@ def role_prompts(
 
 def query_prompt(
     embedder: Embedder,
-    origin: Origin | None,
+    origin: Provenance | None,
     prompt: str | None = None,
     prompt_name: str | None = None,
 ) -> str:

@@ -104,7 +104,9 @@ def read_settings(folder: Path) -> Settings:
     poolings, include_prompt = _read_pooling(rest.pop(0)[1] / "config.json")
     steps: list[Step] = []
     if ("Normalize", "Normalize") in pairwise(kind for kind, _ in rest):
-        raise InputError(f"{modules_path}: got {' > '.join(kinds)}, expected one Normalize at a time")
+        raise InputError(
+            f"{modules_path}: got {' > '.join(kinds)}, expected one Normalize at a time"
+        )
     for kind, path in rest:
         if kind not in _STEPS:
             raise InputError(

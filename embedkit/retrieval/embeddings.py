@@ -1,4 +1,4 @@
-"""The vectors of a corpus, read back."""
+"""`Vectors`: the embeddings of a corpus, read back from the folder that `encode_corpus` wrote."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import numpy as np
 from embedkit.embedder.folder_kind import check_kind
 from embedkit.errors import InputError
 from embedkit.recipes.steps import Float32Array as Matrix
-from embedkit.retrieval.provenance import Origin
-from embedkit.retrieval.shards import Store, embeddings
+from embedkit.retrieval.provenance import Provenance
+from embedkit.retrieval.shards import Store, vectors_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +25,7 @@ class VectorBatch(NamedTuple):
     """Some thousands of rows.
 
     Attributes:
-        ids: n strings or whole numbers.
+        ids: n strings or integers.
         vectors: float32 (n, dim).
         texts: n, or None where they are not stored.
     """
@@ -38,21 +38,35 @@ class VectorBatch(NamedTuple):
 class Vectors:
     """What `encode_corpus` wrote: open it with `Vectors.open`.
 
-    Rows stand in the order in which they were encoded: the corpus's own, until it changes. They
-    stay as they were when they were opened, and so do their files, whatever is encoded since.
+    Rows are in the order in which they were encoded: the corpus's own, until it changes. They stay
+    as they were when they were opened, and so do their files, whatever is encoded since.
 
     Attributes:
-        origin: the embedder behind the vectors.
+        provenance: the embedder behind the vectors.
         dimension: numbers in a vector.
         has_texts: whether the texts are stored.
         complete: whether the corpus was encoded to its end.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from embedkit import Corpus, Embedder, Vectors, encode_corpus
+        >>> _ = Path("corpus.txt").write_text("A cat sleeps.\\nA dog barks.\\nIt rains.\\n")
+        >>> embedder = Embedder.from_pretrained("minilm")
+        >>> _ = encode_corpus(embedder, Corpus(Path("corpus.txt")), "vectors", texts=True)
+        >>> vectors = Vectors.open("vectors")
+        >>> len(vectors), vectors.dimension
+        (3, 384)
+        >>> vectors.to_numpy().shape, vectors[1].shape, vectors.get([2, 0]).shape
+        ((3, 384), (384,), (2, 384))
+        >>> [batch.texts.to_pylist() for batch in vectors]
+        [['A cat sleeps.', 'A dog barks.', 'It rains.']]
     """
 
     def __init__(self, store: Store, descriptor: int) -> None:
         """`descriptor` is of the manifest, and keeps the files that it names."""
         weakref.finalize(self, os.close, descriptor)
         self._store = store
-        self.origin: Origin = store.origin
+        self.provenance: Provenance = store.provenance
         self.dimension = store.dimension
         self.has_texts = store.texts
         self.complete = store.complete
@@ -63,8 +77,8 @@ class Vectors:
 
         Args:
             folder: of `encode_corpus` or `embedkit encode`.
-            partial: take what there is of a corpus that is not encoded to its end; without it,
-                that is refused, or what there was before where a corpus is encoded again.
+            partial: take the rows so far of a corpus that is not encoded to its end; without it,
+                that is refused, or the state before is opened where a corpus is encoded again.
 
         Raises:
             InputError: no such folder, a damaged manifest, a shard that is absent or cut off, or a
@@ -84,6 +98,11 @@ class Vectors:
                 pass
         return vectors
 
+    @property
+    def origin(self) -> Provenance:
+        """The earlier name of `provenance`."""
+        return self.provenance
+
     def __len__(self) -> int:
         return self._store.rows
 
@@ -93,51 +112,37 @@ class Vectors:
         Raises:
             InputError: a damaged shard, when the iterator gets there.
         """
-        for shard in self._store.shards:
-            for batch in self._store.read_shard(shard, self._store.schema.names):
-                yield VectorBatch(
-                    batch.column("id"),
-                    embeddings(batch),
-                    batch.column("text") if self.has_texts else None,
-                )
+        for batch in self._store.batches():
+            texts = batch.column("text") if self.has_texts else None
+            yield VectorBatch(batch.column("id"), vectors_of(batch), texts)
 
     def to_numpy(self) -> Matrix:
         """float32 (n, dim): all vectors, in memory."""
         matrix = np.empty((len(self), self.dimension), dtype=np.float32)
         start = 0
-        for batch in self:
-            matrix[start : start + len(batch.vectors)] = batch.vectors
-            start += len(batch.vectors)
+        for batch in self._store.batches(["embedding"]):
+            matrix[start : start + len(batch)] = vectors_of(batch)
+            start += len(batch)
         return matrix
 
     def to_arrow(self) -> pa.Table:
         """All rows: id, content, embedding (fixed-size list), and text where it is stored."""
         import pyarrow as pa
 
-        batches = [
-            batch
-            for shard in self._store.shards
-            for batch in self._store.read_shard(shard, self._store.schema.names)
-        ]
-        return pa.Table.from_batches(batches, self._store.schema)
+        return pa.Table.from_batches(list(self._store.batches()), self._store.schema)
 
     @cached_property
     def ids(self) -> pa.ChunkedArray[pa.StringScalar] | pa.ChunkedArray[pa.Int64Scalar]:
         """n ids, in the order of the rows."""
         import pyarrow as pa
 
-        columns = [
-            batch.column("id")
-            for shard in self._store.shards
-            for batch in self._store.read_shard(shard, ["id"])
-        ]
+        columns = [batch.column("id") for batch in self._store.batches(["id"])]
         return pa.chunked_array(columns, self._store.schema.field("id").type)
 
     @cached_property
-    def _rows(self) -> dict[str | int, int]:
-        """The row of each id."""
-        names: list[Any] = self.ids.to_pylist()
-        return {name: row for row, name in enumerate(names)}
+    def _row_of_id(self) -> dict[str | int, int]:
+        ids: list[Any] = self.ids.to_pylist()
+        return {name: row for row, name in enumerate(ids)}
 
     def __getitem__(self, name: str | int) -> Matrix:
         """float32 (dim,): the vector of an id."""
@@ -154,17 +159,17 @@ class Vectors:
 
         kind = self._store.schema.field("id").type
         try:
-            wanted = pa.array(ids, kind).to_pylist()
+            names = pa.array(ids, kind).to_pylist()
         except (pa.ArrowException, TypeError, OverflowError) as error:
             raise InputError(f"ids: got '{error}', expected ids of type {kind}") from None
-        rows = np.array([self._rows.get(name, -1) for name in wanted], np.int64)
+        rows = np.array([self._row_of_id.get(name, -1) for name in names], np.int64)
         if (rows < 0).any():
-            raise InputError(f"{self._store.folder}: has no id {wanted[int(rows.argmin())]!r}")
-        found = np.empty((len(rows), self.dimension), dtype=np.float32)
+            raise InputError(f"{self._store.folder}: has no id {names[int(rows.argmin())]!r}")
+        vectors = np.empty((len(rows), self.dimension), dtype=np.float32)
         start = 0
         for shard in self._store.shards:
-            here = np.flatnonzero((rows >= start) & (rows < start + shard.rows))
-            if len(here):
-                found[here] = self._store.read_vectors(shard, rows[here] - start)
+            inside = np.flatnonzero((rows >= start) & (rows < start + shard.rows))
+            if len(inside):
+                vectors[inside] = self._store.vectors_of(shard, rows[inside] - start)
             start += shard.rows
-        return found
+        return vectors

@@ -1,4 +1,4 @@
-"""A corpus into a folder of vectors; what is there already is not encoded again."""
+"""Encode a corpus into a folder of vectors; rows that are there already are not encoded again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from embedkit.files import check_own, sole_writer
 from embedkit.manifest import new_identity
 from embedkit.progress import progress
 from embedkit.recipes.steps import Float32Array
-from embedkit.retrieval.provenance import Origin
+from embedkit.retrieval.provenance import Provenance
 from embedkit.retrieval.resume import Plan
 from embedkit.retrieval.shards import DTYPES, MANIFEST, PARTIAL, Shard, ShardWriter, Store
 
@@ -26,18 +26,11 @@ if TYPE_CHECKING:
 
     from embedkit.embedder.embedder import Embedder
 
-
 # A shard is committed when it has so many rows or took so long: that is what a kill can lose.
 _SHARD_ROWS = 65_536
-
-
 _SHARD_SECONDS = 30.0
-
-
 # Documents that are encoded at a time, shortest and longest together: so many, or characters.
 _CHUNK = 4096
-
-
 _CHUNK_CHARACTERS = 1 << 18
 
 
@@ -52,7 +45,7 @@ class Encoding:
         dropped: those that were there and are no longer in the corpus.
         truncated: of the encoded ones, those that were cut to the maximum length.
         seconds: of it all.
-        prompt: that was put in front of each text.
+        prompt: put in front of each text.
         precision: that they were encoded in, and why.
     """
 
@@ -82,8 +75,8 @@ def encode_corpus(
     Rows are known by id and content: where the folder has some already, of a run that was killed
     or of an earlier state of the corpus, only new and changed documents are encoded, a text under
     a new id is renamed, and rows of documents that are gone are dropped. Readers see the state
-    before until all is encoded. The corpus is read twice: once to check it and to see what is
-    there, once to encode the rest.
+    before until all is encoded. The corpus is read twice: first to check it and to compare it with
+    the folder, then to encode the rest.
 
     Args:
         embedder: of the vectors; the folder of another is refused. Where its precision was left to
@@ -100,44 +93,52 @@ def encode_corpus(
     Raises:
         InputError: wrong input, before anything is encoded; another process that writes there.
         KeyboardInterrupt: after what was encoded is committed; call again to go on.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from embedkit import Corpus, Embedder, encode_corpus
+        >>> embedder, corpus = Embedder.from_pretrained("minilm"), Path("corpus.txt")
+        >>> _ = corpus.write_text("A cat sleeps.\\nIt rains.\\n")
+        >>> encode_corpus(embedder, Corpus(corpus), "vectors").encoded
+        2
+        >>> _ = corpus.write_text("A cat sleeps.\\nIt rains.\\nA dog barks.\\n")
+        >>> again = encode_corpus(embedder, Corpus(corpus), "vectors")
+        >>> again.rows, again.kept, again.encoded
+        (3, 2, 1)
     """
     started = time.perf_counter()
     target = Path(folder).resolve()
     if dtype not in DTYPES:
         raise InputError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
-    origin = Origin.of(embedder, role_prompt(embedder, "document", prompt, prompt_name))
+    provenance = Provenance.of(embedder, role_prompt(embedder, "document", prompt, prompt_name))
     check_own(target, MANIFEST, "vectors")
     with sole_writer(target, MANIFEST):
         with progress(None, "rows read", show=show_progress) as advance:
             plan = Plan(corpus, advance)
-        found = None
+        before = None
         if (target / MANIFEST).exists() or (target / PARTIAL).exists():
-            found = Store.read(target, partial=True)
-            embedder = embedder.in_recorded(found.origin.precision)
-            origin = replace(origin, precision=embedder.precision)
+            before = Store.read(target, partial=True)
+            recorded = before.provenance
+            embedder = embedder.in_recorded(recorded.precision)
+            provenance = replace(provenance, precision=embedder.precision)
             if prompt is None and prompt_name is None:
-                recorded = found.origin
-                origin = replace(origin, prompt=recorded.prompt, query_prompt=recorded.query_prompt)
-        empty = Store(
-            folder=target,
-            origin=origin,
-            dimension=embedder.dimension,
-            dtype=dtype,
-            texts=texts,
-            integer_ids=plan.integer_ids,
-        )
-        store = replace(empty, next=found.next, identity=found.identity) if found else empty
-        if found is not None and found.rows:
-            _check_same(found, empty)
-            store = found
+                provenance = replace(
+                    provenance, prompt=recorded.prompt, query_prompt=recorded.query_prompt
+                )
+        store = Store(target, provenance, embedder.dimension, dtype, texts, plan.integer_ids)
+        if before is not None and before.rows:
+            _check_same(before, store)
+            store = before
+        elif before is not None:
+            store = replace(store, next=before.next, identity=before.identity)
         if store.identity is None:
             store = store.commit(identity=new_identity(), complete=False)
         try:
-            store = _keep(store, plan)
+            store = _keep_matching(store, plan)
             kept = store.rows
-            work = _Pass(embedder, origin.prompt)
+            encoder = _ShardEncoder(embedder, provenance.prompt)
             with progress(plan.to_do, "texts", show=show_progress) as advance:
-                store = work.run(store, _chunks(corpus, plan), advance)
+                store = encoder.encode(store, _chunks(corpus, plan), advance)
             store = store.commit(complete=True)
         finally:
             store.collect()
@@ -145,76 +146,80 @@ def encode_corpus(
         rows=store.rows,
         encoded=store.rows - kept,
         kept=kept,
-        dropped=(found.rows if found else 0) - kept,
-        truncated=work.truncated,
+        dropped=(before.rows if before else 0) - kept,
+        truncated=encoder.truncated,
         seconds=time.perf_counter() - started,
-        prompt=origin.prompt,
+        prompt=provenance.prompt,
         precision=embedder.precision_choice,
     )
 
 
-def _check_same(found: Store, wanted: Store) -> None:
-    """Refuse to mix vectors.
-
-    Raises:
-        InputError: what differs, and the choices.
-    """
-    differing = found.origin.differences(wanted.origin)
-    if found.dtype != wanted.dtype:
-        differing.append(f"dtype {wanted.dtype} instead of {found.dtype}")
-    if found.texts != wanted.texts:
+def _check_same(before: Store, wanted: Store) -> None:
+    """Refuse to mix vectors: say what differs, and what to do."""
+    differing = before.provenance.differences(wanted.provenance)
+    if before.dtype != wanted.dtype:
+        differing.append(f"dtype {wanted.dtype} instead of {before.dtype}")
+    if before.texts != wanted.texts:
         differing.append("texts stored" if wanted.texts else "no texts stored")
-    if found.integer_ids != wanted.integer_ids and found.rows:
+    if before.integer_ids != wanted.integer_ids:
         differing.append("ids of another type")
     if differing:
+        model, recipe = before.provenance.model, before.provenance.recipe
         raise InputError(
-            f"{found.folder}: has vectors of {found.origin.model} (recipe {found.origin.recipe}), "
-            f"and these would have {', '.join(differing)}; encode with the same settings, or into "
-            "another folder, or remove this one"
+            f"{before.folder}: has vectors of {model} (recipe {recipe}), and these would have "
+            f"{', '.join(differing)}; encode with the same settings, or into another folder, or "
+            "remove this one"
         )
 
 
-def _keep(found: Store, plan: Plan) -> Store:
-    """The rows that are of the corpus, in one commit; their documents are done.
+def _keep_matching(store: Store, plan: Plan) -> Store:
+    """Keep the rows that are of the corpus, in one commit; their documents are done.
 
-    All rows are matched by id first: what is left over by then may be renamed.
+    All rows are matched by id first: only rows that are left over then may be renamed.
     """
-    stale = {shard for shard in found.shards if not _all_match(found, shard, plan)}
-    shards, number = [], found.next
-    for shard in found.shards:
+    stale = {shard for shard in store.shards if not _all_match(store, shard, plan)}
+    if not stale:
+        return store
+    shards, following = [], store.next
+    for shard in store.shards:
         if shard not in stale:
             shards.append(shard)
             continue
-        with found.writing(number) as writer:
-            for batch in found.read_shard(shard, found.schema.names):
-                writer.write(_current(batch, plan))
+        with store.writing(following) as writer:
+            for batch in store.batches(shards=[shard]):
+                writer.write(_matching_rows(batch, plan))
         if writer.rows:
             shards.append(writer.shard)
-        number += 1
-    return found.commit(shards=tuple(shards), next=number, complete=False) if stale else found
+        following += 1
+    return store.commit(shards=tuple(shards), next=following, complete=False)
 
 
 def _all_match(store: Store, shard: Shard, plan: Plan) -> bool:
     matched = True
-    for batch in store.read_shard(shard, ("id", "content")):
-        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            matched &= plan.match(*row)
+    for batch in store.batches(("id", "content"), [shard]):
+        for row in _ids_and_contents(batch):
+            matched &= plan.match(*row)  # every row is matched, so that its document is done
     return matched
 
 
-def _current(batch: pa.RecordBatch, plan: Plan) -> pa.RecordBatch:
+def _matching_rows(batch: pa.RecordBatch, plan: Plan) -> pa.RecordBatch:
     """The rows of a batch that are of the corpus, under their ids there."""
     import pyarrow as pa
 
-    ids, contents = (batch.column(name) for name in ("id", "content"))
-    rows: Iterator[tuple[Any, Any]] = zip(ids.to_pylist(), contents.to_pylist(), strict=True)
-    names = [row[0] if plan.match(*row) else plan.claim(row[1]) for row in rows]
+    names = [
+        name if plan.match(name, content) else plan.claim(content)
+        for name, content in _ids_and_contents(batch)
+    ]
     renamed = batch.set_column(0, batch.schema.field("id"), pa.array(names, batch.schema.types[0]))
     return renamed.filter(pa.array([name is not None for name in names]))
 
 
+def _ids_and_contents(batch: pa.RecordBatch) -> Iterator[tuple[Any, bytes]]:
+    return zip(*(batch.column(name).to_pylist() for name in ("id", "content")), strict=True)
+
+
 def _chunks(corpus: Corpus, plan: Plan) -> Iterator[list[Document]]:
-    """The documents to do."""
+    """The documents that are not done."""
     chunk: list[Document] = []
     characters = 0
     for document in corpus:
@@ -229,20 +234,20 @@ def _chunks(corpus: Corpus, plan: Plan) -> Iterator[list[Document]]:
         yield chunk
 
 
-class _Pass:
-    """Encodes chunks into shards."""
+class _ShardEncoder:
+    """Encodes chunks of documents into shards, and counts the truncated texts."""
 
     def __init__(self, embedder: Embedder, prompt: str) -> None:
         self._embedder, self._prompt = embedder, prompt
         self.truncated = 0
 
-    def run(
+    def encode(
         self, store: Store, chunks: Iterator[list[Document]], advance: Callable[[int], None]
     ) -> Store:
         """Encode all chunks; what was encoded is committed, whatever stops the rest."""
         for first in chunks:
             with store.writing(store.next) as writer:
-                stopped = self._fill(writer, store, chain([first], chunks), advance)
+                stopped = self._fill(writer, chain([first], chunks), advance)
             store = store.commit(
                 shards=(*store.shards, writer.shard), next=store.next + 1, complete=False
             )
@@ -253,11 +258,10 @@ class _Pass:
     def _fill(
         self,
         writer: ShardWriter,
-        store: Store,
         chunks: Iterator[list[Document]],
         advance: Callable[[int], None],
     ) -> BaseException | None:
-        """Write a shard; what stopped it before it was full, if it has rows that are worth it."""
+        """Write a shard; return what stopped it before it was full, if it has rows to commit."""
         end = time.monotonic() + _SHARD_SECONDS
         # A shard takes a first chunk however late it is: the caller has read it already.
         while writer.rows == 0 or (writer.rows < _SHARD_ROWS and time.monotonic() < end):
@@ -265,23 +269,18 @@ class _Pass:
                 chunk = next(chunks, None)
                 if chunk is None:
                     return None
-                vectors = self._encode([document.text for document in chunk])
+                texts = [document.text for document in chunk]
+                vectors = self._vectors(texts)
             except BaseException as error:
                 if writer.rows == 0:
                     raise
                 return error
-            writer.write(
-                store.batch(
-                    [document.id for document in chunk],
-                    [document.content for document in chunk],
-                    vectors,
-                    [document.text for document in chunk],
-                )
-            )
+            ids = [document.id for document in chunk]
+            writer.write_rows(ids, [document.content for document in chunk], vectors, texts)
             advance(len(chunk))
         return None
 
-    def _encode(self, texts: list[str]) -> Float32Array:
+    def _vectors(self, texts: list[str]) -> Float32Array:
         encoded = self._embedder.encode_recipes(
             texts, [self._embedder.bound], prompt=self._prompt, show_progress=False
         )

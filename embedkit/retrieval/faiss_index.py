@@ -1,10 +1,11 @@
-"""Kinds of index and what they rank by, on FAISS's terms."""
+"""FAISS: its kinds of index, similarities, search parameters, and checks of its files."""
 
 from __future__ import annotations
 
 import math
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,19 +19,13 @@ from embedkit.recipes.steps import Float32Array
 # Short names for FAISS's factory strings; any other string is taken as one.
 KINDS = {"flat": "Flat", "hnsw": "HNSW32"}
 
-
 # Malkov and Yashunin 2018: candidates while building and while searching. With 32 links a node
 # they find 95 of the 100 nearest among a million vectors of 384 numbers and more
 # (benchmarks/index.py).
 _EF_CONSTRUCTION = 100
-
-
 _EF_SEARCH = 100
 
-
 _faiss: Any = faiss  # FAISS's annotations leave out what its Python side adds
-
-
 _READING = threading.Lock()  # FAISS's limit is the process's
 
 
@@ -65,11 +60,7 @@ class Ranking(NamedTuple):
     longest: float = 1e18
 
     def check_norms(self, what: str, vectors: Float32Array, first_row: int = 0) -> None:
-        """Refuse vectors whose scores would overflow.
-
-        Raises:
-            InputError: a vector that is too long, with its row.
-        """
+        """Refuse vectors whose scores would overflow."""
         if self.longest == math.inf:
             return
         norms = _norms(vectors)
@@ -89,11 +80,7 @@ RANKINGS = {
 
 
 def find_ranking(similarity: str) -> Ranking:
-    """A row of the table by name.
-
-    Raises:
-        InputError: an unknown name.
-    """
+    """The row of a similarity; InputError where there is none."""
     if similarity not in RANKINGS:
         raise InputError(f"similarity is {similarity!r}; an index has one of {', '.join(RANKINGS)}")
     return RANKINGS[similarity]
@@ -106,9 +93,6 @@ def new_index(kind: str, dimension: int, similarity: str) -> Any:
         kind: one of `KINDS`, or a factory string of FAISS.
         dimension: numbers in a vector.
         similarity: one of `RANKINGS`.
-
-    Raises:
-        InputError: FAISS knows no such kind, or not for this similarity or dimension.
     """
     metric = find_ranking(similarity).metric
     factory = KINDS.get(kind, kind)
@@ -128,32 +112,26 @@ def new_index(kind: str, dimension: int, similarity: str) -> Any:
 
 
 def train(index: Any, sample: Float32Array, kind: str) -> None:
-    """Train an index on a sample of prepared vectors.
-
-    Raises:
-        InputError: FAISS cannot, mostly for too few vectors.
-    """
-    try:
+    """Train an index on a sample of prepared vectors."""
+    with _refusals(
+        f"kind {kind!r} cannot be trained on {len(sample)} vectors", "more vectors, or "
+    ):
         index.train(sample)
-    except RuntimeError as error:
-        raise InputError(
-            f"kind {kind!r} cannot be trained on {len(sample)} vectors ({_reason(error)}); "
-            "expected more vectors, or another kind, such as flat"
-        ) from error
 
 
 def add(index: Any, vectors: Float32Array, kind: str) -> None:
-    """Add prepared vectors.
-
-    Raises:
-        InputError: FAISS cannot.
-    """
-    try:
+    """Add prepared vectors."""
+    with _refusals(f"kind {kind!r} cannot take these {len(vectors)} vectors"):
         index.add(vectors)
+
+
+@contextmanager
+def _refusals(message: str, remedy: str = "") -> Iterator[None]:
+    try:
+        yield
     except RuntimeError as error:
         raise InputError(
-            f"kind {kind!r} cannot take these {len(vectors)} vectors ({_reason(error)}); "
-            "expected another kind, such as flat"
+            f"{message} ({_reason(error)}); expected {remedy}another kind, such as flat"
         ) from error
 
 
@@ -164,12 +142,7 @@ def deserialized(content: NDArray[np.uint8]) -> Any:
 
 
 def read_faiss(path: Path, kind: str, dimension: int, similarity: str) -> Any:
-    """A FAISS index from a file, after checks that keep a search within memory.
-
-    Raises:
-        RuntimeError, MemoryError: of FAISS.
-        ValueError: not an index of this kind, or one whose numbers disagree.
-    """
+    """A FAISS index from a file; ValueError where its numbers would lead a search astray."""
     with _READING:
         if not hasattr(faiss, "set_deserialization_vector_byte_limit"):
             index = faiss.read_index(str(path))
@@ -184,29 +157,30 @@ def read_faiss(path: Path, kind: str, dimension: int, similarity: str) -> Any:
     empty = deserialized(faiss.serialize_index(new_index(kind, dimension, similarity)))
     for part, wanted in zip(_parts(index), _parts(empty), strict=False):
         got, expected = ((type(x).__name__, x.d, x.metric_type) for x in (part, wanted))
-        if got != expected:
-            raise ValueError(f"got an index {got}, expected {expected}")
-        if part.ntotal != index.ntotal or not part.is_trained:
-            raise ValueError(f"got {part.ntotal} of {index.ntotal} vectors, or no training")
+        check_equal("an index", got, expected)
+        check_equal("vectors", part.ntotal, index.ntotal)
+        check_equal("is trained", part.is_trained, True)
     base: Any = base_of(index)
-    numbers: list[Any] = []
+    row_arrays: list[Any] = []
+    lowest = 0
     if isinstance(base, faiss.IndexIVF):
         lists: Any = base.invlists
-        numbers = [rows for rows in rows_of_lists(base) if len(rows)]
-        _same_number("entries of lists", sum(map(len, numbers)), index.ntotal)
-        _same_number("lists", base.nlist, lists.nlist)
+        check_equal("lists", base.nlist, lists.nlist)
+        row_arrays = list(rows_of_lists(base))
+        check_equal("entries of lists", sum(map(len, row_arrays)), index.ntotal)
     elif isinstance(base, faiss.IndexHNSW):
         hnsw: Any = base.hnsw
-        numbers = [faiss.vector_to_array(hnsw.neighbors)]
-    low = -1 if isinstance(base, faiss.IndexHNSW) else 0
-    if any(part.min() < low or part.max() >= index.ntotal for part in numbers if len(part)):
-        raise ValueError("got numbers of rows that there are not")
+        row_arrays, lowest = [faiss.vector_to_array(hnsw.neighbors)], -1
+    for rows in row_arrays:
+        if len(rows) and (rows.min() < lowest or rows.max() >= index.ntotal):
+            raise ValueError("got numbers of rows that there are not")
     return index
 
 
-def _same_number(what: str, got: int, expected: int) -> None:
+def check_equal(name: str, got: object, expected: object) -> None:
+    """Refuse a file that disagrees with another, or with itself; the caller names the file."""
     if got != expected:
-        raise ValueError(f"got {got} {what}, expected {expected}")
+        raise ValueError(f"got {name} {got}, expected {expected}")
 
 
 def _parts(index: Any) -> Iterator[Any]:
@@ -246,10 +220,10 @@ def base_of(index: Any) -> Any:
 def rows_of_lists(index: Any) -> Iterator[NDArray[np.int64]]:
     """The row numbers of each list of an IVF index."""
     lists = base_of(index).invlists
-    for number in range(lists.nlist):
-        size = lists.list_size(number)
-        rows: NDArray[np.int64] = np.empty(0, np.int64)
-        yield faiss.rev_swig_ptr(lists.get_ids(number), size) if size else rows
+    for row in range(lists.nlist):
+        size = lists.list_size(row)
+        empty: NDArray[np.int64] = np.empty(0, np.int64)
+        yield faiss.rev_swig_ptr(lists.get_ids(row), size) if size else empty
 
 
 def probed_lists(index: Any, queries: Float32Array, nprobe: int) -> NDArray[np.int64]:
@@ -258,8 +232,8 @@ def probed_lists(index: Any, queries: Float32Array, nprobe: int) -> NDArray[np.i
     while not isinstance(index, faiss.IndexIVF):
         if isinstance(index, faiss.IndexPreTransform):
             chain: Any = index.chain
-            for place in range(chain.size()):
-                queries = faiss.downcast_VectorTransform(chain.at(place)).apply(queries)
+            for step in range(chain.size()):
+                queries = faiss.downcast_VectorTransform(chain.at(step)).apply(queries)
             index = faiss.downcast_index(index.index)
         else:
             index = faiss.downcast_index(index.base_index)
@@ -292,11 +266,7 @@ class Effort(NamedTuple):
 
 
 def check_effort(index: Any, kind: str, **options: int | None) -> int | None:
-    """The effort that is asked for by name, or None for the default.
-
-    Raises:
-        InputError: no number from 1, or an option that the kind does not have.
-    """
+    """The effort that is asked for by name, or None for the default."""
     given = {name: value for name, value in options.items() if value is not None}
     for name, value in given.items():
         check_count(name, value)
@@ -309,11 +279,7 @@ def check_effort(index: Any, kind: str, **options: int | None) -> int | None:
 
 
 def check_count(name: str, value: object) -> int:
-    """A whole number from 1.
-
-    Raises:
-        InputError: anything else.
-    """
+    """The value, a whole number from 1; else InputError."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise InputError(f"{name} is {value!r}; expected a whole number from 1")
     return int(value)

@@ -1,4 +1,4 @@
-"""An index of vectors under ids: build, search, change, store."""
+"""`VectorIndex`: build, search, change and store an index of vectors under ids."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -18,7 +17,7 @@ from embedkit.embedder.prompts import query_prompt
 from embedkit.errors import InputError
 from embedkit.files import check_own, sole_writer
 from embedkit.progress import progress
-from embedkit.retrieval.embeddings import VectorBatch, Vectors
+from embedkit.retrieval.embeddings import Vectors
 from embedkit.retrieval.faiss_index import (
     Effort,
     check_count,
@@ -27,9 +26,9 @@ from embedkit.retrieval.faiss_index import (
     new_index,
     train,
 )
-from embedkit.retrieval.provenance import Origin
+from embedkit.retrieval.provenance import Provenance
 from embedkit.retrieval.results import Hits
-from embedkit.retrieval.rows import Batches, id_column, query_matrix, sample
+from embedkit.retrieval.rows import NewRows, check_id_type, id_column, query_matrix
 from embedkit.retrieval.segments import Segment, search_segments, without
 from embedkit.retrieval.storage import MANIFEST, State, collect_index, read_index, write_index
 
@@ -38,12 +37,7 @@ if TYPE_CHECKING:
 
     from embedkit.embedder.embedder import Embedder
 
-
 Rows: TypeAlias = "Vectors | NDArray[Any]"
-
-
-_OPTIONS = ("kind", "similarity", "dimension", "origin", "embedder", "effort")
-
 
 _TRAINING = 200_000  # vectors that a kind is trained on at most
 
@@ -62,34 +56,43 @@ class VectorIndex:
         kind: `flat` (exact), `hnsw`, or a factory string of FAISS.
         similarity: cosine, dot or euclidean.
         dimension: numbers in a vector.
-        origin, embedder: behind the vectors, or None; the embedder encodes queries.
+        provenance: the embedder behind the vectors, or None where it is not known.
+        embedder: encodes queries that are texts, or None.
         folder: where the index lives, or None.
         effort: how much a search looks at: lists probed (IVF) or candidates kept (HNSW); None for
             the kind's default, the square root of the lists or 100.
+
+    Example:
+        >>> import numpy as np
+        >>> from embedkit import VectorIndex
+        >>> index = VectorIndex.build(np.eye(3), ids=["x", "y", "z"])
+        >>> index.search(np.array([[3.0, 4.0, 0.0]]), k=2).ids
+        [['y', 'x']]
+        >>> index.remove(["y"])
+        >>> index.add(np.array([[1.0, 1.0, 0.0]]), ids=["xy"])
+        >>> index.save("index")
+        >>> VectorIndex.open("index").search(np.array([[3.0, 4.0, 0.0]]), k=2).ids
+        [['xy', 'x']]
     """
 
     def __init__(
         self,
-        segments: Sequence[Segment],
-        *,
-        kind: str,
-        similarity: str,
-        dimension: int,
-        origin: Origin | None,
-        embedder: Embedder | None,
-        effort: int | None = None,
+        state: State,
+        segments: Sequence[Segment] = (),
+        embedder: Embedder | None = None,
+        folder: Path | None = None,
     ) -> None:
-        self._segments = tuple(segments)
-        self.kind = kind
-        self.similarity = similarity
-        self.dimension = dimension
-        self.origin = origin
+        self.kind = state.kind
+        self.similarity = state.similarity
+        self.dimension = state.dimension
+        self.provenance = state.provenance
+        self.effort = state.effort
         self.embedder = embedder
-        self.effort = effort
+        self.folder = folder
+        self._state = state
+        self._segments = tuple(segments)
+        self._ranking = find_ranking(state.similarity)
         self._lock = threading.RLock()
-        self.folder: Path | None = None
-        self._state: State | None = None
-        self._ranking = find_ranking(similarity)
 
     @classmethod
     def build(
@@ -105,11 +108,11 @@ class VectorIndex:
         ef_search: int | None = None,
         show_progress: bool | None = None,
     ) -> VectorIndex:
-        """An index in memory.
+        """Build an index in memory.
 
         Args:
             vectors: `Vectors` of a corpus, or an array (n, dim) of finite numbers.
-            ids: n strings or whole numbers, each once; None numbers the rows of an array from 0.
+            ids: n strings or integers, each once; None numbers the rows of an array from 0.
             texts: n texts, for hits to show.
             kind: `flat`, `hnsw`, or a factory string of FAISS.
             similarity: cosine, dot or euclidean; None for the model's, or cosine.
@@ -121,31 +124,24 @@ class VectorIndex:
             InputError: what is wrong with the vectors, ids or texts, with its row; a kind that
                 FAISS does not have; another embedder than that of the `Vectors`.
         """
-        batches = Batches(vectors, ids, texts)
-        origin = batches.origin
+        rows = NewRows.of(vectors, ids, texts)
+        provenance = rows.provenance
         if embedder is not None:
-            if origin is None:
-                origin = Origin.of(embedder, embedder.prompt_text())
-            embedder = origin.check(embedder)
+            if provenance is None:
+                provenance = Provenance.of(embedder, embedder.prompt_text())
+            embedder = provenance.check(embedder)
         if similarity is None:
-            similarity = "cosine" if origin is None else origin.similarity
-        empty = new_index(kind, batches.dimension, similarity)
-        index = cls(
-            (),
-            kind=kind,
-            similarity=similarity,
-            dimension=batches.dimension,
-            origin=origin,
-            embedder=embedder,
-            effort=check_effort(empty, kind, nprobe=nprobe, ef_search=ef_search),
-        )
-        index._check(batches)
-        index._segments = (index._rewritten((), batches, show_progress),)
+            similarity = "cosine" if provenance is None else provenance.similarity
+        empty = new_index(kind, rows.dimension, similarity)
+        effort = check_effort(empty, kind, nprobe=nprobe, ef_search=ef_search)
+        index = cls(State(kind, similarity, rows.dimension, provenance, effort), (), embedder)
+        rows.check(index._ranking, None)
+        index._segments = (index._merged((), rows, show_progress),)
         return index
 
     @classmethod
     def open(cls, folder: str | Path, embedder: Embedder | None = None) -> VectorIndex:
-        """The last committed state of an index.
+        """Open the last committed state of an index.
 
         Args:
             folder: where it was saved.
@@ -157,25 +153,20 @@ class VectorIndex:
         """
         path = Path(folder).resolve()
         state, segments = read_index(path)
-        if embedder is not None and state.origin is not None:
-            embedder = state.origin.check(embedder)
-        index = cls(
-            segments,
-            kind=state.kind,
-            similarity=state.similarity,
-            dimension=state.dimension,
-            origin=state.origin,
-            embedder=embedder,
-            effort=state.effort,
-        )
-        index.folder, index._state = path, state
-        return index
+        if embedder is not None and state.provenance is not None:
+            embedder = state.provenance.check(embedder)
+        return cls(state, segments, embedder, path)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.folder is not None:
             return VectorIndex.open, (self.folder, self.embedder)
-        options = {name: getattr(self, name) for name in _OPTIONS}
-        return partial(VectorIndex, **options), (self._segments,)
+        state = replace(self._state, effort=self.effort)
+        return VectorIndex, (state, self._segments, self.embedder)
+
+    @property
+    def origin(self) -> Provenance | None:
+        """The earlier name of `provenance`."""
+        return self.provenance
 
     def __len__(self) -> int:
         """Rows that search can find."""
@@ -195,14 +186,12 @@ class VectorIndex:
     @property
     def has_texts(self) -> bool:
         """Whether hits have texts."""
-        return any("text" in segment.rows.column_names for segment in self._segments)
+        return self._schema is not None and "text" in self._schema.names
 
     @property
     def has_integer_ids(self) -> bool:
-        """Whether ids are whole numbers, not strings."""
-        import pyarrow as pa
-
-        return any(segment.rows.schema.field("id").type == pa.int64() for segment in self._segments)
+        """Whether ids are integers, not strings."""
+        return self._schema is not None and self._schema.field("id").type == "int64"
 
     def search(
         self,
@@ -221,7 +210,7 @@ class VectorIndex:
             k: at most; fewer where the index has fewer rows.
             prompt: put in front of texts; None for the recorded prompt of queries.
             prompt_name: one of the embedder's prompts instead.
-            nprobe, ef_search: see `build`; None for what was said there.
+            nprobe, ef_search: see `build`; None for what `build` was given.
 
         Raises:
             InputError: wrong queries, or texts for an index without an embedder.
@@ -229,7 +218,7 @@ class VectorIndex:
         k, segments = check_count("k", k), self._segments
         effort = self.check_effort(nprobe=nprobe, ef_search=ef_search) or self.effort
         if self.embedder is not None:
-            prompt = query_prompt(self.embedder, self.origin, prompt, prompt_name)
+            prompt = query_prompt(self.embedder, self.provenance, prompt, prompt_name)
         matrix = query_matrix(queries, self.embedder, self.dimension, prompt=prompt)
         self._ranking.check_norms("queries", matrix)
         scores, rows = search_segments(segments, self._ranking, matrix, k, effort)
@@ -259,14 +248,14 @@ class VectorIndex:
                 nothing is added then.
         """
         with self._changing():
-            batches = self._batches(vectors, ids, texts)
-            _, there = without(self._segments, batches.ids.combine_chunks())
-            if there:
+            rows = self._new_rows(vectors, ids, texts)
+            _, existing = without(self._segments, rows.ids.combine_chunks())
+            if existing:
                 raise InputError(
-                    f"ids: {next(iter(there))!r} is in the index already; expected new ids (update "
-                    "replaces rows)"
+                    f"ids: {next(iter(existing))!r} is in the index already; expected new ids "
+                    "(update replaces rows)"
                 )
-            self._put(self._segments, batches, show_progress)
+            self._put(self._segments, rows, show_progress)
 
     def update(
         self,
@@ -282,9 +271,9 @@ class VectorIndex:
             InputError: what is wrong, or vectors of another embedder; nothing is changed then.
         """
         with self._changing():
-            batches = self._batches(vectors, ids, texts)
-            segments, _ = without(self._segments, batches.ids.combine_chunks())
-            self._put(segments, batches, show_progress)
+            rows = self._new_rows(vectors, ids, texts)
+            segments, _ = without(self._segments, rows.ids.combine_chunks())
+            self._put(segments, rows, show_progress)
 
     def remove(self, ids: Iterable[str | int]) -> None:
         """Remove rows.
@@ -292,14 +281,15 @@ class VectorIndex:
         Raises:
             InputError: an id that is not there; nothing is removed then.
         """
-        wanted = id_column(ids)
+        column = id_column(ids)
         with self._changing():
-            if len(wanted):
-                self._check_kind(wanted.type)
-            segments, found = without(self._segments, wanted)
-            lost = next((name for name in wanted.to_pylist() if name not in found), None)
-            if lost is not None:
-                raise InputError(f"ids: the index has no {lost!r}; nothing was removed")
+            schema = self._schema
+            if len(column) and schema is not None:
+                check_id_type(column.type, schema)
+            segments, existing = without(self._segments, column)
+            unknown = next((name for name in column.to_pylist() if name not in existing), None)
+            if unknown is not None:
+                raise InputError(f"ids: the index has no {unknown!r}; nothing was removed")
             self._commit(segments)
 
     def compact(self, *, show_progress: bool | None = None) -> None:
@@ -308,9 +298,8 @@ class VectorIndex:
         A kind that was trained stays as it was trained; to train it anew, build anew.
         """
         with self._changing():
-            if len(self) == 0:
-                return
-            self._commit([self._rewritten(self._segments, None, show_progress)])
+            if len(self):
+                self._commit([self._merged(self._segments, None, show_progress)])
 
     def save(self, folder: str | Path) -> None:
         """Write the index into a folder, where it lives from now on.
@@ -319,14 +308,15 @@ class VectorIndex:
             InputError: the folder has other files in it, or another process writes there.
         """
         path = Path(folder).resolve()
-        if self._state is not None and path == self.folder and (path / MANIFEST).exists():
-            self._state.check_latest(path)
-            return  # every change is there already
-        check_own(path, MANIFEST, "an index")
-        with sole_writer(path, MANIFEST):
-            before = State.read(path) if (path / MANIFEST).exists() else None
-            unstored = [replace(segment, files=None) for segment in self._segments]
-            self._write(path, unstored, before)
+        with self._lock:
+            if path == self.folder and (path / MANIFEST).exists():
+                self._state.check_latest(path)
+                return  # every change is there already
+            check_own(path, MANIFEST, "an index")
+            with sole_writer(path, MANIFEST):
+                before = State.read(path) if (path / MANIFEST).exists() else None
+                unstored = [replace(segment, files=None) for segment in self._segments]
+                self._write(path, unstored, before)
 
     @property
     def info(self) -> dict[str, Any]:
@@ -334,6 +324,7 @@ class VectorIndex:
         segments = self._segments
         rows = sum(segment.live for segment in segments)
         usual = Effort.of(new_index(self.kind, self.dimension, self.similarity))
+        stored = None if self.folder is None else sum(entry.bytes for entry in self._state.entries)
         return {
             "kind": self.kind,
             **({usual.option: self.effort or usual.value} if usual.option else {}),
@@ -343,15 +334,15 @@ class VectorIndex:
             "removed": sum(map(len, segments)) - rows,
             "texts": self.has_texts,
             "segments": len(segments),
-            "bytes": sum(entry.bytes for entry in self._state.entries) if self._state else None,
-            "origin": self.origin.to_json() if self.origin else None,
+            "bytes": stored,
+            "origin": None if self.provenance is None else self.provenance.to_json(),
         }
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Be the one that changes the index, from a state that is the last one."""
+        """Be the only one that changes the index, from its last state."""
         with self._lock:
-            if self.folder is None or self._state is None:
+            if self.folder is None:
                 yield
                 return
             self._state.check_latest(self.folder)  # before a lock makes a folder that is gone
@@ -360,91 +351,80 @@ class VectorIndex:
                 yield
 
     def _commit(self, segments: Sequence[Segment]) -> None:
-        """Make these the index's segments."""
         live = [segment for segment in segments if segment.live]
-        if self.folder is None or self._state is None:
+        if self.folder is None:
             self._segments = tuple(live)
         else:
             self._write(self.folder, live, self._state)
 
     def _write(self, folder: Path, segments: Sequence[Segment], before: State | None) -> None:
+        """Make segments the state that follows `before` in a folder."""
         generation, identity = (before.generation, before.identity) if before else (0, None)
-        own = self.kind, self.similarity, self.dimension, self.origin
+        new = replace(self._state, generation=generation, identity=identity, effort=self.effort)
         try:
-            self._state, self._segments = write_index(
-                folder, State(generation, *own, (), identity, self.effort), segments
-            )
+            self._state, self._segments = write_index(folder, new, segments)
             self.folder = folder
         finally:
             collect_index(folder)
 
-    def _batches(
+    @property
+    def _schema(self) -> pa.Schema | None:
+        """Of the rows, or None where there are none."""
+        segments = self._segments
+        return segments[0].rows.schema if segments else None
+
+    def _new_rows(
         self, vectors: Rows, ids: Iterable[str | int] | None, texts: Iterable[str] | None
-    ) -> Batches:
-        """New rows, checked against those that are there."""
-        batches = Batches(vectors, ids, texts, dimension=self.dimension, first_id=self._next_id)
-        if batches.origin is not None and self.origin is not None:
-            differing = self.origin.differences(batches.origin, precision=False)
+    ) -> NewRows:
+        """New rows, checked against those of the index."""
+        rows = NewRows.of(vectors, ids, texts, dimension=self.dimension, first_id=self._next_id)
+        if rows.provenance is not None and self.provenance is not None:
+            differing = self.provenance.differences(rows.provenance, precision=False)
             if differing:
                 raise InputError(
                     f"vectors: got {', '.join(differing)} than in the index, which is of "
-                    f"{self.origin.model} (recipe {self.origin.recipe}); expected the same embedder"
+                    f"{self.provenance.model} (recipe {self.provenance.recipe}); expected the same "
+                    "embedder"
                 )
-        self._check(batches)
-        return batches
-
-    def _check(self, batches: Batches) -> None:
-        self._check_kind(batches.ids.type)
-        batches.check(self._ranking, self.has_texts if self._segments else None)
-
-    def _check_kind(self, kind: pa.DataType) -> None:
-        if self._segments:
-            expected = self._segments[0].rows.schema.field("id").type
-            if kind != expected:
-                raise InputError(f"ids: got type {kind}, expected {expected} as in the index")
+        rows.check(self._ranking, self._schema)
+        return rows
 
     def _next_id(self) -> int:
-        import pyarrow as pa
         import pyarrow.compute as pc
 
         if not self._segments:
             return 0
-        ids = self.ids
-        if ids.type != pa.int64():
+        if not self.has_integer_ids:
             raise InputError("ids: got none, expected strings as in the index")
-        return int(pc.max(ids).as_py()) + 1
+        return int(pc.max(self.ids).as_py()) + 1
 
-    def _put(
-        self, segments: Sequence[Segment], batches: Batches, show_progress: bool | None
-    ) -> None:
+    def _put(self, segments: Sequence[Segment], rows: NewRows, show_progress: bool | None) -> None:
         """Commit more rows.
 
         The last segments are rewritten with them while they have no more rows than the new one:
         so there are few segments, and a row is rewritten few times.
         """
-        kept, n = list(segments), len(batches)
+        kept, n = list(segments), len(rows)
         absorbed: list[Segment] = []
         while kept and kept[-1].live <= n:
             absorbed.insert(0, kept.pop())
             n += absorbed[0].live
-        self._commit([*kept, self._rewritten(absorbed, batches, show_progress)])
+        self._commit([*kept, self._merged(absorbed, rows, show_progress)])
 
-    def _rewritten(
-        self, segments: Sequence[Segment], batches: Batches | None, show_progress: bool | None
+    def _merged(
+        self, segments: Sequence[Segment], rows: NewRows | None, show_progress: bool | None
     ) -> Segment:
         """The rows of segments, and new rows, as one segment."""
-
-        def new() -> Iterator[VectorBatch]:
-            return iter(()) if batches is None else batches.prepared(self._ranking)
-
         empty = new_index(self.kind, self.dimension, self.similarity)
         if not empty.is_trained and self._segments:
             # All segments are trained alike.
             empty = faiss.clone_index(self._segments[0].index)
             empty.reset()
-        elif not empty.is_trained and batches is not None:
-            train(empty, sample(new(), len(batches), _TRAINING), self.kind)
-        n = len(batches or ()) + sum(segment.live for segment in segments)
-        rows = chain(chain.from_iterable(segment.batches() for segment in segments), new())
+        elif not empty.is_trained and rows is not None:
+            train(empty, rows.sample(self._ranking, _TRAINING), self.kind)
+        n = len(rows or ()) + sum(segment.live for segment in segments)
+        batches = chain.from_iterable(segment.batches() for segment in segments)
+        if rows is not None:
+            batches = chain(batches, rows.batches(self._ranking))
         with progress(n, "vectors", show=show_progress) as advance:
-            return Segment.of(empty, self.kind, rows, n, advance)
+            return Segment.of(empty, self.kind, batches, n, advance)

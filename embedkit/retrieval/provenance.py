@@ -1,4 +1,4 @@
-"""Which embedder stored vectors come from."""
+"""Provenance: the embedder that stored vectors were made with."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _PARTS = {
 
 
 @dataclass(frozen=True)
-class Origin:
-    """The embedder behind vectors, as a manifest says it.
+class Provenance:
+    """The embedder behind vectors, as a manifest records it.
 
     Attributes:
         model: name or folder, to load it again.
-        recipe: as it prints.
+        recipe: in its canonical form.
         max_length: tokens of a text at most.
         precision: of the encoder.
         prompt: put in front of each text.
@@ -51,8 +51,8 @@ class Origin:
     query_prompt: str | None = None
 
     @classmethod
-    def of(cls, embedder: Embedder, prompt: str) -> Origin:
-        """The origin of what `embedder` encodes with this text in front."""
+    def of(cls, embedder: Embedder, prompt: str) -> Provenance:
+        """The provenance of texts that `embedder` encodes behind this prompt."""
         path = Path(embedder.name)
         return cls(
             model=str(path.resolve()) if path.is_dir() else embedder.name,
@@ -67,17 +67,16 @@ class Origin:
         )
 
     @classmethod
-    def from_json(cls, said: Mapping[str, Any]) -> Origin:
-        """What `to_json` gave."""
-        values = {"query_prompt": None, **said}
+    def from_json(cls, content: Mapping[str, Any]) -> Provenance:
+        """Read what `to_json` gave; keys of later versions are passed over."""
+        values = {"query_prompt": None, **content}
         return cls(**{part.name: values[part.name] for part in fields(cls)})
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
         return asdict(self)
 
     def load(self, model: str | None = None, *, device: str | None = None) -> Embedder:
-        """The embedder itself.
+        """Load the embedder.
 
         Args:
             model: where it is now; None for where it was.
@@ -101,30 +100,30 @@ class Origin:
     def check(self, embedder: Embedder) -> Embedder:
         """The embedder, in the precision of the vectors where its own was left to `auto`.
 
-        One of other vectors is refused; an explicit precision and the prompt may differ.
+        An explicit precision and the prompt may differ.
 
         Raises:
-            InputError: what differs.
+            InputError: its vectors are others, and why.
         """
         if embedder.fingerprint != self.fingerprint:
             raise InputError(
                 f"the vectors are of {self.model} (recipe {self.recipe}), and {embedder.name} "
                 f"(recipe {embedder.recipe}) makes others: it has "
-                f"{_listed(self.identity, embedder.identity)}; expected the same model"
+                f"{_differing_parts(self.identity, embedder.identity)}; expected the same model"
             )
         return embedder.in_recorded(self.precision)
 
-    def differences(self, other: Origin, *, precision: bool = True) -> list[str]:
-        """What of another origin gives other vectors, in words; the precision by option."""
-        found = []
+    def differences(self, other: Provenance, *, precision: bool = True) -> list[str]:
+        """What makes the vectors of `other` differ, in words; `precision` counts it too."""
+        differing = []
         if other.fingerprint != self.fingerprint:
-            found.append(_listed(self.identity, other.identity))
+            differing.append(_differing_parts(self.identity, other.identity))
         for name in ("prompt", "precision") if precision else ("prompt",):
             mine, others = getattr(self, name), getattr(other, name)
             if mine != others:
-                found.append(f"{name} {others!r} instead of {mine!r}")
-        return found
+                differing.append(f"{name} {others!r} instead of {mine!r}")
+        return differing
 
 
-def _listed(mine: Mapping[str, object], others: Mapping[str, object]) -> str:
+def _differing_parts(mine: Mapping[str, object], others: Mapping[str, object]) -> str:
     return ", ".join(text for name, text in _PARTS.items() if mine.get(name) != others.get(name))

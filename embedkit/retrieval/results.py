@@ -1,4 +1,4 @@
-"""What a search finds."""
+"""Hits: the rows that a search returns, with ids, scores and texts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Hit(NamedTuple):
-    """A row that was found.
+    """One row that a search returned.
 
     Attributes:
         score: the similarity to the query; larger is more similar.
@@ -33,12 +33,22 @@ class Hits:
 
     Attributes:
         scores: float32 (n, k); -inf where a query has fewer than k hits.
+
+    Example:
+        >>> import numpy as np
+        >>> from embedkit import VectorIndex
+        >>> index = VectorIndex.build(np.eye(3), ids=["x", "y", "z"])
+        >>> hits = index.search(np.array([[3.0, 4.0, 0.0]]), k=2)
+        >>> hits.ids
+        [['y', 'x']]
+        >>> [(hit.id, round(hit.score, 2)) for hit in hits[0]]
+        [('y', 0.8), ('x', 0.6)]
     """
 
     def __init__(
         self, scores: NDArray[np.float32], rows: NDArray[np.int64], tables: Sequence[pa.Table]
     ) -> None:
-        """`rows` (n, k) are numbers in the tables one after another, -1 for none."""
+        """`rows` (n, k) count through the tables one after another; -1 is none."""
         self.scores = scores
         self._rows = rows
         self._tables = tables
@@ -47,10 +57,9 @@ class Hits:
         return len(self.scores)
 
     def __getitem__(self, query: int) -> list[Hit]:
-        texts = self.texts
-        names, scores = self.ids[query], self.scores[query].tolist()
-        written = [None] * len(names) if texts is None else texts[query]
-        return list(map(Hit, scores[: len(names)], names, written))
+        ids, scores = self.ids[query], self.scores[query].tolist()
+        texts = [None] * len(ids) if self.texts is None else self.texts[query]
+        return list(map(Hit, scores[: len(ids)], ids, texts))
 
     def __iter__(self) -> Iterator[list[Hit]]:
         return map(self.__getitem__, range(len(self)))
@@ -58,8 +67,7 @@ class Hits:
     @cached_property
     def ids(self) -> list[list[str | int]]:
         """For each query the ids."""
-        ids: list[list[str | int]] = self._column("id")
-        return ids
+        return self._column("id")
 
     @cached_property
     def texts(self) -> list[list[str]] | None:
@@ -69,30 +77,31 @@ class Hits:
         return self._column("text")
 
     def _column(self, name: str) -> list[list[Any]]:
-        found = self._rows >= 0
-        flat = take(self._tables, name, self._rows[found])
-        counts = found.sum(1).tolist()
+        exists = self._rows >= 0
+        flat = _take(self._tables, name, self._rows[exists])
+        counts = exists.sum(1).tolist()
         ends = accumulate(counts)
         return [flat[end - count : end] for count, end in zip(counts, ends, strict=True)]
 
 
-def take(tables: Sequence[pa.Table], name: str, rows: NDArray[np.int64]) -> list[Any]:
-    """Cells of a column by row number, counted through the tables one after another."""
+def _take(tables: Sequence[pa.Table], name: str, rows: NDArray[np.int64]) -> list[Any]:
+    """Cells of a column by row, counted through the tables one after another."""
     if len(tables) == 1:
-        column = tables[0].column(name)
-        # A segment has one chunk of each: numpy takes from its numbers, and Arrow from it rather
-        # than from the column, in a fraction of the time that one query has.
-        whole = column.chunk(0) if column.num_chunks == 1 else column
-        if column.type == "int64":
-            numbers: list[Any] = whole.to_numpy()[rows].tolist()
-            return numbers
-        return whole.take(rows).to_pylist()
-    ends = np.cumsum([len(table) for table in tables])
-    places = np.searchsorted(ends, rows, side="right")
-    cells: list[Any] = [None] * len(rows)
-    for number, table in enumerate(tables):
-        here = np.flatnonzero(places == number)
-        start = int(ends[number]) - len(table)
-        for place, cell in zip(here, table.column(name).take(rows[here] - start), strict=True):
-            cells[place] = cell.as_py()
-    return cells
+        return _cells(tables[0].column(name), rows)
+    cells = np.empty(len(rows), dtype=object)
+    start = 0
+    for table in tables:
+        inside = np.flatnonzero((rows >= start) & (rows < start + len(table)))
+        cells[inside] = _cells(table.column(name), rows[inside] - start)
+        start += len(table)
+    return cells.tolist()
+
+
+def _cells(column: pa.ChunkedArray[Any], rows: NDArray[np.int64]) -> list[Any]:
+    # A segment has one chunk: numpy takes integers from it, and Arrow strings from it rather than
+    # from the column, in a fraction of the time of a query.
+    whole = column.chunk(0) if column.num_chunks == 1 else column
+    if column.type == "int64":
+        integers: list[Any] = whole.to_numpy()[rows].tolist()
+        return integers
+    return whole.take(rows).to_pylist()

@@ -1,7 +1,6 @@
-"""Which documents of a corpus have their vector already.
+"""Which documents of a corpus have a vector already, kept in a temporary SQLite database.
 
-It lives in a temporary database of SQLite, which moves to disk what does not fit its cache, so
-memory does not grow with the corpus.
+SQLite moves to disk what does not fit its cache, so memory does not grow with the corpus.
 """
 
 from __future__ import annotations
@@ -70,13 +69,13 @@ class Plan:
     def claim(self, content: bytes) -> str | int | None:
         """The id of a document with this content that is not done, if any; it is done then."""
         self._execute("CREATE INDEX IF NOT EXISTS todo ON corpus (content) WHERE NOT done")
-        found = self._execute(
+        row = self._execute(
             "SELECT id FROM corpus WHERE content = ? AND NOT done ORDER BY id LIMIT 1", content
         ).fetchone()
-        if found is None:
+        if row is None:
             return None
-        self._execute("UPDATE corpus SET done = 1 WHERE id = ?", *found)
-        name: str | int = found[0]
+        self._execute("UPDATE corpus SET done = 1 WHERE id = ?", *row)
+        name: str | int = row[0]
         return name
 
     @property
@@ -89,11 +88,9 @@ class Plan:
         """Whether a document of the corpus, read again, has its vector.
 
         Raises:
-            InputError: it is not what it was.
+            InputError: it was changed since it was read first.
         """
-        found = self._execute(
-            "SELECT content, done FROM corpus WHERE id = ?", document.id
-        ).fetchone()
-        if found is None or found[0] != document.content:
+        row = self._execute("SELECT content, done FROM corpus WHERE id = ?", document.id).fetchone()
+        if row is None or row[0] != document.content:
             raise InputError(f"{document.place}: was changed while the corpus was encoded")
-        return bool(found[1])
+        return bool(row[1])

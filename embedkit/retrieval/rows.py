@@ -1,83 +1,67 @@
-"""Vectors on their way into an index, with their ids and texts, checked."""
+"""Checks of what goes into an index or asks it: vectors, ids, texts and queries."""
 
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.arguments import check_listed
 from embedkit.data.corpus import check_id
 from embedkit.data.tables import check_text
 from embedkit.errors import InputError
 from embedkit.recipes.steps import Float32Array as Matrix
 from embedkit.retrieval.embeddings import VectorBatch, Vectors
 from embedkit.retrieval.faiss_index import Ranking
-from embedkit.retrieval.provenance import Origin
+from embedkit.retrieval.provenance import Provenance
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from embedkit.embedder.embedder import Embedder
 
-
 _BATCH = 8192
 
 
-def check_vectors(what: str, values: object, dimension: int | None = None) -> Matrix:
-    """float32 (n, dim), C-contiguous.
-
-    Raises:
-        InputError: no array of numbers (n, dim), another width, or a number that is not finite in
-            float32, with its row.
-    """
+def check_vectors(name: str, values: object, dimension: int | None = None) -> Matrix:
+    """float32 (n, dim), C-contiguous."""
     try:
         given = np.asarray(values)
-        numbers = given.dtype.kind in "fiu"
+        numeric = given.dtype.kind in "fiu"
     except ValueError:  # rows of differing lengths
-        numbers = False
-    if not numbers or given.ndim != 2:
-        got = f"{given.dtype} {given.shape}" if numbers else reprlib.repr(values)
-        raise InputError(f"{what}: got {got}, expected an array of numbers (n, dim)")
-    if dimension is not None and given.shape[1] != dimension:
-        raise InputError(
-            f"{what}: got vectors of width {given.shape[1]}, expected {dimension} as in the index"
-        )
+        numeric = False
+    if not numeric or given.ndim != 2:
+        got = f"{given.dtype} {given.shape}" if numeric else reprlib.repr(values)
+        raise InputError(f"{name}: got {got}, expected an array of numbers (n, dim)")
+    _check_dimension(name, given.shape[1], dimension)
     with np.errstate(over="ignore"):
         vectors: Matrix = np.ascontiguousarray(given, dtype=np.float32)
     finite = np.isfinite(vectors)
     if not finite.all():
         row = int(finite.all(axis=1).argmin())
         wrong = given[row][~np.isfinite(vectors[row])][0]
-        raise InputError(f"{what}: got {wrong} in row {row}, expected finite numbers of float32")
+        raise InputError(f"{name}: got {wrong} in row {row}, expected finite numbers of float32")
     return vectors
 
 
-def is_matrix(queries: object) -> bool:
-    """Whether queries are meant as vectors, not as texts."""
-    if isinstance(queries, list | tuple):
-        return bool(queries) and not isinstance(queries[0], str)
-    dtype = getattr(queries, "dtype", None)
-    return dtype is not None and getattr(dtype, "kind", "f") in "fiub"
+def _check_dimension(name: str, dimension: int, expected: int | None) -> None:
+    if expected not in (None, dimension):
+        raise InputError(
+            f"{name}: got vectors of width {dimension}, expected {expected} as in the index"
+        )
 
 
 def query_matrix(
-    queries: Any,
-    embedder: Embedder | None,
-    dimension: int,
-    *,
-    prompt: str | None,
+    queries: Any, embedder: Embedder | None, dimension: int, *, prompt: str | None
 ) -> Matrix:
-    """float32 (n, dim): queries that are vectors, or texts as the embedder encodes them.
-
-    Raises:
-        InputError: what is wrong, or texts without an embedder.
-    """
+    """float32 (n, dim): queries that are vectors, or texts as the embedder encodes them."""
     if isinstance(queries, str):
         raise InputError(f"queries is the str {queries!r}; expected a list, such as [{queries!r}]")
-    if not is_matrix(queries):
+    if not _is_matrix(queries):
         if embedder is None:
             raise InputError(
                 f"queries: got a {type(queries).__name__} without numbers, and the index has no "
@@ -87,109 +71,132 @@ def query_matrix(
     return check_vectors("queries", queries, dimension)
 
 
-class Batches:
-    """Rows for an index, in batches, as often as needed.
+def _is_matrix(queries: object) -> bool:
+    if isinstance(queries, list | tuple):
+        return bool(queries) and not isinstance(queries[0], str)
+    dtype = getattr(queries, "dtype", None)
+    return dtype is not None and getattr(dtype, "kind", "f") in "fiub"
 
-    Args:
-        vectors: `Vectors`, or an array (n, dim).
-        ids: n of them; None for those of `Vectors`, or numbers from `first_id()`.
-        texts: n of them; None for those of `Vectors`, or no texts.
-        dimension: that the vectors must have, or None.
-        first_id: see `ids`.
 
-    Raises:
-        InputError: what is wrong, with its row; damaged `Vectors` are found when they are read.
+@dataclass(frozen=True)
+class NewRows:
+    """Rows for an index, which can be read as often as needed.
+
+    Attributes:
+        source: of the batches.
+        ids: of all rows.
+        dimension: numbers in a vector.
+        has_texts: whether they have texts.
+        provenance: the embedder behind the vectors, where it is known.
     """
 
-    def __init__(
-        self,
+    source: Vectors | VectorBatch
+    ids: pa.ChunkedArray[Any]
+    dimension: int
+    has_texts: bool
+    provenance: Provenance | None
+
+    @classmethod
+    def of(
+        cls,
         vectors: Vectors | NDArray[Any],
         ids: Iterable[str | int] | None,
         texts: Iterable[str] | None,
         *,
         dimension: int | None = None,
         first_id: Callable[[], int] = lambda: 0,
-    ) -> None:
+    ) -> NewRows:
+        """Rows of `Vectors`, or of an array (n, dim) with n ids and perhaps n texts.
+
+        Args:
+            vectors: either of them.
+            ids: of an array; None numbers its rows from `first_id()`.
+            texts: of an array.
+            dimension: that the vectors must have, or None.
+            first_id: see `ids`.
+        """
         import pyarrow as pa
 
         if isinstance(vectors, Vectors):
             if ids is not None or texts is not None:
                 raise InputError("got ids or texts with Vectors; they have their own")
-            if dimension not in (None, vectors.dimension):
-                raise InputError(
-                    f"vectors: got width {vectors.dimension}, expected {dimension} as in the index"
-                )
-            self._source: Vectors | VectorBatch = vectors
-            self.dimension, self.ids = vectors.dimension, vectors.ids
-            self.has_texts = vectors.has_texts
-            self.origin: Origin | None = vectors.origin
-            return
-        matrix = check_vectors("vectors", vectors, dimension)
-        if len(matrix) == 0:
-            raise InputError("vectors: got none, expected at least one")
-        names = ids
-        if names is None:
-            first = first_id()
-            names = range(first, first + len(matrix))
-        column = id_column(names)
-        if len(column) != len(matrix):
-            raise InputError(
-                f"got {len(column)} ids and {len(matrix)} vectors, expected as many of each"
+            _check_dimension("vectors", vectors.dimension, dimension)
+            rows = cls(
+                vectors, vectors.ids, vectors.dimension, vectors.has_texts, vectors.provenance
             )
-        written = None if texts is None else _text_column(texts, len(matrix))
-        self._source = VectorBatch(column, matrix, written)
-        self.dimension, self.ids = matrix.shape[1], pa.chunked_array([column])
-        self.has_texts = texts is not None
-        self.origin = None
+        else:
+            matrix = check_vectors("vectors", vectors, dimension)
+            n = len(matrix)
+            if ids is None:
+                start = first_id() if n else 0
+                ids = range(start, start + n)
+            column = id_column(ids)
+            if len(column) != n:
+                raise InputError(f"got {len(column)} ids and {n} vectors, expected as many of each")
+            written = None if texts is None else _text_column(texts, n)
+            batch = VectorBatch(column, matrix, written)
+            rows = cls(batch, pa.chunked_array([column]), matrix.shape[1], texts is not None, None)
+        if len(rows) == 0:
+            raise InputError("vectors: got none, expected at least one")
+        return rows
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def check(self, ranking: Ranking, texts: bool | None) -> None:
-        """Refuse what an index cannot take; long `Vectors` are found when they are read.
+    def check(self, ranking: Ranking, schema: pa.Schema | None) -> None:
+        """Refuse what an index cannot take; too long `Vectors` are refused when they are read.
 
         Args:
             ranking: of the index.
-            texts: whether it has texts, or None where both are right.
-
-        Raises:
-            InputError: what is wrong.
+            schema: of the rows that it has, or None.
         """
-        if len(self) == 0:
-            raise InputError("vectors: got none, expected at least one")
+        if schema is not None:
+            check_id_type(self.ids.type, schema)
+            if self.has_texts != ("text" in schema.names):
+                got, expected = ("texts", "no texts") if self.has_texts else ("no texts", "texts")
+                raise InputError(f"texts: got {got}, expected {expected} as in the index")
         twice = _repeated(self.ids)
         if twice is not None:
             raise InputError(f"ids: got {twice!r} twice, expected each id once")
-        if texts not in (None, self.has_texts):
-            got, wanted = ("texts" if has else "no texts" for has in (self.has_texts, texts))
-            raise InputError(f"texts: got {got}, expected {wanted} as in the index")
-        if not isinstance(self._source, Vectors):
-            ranking.check_norms("vectors", self._source.vectors)
+        if not isinstance(self.source, Vectors):
+            ranking.check_norms("vectors", self.source.vectors)
 
-    def prepared(self, ranking: Ranking) -> Iterator[VectorBatch]:
-        """The batches as FAISS takes them."""
+    def batches(self, ranking: Ranking) -> Iterator[VectorBatch]:
+        """The rows in batches, their vectors prepared for FAISS."""
         start = 0
-        for batch in self:
+        for batch in self._checked_batches():
             ranking.check_norms("vectors", batch.vectors, start)
             yield batch._replace(vectors=ranking.prepare(batch.vectors))
             start += len(batch.vectors)
 
-    def __iter__(self) -> Iterator[VectorBatch]:
-        if isinstance(self._source, Vectors):
-            for batch in self._source:
+    def _checked_batches(self) -> Iterator[VectorBatch]:
+        if isinstance(self.source, Vectors):
+            for batch in self.source:
                 yield batch._replace(vectors=check_vectors("vectors", batch.vectors))
             return
-        ids, vectors, texts = self._source
+        ids, vectors, texts = self.source
         for start in range(0, len(ids), _BATCH):
             part = slice(start, start + _BATCH)
             yield VectorBatch(ids[part], vectors[part], None if texts is None else texts[part])
 
+    def sample(self, ranking: Ranking, size: int) -> Matrix:
+        """float32 (size, dim): prepared vectors of `size` rows, or of all where there are fewer."""
+        chosen = np.zeros(len(self), dtype=np.bool_)
+        order = np.random.default_rng(0).choice(len(self), min(len(self), size), replace=False)
+        chosen[order] = True
+        parts = []
+        start = 0
+        for batch in self.batches(ranking):
+            parts.append(batch.vectors[chosen[start : start + len(batch.vectors)]])
+            start += len(batch.vectors)
+        return np.concatenate(parts)
+
 
 def id_column(ids: Iterable[str | int]) -> pa.Array[Any]:
-    """Ids of one kind, which may be repeated."""
+    """Ids of one type, which may be repeated."""
     import pyarrow as pa
 
-    names = _listed("ids", ids)
+    names = _as_list("ids", ids)
     for row, name in enumerate(names):
         check_id(f"ids[{row}]", name)
         if type(name) is not type(names[0]):
@@ -197,43 +204,30 @@ def id_column(ids: Iterable[str | int]) -> pa.Array[Any]:
     return pa.array(names, pa.int64() if names and isinstance(names[0], int) else pa.string())
 
 
+def check_id_type(got: pa.DataType, schema: pa.Schema) -> None:
+    """Refuse ids of another type than those of an index, whose rows have this schema."""
+    expected = schema.field("id").type
+    if got != expected:
+        raise InputError(f"ids: got type {got}, expected {expected} as in the index")
+
+
 def _text_column(texts: Iterable[str], n: int) -> pa.Array[Any]:
     import pyarrow as pa
 
-    written = _listed("texts", texts)
+    written = _as_list("texts", texts)
     if len(written) != n:
         raise InputError(f"got {len(written)} texts and {n} vectors, expected as many of each")
     return pa.array([check_text(f"texts[{row}]", text) for row, text in enumerate(written)])
 
 
-def _listed(what: str, values: Any) -> list[Any]:
+def _as_list(name: str, values: Any) -> list[Any]:
     """The values of a list, array, Series or generator, as Python's own."""
-    if isinstance(values, str):
-        raise InputError(f"{what} is the str {values!r}; expected a list, such as [{values!r}]")
-    if (
-        not isinstance(values, Iterable)
-        or isinstance(values, Mapping | bytes)
-        or hasattr(values, "columns")
-        or getattr(values, "ndim", 1) != 1
-    ):
-        raise InputError(f"{what}: got {reprlib.repr(values)}, expected a list")
+    check_listed(values, name, f"a list of {name}")
     for method in ("to_pylist", "tolist"):  # of Arrow; of numpy and pandas
         if hasattr(values, method):
             values = getattr(values, method)()
             break
     return [value.item() if isinstance(value, np.generic) else value for value in values]
-
-
-def sample(batches: Iterable[VectorBatch], n: int, size: int) -> Matrix:
-    """float32 (size, dim): vectors of `size` of the n rows, or all where there are fewer."""
-    chosen = np.zeros(n, dtype=np.bool_)
-    chosen[np.random.default_rng(0).choice(n, min(n, size), replace=False)] = True
-    parts = []
-    start = 0
-    for batch in batches:
-        parts.append(batch.vectors[chosen[start : start + len(batch.vectors)]])
-        start += len(batch.vectors)
-    return np.concatenate(parts)
 
 
 def _repeated(ids: pa.ChunkedArray[Any]) -> str | int | None:

@@ -1,4 +1,4 @@
-"""A part of an index: rows that were added together, never changed but for what is removed."""
+"""Segments: parts of an index, whose rows were added together and may only be removed."""
 
 from __future__ import annotations
 
@@ -35,13 +35,8 @@ from embedkit.retrieval.faiss_index import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-
 _BATCH = 8192
-
-
 _CELLS = 1 << 22  # queries x candidates of one search of FAISS: 48 MiB
-
-
 _EXACT = 16  # rows that HNSW compares for a candidate, about
 
 
@@ -52,6 +47,22 @@ class Files(NamedTuple):
     rows: FileEntry
     vectors: FileEntry | None
     removed: FileEntry | None
+
+
+class Attempt(NamedTuple):
+    """A search of FAISS, and when a query's answer is enough.
+
+    Attributes:
+        ask: candidates of a query.
+        depth: how much FAISS looks at, see `Effort`.
+        live: candidates that must be live.
+        in_lists: live rows that the probed lists must have.
+    """
+
+    ask: int
+    depth: int
+    live: int
+    in_lists: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,10 +86,14 @@ class Segment:
     def __len__(self) -> int:
         return len(self.removed)
 
-    @property
+    @cached_property
     def live(self) -> int:
         """Rows that are not removed."""
         return len(self) - int(np.count_nonzero(self.removed))
+
+    @property
+    def has_removed(self) -> bool:
+        return self.live < len(self)
 
     @classmethod
     def of(
@@ -155,56 +170,75 @@ class Segment:
         """FAISS's distances and rows, (queries, k) or as many columns as rows, best first.
 
         The more rows are removed, the more FAISS looks at, so that as many live candidates are
-        compared as when none is removed. Queries with too few are asked again, with four times the
-        effort, until comparing them with all live rows is cheaper.
+        compared as when none is removed. Queries that get too few are asked again with four times
+        the effort, until comparing them with all live rows is cheaper.
         """
-        n, live = len(self), self.live
-        k = min(k, live)
+        k = min(k, self.live)
         distances = np.empty((len(queries), k), np.float32)
         rows = np.full((len(queries), k), -1, np.int64)
         waiting = np.arange(len(queries) if k else 0)
-        usual = Effort.of(self.index)
-        effort = effort or usual.value
-        widen = n / live if live else 1
-        wanted = int(effort / max(1, usual.most) * live)  # live rows of the lists that are probed
-        exact = live < n and is_flat(self.index)
-        while len(waiting) and not exact:
-            ask = looked = k  # candidates asked for, and those that must be live
-            if widen > 1 and (usual.option == "ef_search" or (live < n and not self._selector)):
-                looked = 2 * k + 16
-                if usual.option == "ef_search":
-                    looked = max(looked, effort)
-                ask, looked = math.ceil(looked * widen), looked // 2
-                if ask * _EXACT >= live:
-                    break
-            depth = max(1, min(usual.most, math.ceil(effort * widen)))
-            parameters = search_parameters(self.index, depth, self._selector)
-            size = max(1, _CELLS // max(ask, depth))
-            short = []
-            for start in range(0, len(waiting), size):
-                part = waiting[start : start + size]
-                near, found = self.index.search(queries[part], ask, params=parameters)
-                good = found >= 0
-                if live < n:
-                    good &= ~self.removed[found]
-                if not good.all():
-                    order = np.argsort(~good, axis=1, kind="stable")[:, :k]
-                    near, found = (np.take_along_axis(x, order, 1) for x in (near, found))
-                elif len(part) == len(queries) and ask == k and live == n:
-                    return near, found
-                enough = good.sum(1) >= looked
-                if usual.option == "nprobe" and live < n:
-                    probed = self._live_of_lists[probed_lists(self.index, queries[part], depth)]
-                    enough &= probed.sum(1) >= wanted
-                done = part[enough]
-                distances[done], rows[done] = near[enough, :k], found[enough, :k]
-                short.append(part[~enough])
-            waiting = np.concatenate(short)
-            exact = ask == k and effort * widen >= usual.most
-            widen *= 4
+        for attempt in self._attempts(k, effort):
+            if len(waiting) == 0:
+                break
+            near, candidates, enough = self._ask(queries[waiting], k, attempt)
+            if len(waiting) == len(queries) and enough.all():
+                return near, candidates
+            distances[waiting[enough]] = near[enough]
+            rows[waiting[enough]] = candidates[enough]
+            waiting = waiting[~enough]
         if len(waiting):
             distances[waiting], rows[waiting] = self._exact(queries[waiting], k)
         return distances, rows
+
+    def _attempts(self, k: int, effort: int | None) -> Iterator[Attempt]:
+        """Ever more effort; after the last one, comparing with all live rows is cheaper."""
+        if k == 0 or (self.has_removed and is_flat(self.index)):
+            return
+        usual = Effort.of(self.index)
+        effort = effort or usual.value
+        filters = not self.has_removed or self._selector is not None
+        widening = len(self) / self.live
+        while True:
+            depth = max(1, min(usual.most, math.ceil(effort * widening)))
+            if widening > 1 and (usual.option == "ef_search" or not filters):
+                candidates = max(2 * k + 16, effort)
+                ask = math.ceil(candidates * widening)
+                if ask * _EXACT >= self.live:
+                    return
+                yield Attempt(ask, depth, candidates // 2)
+            else:
+                in_lists = 0
+                if usual.option == "nprobe" and self.has_removed:
+                    in_lists = int(effort / usual.most * self.live)
+                yield Attempt(k, depth, k, in_lists)
+                if effort * widening >= usual.most:
+                    return
+            widening *= 4
+
+    def _ask(
+        self, queries: Matrix, k: int, attempt: Attempt
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.bool_]]:
+        """Distances (n, k) and live rows (n, k) of FAISS, and (n,) whether they are enough."""
+        parameters = search_parameters(self.index, attempt.depth, self._selector)
+        size = max(1, _CELLS // max(attempt.ask, attempt.depth))
+        answers = []
+        for start in range(0, len(queries), size):
+            part = queries[start : start + size]
+            distances, rows = self.index.search(part, attempt.ask, params=parameters)
+            live = rows >= 0
+            if self.has_removed:
+                live &= ~self.removed[rows]
+            enough = live.sum(1) >= attempt.live
+            if attempt.in_lists:
+                lists = probed_lists(self.index, part, attempt.depth)
+                enough &= self._live_of_lists[lists].sum(1) >= attempt.in_lists
+            if attempt.ask > k or not live.all():
+                distances, rows = _best(~live, k, distances, rows)
+            answers.append((distances, rows, enough))
+        if len(answers) == 1:
+            return answers[0]
+        distances, rows, enough = map(np.concatenate, zip(*answers, strict=True))
+        return distances, rows, enough
 
     @cached_property
     def _live_of_lists(self) -> NDArray[np.int64]:
@@ -213,7 +247,7 @@ class Segment:
 
     @cached_property
     def _selector(self) -> Any:
-        return selector_of(self.index, self.removed) if self.removed.any() else None
+        return selector_of(self.index, self.removed) if self.has_removed else None
 
     def _exact(self, queries: Matrix, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The same from comparing the queries with all live rows."""
@@ -225,13 +259,11 @@ class Segment:
             part = live[start : start + _BATCH]
             whole = part[-1] - part[0] < len(part)
             block = vectors[part[0] : part[-1] + 1] if whole else vectors[part]
-            near, found = faiss.knn(queries, block, min(k, len(part)), metric=metric)
+            near, nearest = faiss.knn(queries, block, min(k, len(part)), metric=metric)
             distances = np.concatenate([distances, near], axis=1)
-            rows = np.concatenate([rows, np.where(found < 0, -1, part[found])], axis=1)
+            rows = np.concatenate([rows, np.where(nearest < 0, -1, part[nearest])], axis=1)
             worse = distances if metric == faiss.METRIC_L2 else -distances
-            order = np.argsort(worse, axis=1, kind="stable")[:, :k]
-            distances = np.take_along_axis(distances, order, 1)
-            rows = np.take_along_axis(rows, order, 1)
+            distances, rows = _best(worse, k, distances, rows)
         return distances, rows
 
     def __getstate__(self) -> dict[str, Any]:
@@ -248,35 +280,34 @@ def without(
 ) -> tuple[list[Segment], dict[str | int, None]]:
     """The segments without rows of these ids, and the ids that they had, in their order."""
     left: list[Segment] = []
-    found: dict[Any, None] = {}
+    removed: dict[Any, None] = {}
     for segment in segments:
         rows = segment.rows_of(ids)
-        found |= dict.fromkeys(segment.rows.column("id").take(rows).to_pylist())
+        removed |= dict.fromkeys(segment.rows.column("id").take(rows).to_pylist())
         left.append(segment.without(rows) if len(rows) else segment)
-    return left, found
+    return left, removed
 
 
 def search_segments(
     segments: Sequence[Segment], ranking: Ranking, queries: Matrix, k: int, effort: int | None
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Scores and rows, counted through all segments; see `Hits`."""
-    scores = [np.empty((len(queries), 0), np.float32)]
-    rows = [np.empty((len(queries), 0), np.int64)]
+    all_scores = [np.empty((len(queries), 0), np.float32)]
+    all_rows = [np.empty((len(queries), 0), np.int64)]
     prepared = ranking.prepare(queries)
     start = 0
     for segment in segments:
-        distances, found = segment.search(prepared, k, effort)
-        scores.append(np.where(found < 0, -np.inf, ranking.score(distances)))
-        rows.append(np.where(found < 0, -1, found + start))
+        distances, rows = segment.search(prepared, k, effort)
+        all_scores.append(np.where(rows < 0, -np.inf, ranking.score(distances)))
+        all_rows.append(np.where(rows < 0, -1, rows + start))
         start += len(segment)
-    both, numbers = np.concatenate(scores, axis=1), np.concatenate(rows, axis=1)
-    if len(segments) > 1:
-        order = np.argsort(-both, axis=1, kind="stable")[:, :k]
-        both, numbers = np.take_along_axis(both, order, 1), np.take_along_axis(numbers, order, 1)
-    return both, numbers
+    scores, rows = np.concatenate(all_scores, axis=1), np.concatenate(all_rows, axis=1)
+    return _best(-scores, k, scores, rows) if len(segments) > 1 else (scores, rows)
 
 
-def _on_disk(shape: tuple[int, int]) -> Matrix:
-    """An array in a file without a name, which goes with it."""
-    with tempfile.TemporaryFile() as file:
-        return np.memmap(file, np.float32, "w+", shape=shape)
+def _best(
+    worse: NDArray[Any], k: int, scores: NDArray[np.float32], rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The k columns that are least by `worse`; of equal ones the first."""
+    order = np.argsort(worse, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)

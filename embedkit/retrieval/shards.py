@@ -24,32 +24,20 @@ from embedkit.manifest import (
     typed,
 )
 from embedkit.recipes.steps import Float32Array as Matrix
-from embedkit.retrieval.provenance import Origin
+from embedkit.retrieval.provenance import Provenance
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-
 MANIFEST = "manifest.json"  # of the last corpus that was encoded to its end
-
-
-PARTIAL = "manifest.partial.json"  # of what is there while another is encoded
-
-
+PARTIAL = "manifest.partial.json"  # of the rows so far, while a corpus is encoded
 DTYPES = ("float32", "float16")
-
-
 _BATCH = 8192  # rows read at once
 
 
 class Shard(NamedTuple):
-    """A Parquet file of rows.
-
-    Attributes:
-        file: as it was written.
-        rows: in it.
-    """
+    """A Parquet file of so many rows."""
 
     file: FileEntry
     rows: int
@@ -57,15 +45,15 @@ class Shard(NamedTuple):
 
 @dataclass(frozen=True)
 class Store:
-    """What a manifest says.
+    """What a manifest records.
 
     Attributes:
         folder: where it is.
-        origin: the embedder.
+        provenance: the embedder behind the vectors; the key in the file is `origin`.
         dimension: numbers in a vector.
         dtype: float32 or float16, as they are stored.
         texts: whether the texts are stored too.
-        integer_ids: whether ids are whole numbers (int64), not strings.
+        integer_ids: whether ids are int64, not strings.
         complete: whether the corpus was encoded to its end.
         shards: in order.
         next: number of the next shard, so that no name is used twice.
@@ -74,7 +62,7 @@ class Store:
     """
 
     folder: Path
-    origin: Origin
+    provenance: Provenance
     dimension: int
     dtype: str
     texts: bool
@@ -90,18 +78,13 @@ class Store:
 
     @property
     def entries(self) -> list[FileEntry]:
-        """The files of the shards."""
         return [shard.file for shard in self.shards]
 
     @classmethod
     def read(
         cls, folder: Path, *, partial: bool, hold: Callable[[int], object] = os.close
     ) -> Store:
-        """The last complete state, or with `partial` the last one.
-
-        Raises:
-            InputError: no manifest, or a damaged one.
-        """
+        """The last complete state, or with `partial` the last one."""
         for name in (PARTIAL,) if partial else (MANIFEST, PARTIAL):
             with suppress(NoManifestError):
                 return cls._read(folder, name, hold)
@@ -110,25 +93,25 @@ class Store:
 
     @classmethod
     def _read(cls, folder: Path, name: str, hold: Callable[[int], object] = os.close) -> Store:
-        def parse(said: dict[str, Any]) -> Store:
+        def parse(content: dict[str, Any]) -> Store:
             store = cls(
                 folder=folder,
-                origin=Origin.from_json(said["origin"]),
-                **typed(said, dimension=int, dtype=str, texts=bool, integer_ids=bool),
-                **typed(said, complete=bool, next=int),
+                provenance=Provenance.from_json(content["origin"]),
+                **typed(content, dimension=int, dtype=str, texts=bool, integer_ids=bool),
+                **typed(content, complete=bool, next=int),
                 shards=tuple(
-                    Shard(FileEntry.parse(*file), typed({"rows": rows}, rows=int)["rows"])
-                    for file, rows in said["shards"]
+                    Shard(FileEntry.parse(*file), **typed({"rows": rows}, rows=int))
+                    for file, rows in content["shards"]
                 ),
-                identity=said.get("identity") and str(said["identity"]),
+                identity=content.get("identity") and str(content["identity"]),
             )
-            for what, got, expected in (
-                ("dtype", store.dtype in DTYPES, True),
-                ("dimension", 0 < store.dimension < 1 << 31, True),
-                ("rows", said["rows"], store.rows),
+            for name, valid in (
+                ("dtype", store.dtype in DTYPES),
+                ("dimension", 0 < store.dimension < 1 << 31),
+                ("rows", content["rows"] == store.rows),
             ):
-                if got != expected:
-                    raise ValueError(f"{what} is {said[what]!r}")
+                if not valid:
+                    raise ValueError(f"{name} is {content[name]!r}")
             return store
 
         return read_manifest(folder, name, "a folder of embedkit encode", parse, hold)
@@ -136,9 +119,9 @@ class Store:
     def commit(self, **changes: Any) -> Store:
         """Make a new state the last one."""
         new = replace(self, **changes)
-        said = {**vars(new), "origin": new.origin.to_json(), "rows": new.rows}
-        del said["folder"]
-        replace_manifest(self.folder / (MANIFEST if new.complete else PARTIAL), said)
+        content = {**vars(new), "origin": new.provenance.to_json(), "rows": new.rows}
+        del content["folder"], content["provenance"]
+        replace_manifest(self.folder / (MANIFEST if new.complete else PARTIAL), content)
         if new.complete:
             (self.folder / PARTIAL).unlink(missing_ok=True)
         return new
@@ -162,80 +145,50 @@ class Store:
             columns["text"] = pa.string()
         return pa.schema([pa.field(name, kind, False) for name, kind in columns.items()])
 
-    def batch(
-        self,
-        ids: Sequence[str | int],
-        contents: Sequence[bytes],
-        vectors: Matrix,
-        texts: Sequence[str],
-    ) -> pa.RecordBatch:
-        """Rows of a shard; texts are left out where they are not stored."""
-        import pyarrow as pa
-
-        numbers = np.ascontiguousarray(vectors, dtype=self.dtype).reshape(-1)
-        schema = self.schema
-        embedding = pa.FixedSizeListArray.from_arrays(pa.array(numbers), self.dimension)
-        columns = [
-            pa.array(ids, schema.field("id").type),
-            pa.array(contents, pa.binary(16)),
-            embedding,
-        ]
-        if self.texts:
-            columns.append(pa.array(texts, pa.string()))
-        return pa.RecordBatch.from_arrays(columns, schema=schema)
-
     @contextmanager
     def writing(self, number: int) -> Iterator[ShardWriter]:
         """A new shard, for a `with` block; it is on disk when the block ends."""
         path = self.folder / f"{number:06d}-{self.identity}.parquet"
         with new_file(path) as file:
-            writer = ShardWriter(file, self.schema)
+            writer = ShardWriter(file, self)
             try:
                 yield writer
             finally:
                 writer.close()
         writer.shard = Shard(FileEntry.of(path), writer.rows)
 
-    def read_shard(self, shard: Shard, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Its rows in batches of some thousands.
+    def batches(
+        self, columns: Sequence[str] | None = None, shards: Sequence[Shard] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """All rows, or those of some shards, in batches of some thousands."""
+        names = list(columns or self.schema.names)
+        for shard in self.shards if shards is None else shards:
+            with self.opened(shard, content=True) as file:
+                # Arrow's threads can abort the process at its exit (apache/arrow#34314).
+                yield from file.iter_batches(_BATCH, columns=names, use_threads=False)
 
-        Raises:
-            InputError: the file is damaged.
-        """
-        with self.opened(shard, shard.file.check(self.folder)) as file:
-            # Arrow's threads can abort the process at its exit (apache/arrow#34314).
-            yield from file.iter_batches(_BATCH, columns=list(columns), use_threads=False)
-
-    def read_vectors(self, shard: Shard, rows: NDArray[np.int64]) -> Matrix:
-        """float32 (n, dim): n rows of a shard by number, without reading it whole.
-
-        Raises:
-            InputError: the file is cut off.
-        """
+    def vectors_of(self, shard: Shard, rows: NDArray[np.int64]) -> Matrix:
+        """float32 (n, dim): n rows of a shard by number, without reading it whole."""
         vectors = np.empty((len(rows), self.dimension), dtype=np.float32)
         with self.opened(shard) as file:
             start = 0
             for group in range(file.metadata.num_row_groups):
                 end = start + file.metadata.row_group(group).num_rows
-                here = np.flatnonzero((rows >= start) & (rows < end))
-                if len(here):
+                inside = np.flatnonzero((rows >= start) & (rows < end))
+                if len(inside):
                     table = file.read_row_group(group, ["embedding"], use_threads=False)
                     (batch,) = table.combine_chunks().to_batches()
-                    vectors[here] = embeddings(batch)[rows[here] - start]
+                    vectors[inside] = vectors_of(batch)[rows[inside] - start]
                 start = end
         return vectors
 
     @contextmanager
-    def opened(self, shard: Shard, path: Path | None = None) -> Iterator[pq.ParquetFile]:
-        """A shard, which has the rows and columns that the manifest says.
-
-        Raises:
-            InputError: it has not, or is absent, cut off or damaged.
-        """
+    def opened(self, shard: Shard, *, content: bool = False) -> Iterator[pq.ParquetFile]:
+        """A shard of the rows and columns that the manifest names; `content`: and the bytes."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        path = path or shard.file.check_size(self.folder)
+        path = shard.file.check(self.folder, content=content)
         try:
             with pq.ParquetFile(path, pre_buffer=False) as file:
                 rows = file.metadata.num_rows
@@ -253,32 +206,52 @@ def _columns(schema: pa.Schema) -> str:
     return ", ".join(f"{field.name} ({field.type})" for field in schema)
 
 
-def embeddings(batch: pa.RecordBatch) -> Matrix:
+def vectors_of(batch: pa.RecordBatch) -> Matrix:
     """float32 (n, dim): the vectors of a batch."""
     column: Any = batch.column("embedding")
-    numbers: Matrix = column.flatten().to_numpy().astype(np.float32, copy=False)
-    return numbers.reshape(batch.num_rows, -1)
+    values: Matrix = column.flatten().to_numpy().astype(np.float32, copy=False)
+    return values.reshape(batch.num_rows, -1)
 
 
 class ShardWriter:
-    """Writes batches as row groups; `shard` is what came of it, after the `with` block."""
+    """Writes batches as row groups; `shard` describes the file after the `with` block."""
 
     shard: Shard
 
-    def __init__(self, file: BufferedWriter, schema: pa.Schema) -> None:
+    def __init__(self, file: BufferedWriter, store: Store) -> None:
         import pyarrow.parquet as pq
 
+        self._store, self._schema, self.rows = store, store.schema, 0
         # The numbers of a vector look random: packing them costs time and saves nothing.
-        packing: dict[str, Any] = dict.fromkeys(schema.names, "zstd")
+        packing: dict[str, Any] = dict.fromkeys(self._schema.names, "zstd")
         packing |= {"embedding.list.element": "none"}
         self._writer = pq.ParquetWriter(
             file,
-            schema,
+            self._schema,
             compression=packing,
             use_dictionary=False,
             write_statistics=["id"],
         )
-        self.rows = 0
+
+    def write_rows(
+        self,
+        ids: Sequence[str | int],
+        contents: Sequence[bytes],
+        vectors: Matrix,
+        texts: Sequence[str],
+    ) -> None:
+        """Write new rows; texts are left out where they are not stored."""
+        import pyarrow as pa
+
+        values = pa.array(np.ascontiguousarray(vectors, dtype=self._store.dtype).reshape(-1))
+        columns: list[pa.Array[Any]] = [
+            pa.array(ids, self._schema.field("id").type),
+            pa.array(contents, pa.binary(16)),
+            pa.FixedSizeListArray.from_arrays(values, self._store.dimension),
+        ]
+        if self._store.texts:
+            columns.append(pa.array(texts, pa.string()))
+        self.write(pa.RecordBatch.from_arrays(columns, schema=self._schema))
 
     def write(self, batch: pa.RecordBatch) -> None:
         self._writer.write_batch(batch)

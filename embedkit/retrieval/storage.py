@@ -30,74 +30,66 @@ from embedkit.manifest import (
     typed,
     write_manifest,
 )
-from embedkit.retrieval.faiss_index import holds_vectors, read_faiss
-from embedkit.retrieval.provenance import Origin
+from embedkit.retrieval.faiss_index import check_equal, holds_vectors, read_faiss
+from embedkit.retrieval.provenance import Provenance
 from embedkit.retrieval.segments import Files, Segment
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
 
 MANIFEST = "index.json"
 
 
 @dataclass(frozen=True)
 class State:
-    """What a manifest says.
+    """What a manifest records.
 
     Attributes:
-        generation: how many changes were committed; it numbers the files too.
         kind: of FAISS's indexes.
         similarity: what is ranked by.
         dimension: numbers in a vector.
-        origin: the embedder, where it is known.
-        segments: where they are.
+        provenance: the embedder, where it is known; the key in the file is `origin`.
+        effort: of a search, where it is not the kind's default.
+        generation: how many changes were committed; it numbers the files too.
+        segments: where they are stored.
         identity: of the index, and in the names of its files; None where an older version of
             embedkit wrote it, or before it is written.
-        effort: of a search, where it is not the kind's default.
     """
 
-    generation: int
     kind: str
     similarity: str
     dimension: int
-    origin: Origin | None
-    segments: tuple[Files, ...]
-    identity: str | None = None
+    provenance: Provenance | None
     effort: int | None = None
+    generation: int = 0
+    segments: tuple[Files, ...] = ()
+    identity: str | None = None
 
     @classmethod
     def read(
         cls, folder: Path, name: str = MANIFEST, hold: Callable[[int], object] = os.close
     ) -> State:
-        """The last committed state.
+        """The last committed state."""
 
-        Raises:
-            InputError: no manifest, or a damaged one.
-        """
-
-        def parse(said: dict[str, Any]) -> State:
+        def parse(content: dict[str, Any]) -> State:
+            origin, effort = content["origin"], content.get("effort")
             return cls(
-                **typed(said, generation=int, kind=str, similarity=str, dimension=int),
-                origin=None if said["origin"] is None else Origin.from_json(said["origin"]),
-                segments=tuple(_files(*entries) for entries in said["segments"]),
-                identity=said.get("identity") and str(said["identity"]),
-                effort=said.get("effort"),
+                **typed(content, generation=int, kind=str, similarity=str, dimension=int),
+                provenance=None if origin is None else Provenance.from_json(origin),
+                effort=None if effort is None else typed(content, effort=int)["effort"],
+                segments=tuple(_parse_files(*entries) for entries in content["segments"]),
+                identity=content.get("identity") and str(content["identity"]),
             )
 
         return read_manifest(folder, name, "a folder of an index", parse, hold)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        origin = None if self.origin is None else self.origin.to_json()
-        return {**vars(self), "origin": origin}
+        content = {**vars(self), "origin": self.provenance and self.provenance.to_json()}
+        del content["provenance"]
+        return content
 
     def check_latest(self, folder: Path) -> None:
-        """Refuse to go on from a state that is not the last one.
-
-        Raises:
-            InputError: it is not, or the index is gone.
-        """
+        """Refuse to go on from a state that is not the last one."""
         latest = State.read(folder)
         if latest.identity != self.identity:
             raise InputError(
@@ -115,18 +107,13 @@ class State:
         return [entry for files in self.segments for entry in files if entry is not None]
 
 
-def _files(faiss_: Any, rows: Any, vectors: Any, removed: Any) -> Files:
-    """Where a segment is stored, from JSON."""
+def _parse_files(index: Any, rows: Any, vectors: Any, removed: Any) -> Files:
     others = (None if entry is None else FileEntry.parse(*entry) for entry in (vectors, removed))
-    return Files(FileEntry.parse(*faiss_), FileEntry.parse(*rows), *others)
+    return Files(FileEntry.parse(*index), FileEntry.parse(*rows), *others)
 
 
 def read_index(folder: Path) -> tuple[State, list[Segment]]:
-    """The last committed state, its files checked; they may be removed afterwards.
-
-    Raises:
-        InputError: no index, or a file that is absent or damaged.
-    """
+    """The last committed state, its files checked; they may be removed afterwards."""
     check_kind(folder, "index")
     with ExitStack() as held:
         state = State.read(folder, hold=lambda descriptor: held.callback(os.close, descriptor))
@@ -139,45 +126,38 @@ def collect_index(folder: Path) -> None:
 
 
 def _read(folder: Path, files: Files, state: State) -> Segment:
-    for entry in files:
-        if entry is not None:
-            entry.check(folder)
-    path = folder / files.faiss.name
-    with _readable(path):
+    with _reading(folder, files.faiss) as path:
         index = read_faiss(path, state.kind, state.dimension, state.similarity)
-    with _readable(folder / files.rows.name):
-        rows = _read_rows(folder / files.rows.name)
-        _agree("rows", len(rows), index.ntotal)
+    with _reading(folder, files.rows) as path:
+        rows = _read_rows(path)
+        check_equal("rows", len(rows), index.ntotal)
     vectors = None
     if files.vectors is not None:
-        with _readable(folder / files.vectors.name):
-            vectors = np.load(folder / files.vectors.name, mmap_mode="r")
-            _agree("vectors", (vectors.dtype, vectors.shape), (np.float32, (len(rows), index.d)))
+        with _reading(folder, files.vectors) as path:
+            vectors = np.load(path, mmap_mode="r")
+            shape = (len(rows), index.d)
+            check_equal("vectors", (vectors.dtype, vectors.shape), (np.float32, shape))
     elif not holds_vectors(index):
-        raise InputError(f"{path}: is damaged, the manifest names no file of vectors for it")
+        raise InputError(
+            f"{folder / files.faiss.name}: is damaged, the manifest names no file of vectors for it"
+        )
     removed = np.zeros(len(rows), dtype=np.bool_)
     if files.removed is not None:
-        with _readable(folder / files.removed.name):
-            bits = np.load(folder / files.removed.name)
-            _agree("bits", (bits.dtype, bits.shape), (np.uint8, (-(-len(rows) // 8),)))
+        with _reading(folder, files.removed) as path:
+            bits = np.load(path)
+            check_equal("bits", (bits.dtype, bits.shape), (np.uint8, (-(-len(rows) // 8),)))
             removed = np.unpackbits(bits, count=len(rows)).astype(np.bool_)
     return Segment(index, rows, vectors, removed, files)
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Whatever a library raises means that a file is not what we wrote."""
+def _reading(folder: Path, entry: FileEntry) -> Iterator[Path]:
+    """A file that is whole; whatever a library raises means that it is not what we wrote."""
+    path = entry.check(folder)
     try:
-        yield
-    except (ArithmeticError, EOFError, LookupError, MemoryError, OSError, RuntimeError) as error:
+        yield path
+    except Exception as error:
         raise InputError(f"{path}: is damaged ({first_line(error)})") from error
-    except (AttributeError, SyntaxError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: is damaged ({first_line(error)})") from error
-
-
-def _agree(what: str, got: object, expected: object) -> None:
-    if got != expected:
-        raise ValueError(f"got {what} {got}, expected {expected} as in the index")
 
 
 def _read_rows(path: Path) -> pa.Table:
@@ -185,12 +165,12 @@ def _read_rows(path: Path) -> pa.Table:
 
     rows = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     rows.validate(full=True)
-    kinds = {name: str(rows.schema.field(name).type) for name in rows.column_names}
-    if kinds.get("id") not in ("string", "int64") or {**kinds, "id": "", "text": "string"} != {
+    types = {name: str(rows.schema.field(name).type) for name in rows.column_names}
+    if types.get("id") not in ("string", "int64") or {**types, "id": "", "text": "string"} != {
         "id": "",
         "text": "string",
     }:
-        raise ValueError(f"got columns {kinds}, expected id and perhaps text")
+        raise ValueError(f"got columns {types}, expected id and perhaps text")
     if any(column.null_count for column in rows.columns):
         raise ValueError("got a null, expected none")
     return rows
@@ -202,13 +182,13 @@ def write_index(
     """Make segments the state that readers see: the next one after `before`."""
     state = before
     if state.identity is None:
-        # Said before there are files with it in their names, so that `collect` knows them.
+        # Recorded before there are files with it in their names, so that `collect` knows them.
         state = replace(state, identity=new_identity())
         write_manifest(old_manifest(folder / MANIFEST), state.to_json())
     generation = state.generation + 1
     stored = tuple(
-        _write_segment(folder, f"{generation:06d}-{number}-{state.identity}", segment)
-        for number, segment in enumerate(segments)
+        _write_segment(folder, f"{generation:06d}-{order}-{state.identity}", segment)
+        for order, segment in enumerate(segments)
     )
     files = tuple(segment.files for segment in stored if segment.files is not None)
     state = replace(state, generation=generation, segments=files)
@@ -226,31 +206,24 @@ def _write_segment(folder: Path, name: str, segment: Segment) -> Segment:
         return FileEntry.of(path)
 
     def write_faiss(file: BufferedWriter) -> None:
-        # FAISS, given a path, says nothing of a disk that is full for the last block.
+        # FAISS, given a path, does not report a disk that is full for the last block.
         faiss.write_index(segment.index, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
 
-    files = segment.files or Files(
-        write(".faiss", write_faiss),
-        write(".arrow", lambda file: _write_rows(segment.rows, file)),
-        None
-        if segment.vectors is None
-        else write(".npy", lambda file: _write_array(segment.vectors, file)),
-        None,
-    )
+    def write_rows(file: BufferedWriter) -> None:
+        import pyarrow as pa
+
+        with pa.ipc.new_file(file, segment.rows.schema) as writer:
+            writer.write_table(segment.rows)
+
+    def write_array(suffix: str, array: Any) -> FileEntry:
+        # Given a file, numpy writes past it, and reports how many numbers fit instead of why.
+        return write(suffix, lambda file: np.save(SimpleNamespace(write=file.write), array))
+
+    files = segment.files
+    if files is None:
+        vectors = None if segment.vectors is None else write_array(".npy", segment.vectors)
+        files = Files(write(".faiss", write_faiss), write(".arrow", write_rows), vectors, None)
     removed = None
     if segment.removed.any():
-        bits = np.packbits(segment.removed)
-        removed = write(".removed.npy", lambda file: _write_array(bits, file))
+        removed = write_array(".removed.npy", np.packbits(segment.removed))
     return replace(segment, files=files._replace(removed=removed))
-
-
-def _write_array(array: Any, file: BufferedWriter) -> None:
-    # Given a file, numpy writes past it, and says how many numbers fit instead of why.
-    np.save(SimpleNamespace(write=file.write), array)
-
-
-def _write_rows(rows: pa.Table, file: BufferedWriter) -> None:
-    import pyarrow as pa
-
-    with pa.ipc.new_file(file, rows.schema) as writer:
-        writer.write_table(rows)

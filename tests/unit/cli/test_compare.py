@@ -405,7 +405,8 @@ def test_two_files_of_one_name(run: Run, command: str, data: Path, bert: Path) -
 def test_save_best_over_something_else(run: Run, data: Path, bert: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     assert refused(run("compare", data, "-m", bert, "--save-best", tmp_path)) == (
-        f"{tmp_path} has files in it that embedkit did not write; expected a new or empty folder"
+        f"{tmp_path} has files in it that embedkit did not write (notes.txt); expected a new or "
+        "empty folder, or a model folder of embedkit without other files"
     )
     file = tmp_path / "notes.txt"
     message = f"{file} is a file; expected a folder to save the model in"

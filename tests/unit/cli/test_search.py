@@ -22,6 +22,7 @@ from sentence_transformers import SentenceTransformer
 
 from embedkit import Embedder, VectorIndex, Vectors
 from embedkit.manifest import write_manifest
+from embedkit.retrieval import segments
 
 TEXTS = [text for text in tiny.TEXTS if text]
 
@@ -96,6 +97,33 @@ def test_whole_numbers_as_ids(run: Run, model: Path, tmp_path: Path) -> None:
         run("index", "remove", tmp_path / "i", "1", "3")
     )
     assert run("search", tmp_path / "i", TEXTS[0], "-k", 1).out == " 1.0000  0\n"
+
+
+def test_search_looks_at_as_much_as_it_is_told(
+    run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text("".join(f"{text}\n" for text in TEXTS), encoding="utf-8")
+    run("encode", path, "-m", model, "--out", tmp_path / "v")
+    run("index", "build", tmp_path / "v", "--out", tmp_path / "ivf", "--kind", "IVF7,Flat")
+    run("index", "build", tmp_path / "v", "--out", tmp_path / "hnsw", "--kind", "hnsw")
+    looked = []
+    parameters = segments.search_parameters
+
+    def watch(index: Any, effort: int, selector: Any = None) -> Any:
+        looked.append(effort)
+        return parameters(index, effort, selector)
+
+    monkeypatch.setattr(segments, "search_parameters", watch)
+    for options in (["--nprobe", 2], []):
+        run("search", tmp_path / "ivf", TEXTS[0], "-k", 1, *options)
+    for options in (["--ef-search", 5], []):
+        run("search", tmp_path / "hnsw", TEXTS[0], *options)
+    assert looked == [2, 3, 5, 7]  # by default the root of 7 lists, rounded up, and all 7 rows
+    for kind, option in (("ivf", "--ef-search"), ("hnsw", "--nprobe")):
+        message = refused(run("search", tmp_path / kind, TEXTS[0], option, 3))
+        assert f"got {option[2:].replace('-', '_')}, which kind" in message
+        assert run("search", tmp_path / kind, TEXTS[0], option, 0).code == 2
 
 
 def test_data_of_ids_in_another_encoding_and_with_empty_lines(run: Run, tmp_path: Path) -> None:

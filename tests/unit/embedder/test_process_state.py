@@ -19,7 +19,7 @@ import torch
 from helpers import tiny
 from sklearn.model_selection import cross_val_predict, cross_val_score
 
-from embedkit import CrossEncoder, Embedder, InputError, PairRegressor
+from embedkit import CrossEncoder, Embedder, InputError, PairRegressor, VectorIndex
 from embedkit.embedder import precision as precision_module
 from embedkit.encoders.devices import standard_torch
 from embedkit.scoring.regressor_folder import load_head, save_head
@@ -252,10 +252,59 @@ def test_copies_of_a_head_give_equal_scores(
         np.testing.assert_array_equal(other.predict(PAIRS), want)
 
 
+def make_index(embedder: Embedder, folder: Path, *, on_disk: bool) -> VectorIndex:
+    """With texts, two segments and removed rows."""
+    vectors = embedder.encode(TEXTS)
+    index = VectorIndex.build(vectors, texts=TEXTS, embedder=embedder, kind="hnsw", ef_search=9)
+    index.add(vectors[:3], texts=TEXTS[:3])
+    index.remove([0, 2])
+    if on_disk:
+        index.save(folder / "index")
+        return VectorIndex.open(folder / "index", embedder)
+    return index
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_copies_of_an_index_with_its_embedder_find_the_same(
+    folders: dict[str, Path], on_disk: bool, tmp_path: Path
+) -> None:
+    embedder = Embedder.from_pretrained(folders["bert"], precision="float32", device="cpu")
+    index = make_index(embedder, tmp_path, on_disk=on_disk)
+    want, rows = work(index), len(index)
+    for other in [make(index) for make in COPIES.values()] + [joblib_copy(index, tmp_path)]:
+        assert work(other) == want
+        assert other.info == index.info
+        assert other.folder == index.folder
+        if on_disk:
+            continue  # the copy lives in the same folder
+        other.remove([1])
+        assert (len(other), len(index)) == (rows - 1, rows)
+    if on_disk:  # a copy is the last committed state, and the older handle says so
+        other = copy.deepcopy(index)
+        other.remove([1])
+        with pytest.raises(InputError, match="was changed by another"):
+            index.remove([1])
+
+
 def work(model: Any) -> Any:
     """In another process."""
     torch.set_num_threads(1)
+    if isinstance(model, VectorIndex):
+        return [*model.search(TEXTS, 4)]
     return model.encode(TEXTS) if isinstance(model, Embedder) else model.predict(PAIRS)
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_an_index_with_its_embedder_travels_to_spawned_processes(
+    folders: dict[str, Path], on_disk: bool, tmp_path: Path
+) -> None:
+    embedder = Embedder.from_pretrained(folders["bert"], precision="float32", device="cpu")
+    index = make_index(embedder, tmp_path, on_disk=on_disk)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        (got,) = pool.map(work, [index])
+    for mine, theirs in zip(work(index), got, strict=True):
+        assert [(hit.id, hit.text) for hit in mine] == [(hit.id, hit.text) for hit in theirs]
+        np.testing.assert_allclose([x.score for x in mine], [x.score for x in theirs], atol=1e-6)
 
 
 def test_models_travel_to_spawned_processes(folders: dict[str, Path]) -> None:

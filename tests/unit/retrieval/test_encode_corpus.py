@@ -483,7 +483,7 @@ def test_a_folder_of_an_older_version_opens_and_goes_on(
         content["rows"] = 6
     del content["identity"], content["crc32"]
     content["complete"] = complete
-    text = json.dumps({**content, "crc32": manifest._own(content)})
+    text = json.dumps({**content, "crc32": manifest._content_crc32(content)})
     (out / "manifest.json").write_text(text)
     (out / "20240101.parquet").write_text("mine")
     assert len(Vectors.open(out, partial=True)) == (12 if complete else 6)
@@ -526,7 +526,7 @@ def test_counts_widths_and_schemas_that_disagree_are_refused(
         ({"shards": [[["../x.parquet", *file[1:]], 2]]}, "is not the name of a data file"),
     ):
         content = {name: value for name, value in {**whole, **changes}.items() if name != "crc32"}
-        text = json.dumps({**content, "crc32": manifest._own(content)})
+        text = json.dumps({**content, "crc32": manifest._content_crc32(content)})
         (out / "manifest.json").write_text(text)
         with pytest.raises(InputError, match=message):
             Vectors.open(out)

@@ -443,7 +443,7 @@ def test_wrong_questions_are_refused() -> None:
     ):
         with pytest.raises(InputError, match=message):
             index.search(queries, k)
-    with pytest.raises(InputError, match="ids is the str 'abc'"):
+    with pytest.raises(InputError, match="ids is one str; expected a list of ids"):
         index.remove("abc")
 
 
@@ -607,7 +607,7 @@ def rewrite(path: Path, **changes: Any) -> None:
     content = json.loads(path.read_text())
     del content["crc32"]
     content |= changes
-    path.write_text(json.dumps({**content, "crc32": manifest._own(content)}))
+    path.write_text(json.dumps({**content, "crc32": manifest._content_crc32(content)}))
 
 
 @pytest.mark.parametrize(
@@ -641,6 +641,9 @@ def test_other_schemas_and_wrong_types_are_refused(folder: Path) -> None:
         ({"generation": "9"}, "generation is '9'"),
         ({"dimension": -1}, "dimension is -1"),
         ({"kind": None}, "kind is None"),
+        ({"effort": "9"}, "effort is '9'"),
+        ({"effort": -1}, "effort is -1"),
+        ({"effort": 1.5}, "effort is 1.5"),
     ):
         rewrite(folder / "index.json", **changes)
         with pytest.raises(InputError, match=message):
@@ -656,7 +659,7 @@ def test_a_folder_of_an_older_version_opens_and_changes(folder: Path) -> None:
         entry[0] = old.replace(f"-{content['identity']}", "")
         (folder / old).rename(folder / entry[0])
     del content["identity"], content["crc32"]
-    text = json.dumps({**content, "crc32": manifest._own(content)})
+    text = json.dumps({**content, "crc32": manifest._content_crc32(content)})
     (folder / "index.json").write_text(text)
     index = VectorIndex.open(folder)
     index.compact()
