@@ -1,20 +1,34 @@
-# `make compare` runs the main job, `make test` the tests; both set up first.
+# `make compare` runs the main job, `make test` the tests. Every target sets up first.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
+# Tests run in as many processes as there are cores, up to four, each with one thread of torch.
+PYTEST = $(BIN)/python -m pytest
+PARALLEL = -n logical --maxprocesses 4 --dist worksteal
 
-.PHONY: compare test lint types
+.PHONY: compare test test-fast test-all lint types
 
 compare: $(READY)
 	$(BIN)/embedkit compare first_look
 
+# Everything but the tests that take minutes: under 5 minutes on two cores.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(PYTEST) $(PARALLEL)
+
+# The unit tests that train nothing and need no browser: under a minute.
+test-fast: $(READY)
+	$(PYTEST) $(PARALLEL) -m "not slow and not training and not browser and not process" tests/unit
+
+# What `make test` leaves out, and the browser, which not every machine has. Nothing may be missing.
+test-all: $(READY)
+	$(BIN)/python -m pip check
+	$(PYTEST) -m "slow or browser" --all-installed
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python docs/architecture.py --check
 
 types: $(READY)
 	$(BIN)/mypy

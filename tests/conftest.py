@@ -1,9 +1,16 @@
+"""Fixtures of all tests, and what holds for the whole run."""
+
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+
+# Before torch is imported: one thread a process, here and in the processes that tests start.
+# Sums depend on the number of threads, and pytest-xdist runs a process on each core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
@@ -13,6 +20,27 @@ from helpers.paths import DATA, MODELS
 from embedkit import Embedder
 from embedkit.embedder import calibration, precision
 from embedkit.encoders.packed import PackedEncoder
+
+NOT_INSTALLED = "not installed: "  # how the reason of such a skip begins
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all-installed",
+        action="store_true",
+        help="fail where a test would be skipped because something is not installed",
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    reason = str(call.excinfo.value) if report.skipped and call.excinfo else ""
+    if reason.startswith(NOT_INSTALLED) and item.config.getoption("all_installed"):
+        report.outcome, report.longrepr = "failed", reason
+    return report
 
 
 @pytest.fixture(scope="session", autouse=True)

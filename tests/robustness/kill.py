@@ -10,7 +10,6 @@ must be there once, and equal to an undisturbed run's. Exits with 1 where it is 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import random
 import shutil
@@ -27,6 +26,7 @@ from typing import Any
 
 import numpy as np
 from helpers.paths import TESTS
+from helpers.processes import exit_code
 
 from embedkit import Corpus, Embedder, VectorIndex, Vectors, encode_corpus
 from embedkit.retrieval import encode_corpus as encode
@@ -68,19 +68,15 @@ def die_at(number: int, change: Callable[[Path], None], folder: Path) -> None:
 
 def points(change: Callable[[Path], None], source: Path, folder: Path) -> Iterator[int]:
     """`folder` as a copy of `source` in which a change was killed, for every point of it."""
-    # A server that has computed nothing: OpenMP does not outlive a fork.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["kill"])
+    log = folder.with_name(f"{folder.name}.log")
     for number in range(100):
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(source, folder)
-        process = context.Process(target=die_at, args=(number, change, folder))
-        process.start()
-        process.join()
+        code = exit_code(log, die_at, number, change, folder)
         yield number
-        if process.exitcode == 0:
+        if code == 0:
             return
-        assert process.exitcode == -signal.SIGKILL
+        assert code == -signal.SIGKILL, log.read_text(encoding="utf-8")
     raise AssertionError("there is no end of it")
 
 
@@ -134,7 +130,7 @@ class Bench:
     scratch: Path
 
     def __post_init__(self) -> None:
-        import tiny  # transformers takes seconds, and a child does without
+        from helpers import tiny  # transformers takes seconds, and a child does without
 
         self.model = tiny.make_bert(self.scratch / "model", layers=2, width=32)
         lines = [f"{number} {tiny.TEXTS[number % 8]}" for number in range(TEXTS)]

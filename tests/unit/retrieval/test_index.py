@@ -371,7 +371,8 @@ def test_scales_whose_scores_overflow_are_refused_by_row(similarity: str) -> Non
 
 
 def test_containers_of_ids_and_queries(embedder: Embedder) -> None:
-    pandas = pytest.importorskip("pandas")
+    import pandas
+
     texts = list(tiny.TEXTS[1:4])
     index = VectorIndex.build(embedder.encode(texts), ids=iter("abc"), embedder=embedder)
     for queries in (np.array(texts), pandas.Series(texts, index=[7, 8, 9])):

@@ -10,7 +10,7 @@ import scipy.stats
 import torch
 from helpers import tiny
 from helpers.command import Run, refused, replaced
-from helpers.trainings import kill_after, write_pairs
+from helpers.trainings import kill, write_pairs
 from sentence_transformers import SentenceTransformer
 
 from embedkit import Embedder, InputError, Pairs
@@ -159,16 +159,16 @@ def test_prompts_are_trained_with(bert: Path, tmp_path: Path) -> None:
     assert 'prompt: "query: "' in (tmp_path / "out7" / "README.md").read_text()
 
 
-@pytest.mark.parametrize(("loss", "checkpoints"), [("cosent", 5), ("in-batch", 3)])
+@pytest.mark.parametrize(("loss", "batch"), [("cosent", 137), ("in-batch", 47)])
 def test_killed_and_taken_up_again(
-    bert: Path, files: dict[str, Path], tmp_path: Path, run: Run, loss: str, checkpoints: int
+    bert: Path, files: dict[str, Path], tmp_path: Path, run: Run, loss: str, batch: int
 ) -> None:
     """The same bits as undisturbed, in the middle of a later epoch."""
     command = ["train", "bi-encoder", files["train"], "--dev", files["dev"], "-m", bert]
     command += ["--loss", loss, "--recipe", "pooler" if loss == "cosent" else "mean"]
-    command += ["--epochs", 8, "--learning-rate", 1e-4, "--batch-size", 4, "--accumulate", 2]
-    command += ["--evaluations", 20, "--device", "cpu"]
-    kill_after(command, tmp_path / "out", checkpoints=checkpoints)
+    command += ["--epochs", 4, "--learning-rate", 1e-4, "--batch-size", 4, "--accumulate", 2]
+    command += ["--evaluations", 8, "--device", "cpu"]
+    kill(command, tmp_path / "out", batch=batch)
     for name in ("out", "whole"):
         done = run(*command, "--out", tmp_path / name)
         assert done.code == 0, done.err
