@@ -1,7 +1,7 @@
 """Write the tree of modules in ARCHITECTURE.md: the first docstring line of each module.
 
-    python docs/architecture.py           # rewrite the tree
-    python docs/architecture.py --check   # only exit with 1 where it differs from the package
+python docs/architecture.py           # rewrite the tree
+python docs/architecture.py --check   # only exit with 1 where it differs from the package
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _lines(path: Path, indent: str) -> Iterator[str]:
         return
     yield f"{indent + path.name + '/':<32}{first_line(path / '__init__.py')}"
     for inner in sorted(path.iterdir(), key=lambda inner: (inner.is_dir(), inner.name)):
-        if inner.suffix == ".py" and inner.stem != "__init__" or (inner / "__init__.py").exists():
+        if (inner.suffix == ".py" and inner.stem != "__init__") or (inner / "__init__.py").exists():
             yield from _lines(inner, indent + "  ")
 
 
@@ -63,7 +63,9 @@ def first_line(path: Path) -> str:
     """The first line of a module's docstring."""
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     if not docstring:
-        raise SystemExit(f"{path}: the module has no docstring; expected a line that says what it does")
+        raise SystemExit(
+            f"{path}: the module has no docstring; expected a line that says what it does"
+        )
     return docstring.splitlines()[0]
 
 

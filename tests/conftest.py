@@ -14,7 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
-from helpers.command import Run, runner
+from helpers.command import Run, runner, script_runner
 from helpers.paths import DATA, MODELS
 
 from embedkit import Embedder
@@ -107,6 +107,12 @@ def e5(request: pytest.FixtureRequest) -> Path:
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """The command in this process."""
     return runner(monkeypatch, capsys)
+
+
+@pytest.fixture
+def run_script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """A script in this process."""
+    return script_runner(monkeypatch, capsys)
 
 
 @pytest.fixture

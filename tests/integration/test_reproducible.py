@@ -57,7 +57,7 @@ def alone(precision: str, recipe: str, threads: int, text: str) -> Vectors:
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.usefixtures("threads")
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(texts=texts, data=st.data())
 def test_a_text_has_one_vector(
     precision: str, recipe: str, texts: list[str], data: st.DataObject

@@ -149,9 +149,7 @@ COMMANDS = ["compare", "evaluate", "encode", "search", "bench", "index build"]
 def test_importing_embedkit_and_its_help_are_light() -> None:
     options = ["--help", "--version", *(f"{command} --help" for command in COMMANDS)]
     code = LIGHT.replace("{heavy}", str(set(HEAVY))).replace("{commands}", str(options))
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
