@@ -15,13 +15,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 from helpers.command import Run, runner, script_runner
-from helpers.paths import DATA, MODELS
+from helpers.paths import DATA, MODELS, TESTS
+from hypothesis import HealthCheck, settings
 
 from embedkit import Embedder
 from embedkit.embedder import calibration, precision
 from embedkit.encoders.packed import PackedEncoder
 
 NOT_INSTALLED = "not installed: "  # how the reason of such a skip begins
+
+# The same examples in every run, and no limit on time: no outcome depends on chance or load.
+# `pytest --hypothesis-profile=search` looks for new ones.
+_ANY_SPEED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("same", derandomize=True, max_examples=50, **_ANY_SPEED)
+settings.register_profile("search", max_examples=1000, **_ANY_SPEED)
+settings.load_profile("same")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,6 +38,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="fail where a test would be skipped because something is not installed",
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what trains and what drives a browser, before `-m` selects."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
+        if item.path.parent == TESTS / "unit" / "training":
+            item.add_marker("training")
 
 
 @pytest.hookimpl(wrapper=True)

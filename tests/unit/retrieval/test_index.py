@@ -105,7 +105,9 @@ CHANGES = st.lists(
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(changes=CHANGES, kind=st.sampled_from(["flat", "hnsw", "IVF2,Flat"]))
 def test_an_index_is_a_dict_with_neighbours(
