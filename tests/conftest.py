@@ -11,6 +11,7 @@ from pathlib import Path
 # Before torch is imported: one thread a process, here and in the processes that tests start.
 # Sums depend on the number of threads, and pytest-xdist runs a process on each core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # where a test takes two, they do not spin
 
 import pytest
 import torch

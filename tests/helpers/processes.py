@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(
     [
         "embedkit.cli",
         "embedkit.retrieval.encode_corpus",
@@ -32,7 +32,7 @@ def exit_code(log: Path, work: Callable[..., object], *arguments: Any) -> int:
     Returns:
         The exit code: 0, 1 after an exception, or minus the signal that ended the process.
     """
-    process = _CONTEXT.Process(target=_call, args=(log, work, *arguments))
+    process = CONTEXT.Process(target=_call, args=(log, work, *arguments))
     process.start()
     process.join()
     assert process.exitcode is not None

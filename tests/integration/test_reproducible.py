@@ -26,7 +26,7 @@ WORDS = [word for word in VOCAB if word.isalpha() and word.isascii()]
 RECIPES = ("mean", "cls+max@1/normalize", "mean/whiten:8", "idf_mean", "pooler")
 
 texts = st.lists(
-    st.lists(st.sampled_from(WORDS), max_size=60).map(" ".join), min_size=1, max_size=40
+    st.lists(st.sampled_from(WORDS), max_size=60).map(" ".join), min_size=1, max_size=24
 )
 
 

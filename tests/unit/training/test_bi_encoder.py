@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +88,7 @@ def test_it_learns(bert: Path, tmp_path: Path, loss: str) -> None:
         model=bert,
         recipe="mean",
         loss=loss,
-        settings=FAST,
+        settings=replace(FAST, epochs=6, learning_rate=3e-3),
     )
     # In a batch, other pairs are of the same topic, and are taken for negatives.
     assert spearman(trained) > spearman(before) + (0.6 if LOSSES[loss].scored else 0.2)
@@ -99,7 +100,7 @@ def test_it_learns(bert: Path, tmp_path: Path, loss: str) -> None:
         theirs.encode(list(DEV.sentence1)), again.encode(list(DEV.sentence1)), atol=1e-5
     )
     card = (tmp_path / "out" / "README.md").read_text()
-    for said in (f"loss: {loss}", "learning_rate: 0.001", f"trained on: {data[0].name} ("):
+    for said in (f"loss: {loss}", "learning_rate: 0.003", f"trained on: {data[0].name} ("):
         assert said in card
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
     quoted = [
@@ -120,8 +121,9 @@ def test_it_learns(bert: Path, tmp_path: Path, loss: str) -> None:
 )
 def test_recipes(bert: Path, tmp_path: Path, recipe: str, after: str) -> None:
     before = Embedder.from_pretrained(bert, recipe, device="cpu")
+    settings = replace(FAST, epochs=12, learning_rate=2e-3)
     trained = train_bi_encoder(
-        [TRAIN], DEV, tmp_path / "out", model=bert, recipe=recipe, settings=FAST
+        [TRAIN], DEV, tmp_path / "out", model=bert, recipe=recipe, settings=settings
     )
     assert str(trained.recipe) == after
     assert spearman(trained) > spearman(before) + 0.3
@@ -150,7 +152,7 @@ def test_prompts_are_trained_with(bert: Path, tmp_path: Path) -> None:
             tmp_path / f"out{len(prompt)}",
             model=tmp_path / "start",
             prompt=prompt,
-            settings=FAST,
+            settings=replace(FAST, epochs=3),
         )
         for prompt in ("", "query: ")
     }
