@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # where a test takes two, t
 
 import pytest
 import torch
+from filelock import FileLock
 from helpers.command import Run, runner, script_runner
 from helpers.paths import DATA, MODELS, TESTS
 from hypothesis import HealthCheck, settings
@@ -114,9 +115,10 @@ def e5(request: pytest.FixtureRequest) -> Path:
             f"needs {script.name} in the models folder ($EMBEDKIT_MODELS or ../shared/models)"
         )
     folder = Path(request.config.cache.mkdir("models")) / "multilingual-e5-small"
-    done = subprocess.run(
-        [sys.executable, script, folder], check=False, capture_output=True, text=True
-    )
+    with FileLock(folder.with_suffix(".lock")):  # tests run in several processes
+        done = subprocess.run(
+            [sys.executable, script, folder], check=False, capture_output=True, text=True
+        )
     if done.returncode != 0:
         pytest.skip(done.stderr.strip() or script.name)
     return folder

@@ -499,7 +499,7 @@ def test_a_manifest_that_lies_is_refused(folder: Path) -> None:
             VectorIndex.open(folder)
 
 
-@pytest.mark.parametrize("kind", ["flat", "hnsw", "IVF4,Flat", "SQ8", "PCA8,HNSW16", "PQ4,RFlat"])
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "IVF4,Flat", "SQ8", "PCA8,HNSW16", "PQ4x4,RFlat"])
 def test_crafted_faiss_files_are_damaged(kind: str, tmp_path: Path) -> None:
     """The CRC-32 is right, and the file is not what the manifest says."""
     index = VectorIndex.build(STORED, kind=kind)
