@@ -30,7 +30,7 @@ from embedkit.embedder.one_pass import run
 from embedkit.embedder.precision import smallest_cosine
 from embedkit.encoders import attention, linear
 from embedkit.encoders.hub import find_folder
-from embedkit.recipes.steps import Vectors
+from embedkit.recipes.steps import Float32Array
 
 TEXTS = 1000
 
@@ -45,19 +45,19 @@ def changed(place: Any, name: str, value: object) -> Iterator[None]:
         setattr(place, name, before)
 
 
-def with_budget(embedder: Embedder, texts: Sequence[str], budget: int) -> Vectors:
+def with_budget(embedder: Embedder, texts: Sequence[str], budget: int) -> Float32Array:
     tokens = embedder.tokenizer(texts)
     return run(embedder.encoder, tokens, [embedder.bound], budget=budget)[0]
 
 
-def not_laid(embedder: Embedder, texts: Sequence[str]) -> Vectors:
+def not_laid(embedder: Embedder, texts: Sequence[str]) -> Float32Array:
     with changed(attention, "_SHORT", 0):
         return embedder.encode(texts, show_progress=False)
 
 
-def two_streams(embedder: Embedder, texts: Sequence[str]) -> Vectors:
+def two_streams(embedder: Embedder, texts: Sequence[str]) -> Float32Array:
     """Two Python threads with one thread of torch each, every second text."""
-    found: list[Vectors] = [np.empty(0), np.empty(0)]
+    found: list[Float32Array] = [np.empty(0), np.empty(0)]
     threads = torch.get_num_threads()
 
     def half(which: int) -> None:
@@ -75,7 +75,7 @@ def two_streams(embedder: Embedder, texts: Sequence[str]) -> Vectors:
     return together
 
 
-def int8(folder: str) -> Callable[[Sequence[str]], Vectors]:
+def int8(folder: str) -> Callable[[Sequence[str]], Float32Array]:
     """sentence-transformers with torch's dynamic quantization of the linears."""
     model = SentenceTransformer(folder, device="cpu")
     quantized = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, torch.qint8)
@@ -97,7 +97,7 @@ def main() -> None:
         plain = load(precision="float32")
         plain.encode(texts[:8], show_progress=False)  # the linears are made by the first call
     quiet = {"show_progress": False}
-    encode: dict[str, Callable[[Sequence[str]], Vectors]] = {
+    encode: dict[str, Callable[[Sequence[str]], Float32Array]] = {
         "the engine, float32": partial(engine.encode, **quiet),
         "padded batches of 32: sentence-transformers": partial(
             SentenceTransformer(folder, device="cpu").encode, show_progress_bar=False

@@ -9,14 +9,9 @@ import sys
 from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from embedkit.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 
 def check_type(name: str, value: object, types: type | tuple[type, ...], expected: str) -> None:
@@ -105,6 +100,8 @@ def check_listed(
     Raises:
         InputError: the argument, its type, and what to pass.
     """
+    import numpy as np
+
     shape = getattr(values, "shape", None)
     dims = array_dims if isinstance(values, np.ndarray) else 1
     hint = ""

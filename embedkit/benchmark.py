@@ -1,4 +1,4 @@
-"""The matrix products of an encoder alone: no encoder with these linears is faster."""
+"""Time embedkit beside sentence-transformers and its backends, on the same texts in one process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -22,62 +22,20 @@ from embedkit.embedder.precision import PRECISIONS, Choice, smallest_cosine
 from embedkit.encoders.encoder import Encoder
 from embedkit.encoders.hub import find_folder
 from embedkit.encoders.linear import Affine, Linear, ready
+from embedkit.encoders.loading import without_bars
 from embedkit.encoders.packed import PackedEncoder
 from embedkit.errors import InputError, first_line
 from embedkit.evaluation.report.tables import Grid
 from embedkit.progress import progress
-from embedkit.recipes.steps import Vectors
+from embedkit.recipes.steps import Float32Array
 from embedkit.tokenization.batching import TOKEN_BUDGET
 from embedkit.tokenization.tokenizer import check_texts
 
-
-def products(encoder: Encoder, dtype: torch.dtype, tokens: int) -> Callable[[], None] | None:
-    """A job of the linears of all layers over so many tokens, in batches of the token budget.
-
-    Attention, layer norms, activations, the embeddings and the tokenizer are left out.
-
-    Args:
-        encoder: its shapes count, on the device where it is.
-        dtype: of the products.
-        tokens: of all texts.
-
-    Returns:
-        The job, or None for an encoder that is not ours to run.
-    """
-    if not isinstance(encoder, PackedEncoder):
-        return None
-    device = encoder.device
-    linears: list[tuple[Linear, int]] = []
-    for width, inside in encoder.linear_shapes:
-        weight = torch.full((width, inside), 0.01, device=device, dtype=dtype)
-        linears.append((ready(Affine(weight, weight[:, 0].contiguous())), inside))
-    whole, rest = divmod(tokens, TOKEN_BUDGET)
-    sizes = [TOKEN_BUDGET] * whole + [rest] * (rest > 0)
-    inputs = {
-        (size, inside): torch.ones(size, inside, device=device, dtype=dtype)
-        for size in set(sizes)
-        for _, inside in linears
-    }
-
-    def job() -> None:
-        with torch.inference_mode():
-            for size in sizes:
-                for _ in range(encoder.num_layers):
-                    for linear, inside in linears:
-                        linear(inputs[size, inside])
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-
-    return job
-
-
 PEER = "sentence-transformers"
-
-
 OURS = "embedkit"
 
-
-Encode = Callable[[Sequence[str]], Vectors]
+_NEEDS = {"onnx": ("optimum.onnxruntime",), "openvino": ("optimum.intel", "openvino")}
+_QUERIES = 20
 
 
 class AbsentError(Exception):
@@ -85,9 +43,9 @@ class AbsentError(Exception):
 
 
 class Contestant(NamedTuple):
-    """Encodes texts, and where it is ours, in what precision."""
+    """What encodes texts, and the precision if it is embedkit."""
 
-    encode: Encode
+    encode: Callable[[list[str]], Float32Array]
     choice: Choice | None = None
 
 
@@ -99,8 +57,7 @@ def _ours(folder: Path, device: str | None, **options: Any) -> Contestant:
 def _peer(
     folder: Path, device: str | None, *, backend: str = "torch", dtype: torch.dtype | None = None
 ) -> Contestant:
-    needs = {"onnx": ("optimum.onnxruntime",), "openvino": ("optimum.intel", "openvino")}
-    for module in needs.get(backend, ()):
+    for module in _NEEDS.get(backend, ()):
         if not _installed(module):
             raise AbsentError(f"{module} is not installed")
     from sentence_transformers import SentenceTransformer
@@ -109,7 +66,7 @@ def _peer(
     if backend != "torch":
         options["export"] = True
     try:
-        with _quiet():
+        with without_bars(), _without_warnings():
             model = SentenceTransformer(
                 str(folder),
                 device=device,
@@ -120,8 +77,8 @@ def _peer(
     except Exception as error:
         raise AbsentError(f"it does not load here ({first_line(error)})") from error
 
-    def encode(texts: Sequence[str]) -> Vectors:
-        vectors: Vectors = model.encode(list(texts), show_progress_bar=False)
+    def encode(texts: list[str]) -> Float32Array:
+        vectors: Float32Array = model.encode(texts, show_progress_bar=False)
         return vectors.astype(np.float32, copy=False)
 
     return Contestant(encode)
@@ -135,22 +92,16 @@ def _installed(module: str) -> bool:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without bars of weights and warnings of an export."""
-    from transformers.utils import logging as of_transformers
-
-    before, bars = logging.root.manager.disable, of_transformers.is_progress_bar_enabled()
+def _without_warnings() -> Iterator[None]:
+    before = logging.root.manager.disable
     logging.disable(logging.WARNING)
-    of_transformers.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         logging.disable(before)
-        if bars:
-            of_transformers.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-# The first of the peers is what others are held against.
+# The first one is what the others are compared with.
 CONTESTANTS: dict[str, Callable[[Path, str | None], Contestant]] = {
     PEER: _peer,
     f"{PEER} bfloat16": partial(_peer, dtype=torch.bfloat16),
@@ -161,22 +112,16 @@ CONTESTANTS: dict[str, Callable[[Path, str | None], Contestant]] = {
     f"{OURS} bfloat16": partial(_ours, precision="bfloat16"),
     f"{OURS} reproducible": partial(_ours, precision="float32", reproducible=True),
 }
-
-
 USUAL = tuple(name for name in CONTESTANTS if name not in (f"{OURS} float32", f"{OURS} bfloat16"))
-
-
-_QUERIES = 20
 
 
 @dataclass(frozen=True)
 class Lap:
-    """What one contestant did.
+    """The figures of one contestant.
 
     Attributes:
         seconds: of each round, for all texts.
-        times_peer: how often it is as fast as sentence-transformers: the median of the rounds'
-            ratios.
+        times_peer: speed relative to sentence-transformers, the median over the rounds.
         query_ms: the median milliseconds of a single text.
         smallest_cosine: of a text's vector to that of sentence-transformers in float32.
         choice: of embedkit's precision, None for a peer.
@@ -195,7 +140,7 @@ class Lap:
 
 @dataclass(frozen=True)
 class Race:
-    """What came of it.
+    """The figures of all contestants.
 
     Attributes:
         model: its name.
@@ -224,16 +169,16 @@ class Race:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        said = asdict(self)
+        content = asdict(self)
         for name, lap in self.laps.items():
-            del said["laps"][name]["choice"]
-            said["laps"][name] |= {
+            del content["laps"][name]["choice"]
+            content["laps"][name] |= {
                 "note": "" if lap.choice is None else str(lap.choice),
                 "median_seconds": lap.median,
                 "texts_per_second": self.texts / lap.median,
                 "share_of_bound": self.share_of_bound(name),
             }
-        return said
+        return content
 
     def grid(self) -> Grid:
         """A row a contestant."""
@@ -253,12 +198,7 @@ class Race:
             )
         headings = (
             "",
-            "texts/s",
-            "times",
-            "query ms",
-            "min cosine",
-            "of the bound",
-            "precision",
+            *["texts/s", "times", "query ms", "min cosine", "of the bound", "precision"],
         )
         return Grid(headings, tuple(rows), frozenset({0, 6}), expendable=((6,), (5,)))
 
@@ -274,7 +214,7 @@ def race(
 ) -> Race:
     """Time the contestants on the same texts, with the same number of threads.
 
-    Each encodes a few texts first, which is not counted. Texts are made distinct, since embedkit
+    Each first encodes a few texts, which is not timed. Texts are deduplicated, because embedkit
     would run equal ones once.
 
     Args:
@@ -298,64 +238,61 @@ def race(
     reference = Embedder.from_pretrained(folder, device=device, precision="float32")
     tokens = len(reference.tokenizer(texts).token_ids)
 
-    entered, absent = {}, {}
-    for name in CONTESTANTS:
-        if name in contestants or name == PEER:
-            try:
-                entered[name] = CONTESTANTS[name](folder, device)
-            except AbsentError as why:
-                absent[name] = str(why)
+    entered, absent = _enter(folder, device, {PEER, *contestants})
     if PEER not in entered:
         raise InputError(f"{PEER} cannot run {model}: {absent[PEER]}")
-    for name, each in entered.items():
-        try:
-            each.encode(texts[:8])
-        except Exception as error:
-            raise InputError(f"{name} fails on these texts: {error}") from error
-    vectors: dict[str, Vectors] = {}
+    vectors: dict[str, Float32Array] = {}
 
-    def encode(name: str) -> None:
+    def encode(name: str, texts: list[str]) -> None:
         vectors[name] = entered[name].encode(texts)
 
-    jobs: dict[str, Callable[[], object]] = {name: partial(encode, name) for name in entered}
-    bounds: dict[str, Callable[[], object]] = {}
-    for precision in {each.choice.name: None for each in entered.values() if each.choice}:
-        job = products(reference.encoder, PRECISIONS[precision], tokens)
-        if job is not None:
-            bounds[precision] = job
-    seconds = in_turn(jobs | bounds, rounds, show_progress=show_progress)
-    queries = in_turn(
-        {name: partial(_one_by_one, each, texts[:_QUERIES]) for name, each in entered.items()},
-        3,
-        show_progress=False,
-    )
-    asked = min(_QUERIES, len(texts))
+    for name in entered:
+        try:
+            encode(name, texts[:8])
+        except Exception as error:
+            raise InputError(f"{name} fails on these texts: {error}") from error
+    precisions = dict.fromkeys(entry.choice.name for entry in entered.values() if entry.choice)
+    bounds = {name: products(reference.encoder, PRECISIONS[name], tokens) for name in precisions}
+    bound_jobs = {name: job for name, job in bounds.items() if job is not None}
+    jobs = {name: partial(encode, name, texts) for name in entered}
+    seconds = in_turn(jobs | bound_jobs, rounds, show_progress=show_progress)
+    queries = texts[:_QUERIES]
+    query_jobs = {name: partial(_one_by_one, entry, queries) for name, entry in entered.items()}
+    query_seconds = in_turn(query_jobs, 3, show_progress=False)
     laps = {
         name: Lap(
             seconds[name],
             statistics.median(
                 theirs / own for theirs, own in zip(seconds[PEER], seconds[name], strict=True)
             ),
-            1000 * statistics.median(queries[name]) / asked,
+            1000 * statistics.median(query_seconds[name]) / len(queries),
             smallest_cosine(vectors[PEER], vectors[name]),
-            each.choice,
+            entry.choice,
         )
-        for name, each in entered.items()
+        for name, entry in entered.items()
     }
-    return Race(
-        str(model),
-        len(texts),
-        tokens,
-        laps,
-        absent,
-        {name: seconds[name] for name in bounds},
-        {
-            "device": str(reference.encoder.device),
-            "threads": torch.get_num_threads(),
-            "processor": platform.processor() or platform.machine(),
-            "torch": torch.__version__,
-        },
-    )
+    machine: dict[str, str | int] = {
+        "device": str(reference.encoder.device),
+        "threads": torch.get_num_threads(),
+        "processor": platform.processor() or platform.machine(),
+        "torch": torch.__version__,
+    }
+    bound = {name: seconds[name] for name in bound_jobs}
+    return Race(str(model), len(texts), tokens, laps, absent, bound, machine)
+
+
+def _enter(
+    folder: Path, device: str | None, names: Collection[str]
+) -> tuple[dict[str, Contestant], dict[str, str]]:
+    """The contestants of these names, and why others cannot run."""
+    entered, absent = {}, {}
+    for name, make in CONTESTANTS.items():
+        if name in names:
+            try:
+                entered[name] = make(folder, device)
+            except AbsentError as reason:
+                absent[name] = str(reason)
+    return entered, absent
 
 
 def _one_by_one(contestant: Contestant, texts: list[str]) -> None:
@@ -363,14 +300,50 @@ def _one_by_one(contestant: Contestant, texts: list[str]) -> None:
         contestant.encode([text])
 
 
+def products(encoder: Encoder, dtype: torch.dtype, tokens: int) -> Callable[[], None] | None:
+    """The matrix products of an encoder alone: no encoder with these linears is faster.
+
+    The linears of all layers run over `tokens` tokens in batches of the token budget, without
+    attention, layer norms, activations, embeddings and tokenizer.
+
+    Returns:
+        The job, or None for an encoder that transformers runs.
+    """
+    if not isinstance(encoder, PackedEncoder):
+        return None
+    device = encoder.device
+    linears: list[tuple[Linear, int]] = []
+    for dim, inside in encoder.linear_shapes:
+        weight = torch.full((dim, inside), 0.01, device=device, dtype=dtype)
+        linears.append((ready(Affine(weight, weight[:, 0].contiguous())), inside))
+    whole, rest = divmod(tokens, TOKEN_BUDGET)
+    sizes = [TOKEN_BUDGET] * whole + [rest] * (rest > 0)
+    inputs = {
+        (size, inside): torch.ones(size, inside, device=device, dtype=dtype)
+        for size in set(sizes)
+        for _, inside in linears
+    }
+
+    def job() -> None:
+        with torch.inference_mode():
+            for size in sizes:
+                for _ in range(encoder.num_layers):
+                    for linear, inside in linears:
+                        linear(inputs[size, inside])
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+
+    return job
+
+
 def in_turn(
-    jobs: dict[str, Callable[[], object]], rounds: int, *, show_progress: bool | None
+    jobs: Mapping[str, Callable[[], object]], rounds: int, *, show_progress: bool | None
 ) -> dict[str, list[float]]:
-    """Seconds of each round of each job; the order is turned each time."""
+    """Seconds of each round of each job; every second round runs in reverse order."""
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     with progress(rounds * len(jobs), "runs", show=show_progress) as advance:
-        for number in range(rounds):
-            for name in jobs if number % 2 == 0 else reversed(jobs):
+        for index in range(rounds):
+            for name in jobs if index % 2 == 0 else reversed(list(jobs)):
                 started = time.perf_counter()
                 jobs[name]()
                 seconds[name].append(time.perf_counter() - started)

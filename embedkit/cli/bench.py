@@ -58,18 +58,18 @@ def bench_command(
     chosen = _texts(texts, text_column, encoding, limit)
     from embedkit.benchmark import race
 
-    found = race(model, chosen, rounds=rounds, device=device, show_progress=True)
+    result = race(model, chosen, rounds=rounds, device=device, show_progress=True)
     if as_json:
-        print(json.dumps({"schema": 1, **found.to_dict()}, ensure_ascii=False, indent=2))
+        print(json.dumps({"schema": 1, **result.to_dict()}, ensure_ascii=False, indent=2))
         return
     console = output.console()
-    left_out = found.grid().print(console)
-    threads = found.machine["threads"]
+    left_out = result.grid().print(console)
+    threads = result.machine["threads"]
     notes = [
-        f"{found.texts:,} distinct texts of {found.tokens:,} tokens, {found.machine['device']}, "
+        f"{result.texts:,} distinct texts of {result.tokens:,} tokens, {result.machine['device']}, "
         f"threads: {threads}, rounds: {rounds}; medians. Times and cosines are against the first "
         "one; the bound is the matrix products alone.",
-        *(f"{name} did not run: {why}." for name, why in found.absent.items()),
+        *(f"{name} did not run: {why}." for name, why in result.absent.items()),
     ]
     if left_out:
         notes.append(f"Too narrow for: {', '.join(left_out)}. --json has them.")

@@ -12,14 +12,16 @@ from torch import Tensor, nn
 from embedkit.embedder.model_config import Settings
 from embedkit.encoders.encoder import Encoder
 from embedkit.encoders.loading import of_pooler
-from embedkit.recipes.steps import Bound, Dense, LayerNorm, Vectors
+from embedkit.recipes.bound_recipe import BoundRecipe
+from embedkit.recipes.dense import Dense, LayerNorm
+from embedkit.recipes.steps import Float32Array
 from embedkit.tokenization.tokenizer import TextTokenizer
 
 
 def identity(
     encoder: Encoder,
     tokenizer: TextTokenizer,
-    bound: Bound,
+    bound: BoundRecipe,
     settings: Settings,
 ) -> dict[str, str | int | bool]:
     """All that goes into a float32 vector, part by part, so that a difference can be named.
@@ -82,5 +84,5 @@ def _tensor(tensor: Tensor) -> str:
     return hashlib.sha256(flat.numpy().data).hexdigest()
 
 
-def _array(values: Vectors | None) -> str:
+def _array(values: Float32Array | None) -> str:
     return "" if values is None else hashlib.sha256(values.tobytes()).hexdigest()

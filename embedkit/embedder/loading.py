@@ -14,8 +14,8 @@ from embedkit.encoders.hub import CROSS_ENCODER_FILE, find_folder
 from embedkit.encoders.loading import of_pooler
 from embedkit.encoders.weights import Weights
 from embedkit.errors import InputError
+from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import Recipe
-from embedkit.recipes.steps import Bound
 from embedkit.tokenization.loading import load_tokenizer
 from embedkit.tokenization.tokenizer import TextTokenizer
 
@@ -34,7 +34,7 @@ class Parts(NamedTuple):
 
     encoder: Encoder
     tokenizer: TextTokenizer
-    bound: Bound
+    bound: BoundRecipe
     settings: Settings
 
 
@@ -58,7 +58,7 @@ def load_folder(folder: Path, recipe: Recipe | None, max_length: int | None) -> 
     encoder = load_encoder(settings.encoder_folder)
     settings = settings.recognise_pooler(encoder).truncated(encoder)
     bound = settings.bind(recipe or settings.recipe or Recipe(("mean",)), encoder)
-    bound.width(encoder.width)  # its Dense layers fit
+    bound.dim(encoder.dim)  # its Dense layers fit
 
     def choose_length(of_tokenizer: int | None) -> int:
         return _choose_length(max_length, settings.max_length, of_tokenizer, encoder.max_positions)

@@ -9,8 +9,8 @@ from pathlib import Path
 from embedkit.embedder.model_config import Settings
 from embedkit.encoders.encoder import Encoder
 from embedkit.files import MARK, read_json, write_text
+from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import Recipe, RecipeError
-from embedkit.recipes.steps import Bound
 from embedkit.version import __version__
 
 _CARD = """\
@@ -50,7 +50,7 @@ def write_card(
     folder: Path,
     modules: Sequence[str],
     encoder: Encoder,
-    bound: Bound,
+    bound: BoundRecipe,
     settings: Settings,
     *,
     name: str,
@@ -86,7 +86,7 @@ def write_card(
     card = _CARD.format(
         name=name,
         recipe=recipe,
-        width=bound.width(encoder.width),
+        width=bound.dim(encoder.dim),
         version=__version__,
         family=encoder.family,
         layers=f"{num_layers} layers" + (f", cut from {total}" if num_layers < total else ""),

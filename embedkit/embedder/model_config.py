@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from embedkit.encoders.encoder import Encoder
+from embedkit.recipes.bound_recipe import BoundRecipe, Step, Truncate
+from embedkit.recipes.dense import Dense
 from embedkit.recipes.recipe import LAST, Recipe
-from embedkit.recipes.steps import Bound, Dense, Step, Truncate
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,13 @@ class Settings:
     similarity: str = "cosine"
     truncate_dim: int | None = None
 
-    def own(self, encoder: Encoder) -> Bound | None:
+    def own(self, encoder: Encoder) -> BoundRecipe | None:
         """The folder's own recipe, bound to its encoder."""
         if self.recipe is None:
             return None
-        return Bound(_resolve(self.recipe, encoder), self.steps)
+        return BoundRecipe(_resolve(self.recipe, encoder), self.steps)
 
-    def bind(self, recipe: Recipe, encoder: Encoder) -> Bound:
+    def bind(self, recipe: Recipe, encoder: Encoder) -> BoundRecipe:
         """A recipe bound to the encoder, with the folder's own steps where it is the own one.
 
         Raises:
@@ -56,14 +57,14 @@ class Settings:
         own = self.own(encoder)
         if own is not None and own.recipe == resolved:
             return own
-        return Bound.of(resolved, encoder.width)
+        return BoundRecipe.of(resolved, encoder.dim)
 
     def truncated(self, encoder: Encoder) -> Settings:
         """With `truncate_dim` as the last step, where the folder's vectors have more numbers."""
         recipe, own = self.recipe, self.own(encoder)
         if self.truncate_dim is None or recipe is None or own is None:
             return self
-        if own.width(encoder.width) <= self.truncate_dim:
+        if own.dim(encoder.dim) <= self.truncate_dim:
             return self
         step = Truncate(self.truncate_dim)
         recipe = replace(recipe, steps=(*recipe.steps, step.name))

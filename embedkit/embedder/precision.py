@@ -13,8 +13,9 @@ from embedkit.embedder.calibration import Measurement, calibrate, calibrated, ha
 from embedkit.embedder.one_pass import run
 from embedkit.encoders.encoder import Encoder
 from embedkit.errors import InputError
+from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import Recipe
-from embedkit.recipes.steps import Bound, Vectors
+from embedkit.recipes.steps import Float32Array
 from embedkit.similarity import find_similarity
 from embedkit.tokenization.tokenizer import Tokenized
 
@@ -118,7 +119,7 @@ def check_precision(precision: str) -> None:
 def choose(
     encoder: Encoder,
     tokenize: Callable[[list[str]], Tokenized],
-    bound: Bound,
+    bound: BoundRecipe,
     precision: str,
     *,
     candidate: Callable[[torch.device], Candidate] | None = None,
@@ -181,12 +182,14 @@ def cpu_precision(*, anew: bool = False) -> Candidate:
     return Candidate(name, reason, measured)
 
 
-def smallest_cosine(a: Vectors, b: Vectors) -> float:
+def smallest_cosine(a: Float32Array, b: Float32Array) -> float:
     """Over the rows of a and b, each (n, dim); two zero vectors agree, zero and another do not."""
     cosines = find_similarity("cosine").pairwise(a.astype(np.float64), b.astype(np.float64))
     return float(np.where((a == b).all(axis=1), 1.0, cosines).min())
 
 
-def _comparable(bound: Bound) -> Bound:
+def _comparable(bound: BoundRecipe) -> BoundRecipe:
     """The recipe, or while it is not fitted the mean of its layers."""
-    return bound if bound.unfitted is None else Bound(Recipe(("mean",), bound.recipe.layers), ())
+    return (
+        bound if bound.unfitted is None else BoundRecipe(Recipe(("mean",), bound.recipe.layers), ())
+    )

@@ -14,13 +14,15 @@ from embedkit.encoders.encoder import Encoder
 from embedkit.errors import InputError
 from embedkit.files import write_text
 from embedkit.pooling import POOLINGS
-from embedkit.recipes.steps import TANH, Bound, Dense, LayerNorm, Truncate, Vectors
+from embedkit.recipes.bound_recipe import BoundRecipe, Truncate
+from embedkit.recipes.dense import TANH, Dense, LayerNorm
+from embedkit.recipes.steps import Float32Array
 from embedkit.tokenization.tokenizer import TextTokenizer
 
 _LEGACY_POOLINGS = {row.legacy_key: name for name, row in POOLINGS.items() if row.legacy_key}
 
 
-def check_saveable(encoder: Encoder, bound: Bound, settings: Settings) -> None:
+def check_saveable(encoder: Encoder, bound: BoundRecipe, settings: Settings) -> None:
     """Refuse what a sentence-transformers folder cannot say.
 
     Raises:
@@ -48,7 +50,7 @@ def write_folder(
     folder: Path,
     encoder: Encoder,
     tokenizer: TextTokenizer,
-    bound: Bound,
+    bound: BoundRecipe,
     settings: Settings,
     *,
     name: str,
@@ -89,7 +91,7 @@ def write_folder(
         place = new_module(
             "WeightedLayerPooling",
             {
-                "word_embedding_dimension": encoder.width,
+                "word_embedding_dimension": encoder.dim,
                 "layer_start": used[0],
                 "num_hidden_layers": num_layers,
             },
@@ -100,7 +102,7 @@ def write_folder(
     new_module(
         "Pooling",
         {
-            "word_embedding_dimension": encoder.width,
+            "word_embedding_dimension": encoder.dim,
             **{key: pool in poolings for key, pool in _LEGACY_POOLINGS.items()},
             "include_prompt": settings.include_prompt,
         },
@@ -109,10 +111,10 @@ def write_folder(
     if pooler and (affine := encoder.pooler) is not None:
         weight, bias = (tensor.float().cpu().numpy() for tensor in (affine.weight, affine.bias))
         steps = (Dense(weight, bias, TANH), *steps)
-    width = encoder.width * len(recipe.poolings)
+    width = encoder.dim * len(recipe.poolings)
     for step in steps:
         dense = step.dense(width) if isinstance(step, Truncate) else step
-        width = step.width(width)
+        width = step.dim(width)
         if isinstance(dense, Dense):
             place = new_module(
                 "Dense",
@@ -179,7 +181,7 @@ def _write_json(path: Path, content: object) -> None:
     write_text(path, text + "\n")
 
 
-def _write_tensors(folder: Path, tensors: dict[str, Vectors]) -> None:
+def _write_tensors(folder: Path, tensors: dict[str, Float32Array]) -> None:
     from safetensors.numpy import save_file
 
     plain = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}

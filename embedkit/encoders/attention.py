@@ -29,23 +29,23 @@ def attend(qkv: Tensor, batch: TokenBatch, heads: int) -> Tensor:
     """Mixed values.
 
     Args:
-        qkv: (tokens, 3 width), queries, keys and values side by side.
+        qkv: (tokens, 3 dim), queries, keys and values side by side.
         batch: what the rows are.
-        heads: width = heads * size of a head.
+        heads: dim = heads * size of a head.
 
     Returns:
-        (tokens, width).
+        (tokens, dim).
     """
     split = qkv.view(len(qkv), 3, heads, -1)
     if qkv.is_cuda and _packs(qkv.device, qkv.dtype, *split.shape[2:]):
         return _attend_packed(split, batch.offsets, max(batch.lengths))
-    laid = qkv.device.type == "cpu" and not batch.apart
+    laid = qkv.device.type == "cpu" and not batch.batch_invariant
     runs = [_attend_run(split[run.tokens], run.length, laid=laid) for run in batch.runs]
     return runs[0] if len(runs) == 1 else torch.cat(runs)
 
 
 def _attend_run(qkv: Tensor, length: int, *, laid: bool = False) -> Tensor:
-    """(tokens, 3, heads, size) of texts of one length -> (tokens, width).
+    """(tokens, 3, heads, size) of texts of one length -> (tokens, dim).
 
     `laid`: short texts share rows, in which each sees its own tokens only. The last bits of a text
     then depend on its place in the row.
@@ -60,7 +60,7 @@ def _attend_run(qkv: Tensor, length: int, *, laid: bool = False) -> Tensor:
 
 
 def _attend_rows(qkv: Tensor, length: int, mask: Tensor | None = None) -> Tensor:
-    """(tokens, 3, heads, size) in rows of one length -> (tokens, width)."""
+    """(tokens, 3, heads, size) in rows of one length -> (tokens, dim)."""
     _, _, heads, size = qkv.shape
     q, k, v = qkv.view(-1, length, 3, heads, size).permute(2, 0, 3, 1, 4)
     mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
@@ -68,7 +68,7 @@ def _attend_rows(qkv: Tensor, length: int, mask: Tensor | None = None) -> Tensor
 
 
 def _attend_packed(qkv: Tensor, offsets: Tensor, longest: int) -> Tensor:
-    """(tokens, 3, heads, size) of texts of any lengths -> (tokens, width), in one call."""
+    """(tokens, 3, heads, size) of texts of any lengths -> (tokens, dim), in one call."""
     if _varlen is None:
         raise NotImplementedError("torch.nn.attention.varlen")
     q, k, v = qkv.unbind(1)

@@ -1,4 +1,4 @@
-"""Any other encoder: transformers runs it, on texts of one length at a time, so without pads."""
+"""Encoders that transformers runs, on texts of one length at a time, so without padding."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from embedkit.tokenization.token_batch import TokenBatch
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-
 # Where AutoModel would make a decoder too; sentence-transformers loads these by the same classes.
 _ENCODER_CLASSES = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel"}
 
@@ -35,7 +34,7 @@ class AutoModelEncoder:
 
     Args:
         model: it takes input_ids and attention_mask and returns hidden_states.
-        has_pooler: whether the pooler's weights, where the model has one, were in the checkpoint.
+        has_pooler: whether the checkpoint had the weights of the pooler, if the model has one.
     """
 
     cuts = False
@@ -52,41 +51,30 @@ class AutoModelEncoder:
         self.family: str = model.config.model_type
 
     @classmethod
-    def from_folder(
-        cls, folder: Path, config: dict[str, Any], weights: Weights
-    ) -> AutoModelEncoder:
-        """Load with AutoModel, or T5's own encoder class; neither may run code of the folder's.
-
-        transformers gets the tensors that we read: of the folder's files it looks at config.json
-        alone.
+    def from_folder(cls, folder: Path, family: str, weights: Weights) -> AutoModelEncoder:
+        """Load with AutoModel, or T5's own encoder class.
 
         Args:
             folder: the model's folder.
-            config: its config.json.
+            family: the model_type of its config.json.
             weights: its weights.
 
         Raises:
-            InputError: transformers has no such family, or cannot load the folder.
+            InputError: transformers has no such family, or cannot load or run the model.
         """
         import transformers
 
-        name = _ENCODER_CLASSES.get(str(config.get("model_type")))
+        name = _ENCODER_CLASSES.get(family)
         kind = transformers.AutoModel.from_config if name is None else getattr(transformers, name)
-        model, missing = load_pretrained(kind, folder, config, weights)
-        lost = sorted(name for name in missing if not of_pooler(name))
-        if lost:
-            raise InputError(
-                f"{folder}: the weights lack {len(lost)} tensors of the model, {lost[0]!r} first"
-            )
-        has_pooler = _pooler_of(model) is not None and not any(map(of_pooler, missing))
+        model, missing = load_pretrained(kind, folder, weights=weights, decoder=True)
         try:
-            encoder = cls(model, has_pooler=has_pooler)
+            encoder = cls(model, has_pooler=not any(map(of_pooler, missing)))
             encoder._check_runs()
         except (InputError, MemoryError):
             raise
         except Exception as error:
             raise InputError(
-                f"{folder}: a {model.config.model_type} with this config.json does not run as an "
+                f"{folder}: a {family} with this config.json does not run as an "
                 f"encoder of texts ({first_line(error)})"
             ) from error
         return encoder
@@ -98,9 +86,9 @@ class AutoModelEncoder:
         )
         states = self(one, [0, self.num_layers])
         if self.vocab_size < 1 or {tuple(s.shape) for s in states.layers.values()} != {
-            (1, self.width)
+            (1, self.dim)
         }:
-            raise ValueError(f"its hidden states are not {self.width} numbers wide")
+            raise ValueError(f"its hidden states are not {self.dim} numbers wide")
 
     @property
     def device(self) -> torch.device:
@@ -108,7 +96,7 @@ class AutoModelEncoder:
         return device
 
     @property
-    def width(self) -> int:
+    def dim(self) -> int:
         return int(self.model.config.hidden_size)
 
     @property
@@ -132,7 +120,7 @@ class AutoModelEncoder:
 
     @property
     def pooler(self) -> Affine | None:
-        """W: (width, width) and b: (width,) of tanh(W h_cls + b), or None."""
+        """W: (dim, dim) and b: (dim,) of tanh(W h_cls + b), or None."""
         dense = _pooler_of(self.model)
         return None if dense is None else Affine(dense.weight.detach(), dense.bias.detach())
 
@@ -150,12 +138,12 @@ class AutoModelEncoder:
     def __call__(
         self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
     ) -> TokenStates:
-        """Hidden states `layers` (0 to num_layers), each (tokens, width), and pooler_output."""
+        """Hidden states `layers` (0 to num_layers), each (tokens, dim), and pooler_output."""
         batch = batch.to(self._runner.device)
         states = {
             index: torch.empty(
                 len(batch.token_ids),
-                self.width,
+                self.dim,
                 dtype=self._runner.dtype,
                 device=batch.offsets.device,
             )
@@ -188,8 +176,8 @@ class AutoModelEncoder:
         """The configuration but for what saving changes."""
         volatile = ("_name_or_path", "architectures", "dtype", "transformers_version")
         config = self.model.config.to_diff_dict()  # a new version may add defaults
-        said = {name: value for name, value in config.items() if name not in volatile}
-        return {**said, "output_hidden_states": None}
+        lasting = {name: value for name, value in config.items() if name not in volatile}
+        return {**lasting, "output_hidden_states": None}
 
     def tensors(self, num_layers: int) -> dict[str, Tensor]:
         """The weights under transformers' names, never cut."""

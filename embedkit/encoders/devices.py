@@ -1,4 +1,4 @@
-"""Where networks run, and in which state of torch."""
+"""The device that networks run on, and the settings of torch while they run."""
 
 from __future__ import annotations
 
@@ -38,17 +38,15 @@ class _Process(NamedTuple):
 
 
 _lock = Lock()
-
-
 _replaced: list[_Process] = []  # the caller's settings, once for each block that is under way
 
 
 @contextmanager
 def standard_torch() -> Iterator[None]:
-    """torch and numpy with the settings that they start with, so that a caller's change no vector.
+    """torch and numpy with their initial settings, so that a caller's settings change no vector.
 
-    Those of the thread are the default device, autocast, inference and grad mode, and numpy's
-    floating-point errors. Those of the process are put back when the last such block ends.
+    Settings of the thread are the default device, autocast, inference and grad mode, and numpy's
+    floating-point errors. Settings of the process are restored when the last such block ends.
     """
     with ExitStack() as stack:
         stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
@@ -88,15 +86,15 @@ def on_device(device: str | torch.device | None) -> Iterator[torch.device]:
     """
     if device is not None:
         check_type("device", device, (str, torch.device), "a name such as cpu or cuda:0")
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        yield torch.device(place)
+        yield torch.device(chosen)
     except (RuntimeError, AssertionError) as error:
-        raise unusable(place) from error
+        raise unusable(chosen) from error
 
 
 def unusable(device: str | torch.device) -> InputError:
-    """What is said of a device that torch cannot use."""
+    """The error for a device that torch cannot use."""
     return InputError(
         f"device is {str(device)!r}, which torch cannot use here; expected cpu, or cuda "
         "where there is a GPU that this torch was built for"

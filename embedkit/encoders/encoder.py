@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from embedkit.errors import InputError
+from embedkit.files import read_json
 
 if TYPE_CHECKING:
     import torch
@@ -17,8 +18,22 @@ if TYPE_CHECKING:
     from embedkit.tokenization.token_batch import TokenBatch
 
 
-class Encoder(Protocol):
-    """What the rest of embedkit knows of an encoder."""
+class Engine(Protocol):
+    """What runs the forward pass: token batch -> hidden states, on one device in one precision.
+
+    `network.Network` runs packed batches in torch; another engine takes its place in
+    `packed.PackedEncoder`.
+    """
+
+    def __call__(
+        self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
+    ) -> TokenStates:
+        """Hidden states `layers`, each (tokens, dim), and pooler_output if asked for."""
+        ...
+
+
+class Encoder(Engine, Protocol):
+    """The contract of an encoder: an engine, its sizes, and its weights on disk."""
 
     @property
     def family(self) -> str:
@@ -44,7 +59,7 @@ class Encoder(Protocol):
     def device(self) -> torch.device: ...
 
     @property
-    def width(self) -> int: ...
+    def dim(self) -> int: ...
 
     @property
     def num_layers(self) -> int: ...
@@ -64,12 +79,6 @@ class Encoder(Protocol):
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Encoder:
         """The same encoder elsewhere or in another precision; weights are shared where they can."""
-        ...
-
-    def __call__(
-        self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
-    ) -> TokenStates:
-        """Hidden states `layers`, each (tokens, width), and pooler_output if asked for."""
         ...
 
     def tensors(self, num_layers: int) -> Mapping[str, Tensor]:
@@ -92,8 +101,9 @@ def load_encoder(folder: Path) -> Encoder:
     Raises:
         InputError: no config.json, no weights, damaged or wrong ones, or an unknown family.
     """
+    from embedkit.encoders.auto import AutoModelEncoder
+    from embedkit.encoders.packed import PackedEncoder, runs
     from embedkit.encoders.weights import Weights
-    from embedkit.files import read_json
 
     config = read_json(folder / "config.json")
     if (folder / "adapter_config.json").exists():
@@ -101,13 +111,10 @@ def load_encoder(folder: Path) -> Encoder:
             f"{folder}: has an adapter of PEFT (adapter_config.json), which changes the weights; "
             "expected a folder into which it is merged"
         )
-    if not isinstance(config.get("model_type"), str):
+    family = config.get("model_type")
+    if not isinstance(family, str):
         raise InputError(f"{folder / 'config.json'}: has no model_type; expected one such as bert")
     weights = Weights(folder)
-    from embedkit.encoders.packed import PackedEncoder, runs
-
     if runs(config):
         return PackedEncoder(config, weights, source=str(folder))
-    from embedkit.encoders.auto import AutoModelEncoder
-
-    return AutoModelEncoder.from_folder(folder, config, weights)
+    return AutoModelEncoder.from_folder(folder, family, weights)

@@ -1,7 +1,7 @@
-"""The families that `packed` runs: what each calls its numbers and its tensors.
+"""The families that we run ourselves, one table: names of their sizes and their tensors.
 
-All are BERT's network (Devlin et al. 2019), norms after the residuals. Keys, defaults and tensor
-names are transformers'. What a family's table of numbers does not have, its network does not have.
+All are BERT's network (Devlin et al. 2019), with norms after the residuals. Keys, defaults and
+tensor names are those of transformers. What a family has no key for, its network does not have.
 """
 
 from __future__ import annotations
@@ -12,26 +12,15 @@ from typing import Any
 
 from embedkit.errors import InputError
 
-# Tensors that are named alike in all.
+# Tensors that have the same name in all families.
 WORDS = "embeddings.word_embeddings.weight"
-
-
 POSITIONS = "embeddings.position_embeddings.weight"
-
-
 TYPES = "embeddings.token_type_embeddings.weight"
-
-
 NORM = "embeddings.LayerNorm"
-
-
 PROJECTION = "embeddings_project"
-
-
 POOLER = "pooler.dense"
 
-
-# Of Numbers' fields: key in config.json, and the value where the file has none.
+# Field of EncoderConfig -> key in config.json, and the value where the file has none.
 Keys = Mapping[str, tuple[str, int | float | str]]
 
 
@@ -56,7 +45,7 @@ class Family:
     Attributes:
         architecture: transformers' class of the encoder alone.
         prefix: in front of the names in a checkpoint with a head.
-        numbers: what its config.json says.
+        keys: of config.json, by the fields of EncoderConfig.
         layer: in front of the names of a layer, its number in place of {}.
         names: of a layer's tensors.
         has_pooler: whether a checkpoint may have one.
@@ -64,7 +53,7 @@ class Family:
 
     architecture: str
     prefix: str
-    numbers: Keys
+    keys: Keys
     layer: str = "encoder.layer.{}."
     names: LayerNames = LayerNames()
     has_pooler: bool = True
@@ -76,7 +65,7 @@ class Family:
 
 
 _BERT: Keys = {
-    "width": ("hidden_size", 768),
+    "dim": ("hidden_size", 768),
     "layers": ("num_hidden_layers", 12),
     "heads": ("num_attention_heads", 12),
     "inner": ("intermediate_size", 3072),
@@ -87,21 +76,18 @@ _BERT: Keys = {
     "activation": ("hidden_act", "gelu"),
 }
 
-
 _ROBERTA: Keys = {**_BERT, "padding": ("pad_token_id", 1)}
-
 
 _ELECTRA: Keys = {
     **_BERT,
     "embedding": ("embedding_size", 128),
-    "width": ("hidden_size", 256),
+    "dim": ("hidden_size", 256),
     "heads": ("num_attention_heads", 4),
     "inner": ("intermediate_size", 1024),
 }
 
-
 _DISTILBERT: Keys = {
-    "width": ("dim", 768),
+    "dim": ("dim", 768),
     "layers": ("n_layers", 6),
     "heads": ("n_heads", 12),
     "inner": ("hidden_dim", 3072),
@@ -109,7 +95,6 @@ _DISTILBERT: Keys = {
     "positions": ("max_position_embeddings", 512),
     "activation": ("activation", "gelu"),
 }
-
 
 _DISTILBERT_LAYER = LayerNames(
     query="attention.q_lin",
@@ -121,7 +106,6 @@ _DISTILBERT_LAYER = LayerNames(
     down="ffn.lin2",
     norm="output_layer_norm",
 )
-
 
 FAMILIES: dict[str, Family] = {
     "bert": Family("BertModel", "bert.", _BERT),
@@ -143,20 +127,20 @@ FAMILIES: dict[str, Family] = {
 
 
 @dataclass(frozen=True)
-class Numbers:
-    """What of config.json the forward pass needs.
+class EncoderConfig:
+    """The part of config.json that the forward pass needs.
 
     Attributes:
-        width: of the hidden states.
-        layers, heads, inner: the layers, their attention heads, the width inside a layer.
+        dim: of the hidden states.
+        layers, heads, inner: the layers, their attention heads, the dim inside a layer.
         vocabulary, positions, types: rows of the three tables of embeddings; no `types`, no table.
-        embedding: the width of those tables; another than `width` is projected.
+        embedding: the dim of those tables; another than `dim` is projected.
         padding: the token id that RoBERTa's positions are counted from and leave out.
         eps: of the layer norms.
         activation: its name.
     """
 
-    width: int
+    dim: int
     layers: int
     heads: int
     inner: int
@@ -169,14 +153,14 @@ class Numbers:
     eps: float = 1e-12
 
     @classmethod
-    def from_json(cls, config: dict[str, Any], family: Family, source: str) -> Numbers:
+    def from_json(cls, config: dict[str, Any], family: Family, source: str) -> EncoderConfig:
         """Read and check the numbers of a config.json.
 
         Raises:
             InputError: a value of the wrong kind or out of range.
         """
         values: dict[str, Any] = {}
-        for name, (key, default) in family.numbers.items():
+        for name, (key, default) in family.keys.items():
             value = config.get(key, default)
             if isinstance(default, float):
                 wrong = isinstance(value, bool) or not isinstance(value, int | float)
@@ -191,13 +175,12 @@ class Numbers:
                     f"{source}/config.json: {key} is {value!r}; expected a positive number"
                 )
             values[name] = value
-        values.setdefault("embedding", values["width"])
+        values.setdefault("embedding", values["dim"])
         self = cls(**values)
-        if self.width % self.heads:
-            width, heads = (family.numbers[name][0] for name in ("width", "heads"))
+        if self.dim % self.heads:
+            dim, heads = (family.keys[name][0] for name in ("dim", "heads"))
             raise InputError(
-                f"{source}/config.json: {width} {self.width} is not a multiple of "
-                f"{heads} {self.heads}"
+                f"{source}/config.json: {dim} {self.dim} is not a multiple of {heads} {self.heads}"
             )
         if self.max_positions < 1:
             raise InputError(
@@ -214,14 +197,14 @@ class Numbers:
     @property
     def layer_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the weights of a layer, by LayerNames' fields."""
-        square = (self.width, self.width)
+        square = (self.dim, self.dim)
         return {
             "query": square,
             "key": square,
             "value": square,
             "attention_output": square,
-            "attention_norm": (self.width,),
-            "up": (self.inner, self.width),
-            "down": (self.width, self.inner),
-            "norm": (self.width,),
+            "attention_norm": (self.dim,),
+            "up": (self.inner, self.dim),
+            "down": (self.dim, self.inner),
+            "norm": (self.dim,),
         }

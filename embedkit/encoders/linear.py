@@ -19,13 +19,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Affine:
-    """weight: (out, in) of a linear, or (width,) of a layer norm; bias: (out,) or (width,)."""
+    """weight: (out, in) of a linear, or (dim,) of a layer norm; bias: (out,) or (dim,)."""
 
     weight: Tensor
     bias: Tensor
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> Affine:
-        return Affine(self.weight.to(device, dtype), self.bias.to(device, dtype))
 
 
 class Activation(NamedTuple):
@@ -41,8 +38,6 @@ def _gelu_tanh(x: Tensor) -> Tensor:
 
 
 _GELU_TANH = Activation(_gelu_tanh, "gelu", "tanh")
-
-
 _SILU = Activation(F.silu, "swish")
 
 
@@ -139,8 +134,8 @@ def fuses(dtype: torch.dtype) -> bool:
         with torch.inference_mode():
             fused = FusedLinear(affine)
             return near(fused.added(x, residual), plain.added(x, residual)) and all(
-                near(fused.activated(x, each), plain.activated(x, each))
-                for each in ACTIVATIONS.values()
+                near(fused.activated(x, activation), plain.activated(x, activation))
+                for activation in ACTIVATIONS.values()
             )
     except (AttributeError, NotImplementedError, RuntimeError, TypeError):
         return False

@@ -1,4 +1,4 @@
-"""Models of transformers, from folders that are not trusted."""
+"""Load models with transformers from folders that are not trusted."""
 
 from __future__ import annotations
 
@@ -20,10 +20,7 @@ from embedkit.errors import InputError, first_line
 from embedkit.files import read_json
 
 _COUNT = re.compile(r"^(num|n)_|_num$|layers?$")
-
-
 _MOST = 10**6  # layers, labels, ...
-
 
 # A model may have more numbers than its weights: T5 has one embedding under three names, poolers
 # are invented, buffers are not stored.
@@ -33,49 +30,52 @@ _COPIES, _SLACK = 4, 1 << 20
 def load_pretrained(
     kind: Callable[[Any], Any],
     folder: Path,
-    config: dict[str, Any],
-    weights: Weights,
     *,
+    weights: Weights | None = None,
+    decoder: bool = False,
     resize: bool = False,
     **changes: Any,
 ) -> tuple[Any, set[str]]:
-    """A float32 model, and the names of its weights that are not the folder's.
+    """A float32 model of transformers, and the names of its weights that the folder lacks.
 
     transformers gets the tensors that we read: of the folder's files it looks at config.json alone,
-    and it runs no code of the folder's. What the folder lacks is drawn from torch's generator.
+    and it runs no code of the folder's. The folder may lack weights of a head or a pooler; they are
+    drawn from torch's generator.
 
     Args:
         kind: makes the model of its configuration.
         folder: the model's folder.
-        config: its config.json.
-        weights: its weights.
+        weights: its weights, where they were opened before.
+        decoder: whether the model may have a decoder beside its encoder.
         resize: whether weights of another shape are drawn anew too; else they are refused.
         changes: of the configuration.
 
     Raises:
-        InputError: transformers has no such family, or cannot load the folder.
+        InputError: transformers has no such family, or cannot load the folder, or the folder lacks
+            weights of the encoder.
     """
     import transformers
 
-    _check_config(folder, config)
+    _check_config(folder)
+    weights = weights or Weights(folder)
     most = _SLACK + _COPIES * weights.count()
     try:
-        parsed = transformers.AutoConfig.from_pretrained(
+        config = transformers.AutoConfig.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True, **changes
         )
-        parsed.output_attentions = False  # they would take memory, and cannot be saved
-        layers = getattr(parsed, "num_hidden_layers", 0)
+        config.output_attentions = False  # they would take memory, and cannot be saved
+        layers = getattr(config, "num_hidden_layers", 0)
         if layers > len(weights.names):
             raise InputError(
                 f"{folder}: config.json asks for {layers:,} layers, and the weights have "
                 f"{len(weights.names):,} tensors"
             )
         with torch.device("meta"), _growing_to(most, folder):
-            empty = kind(parsed)
+            empty = kind(config)
         with without_bars():
             model, info = type(empty).from_pretrained(
                 None,
-                config=parsed,
+                config=config,
                 state_dict={name: weights[name] for name in weights.names},
                 dtype=torch.float32,
                 ignore_mismatched_sizes=resize,
@@ -87,26 +87,12 @@ def load_pretrained(
         raise InputError(
             f"{folder}: transformers cannot load this model ({first_line(error)})"
         ) from error
-    return model, set(info["missing_keys"]) | {name for name, *_ in info["mismatched_keys"]}
-
-
-def load_whole(
-    kind: Callable[[Any], Any], folder: Path, *, resize: bool = False, **changes: Any
-) -> tuple[Any, set[str]]:
-    """`load_pretrained` of a folder, in which only weights of a head or a pooler may be missing.
-
-    Raises:
-        InputError: see there; or it has a decoder beside its encoder, or lacks weights of that.
-    """
-    config = read_json(folder / "config.json")
-    model, missing = load_pretrained(
-        kind, folder, config, Weights(folder), resize=resize, **changes
-    )
-    if getattr(model.config, "is_encoder_decoder", False):
+    if model.config.is_encoder_decoder and not decoder:
         raise InputError(
             f"{folder}: {type(model).__name__} has a decoder beside its encoder; expected an "
             "encoder alone"
         )
+    missing = set(info["missing_keys"]) | {name for name, *_ in info["mismatched_keys"]}
     prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
     lost = sorted(name for name in missing if name.startswith(prefix) and not of_pooler(name))
     if lost:
@@ -124,7 +110,7 @@ def of_pooler(name: str) -> bool:
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """Without the bars that transformers shows for work of a moment."""
+    """Hide the progress bars of transformers."""
     from transformers.utils import logging
 
     bars: Any = logging  # these functions have no types
@@ -137,8 +123,9 @@ def without_bars() -> Iterator[None]:
             bars.enable_progress_bar()
 
 
-def _check_config(folder: Path, config: dict[str, Any]) -> None:
+def _check_config(folder: Path) -> None:
     """Refuse what transformers would act on before it looks at a tensor."""
+    config = read_json(folder / "config.json")
     if config.get("quantization_config") is not None:
         raise InputError(f"{folder}: the weights are quantized; expected plain ones")
     left: list[tuple[str, object]] = list(config.items())
@@ -159,13 +146,13 @@ def _check_config(folder: Path, config: dict[str, Any]) -> None:
 
 @contextmanager
 def _growing_to(most: int, folder: Path) -> Iterator[None]:
-    """Stop a model that is being built, on the meta device, at so many numbers."""
-    numbers = 0
+    """Stop building a model, on the meta device, at so many numbers."""
+    count = 0
 
     def add(module: torch.nn.Module, name: str, tensor: Tensor | None) -> None:
-        nonlocal numbers
-        numbers += 0 if tensor is None else tensor.numel()
-        if numbers > most:
+        nonlocal count
+        count += 0 if tensor is None else tensor.numel()
+        if count > most:
             raise InputError(
                 f"{folder}: config.json asks for more than {most:,} numbers, "
                 f"over {_COPIES} times those in the weights"

@@ -1,4 +1,4 @@
-"""The forward pass of a post-LN encoder: every linear runs over one flat row of tokens.
+"""The forward pass of a post-LN encoder in torch: every linear runs over one flat row of tokens.
 
 Devlin et al. 2019, figures 1 and 2; Vaswani et al. 2017, figure 1 (left).
 """
@@ -20,8 +20,8 @@ from embedkit.encoders.families import (
     PROJECTION,
     TYPES,
     WORDS,
+    EncoderConfig,
     Family,
-    Numbers,
 )
 from embedkit.encoders.linear import ACTIVATIONS, Affine, Linear, ready
 from embedkit.encoders.states import TokenStates
@@ -45,7 +45,7 @@ class Network:
 
     Args:
         family: names of the tensors.
-        numbers: sizes.
+        config: its sizes.
         tensors: float32, under transformers' names.
         device: where it runs.
         dtype: that it computes in, and of its hidden states.
@@ -54,13 +54,13 @@ class Network:
     def __init__(
         self,
         family: Family,
-        numbers: Numbers,
+        config: EncoderConfig,
         tensors: Mapping[str, Tensor],
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        self._numbers = numbers
-        self._activation = ACTIVATIONS[numbers.activation]
+        self._config = config
+        self._activation = ACTIVATIONS[config.activation]
 
         def affine(*names: str) -> Affine:
             weights = [tensors[f"{name}.weight"].to(device, dtype) for name in names]
@@ -76,10 +76,10 @@ class Network:
         }
         self._norm = affine(NORM)
         self._projection = None
-        if numbers.embedding != numbers.width:
+        if config.embedding != config.dim:
             self._projection = ready(affine(PROJECTION))
         self._layers: list[Layer] = []
-        for index in range(numbers.layers):
+        for index in range(config.layers):
             names = family.layer_names(index)
             self._layers.append(
                 Layer(
@@ -97,7 +97,7 @@ class Network:
     def __call__(
         self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
     ) -> TokenStates:
-        """Hidden states `layers`, each (tokens, width), and pooler_output; see `Encoder`."""
+        """Hidden states `layers`, each (tokens, dim), and pooler_output; see `Engine`."""
         top = len(self._layers) if pooler else max(layers)
         states: dict[int, Tensor] = {}
         x = self._embed(batch)
@@ -112,20 +112,20 @@ class Network:
         return TokenStates(states, batch, pooled)
 
     def _embed(self, batch: TokenBatch) -> Tensor:
-        """(tokens, width): the input of the first layer."""
-        x = self._tables[WORDS][batch.token_ids] + self._tables[POSITIONS][self._places(batch)]
+        """(tokens, dim): the input of the first layer."""
+        x = self._tables[WORDS][batch.token_ids] + self._tables[POSITIONS][self._positions(batch)]
         if TYPES in self._tables:
             x = x + self._tables[TYPES][0]
         x = self._layer_norm(x, self._norm)
         return self._projection(x) if self._projection else x
 
-    def _places(self, batch: TokenBatch) -> Tensor:
-        """(tokens,) int64: rows of the table of positions.
+    def _positions(self, batch: TokenBatch) -> Tensor:
+        """(tokens,) int64: rows of the position table.
 
-        RoBERTa counts the tokens of a text that are no pad, from `padding` + 1; a pad, which a
-        text can spell, is at `padding`.
+        RoBERTa counts the tokens of a text that are not padding, from `padding` + 1; a padding
+        token, which a text can spell, is at `padding`.
         """
-        padding = self._numbers.padding
+        padding = self._config.padding
         if padding is None:
             return batch.positions
         counted = (batch.token_ids != padding).long()
@@ -133,10 +133,10 @@ class Network:
         return padding + counted * (before[1:] - before[batch.offsets[batch.segments]])
 
     def _layer_norm(self, x: Tensor, part: Affine) -> Tensor:
-        return F.layer_norm(x, part.weight.shape, part.weight, part.bias, self._numbers.eps)
+        return F.layer_norm(x, part.weight.shape, part.weight, part.bias, self._config.eps)
 
     def _run(self, layer: Layer, x: Tensor, batch: TokenBatch) -> Tensor:
-        attended = attend(layer.qkv(x), batch, self._numbers.heads)
+        attended = attend(layer.qkv(x), batch, self._config.heads)
         x = self._layer_norm(layer.attention_output.added(attended, x), layer.attention_norm)
         inner = layer.up.activated(x, self._activation)
         return self._layer_norm(layer.down.added(inner, x), layer.norm)

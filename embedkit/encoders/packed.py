@@ -1,6 +1,6 @@
-"""BERT and its kin, read and written as transformers does, and run without padding.
+"""Encoders of BERT's family: read and written as transformers does, run without padding.
 
-Devlin et al. 2019; what tells the families apart is in `families`, the forward pass in `network`.
+Devlin et al. 2019; how the families differ is in `families`, the forward pass in `network`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from embedkit.encoders.encoder import Engine
 from embedkit.encoders.families import (
     FAMILIES,
     NORM,
@@ -24,7 +25,7 @@ from embedkit.encoders.families import (
     PROJECTION,
     TYPES,
     WORDS,
-    Numbers,
+    EncoderConfig,
 )
 from embedkit.encoders.linear import ACTIVATIONS, Affine
 from embedkit.encoders.network import Network
@@ -43,14 +44,14 @@ class TensorSource(Protocol):
 
 
 def runs(config: dict[str, Any]) -> bool:
-    """Whether a config.json is of an encoder that we compute as transformers does."""
+    """Whether PackedEncoder computes the encoder of this config.json as transformers does."""
     family = FAMILIES.get(config["model_type"])
     if family is None:
         return False
-    key, default = family.numbers["activation"]
+    key, default = family.keys["activation"]
     # transformers also takes BERT's keys for those of another name; we do not.
-    foreign = {key for key, _ in FAMILIES["bert"].numbers.values()}
-    foreign -= {key for key, _ in family.numbers.values()}
+    foreign = {key for key, _ in FAMILIES["bert"].keys.values()}
+    foreign -= {key for key, _ in family.keys.values()}
     return (
         config.get(key, default) in list(ACTIVATIONS)
         and config.get("position_embedding_type", "absolute") == "absolute"
@@ -64,7 +65,7 @@ class PackedEncoder:
     """A post-LN encoder that takes and returns packed tokens.
 
     Args:
-        config: a config.json that `runs` says yes to.
+        config: a config.json for which `runs` is true.
         weights: its tensors under transformers' names, with or without the family's prefix.
         source: what errors call the model.
 
@@ -81,7 +82,7 @@ class PackedEncoder:
         self.config = config
         self.family: str = config["model_type"]
         self._family = family = FAMILIES[self.family]
-        self._numbers = n = Numbers.from_json(config, family, source)
+        self._sizes = n = EncoderConfig.from_json(config, family, source)
         self.device = torch.device("cpu")
         self._dtype = torch.float32
         names = weights.names
@@ -98,61 +99,61 @@ class PackedEncoder:
             # TensorFlow's names for a layer norm survive in old checkpoints.
             old = name.replace("LayerNorm.weight", "LayerNorm.gamma")
             old = old.replace("LayerNorm.bias", "LayerNorm.beta")
-            found = weights[prefix + (old if prefix + old in names else name)]
-            if tuple(found.shape) != shape:
+            tensor = weights[prefix + (old if prefix + old in names else name)]
+            if tuple(tensor.shape) != shape:
                 raise InputError(
-                    f"{source}: tensor {prefix + name!r} has shape {tuple(found.shape)}, "
+                    f"{source}: tensor {prefix + name!r} has shape {tuple(tensor.shape)}, "
                     f"expected {shape} by config.json"
                 )
-            if not found.is_floating_point():
+            if not tensor.is_floating_point():
                 raise InputError(
-                    f"{source}: tensor {prefix + name!r} is {found.dtype}, expected floats"
+                    f"{source}: tensor {prefix + name!r} is {tensor.dtype}, expected floats"
                 )
-            self._tensors[name] = found.detach().to(torch.float32)
+            self._tensors[name] = tensor.detach().to(torch.float32)
 
-        def affine(name: str, width: int, *inside: int) -> None:
-            read(f"{name}.weight", width, *inside)
-            read(f"{name}.bias", width)
+        def affine(name: str, dim: int, *inside: int) -> None:
+            read(f"{name}.weight", dim, *inside)
+            read(f"{name}.bias", dim)
 
         for name, rows in ((WORDS, n.vocabulary), (POSITIONS, n.positions), (TYPES, n.types)):
             if rows:
                 read(name, rows, n.embedding)
         affine(NORM, n.embedding)
-        if n.embedding != n.width:
-            affine(PROJECTION, n.width, n.embedding)
+        if n.embedding != n.dim:
+            affine(PROJECTION, n.dim, n.embedding)
         for index in range(n.layers):
             names_of_layer = family.layer_names(index)
             for part, shape in n.layer_shapes.items():
                 affine(names_of_layer[part], *shape)
         both = {f"{prefix}{POOLER}.weight", f"{prefix}{POOLER}.bias"}
         if family.has_pooler and both <= names:
-            affine(POOLER, n.width, n.width)
+            affine(POOLER, n.dim, n.dim)
 
     @property
-    def width(self) -> int:
-        return self._numbers.width
+    def dim(self) -> int:
+        return self._sizes.dim
 
     @property
     def num_layers(self) -> int:
-        return self._numbers.layers
+        return self._sizes.layers
 
     @property
     def vocab_size(self) -> int:
-        return self._numbers.vocabulary
+        return self._sizes.vocabulary
 
     @property
     def linear_shapes(self) -> list[tuple[int, int]]:
         """(out, in) of the linears of a layer, as they run: attention's three are one."""
-        n = self._numbers
-        return [(3 * n.width, n.width), (n.width, n.width), (n.inner, n.width), (n.width, n.inner)]
+        n = self._sizes
+        return [(3 * n.dim, n.dim), (n.dim, n.dim), (n.inner, n.dim), (n.dim, n.inner)]
 
     @property
     def max_positions(self) -> int | None:
-        return self._numbers.max_positions
+        return self._sizes.max_positions
 
     @property
     def pooler(self) -> Affine | None:
-        """The checkpoint's pooler, W: (width, width) and b: (width,), or None."""
+        """The checkpoint's pooler, W: (dim, dim) and b: (dim,), or None."""
         if f"{POOLER}.weight" not in self._tensors:
             return None
         return Affine(self._tensors[f"{POOLER}.weight"], self._tensors[f"{POOLER}.bias"])
@@ -163,39 +164,36 @@ class PackedEncoder:
             return self
         other = copy.copy(self)
         other.device, other._dtype = device, dtype
-        other._network = other._new_network()  # now, so that a device that is none is found here
+        _ = other._engine  # built now, so that a device that is none is found here
         return other
 
     @cached_property
-    def _network(self) -> Network:
-        return self._new_network()
+    def _engine(self) -> Engine:
+        return Network(self._family, self._sizes, self._tensors, self.device, self._dtype)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the network, whose layout is this CPU's; it is built again on first use."""
-        return {name: value for name, value in self.__dict__.items() if name != "_network"}
-
-    def _new_network(self) -> Network:
-        return Network(self._family, self._numbers, self._tensors, self.device, self._dtype)
+        """Without the engine, whose layout is this CPU's; it is built again on first use."""
+        return {name: value for name, value in self.__dict__.items() if name != "_engine"}
 
     def __call__(
         self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
     ) -> TokenStates:
-        """Hidden states `layers` (0 to num_layers), each (tokens, width), and pooler_output."""
+        """Hidden states `layers` (0 to num_layers), each (tokens, dim), and pooler_output."""
         if pooler and self.pooler is None:
             raise ValueError("this checkpoint has no pooler")
-        return self._network(batch.to(self.device), layers, pooler=pooler)
+        return self._engine(batch.to(self.device), layers, pooler=pooler)
 
     @property
     def identity(self) -> dict[str, Any]:
         """What of config.json changes the states, beside the shapes."""
-        n = self._numbers
-        said = {
+        n = self._sizes
+        identity = {
             "family": self.family,
             "heads": n.heads,
             "act": ACTIVATIONS[n.activation].function.__name__,
             "eps": n.eps,
         }
-        return said if n.padding is None else {**said, "padding": n.padding}
+        return identity if n.padding is None else {**identity, "padding": n.padding}
 
     def tensors(self, num_layers: int) -> dict[str, Tensor]:
         """The weights, float32, under transformers' names, cut to the first `num_layers` layers.
@@ -217,7 +215,7 @@ class PackedEncoder:
         """Write config.json and model.safetensors, cut to the first `num_layers` layers."""
         config = dict(self.config) | {
             "architectures": [self._family.architecture],
-            self._family.numbers["layers"][0]: num_layers,
+            self._family.keys["layers"][0]: num_layers,
             "output_hidden_states": output_hidden_states,
             "dtype": "float32",
         }

@@ -1,4 +1,4 @@
-"""Where a model is and what its files say; nothing in a model folder is ever executed."""
+"""The weights of a model folder, from safetensors or pickles; nothing in it is ever executed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from embedkit.files import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
 _TIED = 4  # names that a large tensor of a pickle may have: T5 has an embedding four times
 
 
@@ -45,7 +43,8 @@ class Weights:
                 name: tensor for path in pickles for name, tensor in _read_pickle(path).items()
             }
         for shard in shards:
-            self._files |= dict.fromkeys(self._names(shard), shard)
+            with _opened(shard) as file:
+                self._files |= dict.fromkeys(list(file.keys()), shard)
 
     @property
     def names(self) -> frozenset[str]:
@@ -68,11 +67,6 @@ class Weights:
                 shapes = (file.get_slice(name).get_shape() for name in list(file.keys()))
                 total += sum(math.prod(shape) for shape in shapes)
         return total
-
-    @staticmethod
-    def _names(path: Path) -> list[str]:
-        with _opened(path) as file:
-            return list(file.keys())
 
 
 def _shards(folder: Path, name: str) -> list[Path]:
@@ -135,10 +129,10 @@ def _is_plain(tensor: Tensor) -> bool:
 
 
 def _check_packed(path: Path) -> None:
-    """Refuse a zip file whose records are packed, which torch never writes: they may be bombs."""
+    """Refuse a zip file with compressed records, which torch never writes: they may be bombs."""
     try:
         with path.open("rb") as file:
-            if file.read(4) != b"PK\x03\x04":  # as torch tells them
+            if file.read(4) != b"PK\x03\x04":  # how torch recognizes a zip file
                 return
             with zipfile.ZipFile(file) as records:
                 packed = any(record.compress_type for record in records.infolist())

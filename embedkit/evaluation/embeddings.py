@@ -17,8 +17,9 @@ from embedkit.evaluation.report.report import Report
 from embedkit.evaluation.results import Result
 from embedkit.evaluation.run_metadata import DataUsed, Protocol, data_used
 from embedkit.evaluation.selection import Selection
+from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import Recipe
-from embedkit.recipes.steps import Bound, Vectors
+from embedkit.recipes.steps import Float32Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ class SetVectors:
         cls,
         embedder: Embedder,
         sets: Sequence[DataSet],
-        bounds: Sequence[Bound],
+        bounds: Sequence[BoundRecipe],
         prompts: Mapping[str, str],
         *,
         show_progress: bool | None = None,
@@ -73,14 +74,14 @@ class SetVectors:
         ]
         return cls(embedder, sets, prompts, encoded, places, (begun, ran))
 
-    def texts(self, recipe: int, number: int, role: str) -> Vectors:
+    def texts(self, recipe: int, number: int, role: str) -> Float32Array:
         """(texts, dim) float32, of a recipe and a set by their numbers."""
         return self.encoded[self.prompts[role]].vectors[recipe][self.places[number][role]]
 
-    def pairs(self, recipe: int, number: int) -> Vectors:
+    def pairs(self, recipe: int, number: int) -> Float32Array:
         """(n, 2, dim) float32, of a recipe and a set of pairs by their numbers."""
         vectors = self.encoded[self.prompts["sentence"]].vectors[recipe]
-        both: Vectors = vectors[self.places[number]["sentence"].reshape(2, -1).T]
+        both: Float32Array = vectors[self.places[number]["sentence"].reshape(2, -1).T]
         return both
 
     def geometry(self, recipe: int, number: int) -> Geometry:
@@ -116,7 +117,7 @@ class SetVectors:
         decided_by: str,
         evidence: Sequence[Evidence],
         diagnoses: Sequence[Diagnosis],
-        fitted: Sequence[Bound] = (),
+        fitted: Sequence[BoundRecipe] = (),
         baseline: str | None = None,
         selection: Selection | None = None,
     ) -> Report:
@@ -128,7 +129,7 @@ class SetVectors:
                 "name": embedder.name,
                 "family": embedder.encoder.family,
                 "layers": embedder.encoder.num_layers,
-                "width": embedder.encoder.width,
+                "width": embedder.encoder.dim,
                 "pooler": embedder.encoder.pooler is not None,
                 "recipe": str(own.recipe) if own else None,
                 "max_length": embedder.tokenizer.max_length,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from embedkit.data.pairs import Pairs
 from embedkit.evaluation.correlation import average_ranks, measure
-from embedkit.recipes.steps import Vectors
+from embedkit.recipes.steps import Float32Array
 from embedkit.similarity import unit
 
 _Array = NDArray[np.float64]
@@ -234,7 +234,7 @@ class Geometry:
     effective_rank: float | None
 
     @classmethod
-    def of(cls, vectors: Vectors) -> Geometry:
+    def of(cls, vectors: Float32Array) -> Geometry:
         """Of vectors (n, dim); None for what one vector, or equal ones, do not have."""
         x = vectors.astype(np.float64)
         n = len(x)

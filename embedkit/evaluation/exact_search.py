@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from embedkit.recipes.steps import Vectors
+from embedkit.recipes.steps import Float32Array
 from embedkit.similarity import find_similarity
 
 _QUERIES, _DOCUMENTS = 128, 8192  # in a block: 8 MB of similarities
@@ -17,7 +17,7 @@ EXACT = "flat"
 
 
 def nearest(
-    queries: Vectors, documents: Vectors, similarity: str, k: int, index: str = EXACT
+    queries: Float32Array, documents: Float32Array, similarity: str, k: int, index: str = EXACT
 ) -> NDArray[np.int64]:
     """The k most similar documents of each query, by default exactly.
 
@@ -65,7 +65,7 @@ def check_index(index: str, similarities: Sequence[str], dimensions: Iterable[in
 
 
 def _approximate(
-    queries: Vectors, documents: Vectors, similarity: str, k: int, index: str
+    queries: Float32Array, documents: Float32Array, similarity: str, k: int, index: str
 ) -> NDArray[np.int64]:
     from embedkit.retrieval.index import VectorIndex
 

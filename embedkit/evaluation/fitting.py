@@ -10,7 +10,7 @@ from embedkit.data.corpus import Corpus
 from embedkit.data.datasets import DataSet
 from embedkit.embedder.embedder import GIVEN, Embedder
 from embedkit.errors import InputError
-from embedkit.recipes.steps import Bound
+from embedkit.recipes.bound_recipe import BoundRecipe
 
 ON_DATA = "the scored texts themselves"
 
@@ -30,13 +30,13 @@ class CorpusTexts:
 
 def fit_for(
     embedder: Embedder,
-    bounds: Sequence[Bound],
+    bounds: Sequence[BoundRecipe],
     fit: FitTexts | None,
     sets: Sequence[DataSet],
     prompts: Mapping[str, str],
     *,
     show_progress: bool | None = None,
-) -> list[Bound]:
+) -> list[BoundRecipe]:
     """The recipes, fitted where they have to be.
 
     Args:

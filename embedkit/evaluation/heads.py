@@ -17,7 +17,7 @@ from embedkit.evaluation.correlation import CORRELATIONS
 from embedkit.evaluation.pairs import Predictions, similarities_of
 from embedkit.evaluation.results import Scored
 from embedkit.evaluation.significance import difference
-from embedkit.recipes.steps import Vectors
+from embedkit.recipes.steps import Float32Array
 
 if TYPE_CHECKING:
     from embedkit.scoring.pair_regressor import PairRegressor
@@ -93,7 +93,7 @@ class Training:
         """The lowest and the highest label."""
         return float(self.labels.min()), float(self.labels.max())
 
-    def fit(self, vectors: list[Vectors]) -> Fitted:
+    def fit(self, vectors: list[Float32Array]) -> Fitted:
         """A head, and a line on the cosine, for one recipe's vectors (n, 2, dim) of each set."""
         from embedkit.scoring.pair_regressor import PairRegressor
 
@@ -123,7 +123,7 @@ class Fitted:
     line: tuple[float, float]
 
     def predict(
-        self, recipe: str, vectors: Vectors, threshold: float | None
+        self, recipe: str, vectors: Float32Array, threshold: float | None
     ) -> tuple[Predictions, Predictions]:
         """The line's and the head's predictions for vectors (n, 2, dim)."""
         cosines = similarities_of("cosine", vectors[:, 0], vectors[:, 1])

@@ -20,7 +20,7 @@ from embedkit.evaluation.bootstrap import (
 )
 from embedkit.evaluation.correlation import AGGREGATIONS, CORRELATIONS, aggregate, measure, tie_rate
 from embedkit.evaluation.results import Result, Scored, SubsetValue
-from embedkit.recipes.steps import Vectors
+from embedkit.recipes.steps import Float32Array
 from embedkit.similarity import find_similarity
 
 _Array = NDArray[np.float64]
@@ -43,7 +43,7 @@ class Predictions:
     metrics: tuple[str, ...] = CORRELATIONS
 
 
-def similarities_of(name: str, left: Vectors, right: Vectors) -> _Array:
+def similarities_of(name: str, left: Float32Array, right: Float32Array) -> _Array:
     """(n,) similarities of two (n, dim) arrays, equal where float32 cannot tell them apart.
 
     The cosine of two equal sentences is 1 in theory and 1 +- 1e-16 in practice, and ranks would
@@ -57,7 +57,7 @@ def similarities_of(name: str, left: Vectors, right: Vectors) -> _Array:
     return rounded
 
 
-def predict(recipe: str, vectors: Vectors, similarities: Sequence[str]) -> list[Predictions]:
+def predict(recipe: str, vectors: Float32Array, similarities: Sequence[str]) -> list[Predictions]:
     """The similarities of sentence pairs; vectors are (n, 2, dim) float32."""
     left, right = vectors[:, 0], vectors[:, 1]
     return [Predictions(recipe, name, similarities_of(name, left, right)) for name in similarities]

@@ -13,7 +13,7 @@ from embedkit.evaluation.bootstrap import RESAMPLES, SEED, bootstrap_means, inte
 from embedkit.evaluation.exact_search import EXACT, nearest
 from embedkit.evaluation.ranking_metrics import IDEAL_DEPTH, RANKING_METRICS
 from embedkit.evaluation.results import Result, Scored
-from embedkit.recipes.steps import Vectors
+from embedkit.recipes.steps import Float32Array
 
 DEPTH = 1000  # of a ranking, trec_eval's and BEIR's
 
@@ -57,8 +57,8 @@ class Judged:
     def score(
         self,
         recipe: str,
-        queries: Vectors,
-        documents: Vectors,
+        queries: Float32Array,
+        documents: Float32Array,
         similarities: Sequence[str],
         index: str = EXACT,
         *,

@@ -20,8 +20,8 @@ from embedkit.evaluation.bootstrap import RESAMPLES
 from embedkit.evaluation.correlation import tie_rate
 from embedkit.evaluation.retrieval import DEPTH
 from embedkit.files import rows_sha256
+from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import Recipe
-from embedkit.recipes.steps import Bound
 from embedkit.version import __version__
 
 _LIBRARIES = ("torch", "tokenizers", "transformers", "numpy", "scikit-learn")
@@ -229,7 +229,7 @@ def model_fingerprint(embedder: Embedder) -> str:
     whole = Recipe(("mean",) if embedder.encoder.pooler is None else ("pooler",))
     own = embedder.own
     steps, learnt = ((), None) if own is None else (own.steps, own.token_weights)
-    bound = Bound(whole, steps, learnt)
+    bound = BoundRecipe(whole, steps, learnt)
     return fingerprint(identity(embedder.encoder, embedder.tokenizer, bound, embedder.settings))
 
 

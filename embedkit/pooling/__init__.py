@@ -1,4 +1,16 @@
-"""The poolings, one table: names, order, help texts and tests all derive from it."""
+"""The poolings, one table: names, order, help texts, documentation and tests derive from it.
+
+Example:
+    >>> import torch
+    >>> from embedkit.encoders.states import TokenStates
+    >>> hidden = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [0.0, 0.0]]])
+    >>> mask = torch.tensor([[1, 1], [1, 0]])
+    >>> states = TokenStates.from_padded(hidden, mask, token_ids=torch.zeros_like(mask))
+    >>> POOLINGS["mean"].reduce(states).tolist()
+    [[2.0, 3.0], [5.0, 6.0]]
+    >>> POOLINGS["max"].reduce(states).tolist()
+    [[3.0, 4.0], [5.0, 6.0]]
+"""
 
 from __future__ import annotations
 
@@ -18,12 +30,12 @@ if TYPE_CHECKING:
     from embedkit.encoders.states import TokenStates
 
 
-class Pooling(NamedTuple):
+class PoolingSpec(NamedTuple):
     """A row of the table.
 
     Attributes:
-        name: what a recipe says.
-        reduce: packed states -> (texts, width).
+        name: its name in a recipe.
+        reduce: packed states -> (texts, dim).
         formula: the vector of a text with token vectors h_1 ... h_n.
         note: when one would choose it.
         note_ko: the same in Korean.
@@ -37,107 +49,99 @@ class Pooling(NamedTuple):
     formula: str
     note: str
     note_ko: str
-    sentence_transformers: str | None
-    legacy_key: str | None
+    sentence_transformers: str | None = None
+    legacy_key: str | None = None
     fitted: bool = False
 
 
-# In sentence-transformers' order of concatenation, then those that it does not have.
+# First those of sentence-transformers, in its order of concatenation; a new row goes behind them.
 _ROWS = (
-    Pooling(
+    PoolingSpec(
         "cls",
         cls,
         "h_1",
         "the first token; many retrieval models are trained for it",
         "첫 토큰. 이 방식으로 학습한 검색 모델이 많다",
-        "cls",
-        "pooling_mode_cls_token",
+        sentence_transformers="cls",
+        legacy_key="pooling_mode_cls_token",
     ),
-    Pooling(
+    PoolingSpec(
         "max",
         maximum,
         "max over i of h_i",
         "the strongest token of each dimension",
         "차원마다 가장 큰 값",
-        "max",
-        "pooling_mode_max_tokens",
+        sentence_transformers="max",
+        legacy_key="pooling_mode_max_tokens",
     ),
-    Pooling(
+    PoolingSpec(
         "mean",
         mean,
         "sum(h_i) / n",
         "the usual choice for sentence similarity",
         "문장 유사도에서 가장 흔한 선택",
-        "mean",
-        "pooling_mode_mean_tokens",
+        sentence_transformers="mean",
+        legacy_key="pooling_mode_mean_tokens",
     ),
-    Pooling(
+    PoolingSpec(
         "mean_sqrt_len",
         mean_sqrt_len,
         "sum(h_i) / sqrt(n)",
         "the direction of mean; longer texts get longer vectors",
         "방향은 mean과 같고, 긴 텍스트일수록 벡터가 길다",
-        "mean_sqrt_len_tokens",
-        "pooling_mode_mean_sqrt_len_tokens",
+        sentence_transformers="mean_sqrt_len_tokens",
+        legacy_key="pooling_mode_mean_sqrt_len_tokens",
     ),
-    Pooling(
+    PoolingSpec(
         "weighted_mean",
         weighted_mean,
         "sum(i h_i) / sum(i)",
         "later tokens count more; made for decoders",
         "뒤 토큰일수록 비중이 크다. 디코더용",
-        "weightedmean",
-        "pooling_mode_weightedmean_tokens",
+        sentence_transformers="weightedmean",
+        legacy_key="pooling_mode_weightedmean_tokens",
     ),
-    Pooling(
+    PoolingSpec(
         "last",
         last,
         "h_n",
         "the last token: for decoders; [SEP] in BERT",
         "마지막 토큰. 디코더용이며 BERT에서는 [SEP]",
-        "lasttoken",
-        "pooling_mode_lasttoken",
+        sentence_transformers="lasttoken",
+        legacy_key="pooling_mode_lasttoken",
     ),
-    Pooling(
+    PoolingSpec(
         "mean_content",
         mean_content,
         "sum(h_i) / n over content tokens",
         "mean without special tokens",
         "특수 토큰을 뺀 mean",
-        None,
-        None,
     ),
-    Pooling(
+    PoolingSpec(
         "max_content",
         max_content,
         "max over content tokens of h_i",
         "max without special tokens",
         "특수 토큰을 뺀 max",
-        None,
-        None,
     ),
-    Pooling(
+    PoolingSpec(
         "idf_mean",
         idf_mean,
         "sum(w_i h_i) / n over content tokens, w = a / (a + p)",
         "frequent tokens count less (SIF, a = 0.001); p is a token's share of the fit texts",
         "흔한 토큰일수록 비중이 작다(SIF, a = 0.001). p는 학습 텍스트에서 토큰이 차지하는 비율",
-        None,
-        None,
         fitted=True,
     ),
-    Pooling(
+    PoolingSpec(
         "pooler",
         pooler,
         "tanh(W h_1 + b)",
         "BERT's pooler_output, if the checkpoint has its weights",
         "BERT의 pooler_output. 체크포인트에 가중치가 있을 때만",
-        None,
-        None,
     ),
 )
 
-POOLINGS: dict[str, Pooling] = {row.name: row for row in _ROWS}
+POOLINGS: dict[str, PoolingSpec] = {row.name: row for row in _ROWS}
 
 
 def pooling_table(language: str = "en") -> str:

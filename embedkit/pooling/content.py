@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def mean_content(states: TokenStates) -> Tensor:
-    """(texts, width): sum(h_i) / n over the n tokens that are not special."""
+    """(texts, dim): sum(h_i) / n over the n tokens that are not special."""
     return content_sum(states, states.only) / content_count(states)
 
 
 def max_content(states: TokenStates) -> Tensor:
-    """(texts, width): max of h_i, elementwise, over the tokens that are not special."""
+    """(texts, dim): max of h_i, elementwise, over the tokens that are not special."""
     special = states.batch.special.unsqueeze(1)
     highest = segment_max(states, states.only.masked_fill(special, -float("inf")))
     empty = segment_sum(states, (~special).to(highest.dtype)) == 0
@@ -32,7 +32,7 @@ def max_content(states: TokenStates) -> Tensor:
 
 
 def content_sum(states: TokenStates, rows: Tensor) -> Tensor:
-    """(texts, width): the sum of the rows (tokens, width) of tokens that are not special."""
+    """(texts, dim): the sum of the rows (tokens, dim) of tokens that are not special."""
     return segment_sum(states, rows.masked_fill(states.batch.special.unsqueeze(1), 0))
 
 

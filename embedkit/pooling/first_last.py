@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def cls(states: TokenStates) -> Tensor:
-    """(texts, width): the first token's vector; in BERT that token is [CLS]."""
+    """(texts, dim): the first token's vector; in BERT that token is [CLS]."""
     return states.only[states.batch.offsets[:-1]]
 
 
 def last(states: TokenStates) -> Tensor:
-    """(texts, width): the last token's vector, special or not."""
+    """(texts, dim): the last token's vector, special or not."""
     return states.only[states.batch.offsets[1:] - 1]

@@ -31,7 +31,7 @@ def idf_weights(counts: NDArray[np.int64]) -> NDArray[np.float32]:
 
 
 def idf_mean(states: TokenStates) -> Tensor:
-    """(texts, width): sum(w_i h_i) / n over the n tokens that are not special."""
+    """(texts, dim): sum(w_i h_i) / n over the n tokens that are not special."""
     if states.token_weights is None:
         raise ValueError("these states have no token_weights")
     weights = states.token_weights[states.batch.token_ids].unsqueeze(1)

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 def maximum(states: TokenStates) -> Tensor:
-    """(texts, width): max over i of h_i, elementwise."""
+    """(texts, dim): max over i of h_i, elementwise."""
     return segment_max(states, states.only)
 
 
 def segment_max(states: TokenStates, rows: Tensor) -> Tensor:
-    """(texts, width): the largest values of the rows (tokens, width) of each text."""
+    """(texts, dim): the largest values of the rows (tokens, dim) of each text."""
     text_of_value = states.batch.segments.unsqueeze(1).expand_as(rows)
     lowest = rows.new_full((len(states.batch.lengths), rows.shape[1]), -float("inf"))
     return lowest.scatter_reduce_(0, text_of_value, rows, "amax")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def segment_sum(states: TokenStates, rows: Tensor) -> Tensor:
-    """(texts, width): the sum of the rows (tokens, width) of each text."""
+    """(texts, dim): the sum of the rows (tokens, dim) of each text."""
     # Blocks of one length, because torch's sum is pairwise: adding rows one by one loses digits.
     total = rows.new_empty(len(states.batch.lengths), rows.shape[1])
     for run in states.batch.runs:
@@ -28,17 +28,17 @@ def _count(states: TokenStates) -> Tensor:
 
 
 def mean(states: TokenStates) -> Tensor:
-    """(texts, width): sum(h_i) / n."""
+    """(texts, dim): sum(h_i) / n."""
     return segment_sum(states, states.only) / _count(states)
 
 
 def mean_sqrt_len(states: TokenStates) -> Tensor:
-    """(texts, width): sum(h_i) / sqrt(n)."""
+    """(texts, dim): sum(h_i) / sqrt(n)."""
     return segment_sum(states, states.only) / _count(states).sqrt()
 
 
 def weighted_mean(states: TokenStates) -> Tensor:
-    """(texts, width): sum(i h_i) / sum(i), i the place of a token in its text from 1."""
-    places = states.batch.positions + states.first_position
-    weights = places.to(states.only.dtype).unsqueeze(1)
+    """(texts, dim): sum(i h_i) / sum(i), i the position of a token in its text from 1."""
+    positions = states.batch.positions + states.first_position
+    weights = positions.to(states.only.dtype).unsqueeze(1)
     return segment_sum(states, states.only * weights) / segment_sum(states, weights)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def pooler(states: TokenStates) -> Tensor:
-    """(texts, width): tanh(W h_1 + b) with the checkpoint's weights (Devlin et al. 2019)."""
+    """(texts, dim): tanh(W h_1 + b) with the checkpoint's weights (Devlin et al. 2019)."""
     if states.pooler_output is None:
         raise ValueError("these states were computed without pooler_output")
     return states.pooler_output

@@ -1,9 +1,9 @@
-"""Fitting recipes on texts that stream by, in memory that does not grow with them."""
+"""Fit recipes on texts that stream by, in memory that does not grow with the number of texts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,47 +14,43 @@ from embedkit.errors import InputError
 from embedkit.files import RowDigest
 from embedkit.pooling.idf import idf_weights
 from embedkit.progress import progress
-from embedkit.recipes.affine_steps import fit_affine
+from embedkit.recipes.bound_recipe import BoundRecipe, Fit, Unfitted
+from embedkit.recipes.dense import IDENTITY, Dense
 from embedkit.recipes.recipe import Recipe
-from embedkit.recipes.steps import Bound, Fit, Unfitted, Vectors, fold
-from embedkit.recipes.streaming_covariance import Moments
+from embedkit.recipes.steps import STEPS, Float32Array, Sample, fold, split_step
+from embedkit.recipes.streaming_covariance import StreamingCovariance
 from embedkit.tokenization.tokenizer import as_texts
+
+Encode = Callable[[Sequence[str], Sequence[BoundRecipe]], list[Float32Array]]
+CountTokens = Callable[[Sequence[str]], NDArray[np.int64]]
 
 _CHUNK = 4096  # texts encoded at a time
 
-
-@dataclass(frozen=True)
-class Reading:
-    """How to read texts.
-
-    Attributes:
-        encode: texts and recipes -> for each recipe float32 (texts, dim).
-        count: texts -> int64 (vocabulary,), how often each token occurs, special ones left out.
-    """
-
-    encode: Callable[[Sequence[str], Sequence[Bound]], list[Vectors]]
-    count: Callable[[Sequence[str]], NDArray[np.int64]]
+# A variation below this share of the largest number is rounding error, and would be blown up.
+_RESOLUTION = 4 * float(np.finfo(np.float32).eps)
 
 
 def fit_recipes(
-    bounds: Sequence[Bound],
+    bounds: Sequence[BoundRecipe],
     texts: Iterable[str],
-    reading: Reading,
+    encode: Encode,
+    count_tokens: CountTokens,
     *,
     source: str,
     show_progress: bool | None = None,
-) -> list[Bound]:
-    """The recipes, with what they learn learnt.
+) -> list[BoundRecipe]:
+    """The recipes, each with its steps and token weights fitted.
 
-    One pass over the texts serves all recipes. What stands behind a `normalize`, which is not
-    affine, sees vectors that are normalized as they will be: `center/normalize/pca:64` takes a
-    second pass, and `idf_mean` takes a pass of its own that only tokenizes.
+    One pass over the texts serves all recipes. A step behind one that is not affine, such as
+    `normalize`, takes a pass of its own, because it must see vectors that are normalized:
+    `center/normalize/pca:64` takes two. `idf_mean` takes one more pass, which only tokenizes.
 
     Args:
         bounds: recipes; those that are fitted already stay as they are.
         texts: texts, or anything that yields them; read again for each pass.
-        reading: how to encode and count them.
-        source: where they are from, for people.
+        encode: texts and recipes -> for each recipe float32 (texts, dim).
+        count_tokens: texts -> int64 (vocabulary,), occurrences of each token, without special ones.
+        source: where the texts are from, for people.
         show_progress: a bar on stderr for each pass; None shows it where stderr is a terminal.
 
     Raises:
@@ -69,26 +65,33 @@ def fit_recipes(
     )
     total = None
     if iter(texts) is not texts:
-        total = sum(len(chunk) for chunk in _chunks(texts))  # a wrong one is found before long work
+        total = sum(len(chunk) for chunk in _chunks(texts))  # finds a wrong text before long work
     elif passes > 1:
         raise InputError(
             f"fitting takes {passes} passes over the texts, and an iterator can be read once; "
             "expected a list, or another object that can be read again"
         )
     fitted = list(bounds)
-    while waiting := [place for place, bound in enumerate(fitted) if bound.unfitted]:
-        turn = _Counts() if counting else _Segments([fitted[place] for place in waiting])
-        counting, read, digest = False, 0, RowDigest()
+    while waiting := [index for index, bound in enumerate(fitted) if bound.unfitted]:
+        this_pass: _CountPass | _CovariancePass
+        if counting:
+            this_pass, counting = _CountPass(count_tokens), False
+        else:
+            this_pass = _CovariancePass(encode, [fitted[index] for index in waiting])
+        read, digest = 0, RowDigest()
         with progress(total, "texts", show=show_progress) as advance:
             for chunk in _chunks(texts):
-                turn.add(chunk, reading)
+                this_pass.add(chunk)
                 digest.add(chunk)
                 read += len(chunk)
                 advance(len(chunk))
         if read == 0:
             raise InputError("there are no texts to fit on; expected some")
-        for place in waiting:
-            fitted[place] = turn.fit(fitted[place], Fit(source, read, digest.sha256))
+        for index in waiting:
+            try:
+                fitted[index] = this_pass.fit(fitted[index], Fit(source, read, digest.sha256))
+            except InputError as error:
+                raise InputError(f"recipe {str(fitted[index].recipe)!r}: {error}") from error
     return fitted
 
 
@@ -99,62 +102,106 @@ def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
         start += len(chunk)
 
 
-class _Counts:
+class _CountPass:
     """A pass that counts tokens."""
 
-    def __init__(self) -> None:
-        self._counts: NDArray[np.int64] | None = None
+    def __init__(self, count_tokens: CountTokens) -> None:
+        self._count_tokens = count_tokens
+        self._counts: NDArray[np.int64] = np.zeros(1, np.int64)
 
-    def add(self, texts: list[str], reading: Reading) -> None:
-        counts = reading.count(texts)
-        self._counts = counts if self._counts is None else self._counts + counts
+    def add(self, texts: list[str]) -> None:
+        self._counts = self._counts + self._count_tokens(texts)
 
-    def fit(self, bound: Bound, fit: Fit) -> Bound:
+    def fit(self, bound: BoundRecipe, fit: Fit) -> BoundRecipe:
         """The recipe with its token weights, if it takes some."""
-        if bound.unfitted not in bound.recipe.poolings or self._counts is None:
+        if bound.unfitted not in bound.recipe.poolings:
             return bound
         if not self._counts.any():
-            raise InputError(
-                f"recipe {str(bound.recipe)!r}: the texts to fit on have special tokens only"
-            )
+            raise InputError("the texts to fit on have special tokens only")
         return replace(bound, token_weights=idf_weights(self._counts), fit=fit)
 
 
-class _Segments:
-    """A pass that takes the moments in front of each recipe's first step that is not fitted."""
+class _CovariancePass:
+    """A pass that takes mean and covariance in front of each recipe's first unfitted step."""
 
-    def __init__(self, bounds: Sequence[Bound]) -> None:
-        # Recipes that begin alike are one: mean/center and mean/whiten:8 share their moments.
+    def __init__(self, encode: Encode, bounds: Sequence[BoundRecipe]) -> None:
+        self._encode = encode
+        # Recipes that begin alike are one: mean/center and mean/whiten:8 share a covariance.
         self._prefixes = {prefix.recipe: prefix for prefix in map(_prefix, bounds)}
-        self._moments: dict[Recipe, Moments] = {}
+        self._covariances: dict[Recipe, StreamingCovariance] = {}
 
-    def add(self, texts: list[str], reading: Reading) -> None:
-        vectors = reading.encode(texts, list(self._prefixes.values()))
+    def add(self, texts: list[str]) -> None:
+        vectors = self._encode(texts, list(self._prefixes.values()))
         for recipe, rows in zip(self._prefixes, vectors, strict=True):
-            self._moments.setdefault(recipe, Moments(rows.shape[1])).add(rows)
+            self._covariances.setdefault(recipe, StreamingCovariance(rows.shape[1])).add(rows)
 
-    def fit(self, bound: Bound, fit: Fit) -> Bound:
+    def fit(self, bound: BoundRecipe, fit: Fit) -> BoundRecipe:
         """The recipe with that step fitted."""
-        place, step = _first_unfitted(bound)
-        try:
-            dense, notes = fit_affine(step.names, self._moments[_prefix(bound).recipe])
-        except InputError as error:
-            raise InputError(f"recipe {str(bound.recipe)!r}: {error}") from error
+        index, step = _first_unfitted(bound)
+        dense, notes = fit_affine(step.names, self._covariances[_prefix(bound).recipe])
         before = () if bound.fit is None else bound.fit.notes
         return replace(
             bound,
-            steps=(*bound.steps[:place], dense, *bound.steps[place + 1 :]),
+            steps=(*bound.steps[:index], dense, *bound.steps[index + 1 :]),
             fit=replace(fit, notes=(*before, *notes)),
         )
 
 
-def _first_unfitted(bound: Bound) -> tuple[int, Unfitted]:
+def _first_unfitted(bound: BoundRecipe) -> tuple[int, Unfitted]:
     return next((n, step) for n, step in enumerate(bound.steps) if isinstance(step, Unfitted))
 
 
-def _prefix(bound: Bound) -> Bound:
+def _prefix(bound: BoundRecipe) -> BoundRecipe:
     """The recipe up to its first step that is not fitted."""
-    place, _ = _first_unfitted(bound)
-    names = tuple(name for group in fold(bound.recipe.steps)[:place] for name in group)
+    index, _ = _first_unfitted(bound)
+    names = tuple(name for group in fold(bound.recipe.steps)[:index] for name in group)
     recipe = Recipe(bound.recipe.poolings, bound.recipe.layers, names)
-    return replace(bound, recipe=recipe, steps=bound.steps[:place])
+    return replace(bound, recipe=recipe, steps=bound.steps[:index])
+
+
+def fit_affine(steps: Sequence[str], vectors: StreamingCovariance) -> tuple[Dense, tuple[str, ...]]:
+    """Fit affine neighbours and fold them into one matrix.
+
+    Each step is fitted on what the ones before it leave. An affine map takes mean and covariance
+    along, so those in front of the first step serve all of them.
+
+    Args:
+        steps: as they print.
+        vectors: mean and covariance in front of the first step.
+
+    Returns:
+        The map, and notes on directions that were dropped.
+
+    Raises:
+        InputError: too few vectors for a step, or vectors that do not vary.
+
+    Example:
+        >>> vectors = StreamingCovariance(2)
+        >>> vectors.add(np.array([[1, 0], [3, 0], [5, 6]], dtype=np.float32))
+        >>> dense, notes = fit_affine(["center", "truncate:1"], vectors)
+        >>> dense(np.array([[7, 7]], dtype=np.float32))
+        array([[4.]], dtype=float32)
+    """
+    mean, covariance = vectors.mean, vectors.covariance
+    if not np.isfinite(covariance).all():
+        raise InputError(f"step {steps[0]}: the vectors to fit it on are not finite")
+    weight, bias = np.eye(len(mean)), np.zeros(len(mean))
+    noise = _RESOLUTION**2 * float((mean**2 + covariance.diagonal()).max())
+    notes = []
+    for step in steps:
+        name, k = split_step(step)
+        spec, dim = STEPS[name], len(mean)
+        if spec.fit is None:
+            raise ValueError(f"step {step} is not affine")
+        if k is not None and k > dim:
+            raise InputError(f"step {step}: only {dim} directions are left before it")
+        scale = float(np.linalg.norm(weight, 2) ** 2)
+        sample = Sample(step, vectors.count, covariance, noise * scale)
+        matrix, note = spec.fit(sample, dim if k is None else k)
+        if note:
+            notes.append(note)
+        center = mean if spec.fitted else np.zeros(dim)
+        covariance = matrix @ covariance @ matrix.T
+        weight, bias = matrix @ weight, matrix @ (bias - center)
+        mean = matrix @ (mean - center)
+    return Dense(weight.astype(np.float32), bias.astype(np.float32), IDENTITY), tuple(notes)

@@ -1,324 +1,295 @@
-"""Steps: post-processing of sentence vectors, from (n, in) to (n, out) float32."""
+"""The steps that follow the pooling, one table: grammar, fitting and docs derive from it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from difflib import get_close_matches
 from itertools import groupby
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from embedkit.errors import InputError
-from embedkit.recipes.recipe import (
-    DENSE,
-    LAYER_NORM,
-    STEPS,
-    TRAINED,
-    Recipe,
-    RecipeError,
-    split_step,
-)
-from embedkit.similarity import unit
 
-Vectors = NDArray[np.float32]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Float32Array: TypeAlias = "NDArray[np.float32]"
+Float64Array: TypeAlias = "NDArray[np.float64]"
 
 
-class Step(Protocol):
-    """A row-wise map of sentence vectors."""
-
-    @property
-    def name(self) -> str:
-        """What a recipe calls it."""
-        ...
-
-    def width(self, before: int) -> int:
-        """The width of its vectors."""
-        ...
-
-    def __call__(self, vectors: Vectors) -> Vectors: ...
-
-
-@dataclass(frozen=True)
-class Normalize:
-    """v / |v|: unit length, and a vector of zeros stays."""
-
-    name: str = "normalize"
-
-    def width(self, before: int) -> int:
-        return before
-
-    def __call__(self, vectors: Vectors) -> Vectors:
-        return unit(vectors)
-
-
-@dataclass(frozen=True)
-class Dense:
-    """activation(W v + b): steps fitted and folded, or a trained layer of a folder.
+class Sample(NamedTuple):
+    """What an affine step sees of the vectors that it is fitted on.
 
     Attributes:
-        weight: (out, in) float32.
-        bias: (out,) float32, or None.
-        activation: a name from `ACTIVATIONS`.
-        slope: (1,) or (out,) float32 of negative numbers, where the activation is PReLU.
+        step: the step as it prints, for errors and notes.
+        size: number of vectors.
+        covariance: (dim, dim), divided by size - 1.
+        noise: the variance up to which a direction is rounding error.
     """
 
-    weight: Vectors
-    bias: Vectors | None
-    activation: str
-    name: str = DENSE
-    slope: Vectors | None = None
+    step: str
+    size: int
+    covariance: Float64Array
+    noise: float
 
-    def width(self, before: int) -> int:
-        if before != self.weight.shape[1]:
+    def check_size(self, most: int) -> None:
+        """Refuse `most` vectors or fewer."""
+        if self.size <= most:
+            texts = "text" if most == 1 else "texts"
             raise InputError(
-                f"the model's step dense takes vectors of {self.weight.shape[1]} numbers; "
-                f"those before it have {before}"
+                f"step {self.step} needs more than {most:,} {texts} to fit on, got {self.size:,}"
             )
-        return len(self.weight) // (2 if self.activation.endswith(".GLU") else 1)
 
-    def __call__(self, vectors: Vectors) -> Vectors:
-        out: Vectors = vectors @ self.weight.T
-        if self.bias is not None:
-            out += self.bias
-        if self.slope is None:
-            return ACTIVATIONS[self.activation](out)
-        out *= np.where(out >= 0, np.float32(1), self.slope)
-        return out
-
-
-@dataclass(frozen=True)
-class LayerNorm:
-    """torch's: mean 0 and variance 1 of each vector, then weight * v + bias, both (dim,)."""
-
-    weight: Vectors
-    bias: Vectors
-    name: str = LAYER_NORM
-
-    def width(self, before: int) -> int:
-        if before != len(self.weight):
+    def check_varies(self, problem: str) -> None:
+        """Refuse a covariance that is rounding error only."""
+        if self.covariance.diagonal().max() <= self.noise:
             raise InputError(
-                f"the model's step {self.name} takes vectors of {len(self.weight)} numbers; "
-                f"those before it have {before}"
+                f"step {self.step} {problem}: the vectors of the texts to fit on do not vary enough"
             )
-        return before
-
-    def __call__(self, vectors: Vectors) -> Vectors:
-        import torch
-
-        rows, weight, bias = map(torch.from_numpy, (vectors, self.weight, self.bias))
-        normed: Vectors = torch.nn.functional.layer_norm(rows, weight.shape, weight, bias).numpy()
-        return normed
 
 
-def _sigmoid(x: Vectors) -> Vectors:
-    half = np.float32(0.5)
-    y: Vectors = half * np.tanh(half * x) + half
-    return y
+# What fitting an affine step gives: its matrix (out, dim), and a note for readers or "".
+Fitted: TypeAlias = tuple[Float64Array, str]
+
+_UNRESOLVED = "vary less than float32 resolves"
+_NOTHING = "has nothing to fit"
 
 
-def _of_torch(name: str, vectors: Vectors) -> Vectors:
-    import torch
-
-    module = getattr(torch.nn, name)().eval()
-    if getattr(module, "dim", 1) is None:
-        module.dim = 1  # Softmax and its like warn where they choose it themselves
-    with torch.inference_mode():
-        activated: Vectors = module(torch.from_numpy(vectors)).numpy()
-    return activated
+# numpy is imported where it is used, so that parsing a recipe does not wait for it.
 
 
-IDENTITY = "torch.nn.modules.linear.Identity"
+def _first(sample: Sample, k: int) -> Fitted:
+    import numpy as np
+
+    return np.eye(k, len(sample.covariance)), ""
 
 
-TANH = "torch.nn.modules.activation.Tanh"
+def _standardize(sample: Sample, k: int) -> Fitted:
+    """1 / standard deviation; a dimension that does not vary is left, as in scikit-learn."""
+    import numpy as np
 
-
-_FUNCTIONS: dict[str, Callable[[Vectors], Vectors]] = {
-    "Tanh": np.tanh,
-    "ReLU": lambda x: np.maximum(x, np.float32(0)),
-    "Sigmoid": _sigmoid,
-    **{
-        name: partial(_of_torch, name)
-        for name in (
-            *("CELU", "ELU", "GELU", "GLU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh"),
-            *("LeakyReLU", "LogSigmoid", "LogSoftmax", "Mish", "PReLU", "RReLU", "ReLU6", "SELU"),
-            *("SiLU", "Softmax", "Softmin", "Softplus", "Softshrink", "Softsign", "Tanhshrink"),
+    sample.check_size(1)
+    sample.check_varies(_NOTHING)
+    variances = sample.covariance.diagonal() * (1 - 1 / sample.size)  # scikit-learn divides by n
+    constant = variances <= sample.noise
+    note = ""
+    if constant.any():
+        note = (
+            f"{sample.step} leaves {constant.sum()} of {len(constant)} dimensions unscaled; "
+            f"they {_UNRESOLVED}"
         )
-    },
-}
+    matrix: Float64Array = np.diag(1 / np.sqrt(np.where(constant, 1, variances)))
+    return matrix, note
 
 
-# By the names of classes that sentence-transformers writes, and those that it reads as well.
-ACTIVATIONS: dict[str, Callable[[Vectors], Vectors]] = {
-    IDENTITY: lambda x: x,
-    **{f"torch.nn.modules.activation.{name}": run for name, run in _FUNCTIONS.items()},
-    "torch.nn.Identity": lambda x: x,
-    **{f"torch.nn.{name}": run for name, run in _FUNCTIONS.items()},
-}
+def _top(sample: Sample, k: int) -> tuple[Float64Array, Float64Array]:
+    """The directions of largest variance, (k, dim), and their variances; without rounding error.
+
+    The largest number of each direction is positive, as in scikit-learn's PCA.
+    """
+    import numpy as np
+
+    sample.check_size(k)
+    sample.check_varies(_NOTHING)
+    values, vectors = np.linalg.eigh((sample.covariance + sample.covariance.T) / 2)
+    values, rows = values[::-1], vectors.T[::-1]
+    kept = min(k, int((values > sample.noise).sum()))
+    values, rows = values[:kept], rows[:kept]
+    return rows * np.sign(rows[np.arange(kept), np.abs(rows).argmax(1)])[:, None], values
 
 
-@dataclass(frozen=True)
-class Truncate:
-    """The first `number` numbers."""
+def _remove_top(sample: Sample, k: int) -> Fitted:
+    """I - V'V of the top directions V: Mu and Viswanath 2018, "All-but-the-Top", algorithm 1."""
+    import numpy as np
 
-    number: int
-
-    @property
-    def name(self) -> str:
-        return f"truncate:{self.number}"
-
-    def width(self, before: int) -> int:
-        if before < self.number:
-            raise InputError(f"step {self.name} has vectors of {before} numbers; expected more")
-        return self.number
-
-    def __call__(self, vectors: Vectors) -> Vectors:
-        return np.ascontiguousarray(vectors[:, : self.number])
-
-    def dense(self, before: int) -> Dense:
-        """The same as a matrix."""
-        return Dense(np.eye(self.number, before, dtype=np.float32), None, IDENTITY)
+    rows, _ = _top(sample, k)
+    rest: Float64Array = np.eye(len(sample.covariance)) - rows.T @ rows
+    sample._replace(covariance=rest @ sample.covariance @ rest.T).check_varies("leaves nothing")
+    return rest, ""
 
 
-@dataclass(frozen=True)
-class Unfitted:
-    """Neighbouring affine steps that have seen no texts yet."""
+def _whiten(sample: Sample, k: int) -> Fitted:
+    """Su et al. 2021, "Whitening Sentence Representations for Better Semantics", algorithm 1."""
+    import numpy as np
 
-    names: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        return "/".join(self.names)
-
-    def width(self, before: int) -> int:
-        """At most: directions that do not vary are dropped when it is fitted."""
-        numbers = [number for name, number in map(split_step, self.names) if name != "remove_top"]
-        return next((number for number in reversed(numbers) if number is not None), before)
-
-    def __call__(self, vectors: Vectors) -> Vectors:
-        raise InputError(_unfitted(self.name))
+    rows, values = _top(sample, k)
+    return rows / np.sqrt(values)[:, None], _dropped(sample, k, len(rows))
 
 
-def _unfitted(what: str) -> str:
-    return (
-        f"{what} is not fitted yet; fit it on texts first, with Embedder.fit(texts) "
-        "(embedkit compare --fit FILE --save-best DIR on the command line)"
-    )
+def _pca(sample: Sample, k: int) -> Fitted:
+    rows, _ = _top(sample, k)
+    return rows, _dropped(sample, k, len(rows))
 
 
-@dataclass(frozen=True)
-class Fit:
-    """What a recipe was fitted on.
+def _normalize(rows: Float32Array) -> Float32Array:
+    from embedkit.similarity import unit
+
+    return unit(rows)
+
+
+def _dropped(sample: Sample, k: int, kept: int) -> str:
+    if kept == k:
+        return ""
+    dim = len(sample.covariance)
+    return f"{sample.step} keeps {kept} of {dim} directions; the others {_UNRESOLVED}"
+
+
+class StepSpec(NamedTuple):
+    """A row of the table.
+
+    A step is an affine map, which has `fit` and is folded into one matrix with its neighbours, or
+    it has `apply`.
 
     Attributes:
-        source: where the texts are from, as a person would say it.
-        texts: how many.
-        sha256: of the texts, see `RowDigest`.
-        notes: what a reader must know of the result, such as directions that were dropped.
+        name: its name in a recipe.
+        parameter: how it takes a number K: "" for not at all, ":K", or "[:K]" if it may.
+        note: what it does with a vector.
+        note_ko: the same in Korean.
+        fitted: whether it learns from texts. Such a step subtracts the mean first.
+        keeps: whether K is the dimension of its result.
+        fit: of an affine step: sample and K (the dimension, where the recipe has no K) -> matrix.
+        apply: of another step: rows (n, dim) -> rows (n, dim).
     """
 
-    source: str
-    texts: int
-    sha256: str
-    notes: tuple[str, ...] = ()
+    name: str
+    parameter: str
+    note: str
+    note_ko: str
+    fitted: bool = False
+    keeps: bool = False
+    fit: Callable[[Sample, int], Fitted] | None = None
+    apply: Callable[[Float32Array], Float32Array] | None = None
 
-    def __str__(self) -> str:
-        texts = "text" if self.texts == 1 else "texts"
-        return "; ".join((f"fitted on {self.texts:,} {texts} ({self.source})", *self.notes))
+
+_ROWS = (
+    StepSpec("center", "", "subtract the mean", "평균을 뺀다", fitted=True, fit=_first),
+    StepSpec(
+        "standardize",
+        "",
+        "subtract the mean, and divide each number by its standard deviation",
+        "평균을 빼고 차원마다 표준편차로 나눈다",
+        fitted=True,
+        fit=_standardize,
+    ),
+    StepSpec(
+        "remove_top",
+        ":K",
+        "subtract the mean, and project out the K directions that vary most",
+        "평균을 빼고 분산이 가장 큰 방향 K개를 없앤다",
+        fitted=True,
+        fit=_remove_top,
+    ),
+    StepSpec(
+        "whiten",
+        "[:K]",
+        "uncorrelated numbers of variance 1, of the K directions that vary most (or of all)",
+        "분산이 가장 큰 방향 K개(없으면 전부)를 상관 없이 분산 1로",
+        fitted=True,
+        keeps=True,
+        fit=_whiten,
+    ),
+    StepSpec(
+        "pca",
+        ":K",
+        "subtract the mean, and keep the K directions that vary most",
+        "평균을 빼고 분산이 가장 큰 방향 K개만 남긴다",
+        fitted=True,
+        keeps=True,
+        fit=_pca,
+    ),
+    StepSpec(
+        "truncate", ":K", "keep the first K numbers", "앞 숫자 K개만 남긴다", keeps=True, fit=_first
+    ),
+    StepSpec(
+        "normalize",
+        "",
+        "divide by the norm; a zero vector stays zero",
+        "노름으로 나눈다. 영벡터는 그대로 둔다",
+        apply=_normalize,
+    ),
+)
+
+STEPS: dict[str, StepSpec] = {row.name: row for row in _ROWS}
+
+DENSE, LAYER_NORM = "dense", "layer_norm"
+TRAINED = (DENSE, LAYER_NORM)  # the trained layers of a loaded folder: printed, never typed
+
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 
 
-@dataclass(frozen=True)
-class Bound:
-    """A recipe resolved against an encoder, with its steps ready to run.
+def split_step(step: str) -> tuple[str, int | None]:
+    """A step's name and its number.
 
-    Attributes:
-        recipe: resolved.
-        steps: of `recipe`, but neighbours that are affine are one.
-        token_weights: (vocabulary,) float32, where a pooling of `recipe` learns them.
-        fit: what was fitted here, if anything.
+    Example:
+        >>> split_step("whiten:256"), split_step("whiten")
+        (('whiten', 256), ('whiten', None))
     """
+    name, colon, number = step.partition(":")
+    return name, int(number) if colon else None
 
-    recipe: Recipe
-    steps: tuple[Step, ...]
-    token_weights: Vectors | None = None
-    fit: Fit | None = None
 
-    @classmethod
-    def of(cls, recipe: Recipe, encoder_width: int) -> Bound:
-        """A typed recipe; what it learns from texts is still to be fitted.
+def step_problem(step: str) -> str | None:
+    """What is wrong with a step as it was typed, or None.
 
-        Raises:
-            RecipeError: a step that keeps more numbers than there are.
-        """
-        _check_widths(recipe, encoder_width * len(recipe.poolings))
-        return cls(recipe, tuple(_unfold(names) for names in fold(recipe.steps)))
+    Example:
+        >>> step_problem("pca")
+        'step pca needs a number, such as pca:8'
+    """
+    if step in TRAINED:
+        return None
+    name, colon, number = step.partition(":")
+    spec = STEPS.get(name)
+    if spec is None:
+        return unknown_name("step", name, {row.name: row.name + row.parameter for row in _ROWS})
+    if not colon:
+        return f"step {name} needs a number, such as {name}:8" if spec.parameter == ":K" else None
+    if not spec.parameter:
+        return f"step {name} takes no number, got {number!r}"
+    if not _NUMBER.fullmatch(number):
+        return f"step {name} takes a whole number from 1, such as {name}:8; got {number!r}"
+    return None
 
-    @property
-    def unfitted(self) -> str | None:
-        """The first part that has to be fitted, as it prints."""
-        if self.token_weights is None:
-            for name in self.recipe.poolings:
-                if name in self.recipe.to_fit:
-                    return name
-        return next((step.name for step in self.steps if isinstance(step, Unfitted)), None)
 
-    def check_fitted(self) -> None:
-        """Refuse a recipe that has not seen its texts.
+def output_dim(step: str, dim: int) -> int:
+    """The dimension of a step's result, at most: fitting drops directions that do not vary.
 
-        Raises:
-            InputError: what is not fitted, and what to do.
-        """
-        if self.unfitted is not None:
-            raise InputError(f"recipe {str(self.recipe)!r}: {_unfitted(self.unfitted)}")
-
-    def width(self, encoder_width: int) -> int:
-        """Numbers in a sentence vector."""
-        width = encoder_width * len(self.recipe.poolings)
-        for step in self.steps:
-            width = step.width(width)
-        return width
-
-    def apply(self, vectors: Vectors, *, apart: bool = False) -> Vectors:
-        """All steps in turn: (n, in) -> (n, out) float32.
-
-        `apart`: each row for itself, so that its bits do not depend on its place: OpenBLAS has
-        kernels that sum the rows at the edge of a block in another order.
-        """
-        if apart and self.steps:
-            return np.concatenate([self.apply(row) for row in np.split(vectors, len(vectors))])
-        for step in self.steps:
-            vectors = step(vectors)
-        return vectors
+    Example:
+        >>> output_dim("pca:8", 384), output_dim("remove_top:8", 384)
+        (8, 384)
+    """
+    name, k = split_step(step)
+    return k if k is not None and STEPS[name].keeps else dim
 
 
 def fold(steps: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Names of steps, grouped as they run: `normalize` alone, neighbours of others together."""
-    groups = groupby(steps, lambda name: name == "normalize")
-    return [tuple(names) for _, names in groups]
+    """Steps grouped as they run: affine neighbours together, every other step by itself.
+
+    Example:
+        >>> fold(("center", "pca:8", "normalize"))
+        [('center', 'pca:8'), ('normalize',)]
+    """
+    groups: list[tuple[str, ...]] = []
+    for affine, group in groupby(steps, lambda step: STEPS[split_step(step)[0]].fit is not None):
+        names = tuple(group)
+        groups += [names] if affine else [(name,) for name in names]
+    return groups
 
 
-def _unfold(names: tuple[str, ...]) -> Step:
-    if names == ("normalize",):
-        return Normalize()
-    kinds = [split_step(name) for name in names]
-    if any(STEPS[name].fitted for name, _ in kinds):
-        return Unfitted(names)
-    return Truncate(kinds[-1][1] or 0)
+def unknown_name(what: str, name: str, choices: dict[str, str]) -> str:
+    """The error text for a name that is not in a table; `choices` are names as they are shown."""
+    close = get_close_matches(name, choices, n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    return f"unknown {what} {name!r}{hint}; choose from {', '.join(choices.values())}"
 
 
-def _check_widths(recipe: Recipe, width: int) -> None:
-    for step in recipe.steps:
-        if step in TRAINED:
-            raise RecipeError(f"the step {step} comes with a model and cannot be asked for")
-        name, number = split_step(step)
-        most = width - 1 if name == "remove_top" else width
-        if number is not None and number > most:
-            raise RecipeError(
-                f"recipe {str(recipe)!r}: step {step} has vectors of {width} numbers before it; "
-                f"expected 1 to {most}"
-            )
-        if number is not None and name != "remove_top":
-            width = number
+def step_table(language: str = "en") -> str:
+    """The table as Markdown, as the READMEs show it, in English (en) or Korean (ko)."""
+    korean = language == "ko"
+    head = "| 단계 | 텍스트로 학습 | |" if korean else "| step | fitted on texts | |"
+    yes = "예" if korean else "yes"
+    lines = [head, "| --- | --- | --- |"]
+    for row in _ROWS:
+        note = row.note_ko if korean else row.note
+        lines.append(f"| `{row.name}{row.parameter}` | {yes if row.fitted else ''} | {note} |")
+    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Mean and covariance of vectors that stream by: one pass, memory that does not grow with it."""
+"""Mean and covariance of vectors that stream by, in one pass and constant memory."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Moments:
-    """Of all vectors added so far, in float64.
+class StreamingCovariance:
+    """Mean and covariance of all vectors added so far, in float64.
 
     Blocks are merged by the pairwise update of Chan, Golub and LeVeque (1983), "Algorithms for
     Computing the Sample Variance", equations 2.1: deviations are taken from each block's own mean,
@@ -15,16 +15,23 @@ class Moments:
 
     Attributes:
         count: vectors.
-        mean: (width,).
+        mean: (dim,).
+
+    Example:
+        >>> seen = StreamingCovariance(2)
+        >>> seen.add(np.array([[1, 0]], dtype=np.float32))
+        >>> seen.add(np.array([[3, 2], [5, 4]], dtype=np.float32))
+        >>> seen.count, seen.mean.tolist(), seen.covariance.tolist()
+        (3, [3.0, 2.0], [[4.0, 4.0], [4.0, 4.0]])
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, dim: int) -> None:
         self.count = 0
-        self.mean: NDArray[np.float64] = np.zeros(width)
-        self._scatter: NDArray[np.float64] = np.zeros((width, width))
+        self.mean: NDArray[np.float64] = np.zeros(dim)
+        self._scatter: NDArray[np.float64] = np.zeros((dim, dim))
 
     def add(self, vectors: NDArray[np.float32]) -> None:
-        """Count in a block of vectors, (n, width)."""
+        """Add a block of vectors, (n, dim)."""
         if len(vectors) == 0:
             return
         block = vectors.astype(np.float64)
@@ -39,5 +46,5 @@ class Moments:
 
     @property
     def covariance(self) -> NDArray[np.float64]:
-        """(width, width), divided by count - 1; zeros for a single vector."""
+        """(dim, dim), divided by count - 1; zeros for a single vector."""
         return self._scatter / max(1, self.count - 1)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from embedkit.errors import InputError
-from embedkit.recipes.steps import Vectors as Matrix
+from embedkit.recipes.steps import Float32Array as Matrix
 from embedkit.retrieval.provenance import Origin
 from embedkit.retrieval.shards import Store, embeddings
 

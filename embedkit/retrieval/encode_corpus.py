@@ -16,7 +16,7 @@ from embedkit.errors import InputError
 from embedkit.files import check_own, sole_writer
 from embedkit.manifest import new_identity
 from embedkit.progress import progress
-from embedkit.recipes.steps import Vectors
+from embedkit.recipes.steps import Float32Array
 from embedkit.retrieval.provenance import Origin
 from embedkit.retrieval.resume import Plan
 from embedkit.retrieval.shards import DTYPES, MANIFEST, PARTIAL, Shard, ShardWriter, Store
@@ -281,7 +281,7 @@ class _Pass:
             advance(len(chunk))
         return None
 
-    def _encode(self, texts: list[str]) -> Vectors:
+    def _encode(self, texts: list[str]) -> Float32Array:
         encoded = self._embedder.encode_recipes(
             texts, [self._embedder.bound], prompt=self._prompt, show_progress=False
         )

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.errors import InputError
-from embedkit.recipes.steps import Vectors
+from embedkit.recipes.steps import Float32Array
 
 # Short names for FAISS's factory strings; any other string is taken as one.
 KINDS = {"flat": "Flat", "hnsw": "HNSW32"}
@@ -38,13 +38,13 @@ def _same(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return x
 
 
-def _unit(vectors: Vectors) -> Vectors:
+def _unit(vectors: Float32Array) -> Float32Array:
     norms = _norms(vectors)[:, None]
-    unit: Vectors = (vectors / np.where(norms == 0, 1, norms)).astype(np.float32)
+    unit: Float32Array = (vectors / np.where(norms == 0, 1, norms)).astype(np.float32)
     return unit
 
 
-def _norms(vectors: Vectors) -> NDArray[np.float64]:
+def _norms(vectors: Float32Array) -> NDArray[np.float64]:
     norms: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
     return norms
 
@@ -60,11 +60,11 @@ class Ranking(NamedTuple):
     """
 
     metric: int
-    prepare: Callable[[Vectors], Vectors]
+    prepare: Callable[[Float32Array], Float32Array]
     score: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     longest: float = 1e18
 
-    def check_norms(self, what: str, vectors: Vectors, first_row: int = 0) -> None:
+    def check_norms(self, what: str, vectors: Float32Array, first_row: int = 0) -> None:
         """Refuse vectors whose scores would overflow.
 
         Raises:
@@ -127,7 +127,7 @@ def new_index(kind: str, dimension: int, similarity: str) -> Any:
     return index
 
 
-def train(index: Any, sample: Vectors, kind: str) -> None:
+def train(index: Any, sample: Float32Array, kind: str) -> None:
     """Train an index on a sample of prepared vectors.
 
     Raises:
@@ -142,7 +142,7 @@ def train(index: Any, sample: Vectors, kind: str) -> None:
         ) from error
 
 
-def add(index: Any, vectors: Vectors, kind: str) -> None:
+def add(index: Any, vectors: Float32Array, kind: str) -> None:
     """Add prepared vectors.
 
     Raises:
@@ -228,10 +228,10 @@ def holds_vectors(index: Any) -> bool:
     return is_flat(index) or type(index) is faiss.IndexHNSWFlat
 
 
-def held_vectors(index: Any) -> Vectors:
+def held_vectors(index: Any) -> Float32Array:
     """(n, dim): the vectors of an index that holds them, without a copy."""
     flat: Any = index if is_flat(index) else faiss.downcast_index(index.storage)
-    vectors: Vectors = faiss.rev_swig_ptr(flat.get_xb(), index.ntotal * index.d)
+    vectors: Float32Array = faiss.rev_swig_ptr(flat.get_xb(), index.ntotal * index.d)
     return vectors.reshape(index.ntotal, index.d)
 
 
@@ -252,7 +252,7 @@ def rows_of_lists(index: Any) -> Iterator[NDArray[np.int64]]:
         yield faiss.rev_swig_ptr(lists.get_ids(number), size) if size else rows
 
 
-def probed_lists(index: Any, queries: Vectors, nprobe: int) -> NDArray[np.int64]:
+def probed_lists(index: Any, queries: Float32Array, nprobe: int) -> NDArray[np.int64]:
     """(n, nprobe): the lists that a search of an IVF index looks at."""
     index = faiss.downcast_index(index)
     while not isinstance(index, faiss.IndexIVF):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from embedkit.data.corpus import check_id
 from embedkit.data.tables import check_text
 from embedkit.errors import InputError
-from embedkit.recipes.steps import Vectors as Matrix
+from embedkit.recipes.steps import Float32Array as Matrix
 from embedkit.retrieval.embeddings import VectorBatch, Vectors
 from embedkit.retrieval.faiss_index import Ranking
 from embedkit.retrieval.provenance import Origin

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from embedkit.files import disk_errors
 from embedkit.manifest import FileEntry
-from embedkit.recipes.steps import Vectors as Matrix
+from embedkit.recipes.steps import Float32Array as Matrix
 from embedkit.retrieval.embeddings import VectorBatch
 from embedkit.retrieval.faiss_index import (
     Effort,

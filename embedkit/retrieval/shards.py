@@ -23,7 +23,7 @@ from embedkit.manifest import (
     replace_manifest,
     typed,
 )
-from embedkit.recipes.steps import Vectors as Matrix
+from embedkit.recipes.steps import Float32Array as Matrix
 from embedkit.retrieval.provenance import Origin
 
 if TYPE_CHECKING:

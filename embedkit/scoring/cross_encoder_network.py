@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from embedkit.encoders.loading import load_whole
+from embedkit.encoders.loading import load_pretrained
 from embedkit.encoders.states import TokenStates
 from embedkit.errors import InputError, first_line
 from embedkit.pooling import POOLINGS
-from embedkit.tokenization.token_batch import TokenBatch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -73,19 +72,11 @@ class PooledRegressor(nn.Module):
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         if token_type_ids is not None:
             inputs["token_type_ids"] = token_type_ids
-        states = self.encoder(**inputs).last_hidden_state
-        logits = self.classifier(self.dropout(_pool(self.reads, states, input_ids, attention_mask)))
+        hidden = self.encoder(**inputs).last_hidden_state
+        states = TokenStates.from_padded(hidden, attention_mask, input_ids)
+        logits = self.classifier(self.dropout(POOLINGS[self.reads].reduce(states)))
         loss = None if labels is None else nn.functional.mse_loss(logits.squeeze(-1), labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
-
-
-def _pool(reads: str, states: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-    """(n, width) of (n, length, width)."""
-    kept = attention_mask.bool()
-    offsets = nn.functional.pad(kept.sum(1).cumsum(0), (1, 0))
-    tokens = input_ids[kept]
-    batch = TokenBatch(tokens, offsets, torch.zeros_like(tokens, dtype=torch.bool))
-    return POOLINGS[reads].reduce(TokenStates({0: states[kept]}, batch))
 
 
 class Reading(NamedTuple):
@@ -255,7 +246,7 @@ def _load_classifier(folder: Path) -> tuple[PreTrainedModel, set[str]]:
     from transformers import AutoModelForSequenceClassification
 
     # A classifier of several labels is drawn anew.
-    network, missing = load_whole(
+    network, missing = load_pretrained(
         AutoModelForSequenceClassification.from_config,
         folder,
         resize=True,
@@ -275,7 +266,7 @@ def _load_classifier(folder: Path) -> tuple[PreTrainedModel, set[str]]:
 def _load_encoder(folder: Path) -> PreTrainedModel:
     from transformers import AutoModel
 
-    encoder, _ = load_whole(AutoModel.from_config, folder)
+    encoder, _ = load_pretrained(AutoModel.from_config, folder)
     if hasattr(encoder, "pooler"):
         encoder.pooler = None  # nobody reads it, and it would be trained and saved
     return cast("PreTrainedModel", encoder)

@@ -42,14 +42,14 @@ class TokenBatch:
         token_ids: (tokens,) int64, text after text.
         offsets: (texts + 1,) int64; text i is `token_ids[offsets[i]:offsets[i + 1]]`.
         special: (tokens,) bool, True for tokens that the tokenizer added ([CLS], [SEP], ...).
-        apart: whether an encoder must run each text by itself, because laying some together for
-            speed would let their last bits depend on each other.
+        batch_invariant: whether an encoder must run each text by itself, because laying some
+            together for speed would let their last bits depend on each other.
     """
 
     token_ids: Tensor
     offsets: Tensor
     special: Tensor
-    apart: bool = False
+    batch_invariant: bool = False
 
     def __post_init__(self) -> None:
         if self.token_ids.ndim != 1 or self.token_ids.dtype != torch.int64:
@@ -105,7 +105,7 @@ class TokenBatch:
             (part.pin_memory() if pin else part).to(device, non_blocking=pin)
             for part in (self.token_ids, self.offsets, self.special)
         )
-        copy = TokenBatch(token_ids, offsets, special, self.apart)
+        copy = TokenBatch(token_ids, offsets, special, self.batch_invariant)
         return copy._with_lengths(self.lengths)
 
     def without_first(self, tokens: int) -> tuple[TokenBatch, Tensor]:
@@ -115,7 +115,9 @@ class TokenBatch:
         offsets = self.offsets - dropped
         rows = torch.arange(len(self.token_ids) - texts * tokens, device=self.offsets.device)
         rows = rows + torch.repeat_interleave(dropped[1:], offsets.diff(), output_size=len(rows))
-        shorter = TokenBatch(self.token_ids[rows], offsets, self.special[rows], self.apart)
+        shorter = TokenBatch(
+            self.token_ids[rows], offsets, self.special[rows], self.batch_invariant
+        )
         return shorter._with_lengths([length - tokens for length in self.lengths]), rows
 
     def _with_lengths(self, lengths: list[int]) -> TokenBatch:

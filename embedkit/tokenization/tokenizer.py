@@ -64,8 +64,8 @@ class Tokenized:
         """(n,) tokens of each text."""
         return np.diff(self.offsets)
 
-    def batch(self, texts: NDArray[np.int64], *, apart: bool = False) -> TokenBatch:
-        """The texts with these numbers, in this order; for `apart` see `TokenBatch`."""
+    def batch(self, texts: NDArray[np.int64], *, batch_invariant: bool = False) -> TokenBatch:
+        """The texts with these numbers, in this order; for `batch_invariant` see `TokenBatch`."""
         import torch
 
         from embedkit.tokenization.token_batch import TokenBatch
@@ -77,7 +77,7 @@ class Tokenized:
             torch.from_numpy(self.token_ids[rows].astype(np.int64)),
             torch.from_numpy(offsets),
             torch.from_numpy(self.special[rows]),
-            apart,
+            batch_invariant,
         )
 
 

@@ -1,4 +1,4 @@
-"""How training runs, in our words and in those of transformers."""
+"""The settings that all trainings have in common."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from numbers import Integral, Real
-from pathlib import Path
 from typing import Any
 
 from embedkit.errors import InputError
@@ -16,22 +15,26 @@ _PACKAGES = ("accelerate", "datasets")
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What all trainings have in common.
+    """How a training runs.
 
     Attributes:
-        epochs: passes over the training data; a part of one, too.
-        batch_size: of a forward pass.
-        accumulate: forward passes whose gradients make a step together.
+        epochs: passes over the training data; may be a fraction.
+        batch_size: examples of a forward pass.
+        accumulate: forward passes whose gradients are added up for a step.
         learning_rate: of AdamW at its peak; it rises and falls linearly.
         warmup: share of the steps in which it rises.
         weight_decay: of AdamW.
         evaluations: how often the held-out data are scored and a checkpoint is written, in all.
-        patience: evaluations in a row without a better score that end the training; None for none.
+        patience: stop after this many evaluations without a better score; None never stops early.
         seed: of new weights, of the order of the data and of dropout.
         device: cpu or cuda; None takes a GPU where there is one.
 
     Raises:
-        InputError: a value that cannot be.
+        InputError: a value out of range.
+
+    Example:
+        >>> TrainingSettings(epochs=1, batch_size=16).steps(examples=100)
+        7
     """
 
     epochs: float = 3.0
@@ -64,10 +67,10 @@ class TrainingSettings:
             raise InputError(f"device is {self.device!r}; expected cpu or cuda")
 
     def check_installed(self) -> None:
-        """Refuse to begin without the libraries of the extra, or without the device.
+        """Refuse to begin without the packages of the extra `train`, or without the device.
 
         Raises:
-            InputError: as said.
+            InputError: what is missing.
         """
         missing = [name for name in _PACKAGES if find_spec(name) is None]
         if missing:
@@ -88,49 +91,6 @@ class TrainingSettings:
         batches = math.ceil(examples / self.batch_size)
         return max(1, math.ceil(self.epochs * max(1, math.ceil(batches / self.accumulate))))
 
-    def arguments(
-        self, kind: Any, folder: Path, examples: int, *, metric: str, greater: bool = True
-    ) -> Any:
-        """The settings as transformers' TrainingArguments.
-
-        Args:
-            kind: the class, `TrainingArguments` or one of sentence-transformers.
-            folder: of the checkpoints.
-            examples: in the training data.
-            metric: that decides which checkpoint is the best, as the trainer calls it.
-            greater: whether more of it is better.
-        """
-        import torch
-
-        total = self.steps(examples)
-        every = max(1, math.ceil(total / self.evaluations))
-        return kind(
-            output_dir=str(folder),
-            num_train_epochs=self.epochs,
-            per_device_train_batch_size=self.batch_size,
-            per_device_eval_batch_size=4 * self.batch_size,
-            gradient_accumulation_steps=self.accumulate,
-            learning_rate=self.learning_rate,
-            warmup_steps=math.ceil(self.warmup * total),
-            weight_decay=self.weight_decay,
-            eval_strategy="steps",
-            eval_steps=every,
-            save_strategy="steps",
-            save_steps=every,
-            save_total_limit=2,
-            metric_for_best_model=metric,
-            greater_is_better=greater,
-            logging_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            remove_unused_columns=False,
-            restore_callback_states_from_checkpoint=True,  # how long it has not got better
-            seed=self.seed,
-            bf16=self.bfloat16,
-            use_cpu=self.device == "cpu",
-            dataloader_pin_memory=self.device != "cpu" and torch.cuda.is_available(),
-        )
-
     @property
     def bfloat16(self) -> bool:
         """Whether products run in bfloat16: on a GPU that has it. Weights stay float32."""
@@ -143,7 +103,7 @@ class TrainingSettings:
         )
 
     def described(self) -> dict[str, Any]:
-        """What makes a run another run."""
+        """The settings and the precision, as JSON values; a resumed run must have the same."""
         return {**asdict(self), "precision": "bfloat16" if self.bfloat16 else "float32"}
 
 
@@ -153,9 +113,5 @@ def _is_number(value: object) -> bool:
 
 # Devlin et al. 2019, appendix A.3; one epoch as Reimers and Gurevych 2019, section 3.
 CROSS_ENCODER = TrainingSettings()
-
-
 BI_ENCODER = TrainingSettings(epochs=1.0)
-
-
 MASKED_LM = TrainingSettings(epochs=1.0)

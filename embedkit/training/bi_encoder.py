@@ -1,4 +1,4 @@
-"""Fine-tuning an encoder with its recipe, on sentence-transformers' trainer and losses."""
+"""Fine-tune an encoder with its recipe, by sentence-transformers' trainer and losses."""
 
 from __future__ import annotations
 
@@ -23,15 +23,8 @@ from embedkit.files import DEFAULT_MODEL, new_folder
 from embedkit.recipes.recipe import Recipe
 from embedkit.similarity import find_similarity
 from embedkit.training.arguments import BI_ENCODER, TrainingSettings
-from embedkit.training.cards import kept, named_sizes
-from embedkit.training.checkpoints import Checkpoints
-
-_CARD = """
-## Training
-
-This folder was trained by `embedkit train bi-encoder`.
-
-{notes}"""
+from embedkit.training.cards import BI_ENCODER_SECTION, kept, named_sizes
+from embedkit.training.run import TrainingRun, spearman
 
 
 class Loss(NamedTuple):
@@ -102,7 +95,7 @@ def train_bi_encoder(
     revision: str | None = None,
     show_progress: bool | None = None,
 ) -> Embedder:
-    """Train an embedder and save it; a run that was killed is taken up again.
+    """Train an embedder and save it; a run that was killed is resumed.
 
     The weights of Dense layers train too, a pooler's among them, and so the recipe `pooler` becomes
     `cls/dense`; the average of layers stays one.
@@ -169,10 +162,9 @@ def train_bi_encoder(
         "dev": data_fingerprint(dev),
         "label_range": None if limits is None else list(limits),
         "prompt": prefix,
-        **settings.described(),
     }
-    with Checkpoints.beside(Path(out), plan) as checkpoints, without_bars():
-        best = _train(embedder, columns, dev, row, prefix, settings, checkpoints, show_progress)
+    with TrainingRun.begin(out, settings, show_progress, plan) as run:
+        best = _train(run, embedder, columns, dev, row, prefix)
         trained = Embedder.from_pretrained(best, precision="float32", device=settings.device)
         trained.name = str(model)
         own = embedder.settings  # sentence-transformers adds prompts to those that there were
@@ -188,7 +180,7 @@ def train_bi_encoder(
         }
         with new_folder(Path(out)) as new:
             trained.write(new)
-            add_section(new, _CARD.format(notes=noted(notes)))
+            add_section(new, BI_ENCODER_SECTION.format(notes=noted(notes)))
     return trained
 
 
@@ -197,14 +189,12 @@ def _sha256(data: Pairs | Positives) -> str:
 
 
 def _train(
+    run: TrainingRun,
     embedder: Embedder,
     columns: dict[str, Any],
     dev: Pairs,
     loss: Loss,
     prefix: str,
-    settings: TrainingSettings,
-    checkpoints: Checkpoints,
-    show_progress: bool | None,
 ) -> Path:
     """The folder of the best checkpoint, which is one of sentence-transformers."""
     from datasets import Dataset
@@ -218,8 +208,6 @@ def _train(
     from sentence_transformers.sentence_transformer import losses
     from sentence_transformers.sentence_transformer.modules import WeightedLayerPooling
 
-    from embedkit.training.run import spearman, train
-
     class DevSpearman(BaseEvaluator):
         def __init__(self) -> None:
             super().__init__()  # type: ignore[no-untyped-call]
@@ -229,7 +217,7 @@ def _train(
             vectors = model.encode(
                 texts,
                 prompt=prefix,
-                batch_size=4 * settings.batch_size,
+                batch_size=4 * run.settings.batch_size,
                 show_progress_bar=False,
             ).astype(np.float64)
             cosines = find_similarity("cosine").pairwise(*np.split(vectors, 2))
@@ -242,16 +230,13 @@ def _train(
     with tempfile.TemporaryDirectory() as scratch, without_bars():
         embedder.write(Path(scratch))
         model = SentenceTransformer(
-            scratch, device=settings.device, trust_remote_code=False, local_files_only=True
+            scratch, device=run.settings.device, trust_remote_code=False, local_files_only=True
         )
     for module in model:
         if isinstance(module, WeightedLayerPooling):
             module.requires_grad_(False)
-    arguments = settings.arguments(
-        SentenceTransformerTrainingArguments,
-        checkpoints.folder,
-        len(columns["sentence1"]),
-        metric="eval_spearman",
+    arguments = run.arguments(
+        SentenceTransformerTrainingArguments, len(columns["sentence1"]), metric="eval_spearman"
     )
     if prefix:
         arguments.prompts = prefix
@@ -265,4 +250,4 @@ def _train(
         loss=getattr(losses, loss.kind)(model),
         evaluator=DevSpearman(),
     )
-    return train(trainer, checkpoints, patience=settings.patience, show_progress=show_progress)
+    return run.train(trainer)

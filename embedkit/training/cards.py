@@ -1,4 +1,4 @@
-"""What a model card says of a training."""
+"""The parts of model cards that describe a training."""
 
 from __future__ import annotations
 
@@ -10,6 +10,40 @@ from embedkit.data.pairs import Pairs
 from embedkit.data.positives import Positives
 from embedkit.training.arguments import TrainingSettings
 from embedkit.training.checkpoints import step_of
+
+BI_ENCODER_SECTION = """
+## Training
+
+This folder was trained by `embedkit train bi-encoder`.
+
+{notes}"""
+
+MASKED_LM_CARD = """\
+---
+library_name: transformers
+pipeline_tag: fill-mask
+tags: [fill-mask, embedkit]
+---
+
+# {name}, adapted to other texts
+
+{family}, {layers} layers, whose masked-language-model training went on with {texts:,} texts. \
+Saved by embedkit {version}.
+
+- made from: {name}
+- perplexity on {held_out:,} held-out texts, with the same masks: {before:.2f} before, {after:.2f} \
+after
+- masked-LM head: {head}
+- pooler: {pooler}
+{notes}
+```python
+from embedkit import Embedder
+
+vectors = Embedder.from_pretrained("path/to/this/folder").encode(["..."])
+```
+
+It is a folder of transformers, too: AutoModelForMaskedLM and AutoModel.
+"""
 
 
 def named_sizes(data: Sequence[Pairs] | Sequence[Positives]) -> str:

@@ -1,8 +1,8 @@
-"""The folder in which a training can be killed at any moment and taken up again.
+"""Checkpoints of a training, which can be killed at any moment and resumed.
 
-It lies beside the folder that the model goes to, which appears when all is done. Each checkpoint
-gets a list of its files with their checksums after they are written; one without, or with other
-files than it says, was being written or removed when the process was killed.
+They lie beside the folder that the model goes to, which appears when all is done. Each checkpoint
+gets a list of its files with checksums after they are written. A checkpoint without that list, or
+with other files, was being written or removed when the process was killed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from embedkit.errors import InputError
 from embedkit.files import check_own, check_target, lock_of, sole_writer
@@ -25,22 +25,16 @@ _FILES = "files.json"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
-@dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(NamedTuple):
     """A whole checkpoint of transformers' Trainer.
 
     Attributes:
         folder: of its files.
-        stopped: the training was over when it was written.
+        stopped: whether the training was over when it was written.
     """
 
     folder: Path
     stopped: bool
-
-    @property
-    def step(self) -> int:
-        """After which it was written."""
-        return step_of(self.folder)
 
 
 @dataclass(frozen=True)
@@ -56,11 +50,11 @@ class Checkpoints:
     @classmethod
     @contextmanager
     def beside(cls, out: Path, plan: Mapping[str, Any]) -> Iterator[Checkpoints]:
-        """The folder OUT.training, new or of the same training; it goes when all went well.
+        """The folder OUT.training, new or of the same training; removed when all went well.
 
         Args:
             out: the folder that the model goes to.
-            plan: all that makes the training what it is, in words of JSON.
+            plan: all that makes the training what it is, as JSON values.
 
         Raises:
             InputError: `out` cannot be written, another process trains there, or another training
@@ -89,23 +83,22 @@ class Checkpoints:
             with suppress(OSError):  # files of others stay
                 folder.rmdir()
 
-    def sweep(self) -> None:
-        """Remove what is no whole checkpoint."""
-        for folder in self._folders():
-            if _read(folder) is None:
-                shutil.rmtree(folder)
-
     def last(self) -> Checkpoint | None:
-        """The one to go on from."""
-        found = (_read(folder) for folder in self._folders())
-        return max((one for one in found if one), key=lambda one: one.step, default=None)
+        """The whole checkpoint of the latest step; folders that are not whole are removed."""
+        whole = []
+        for folder in self._folders():
+            if (checkpoint := _read(folder)) is None:
+                shutil.rmtree(folder)
+            else:
+                whole.append(checkpoint)
+        return max(whole, key=lambda one: step_of(one.folder), default=None)
 
     def _folders(self) -> list[Path]:
         return [path for path in self.folder.iterdir() if _CHECKPOINT.fullmatch(path.name)]
 
 
 def commit(folder: Path, *, stopped: bool) -> None:
-    """Say that a checkpoint is whole."""
+    """Mark a checkpoint as whole."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = [FileEntry.of(path, path.relative_to(folder).as_posix()) for path in paths]
     write_manifest(folder / _FILES, {"files": files, "stopped": stopped})
@@ -113,17 +106,17 @@ def commit(folder: Path, *, stopped: bool) -> None:
 
 def _read(folder: Path) -> Checkpoint | None:
     try:
-        said = read_manifest(folder, _FILES, "a checkpoint", dict)
-        for entry in said["files"]:
+        content = read_manifest(folder, _FILES, "a checkpoint", dict)
+        for entry in content["files"]:
             FileEntry(*entry).check(folder)
     except InputError:
         return None
-    return Checkpoint(folder, bool(said["stopped"]))
+    return Checkpoint(folder, bool(content["stopped"]))
 
 
 def step_of(folder: Path) -> int:
     """The step after which a checkpoint was written."""
-    found = _CHECKPOINT.fullmatch(folder.name)
-    if found is None:
+    match = _CHECKPOINT.fullmatch(folder.name)
+    if match is None:
         raise ValueError(f"{folder} is no checkpoint")
-    return int(found[1])
+    return int(match[1])

@@ -1,4 +1,4 @@
-"""Fine-tuning a cross-encoder on scored pairs: mean squared error, on labels scaled to 0 to 1."""
+"""Fine-tune a cross-encoder on scored pairs: mean squared error on labels scaled to 0 to 1."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
+from transformers import EvalPrediction, TrainingArguments
 
 from embedkit.data.labels import label_range, scaled
 from embedkit.data.pairs import Pairs
-from embedkit.encoders.loading import without_bars
 from embedkit.evaluation.run_metadata import data_fingerprint
 from embedkit.files import DEFAULT_MODEL
 from embedkit.scoring.cross_encoder import CrossEncoder
@@ -20,7 +21,8 @@ from embedkit.scoring.cross_encoder_network import rescale_output
 from embedkit.tokenization.pairs import PairTokens
 from embedkit.training.arguments import CROSS_ENCODER, TrainingSettings
 from embedkit.training.cards import kept, named_sizes
-from embedkit.training.checkpoints import Checkpoints
+from embedkit.training.order import ByLength, ByLengthTrainer
+from embedkit.training.run import TrainingRun, spearman
 
 
 def train_cross_encoder(
@@ -36,7 +38,7 @@ def train_cross_encoder(
     revision: str | None = None,
     show_progress: bool | None = None,
 ) -> CrossEncoder:
-    """Train a cross-encoder and save it; a run that was killed is taken up again.
+    """Train a cross-encoder and save it; a run that was killed is resumed.
 
     Args:
         data: sets of scored pairs, learnt from together.
@@ -68,12 +70,9 @@ def train_cross_encoder(
         "data": [data_fingerprint(pairs) for pairs in data],
         "dev": data_fingerprint(dev),
         "label_range": [low, high],
-        **settings.described(),
     }
-    with Checkpoints.beside(Path(out), plan) as checkpoints, without_bars():
-        best = _train(made, data, dev, settings, checkpoints, show_progress)
-        from safetensors.torch import load_file
-
+    with TrainingRun.begin(out, settings, show_progress, plan) as run:
+        best = _train(run, made, data, dev)
         made.network.load_state_dict(load_file(best / "model.safetensors"))
         made.network.eval()
         rescale_output(made.network, low, high)
@@ -83,20 +82,9 @@ def train_cross_encoder(
     return trained
 
 
-def _train(
-    made: CrossEncoder,
-    data: Sequence[Pairs],
-    dev: Pairs,
-    settings: TrainingSettings,
-    checkpoints: Checkpoints,
-    show_progress: bool | None,
-) -> Path:
+def _train(run: TrainingRun, made: CrossEncoder, data: Sequence[Pairs], dev: Pairs) -> Path:
     """The folder of the best checkpoint."""
-    from transformers import EvalPrediction, TrainingArguments
-
-    from embedkit.training.order import ByLength, ByLengthTrainer
-    from embedkit.training.run import spearman, train
-
+    settings = run.settings
     sets = [*data, dev]
     texts = [both for one in sets for both in zip(one.sentence1, one.sentence2, strict=True)]
     tokens = PairTokens.of(made.tokenizer, texts)
@@ -104,24 +92,22 @@ def _train(
     learnt, held_out = np.split(np.arange(len(texts)), [len(texts) - len(dev.scores)])
     by_length = held_out[np.argsort(tokens.lengths[held_out], kind="stable")]
 
-    def collate(numbers: list[int]) -> dict[str, Tensor]:
-        inputs = tokens.inputs(numbers, made.pad_id)
+    def collate(pairs: list[int]) -> dict[str, Tensor]:
+        inputs = tokens.inputs(pairs, made.pad_id)
         wanted = {name: inputs[name] for name in made.input_names}
-        return {**wanted, "labels": torch.from_numpy(targets[numbers])}
+        return {**wanted, "labels": torch.from_numpy(targets[pairs])}
 
-    def score(found: EvalPrediction) -> dict[str, float]:
-        predictions = np.ravel(found.predictions).astype(np.float64)
-        return spearman(predictions, np.ravel(found.label_ids))
+    def score(outputs: EvalPrediction) -> dict[str, float]:
+        predictions = np.ravel(outputs.predictions).astype(np.float64)
+        return spearman(predictions, np.ravel(outputs.label_ids))
 
     trainer = ByLengthTrainer(
         order=ByLength(tokens.lengths[learnt], settings.batch_size, settings.seed),
         model=made.network,
-        args=settings.arguments(
-            TrainingArguments, checkpoints.folder, len(learnt), metric="eval_spearman"
-        ),
+        args=run.arguments(TrainingArguments, len(learnt), metric="eval_spearman"),
         train_dataset=learnt.tolist(),
         eval_dataset=by_length.tolist(),
         data_collator=collate,
         compute_metrics=score,
     )
-    return train(trainer, checkpoints, patience=settings.patience, show_progress=show_progress)
+    return run.train(trainer)

@@ -1,34 +1,71 @@
-"""Adapting an encoder to a domain: masked-language-model training goes on with its texts."""
+"""Adapt an encoder to a domain: continue masked-language-model training on its texts."""
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
+from transformers import (
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    TrainingArguments,
+)
 
 from embedkit.embedder.fingerprint import state_sha256
 from embedkit.embedder.loading import load_folder
+from embedkit.embedder.model_card import noted, write_mark
+from embedkit.embedder.model_config import Settings
 from embedkit.encoders.devices import on_device
 from embedkit.encoders.hub import find_folder
-from embedkit.encoders.loading import load_whole, without_bars
+from embedkit.encoders.loading import load_pretrained, of_pooler
+from embedkit.encoders.weights import Weights
 from embedkit.errors import InputError
-from embedkit.files import DEFAULT_MODEL, new_folder
+from embedkit.files import DEFAULT_MODEL, load_json, new_folder, write_text
 from embedkit.progress import progress
-from embedkit.tokenization.tokenizer import check_ids
-from embedkit.training.adaptation import Adaptation, copy_modules, save_weights, write_card
+from embedkit.tokenization.tokenizer import TextTokenizer, check_ids
 from embedkit.training.arguments import MASKED_LM, TrainingSettings
-from embedkit.training.checkpoints import Checkpoints
-from embedkit.training.mlm_data import AdaptationTexts
+from embedkit.training.cards import MASKED_LM_CARD
+from embedkit.training.mlm_data import AdaptationTexts, Masking
+from embedkit.training.order import ByLength, ByLengthTrainer
+from embedkit.training.run import TrainingRun
+from embedkit.version import __version__
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+_NEW_HEAD = "new; it began with random weights"
+_OLD_POOLER = "the weights from before; masked-LM training does not change a pooler"
 
-    from embedkit.training.mlm_data import Masking
-    from embedkit.training.order import ByLength
+
+@dataclass(frozen=True)
+class Adaptation:
+    """The figures of a masked-language-model training.
+
+    Attributes:
+        before: perplexity on the held-out texts, with the head that the model came with.
+        after: the same of what was saved, with the same masks.
+        texts: trained on.
+        held_out: texts.
+        left_out: texts that were there before, or have no token of their own.
+        truncated: texts that were cut to the maximum length.
+        new_head: the masked-LM head was random at first, so `before` says nothing of the encoder.
+        pooler: whether the folder has a pooler, whose weights are those from before.
+    """
+
+    before: float
+    after: float
+    texts: int
+    held_out: int
+    left_out: int
+    truncated: int
+    new_head: bool
+    pooler: bool
 
 
 def train_masked_lm(
@@ -43,11 +80,10 @@ def train_masked_lm(
     revision: str | None = None,
     show_progress: bool | None = None,
 ) -> Adaptation:
-    """Train and save; a run that was killed is taken up again.
+    """Train and save; a run that was killed is resumed.
 
     The pooler takes no part in masked-LM training: its weights stay as they were, beside an encoder
-    that has changed. What else a folder of sentence-transformers says, its recipe and prompts, is
-    kept.
+    that has changed. The recipe and the prompts of a sentence-transformers folder are kept.
 
     Args:
         texts: each is one example, cut to the maximum length; repeated ones count once.
@@ -74,43 +110,50 @@ def train_masked_lm(
             "expected a checkpoint of masked-LM pre-training, or --new-head to begin with a random "
             "one"
         )
-    found = AdaptationTexts.of(texts, held_out, parts.tokenizer)
+    chosen = AdaptationTexts.of(texts, held_out, parts.tokenizer)
     tokenizer = _load_tokenizer(parts.settings.encoder_folder)
-    check_ids(found.tokens.token_ids, network.config.vocab_size)
+    check_ids(chosen.tokens.token_ids, network.config.vocab_size)
     plan = {
         "training": "mlm",
         "model": state_sha256(network),
-        "texts": found.sha256,
+        "texts": chosen.sha256,
         "max_length": parts.tokenizer.max_length,
         "new_head": new_head,
-        **settings.described(),
     }
-    from embedkit.training.mlm_data import Masking
-    from embedkit.training.order import ByLength
-
-    order = ByLength(found.tokens.lengths[: found.trained], settings.batch_size, settings.seed)
-    masking = Masking(found.tokens, tokenizer, order, settings.seed)
-    with Checkpoints.beside(Path(out), plan) as checkpoints, without_bars():
-        _place(network, settings)
-        batches = found.held_out_batches(settings.batch_size)
+    order = ByLength(chosen.tokens.lengths[: chosen.trained], settings.batch_size, settings.seed)
+    masking = Masking(chosen.tokens, tokenizer, order, settings.seed)
+    with TrainingRun.begin(out, settings, show_progress, plan) as run:
+        _move(network, settings)
+        batches = chosen.held_out_batches(settings.batch_size)
         before = perplexity(network, masking, batches, show_progress=show_progress)
-        best = _train(network, batches, masking, order, settings, checkpoints, show_progress)
+        best = _train(run, network, batches, masking, order)
         trained, _ = _load(best, settings.seed)
-        _place(trained, settings)
+        _move(trained, settings)
         after = perplexity(trained, masking, batches, show_progress=show_progress)
         with new_folder(Path(out)) as new:
+            pooler = _save_weights(trained, parts.settings.encoder_folder, parts.tokenizer, new)
             result = Adaptation(
                 before,
                 after,
-                found.trained,
-                found.held_out,
-                found.left_out,
-                int(found.tokens.truncated.sum()),
+                chosen.trained,
+                chosen.held_out,
+                chosen.left_out,
+                int(chosen.tokens.truncated.sum()),
                 bool(drawn),
-                save_weights(trained, parts.settings.encoder_folder, parts.tokenizer, new),
+                pooler,
             )
-            copy_modules(folder, parts.settings, new)
-            write_card(new, str(model), parts.encoder, parts.bound.recipe, result, settings)
+            _copy_modules(folder, parts.settings, new)
+            card = asdict(result) | {
+                "name": model,
+                "family": parts.encoder.family,
+                "layers": parts.encoder.num_layers,
+                "version": __version__,
+                "head": _NEW_HEAD if drawn else "that of the checkpoint",
+                "pooler": _OLD_POOLER if pooler else "none",
+                "notes": noted(settings.described()),
+            }
+            write_text(new / "README.md", MASKED_LM_CARD.format(**card))
+            write_mark(new, str(parts.bound.recipe), str(model))
     return result
 
 
@@ -138,24 +181,16 @@ def perplexity(
 
 
 def _train(
+    run: TrainingRun,
     network: PreTrainedModel,
     held_out: Sequence[Sequence[int]],
     masking: Masking,
     order: ByLength,
-    settings: TrainingSettings,
-    checkpoints: Checkpoints,
-    show_progress: bool | None,
 ) -> Path:
     """The folder of the best checkpoint."""
-    from transformers import TrainingArguments
-
-    from embedkit.training.order import ByLengthTrainer
-    from embedkit.training.run import train
-
-    arguments = settings.arguments(
-        TrainingArguments, checkpoints.folder, len(order), metric="eval_loss", greater=False
-    )
-    arguments.per_device_eval_batch_size = settings.batch_size  # the batches of `perplexity`
+    arguments = run.arguments(TrainingArguments, len(order), metric="eval_loss", greater=False)
+    # The batches of `perplexity`.
+    arguments.per_device_eval_batch_size = run.settings.batch_size
     arguments.prediction_loss_only = True
     trainer = ByLengthTrainer(
         order=order,
@@ -165,28 +200,24 @@ def _train(
         eval_dataset=[text for batch in held_out for text in batch],
         data_collator=masking,
     )
-    return train(trainer, checkpoints, patience=settings.patience, show_progress=show_progress)
+    return run.train(trainer)
 
 
 def _load(folder: Path, seed: int) -> tuple[PreTrainedModel, list[str]]:
     """The network, and the names of the head's weights that the folder lacks, which were drawn."""
-    from transformers import AutoModelForMaskedLM
-
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network, missing = load_whole(AutoModelForMaskedLM.from_config, folder)
+        network, missing = load_pretrained(AutoModelForMaskedLM.from_config, folder)
     network.accepts_loss_kwargs = False  # the loss is a mean, which the trainer has to be told
     return network, sorted(missing)
 
 
-def _place(network: nn.Module, settings: TrainingSettings) -> None:
-    with on_device(settings.device) as place:
-        network.to(place)
+def _move(network: nn.Module, settings: TrainingSettings) -> None:
+    with on_device(settings.device) as target:
+        network.to(target)
 
 
 def _load_tokenizer(folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
     tokenizer = AutoTokenizer.from_pretrained(
         folder, trust_remote_code=False, local_files_only=True
     )
@@ -195,3 +226,50 @@ def _load_tokenizer(folder: Path) -> Any:
             f"{folder}: its tokenizer has no mask token; expected that of a masked-LM model"
         )
     return tokenizer
+
+
+def _save_weights(
+    network: PreTrainedModel, source: Path, tokenizer: TextTokenizer, new: Path
+) -> bool:
+    """Write network and tokenizer, with the pooler of the source, which the network does not have.
+
+    Returns:
+        Whether there is a pooler.
+    """
+    network.save_pretrained(new)
+    tokenizer.save(new)
+    before = Weights(source)
+    pooler = {}
+    for name in before.names:
+        if of_pooler(name):
+            parts = name.split(".")
+            inside = parts[parts.index("pooler") :]
+            pooler[".".join([network.base_model_prefix, *inside])] = (
+                before[name].float().contiguous()
+            )
+    if pooler:
+        tensors = load_file(new / "model.safetensors")
+        save_file(tensors | pooler, new / "model.safetensors", metadata={"format": "pt"})
+    return bool(pooler)
+
+
+def _copy_modules(folder: Path, settings: Settings, new: Path) -> None:
+    """What a folder of sentence-transformers has beside its encoder, which is now at the top."""
+    listed = folder / "modules.json"
+    if not listed.is_file():
+        return
+    modules = load_json(listed)
+    for module in modules[1:]:
+        source, target = folder / module["path"], new / module["path"]
+        if source.is_dir() and source != folder:
+            target.mkdir(parents=True, exist_ok=True)  # two of them may share one
+            # Not what is in folders below, which nobody reads and nobody has checked for links.
+            for path in source.iterdir():
+                if path.is_file():
+                    shutil.copyfile(path, target / path.name)
+    modules[0]["path"] = ""
+    write_text(new / "modules.json", json.dumps(modules, indent=2) + "\n")
+    lengths = settings.encoder_folder.glob("sentence_*_config.json")
+    for path in (folder / "config_sentence_transformers.json", *lengths):
+        if path.is_file():
+            shutil.copyfile(path, new / path.name)

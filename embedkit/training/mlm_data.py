@@ -1,4 +1,4 @@
-"""The texts of masked-language-model training: which are learnt from, which are held out."""
+"""The texts of masked-language-model training: those to train on, those held out, their masks."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 
 HELD_OUT_EVERY = 20  # texts: the share of those that are held out where none are given
-
-
 MIN_TEXTS = 2 * HELD_OUT_EVERY
 
 
@@ -62,8 +60,8 @@ class AdaptationTexts:
             others = as_texts(held_out, "held-out texts")
             read += len(others)
             kept = list(dict.fromkeys(others))
-        apart = set(kept)
-        learnt = [text for text in distinct if text not in apart]
+        held = set(kept)
+        learnt = [text for text in distinct if text not in held]
         tokens = tokenizer([*learnt, *kept])
         starts = tokens.offsets[:-1]
         whole = np.flatnonzero(np.add.reduceat(~tokens.special, starts) > 0)
@@ -82,7 +80,7 @@ class AdaptationTexts:
         return len(self.tokens.lengths) - self.trained
 
     def held_out_batches(self, size: int) -> list[list[int]]:
-        """The numbers of the held-out texts, those of similar length together."""
+        """The indices of the held-out texts, those of similar length together."""
         by_length = np.argsort(self.tokens.lengths[self.trained :], kind="stable") + self.trained
         return [
             by_length[start : start + size].tolist() for start in range(0, len(by_length), size)
@@ -100,17 +98,14 @@ def _chosen(tokens: Tokenized, texts: NDArray[np.int64]) -> Tokenized:
 
 
 _NOT_ASKED = -100  # the label of a token that is not guessed, as torch's loss knows it
-
-
 _HELD_OUT = -1  # in place of an epoch: their masks stay
 
 
 class Masking:
-    """Makes batches of texts by number: 15 % of the tokens are to be guessed.
+    """Makes batches of texts by index, with 15 % of the tokens masked.
 
-    Which ones follows from seed, epoch and texts alone, whatever was drawn before, so that a
-    training that is taken up again masks as it would have, and held-out texts are always masked the
-    same.
+    The masks depend on seed, epoch and texts alone, so that a resumed training masks as it would
+    have, and held-out texts always have the same masks.
 
     Args:
         tokens: of n texts, each with a token that is not special.

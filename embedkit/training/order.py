@@ -1,4 +1,4 @@
-"""In which order training reads its examples."""
+"""The order in which training reads its examples: random batches of similar lengths."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ _NEIGHBOURS = 16  # batches that are sorted together; fewer would be more random
 
 
 class ByLength(Sampler[int]):
-    """Random batches of examples of similar length, which pad little: half the work on STS-B.
+    """Random batches of examples of similar length, with little padding: half the work on STS-B.
 
-    The order follows from seed and epoch alone, so that a training that is taken up again reads on
-    where it was.
+    The order depends on seed and epoch alone, so that a resumed training continues where it was.
 
     Args:
         lengths: (n,) tokens of each example.
@@ -51,9 +50,8 @@ class ByLength(Sampler[int]):
             near = near[np.argsort(self._lengths[near], kind="stable")]
             batches += np.split(near, range(self._batch_size, len(near), self._batch_size))
         # The last batch may be short, and the loader counts: it stays at the end.
-        places = [*generator.permutation(len(batches) - 1), len(batches) - 1]
-        for place in places:
-            yield from batches[place].tolist()
+        for index in (*generator.permutation(len(batches) - 1), len(batches) - 1):
+            yield from batches[index].tolist()
 
 
 class ByLengthTrainer(Trainer):

@@ -127,7 +127,7 @@ class PositionEncoder:
 
     family = "position"
     cuts = True
-    width = 3
+    dim = 3
     vocab_size = 1000
     max_positions = None
     device = torch.device("cpu")

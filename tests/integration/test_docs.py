@@ -12,7 +12,7 @@ from helpers.families import encoder_table
 from helpers.paths import ROOT
 
 from embedkit.pooling import pooling_table
-from embedkit.recipes.recipe import step_table
+from embedkit.recipes.steps import step_table
 
 READMES = {"en": ROOT / "README.md", "ko": ROOT / "README.ko.md"}
 EXAMPLE = re.compile(r"```python\n(.*?)```\n\n```text\n(.*?)```", re.DOTALL)

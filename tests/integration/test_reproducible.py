@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from embedkit import Embedder
 from embedkit.encoders import linear
-from embedkit.recipes.steps import Dense, Vectors
+from embedkit.recipes.dense import Dense
+from embedkit.recipes.steps import Float32Array
 from embedkit.tokenization.batching import equal_batches
 
 # Wide enough for the blocked kernels of matrix products, whose sums depend on their shape.
@@ -49,8 +50,8 @@ def embedder(precision: str, recipe: str = "mean", family: str = "bert") -> Embe
 
 
 @cache
-def alone(precision: str, recipe: str, threads: int, text: str) -> Vectors:
-    vector: Vectors = embedder(precision, recipe).encode([text])[0]
+def alone(precision: str, recipe: str, threads: int, text: str) -> Float32Array:
+    vector: Float32Array = embedder(precision, recipe).encode([text])[0]
     return vector
 
 
@@ -84,7 +85,7 @@ def test_steps_whose_products_depend_on_the_place_of_a_row(monkeypatch: pytest.M
     """As in some of OpenBLAS's kernels, which this machine may not have."""
     product = Dense.__call__
 
-    def by_place(self: Dense, vectors: Vectors) -> Vectors:
+    def by_place(self: Dense, vectors: Float32Array) -> Float32Array:
         out = product(self, vectors)
         return out + np.arange(len(out), dtype=np.float32)[:, None]
 

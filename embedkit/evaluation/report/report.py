@@ -33,8 +33,8 @@ from embedkit.evaluation.results import (
 from embedkit.evaluation.run_metadata import Protocol, RetrievalUsed
 from embedkit.evaluation.selection import Selection
 from embedkit.files import write_text
+from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import Recipe
-from embedkit.recipes.steps import Bound
 from embedkit.version import __version__
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Report:
     model: dict[str, Any]
     results: tuple[Result, ...]
     compared: dict[str, Recipe]
-    fitted: dict[str, Bound]
+    fitted: dict[str, BoundRecipe]
     decided_by: str
     protocol: Protocol
     sentences: int

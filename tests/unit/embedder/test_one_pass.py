@@ -22,8 +22,8 @@ from embedkit.encoders.encoder import Encoder
 from embedkit.encoders.states import TokenStates
 from embedkit.errors import InputError
 from embedkit.pooling import POOLINGS
+from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import Recipe
-from embedkit.recipes.steps import Bound
 from embedkit.tokenization.batching import TOKEN_BUDGET, Batches
 from embedkit.tokenization.token_batch import TokenBatch
 from embedkit.tokenization.tokenizer import Tokenized
@@ -37,9 +37,9 @@ def tokenized(texts: Sequence[Sequence[int]]) -> Tokenized:
     return Tokenized(ids, offsets, np.zeros(len(ids), dtype=np.bool_), np.zeros(len(texts)) > 0)
 
 
-def bind(recipe: str, num_layers: int = 3) -> Bound:
+def bind(recipe: str, num_layers: int = 3) -> BoundRecipe:
     resolved = Recipe.parse(recipe).resolve(num_layers)
-    return Bound.of(resolved, tiny.PositionEncoder.width)
+    return BoundRecipe.of(resolved, tiny.PositionEncoder.dim)
 
 
 # Distinct
@@ -284,7 +284,7 @@ def embedder(tmp_path_factory: pytest.TempPathFactory) -> Embedder:
     return Embedder.from_pretrained(tiny.make_bert(tmp_path_factory.mktemp("bert")), device="cpu")
 
 
-def parsed(embedder: Embedder, recipes: Sequence[str]) -> list[Bound]:
+def parsed(embedder: Embedder, recipes: Sequence[str]) -> list[BoundRecipe]:
     return [embedder.bind(Recipe.parse(recipe)) for recipe in recipes]
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from embedkit import InputError
 from embedkit.evaluation.error_analysis import Geometry
-from embedkit.recipes.steps import Normalize
+from embedkit.recipes.bound_recipe import RowStep
 from embedkit.similarity import SIMILARITIES, float32_matrix
 
 SCALES = [1e-42, 1e-30, 1e-20, 1e-12, 1.0, 1e12, 1e20, 1e30, 5e37]
@@ -32,7 +32,7 @@ def unit_of(vectors: NDArray[np.float32]) -> NDArray[Any]:
 @pytest.mark.parametrize("scale", SCALES)
 def test_scales_normalize_makes_unit_vectors(scale: float) -> None:
     vectors = draw(5) * np.float32(scale)
-    unit = Normalize()(vectors)
+    unit = RowStep("normalize")(vectors)
     assert unit.dtype == np.float32
     np.testing.assert_allclose(unit, unit_of(vectors), rtol=3e-7)
 
@@ -50,10 +50,10 @@ def test_scales_ordinary_vectors_are_normalized_to_the_same_bits(
     """As sentence-transformers does, v / max(|v|, 1e-12), with and without a row of zeros."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     plain = vectors / np.maximum(norms, np.float32(1e-12))
-    np.testing.assert_array_equal(Normalize()(vectors), plain)
+    np.testing.assert_array_equal(RowStep("normalize")(vectors), plain)
     with_zeros = np.vstack([vectors, np.zeros((1, 4), np.float32)])
-    np.testing.assert_array_equal(Normalize()(with_zeros)[:3], plain)
-    assert not Normalize()(with_zeros)[3].any()
+    np.testing.assert_array_equal(RowStep("normalize")(with_zeros)[:3], plain)
+    assert not RowStep("normalize")(with_zeros)[3].any()
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-30, 1.0, 1e30, 1e300])

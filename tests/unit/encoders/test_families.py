@@ -64,7 +64,7 @@ def test_states_as_transformers(name: str, folder: Path) -> None:
     encoder, family = load_encoder(folder), FAMILIES[name]
     assert isinstance(encoder, PackedEncoder if family.packed else AutoModelEncoder)
     assert (encoder.family, encoder.cuts) == (family.model_type, family.packed)
-    assert (encoder.width, encoder.num_layers) == (WIDTH, LAYERS)
+    assert (encoder.dim, encoder.num_layers) == (WIDTH, LAYERS)
     assert encoder.max_positions == (512 if family.limited else None)
     assert (encoder.pooler is not None) == family.pooler
     assert_as_theirs(encoder, folder, LENGTHS)
@@ -73,8 +73,8 @@ def test_states_as_transformers(name: str, folder: Path) -> None:
 @pytest.mark.parametrize("model_type", packed_families.FAMILIES)
 def test_defaults_are_those_of_transformers(model_type: str) -> None:
     config = transformers.AutoConfig.for_model(model_type)
-    numbers = packed_families.FAMILIES[model_type].numbers
-    assert {key: getattr(config, key) for key, _ in numbers.values()} == dict(numbers.values())
+    keys = packed_families.FAMILIES[model_type].keys
+    assert {key: getattr(config, key) for key, _ in keys.values()} == dict(keys.values())
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

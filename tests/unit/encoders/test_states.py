@@ -65,7 +65,7 @@ def test_wrong_special(special: torch.Tensor) -> None:
 def test_wrong_hidden_state(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="hidden state 7") as error:
         TokenStates({1: torch.zeros(3, 5), 7: torch.zeros(shape)}, make_batch([3]))
-    assert str(error.value) == f"hidden state 7 must have shape (3, width), got {shape}"
+    assert str(error.value) == f"hidden state 7 must have shape (3, dim), got {shape}"
 
 
 def test_records_are_frozen() -> None:
@@ -174,3 +174,19 @@ def test_prompts_add_up(lengths: list[int], one: int, two: int) -> None:
 def test_a_prompt_as_long_as_a_text() -> None:
     with pytest.raises(ValueError, match="offsets must rise from 0 to the 1 tokens"):
         make_states([2, 3]).without_prompt(2)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padded_states_are_packed(side: str) -> None:
+    states = make_states([3, 1, 2])
+    hidden, mask, ids = torch.full((3, 3, 2), 1e3), torch.zeros(3, 3), torch.full((3, 3), -1)
+    for text, length in enumerate(states.batch.lengths):
+        own = slice(3 - length, None) if side == "left" else slice(length)
+        rows = states.batch.segments == text
+        hidden[text, own], mask[text, own] = states.only[rows], 1
+        ids[text, own] = states.batch.token_ids[rows]
+    packed = TokenStates.from_padded(hidden, mask, ids)
+    assert torch.equal(packed.only, states.only)
+    assert torch.equal(packed.batch.token_ids, states.batch.token_ids)
+    assert torch.equal(packed.batch.offsets, states.batch.offsets)
+    assert not packed.batch.special.any()

@@ -215,7 +215,8 @@ def test_idf_mean_needs_weights() -> None:
 def test_the_table_has_all_of_their_poolings_in_their_order() -> None:
     names = [row.sentence_transformers for row in POOLINGS.values() if row.sentence_transformers]
     assert names == list(Pooling.POOLING_MODES)
-    assert list(POOLINGS) == [*TOKEN_POOLINGS, *CONTENT_POOLINGS, "idf_mean", "pooler"]
+    assert list(POOLINGS)[: len(names)] == TOKEN_POOLINGS
+    assert {*CONTENT_POOLINGS, "idf_mean", "pooler"} <= set(POOLINGS)
 
 
 def test_they_concatenate_old_folders_in_our_order(tmp_path: Path) -> None:

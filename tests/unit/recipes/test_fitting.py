@@ -23,10 +23,9 @@ from sklearn.preprocessing import StandardScaler
 
 from embedkit import Embedder, InputError, Recipe, RecipeError
 from embedkit.encoders.packed import PackedEncoder
-from embedkit.recipes.affine_steps import fit_affine
-from embedkit.recipes.fitting import Reading, fit_recipes
-from embedkit.recipes.steps import Bound
-from embedkit.recipes.streaming_covariance import Moments
+from embedkit.recipes.bound_recipe import BoundRecipe
+from embedkit.recipes.fitting import fit_affine, fit_recipes
+from embedkit.recipes.streaming_covariance import StreamingCovariance
 
 WIDTH = 16
 AFFINE = ("center", "remove_top:1", "pca:7", "truncate:7")
@@ -41,16 +40,16 @@ def draw(n: int, width: int = 6, seed: int = 0) -> NDArray[np.float32]:
     return (mixed + 5 * random.normal(size=width)).astype(np.float32)
 
 
-def moments_of(*blocks: NDArray[np.float32]) -> Moments:
-    moments = Moments(blocks[0].shape[1])
+def covariance_of(*blocks: NDArray[np.float32]) -> StreamingCovariance:
+    covariance = StreamingCovariance(blocks[0].shape[1])
     for block in blocks:
-        moments.add(block)
-    return moments
+        covariance.add(block)
+    return covariance
 
 
 def mapped(steps: Sequence[str], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """The vectors through steps that were fitted on them."""
-    dense, _ = fit_affine(steps, moments_of(vectors))
+    dense, _ = fit_affine(steps, covariance_of(vectors))
     return dense(vectors)
 
 
@@ -59,22 +58,22 @@ def assert_close(got: NDArray[Any], want: NDArray[Any], tolerance: float = 1e-5)
     np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * np.abs(want).max())
 
 
-# Moments
+# Streaming covariance
 
 
-def test_moments_as_numpy() -> None:
+def test_covariance_as_numpy() -> None:
     vectors = draw(50)
-    moments = moments_of(vectors[:7], vectors[7:8], vectors[8:8], vectors[8:])
-    assert moments.count == 50
-    assert moments.mean.dtype == moments.covariance.dtype == np.float64
-    assert_close(moments.mean, vectors.astype(np.float64).mean(0), 1e-12)
-    assert_close(moments.covariance, np.cov(vectors.astype(np.float64).T), 1e-12)
+    covariance = covariance_of(vectors[:7], vectors[7:8], vectors[8:8], vectors[8:])
+    assert covariance.count == 50
+    assert covariance.mean.dtype == covariance.covariance.dtype == np.float64
+    assert_close(covariance.mean, vectors.astype(np.float64).mean(0), 1e-12)
+    assert_close(covariance.covariance, np.cov(vectors.astype(np.float64).T), 1e-12)
 
 
-def test_moments_of_one_vector() -> None:
+def test_covariance_of_one_vector() -> None:
     vectors = draw(1)
-    assert (moments_of(vectors).covariance == 0).all()
-    assert (moments_of(vectors).mean == vectors[0]).all()
+    assert (covariance_of(vectors).covariance == 0).all()
+    assert (covariance_of(vectors).mean == vectors[0]).all()
 
 
 @settings(max_examples=30, deadline=None)
@@ -82,8 +81,8 @@ def test_moments_of_one_vector() -> None:
 def test_neither_order_nor_chunks_matter(seed: int, cuts: set[int], data: st.DataObject) -> None:
     vectors = draw(200, seed=seed)
     order = data.draw(st.permutations(range(200)))
-    whole = moments_of(vectors)
-    streamed = moments_of(*np.split(vectors[order], sorted(cuts)))
+    whole = covariance_of(vectors)
+    streamed = covariance_of(*np.split(vectors[order], sorted(cuts)))
     assert_close(streamed.mean, whole.mean, 1e-12)
     assert_close(streamed.covariance, whole.covariance, 1e-12)
 
@@ -92,7 +91,7 @@ def test_a_mean_far_off_costs_no_digits() -> None:
     """Sums of squares would leave no digit of a variance that is 1e-12 of the squared mean."""
     offsets = np.random.default_rng(0).normal(size=(1000, 3)).astype(np.float32)
     vectors = (offsets * 8 + 2**22).astype(np.float32)
-    got = moments_of(*np.array_split(vectors, 10)).covariance
+    got = covariance_of(*np.array_split(vectors, 10)).covariance
     assert_close(got, np.cov((vectors.astype(np.float64) - 2**22).T), 1e-9)
 
 
@@ -165,11 +164,11 @@ def test_dead_dimensions_do_not_explode() -> None:
     vectors = np.hstack(
         [draw(100), np.float32(1e-20) * draw(100), np.full((100, 1), np.float32(7))]
     )
-    dense, notes = fit_affine(["whiten"], moments_of(vectors))
+    dense, notes = fit_affine(["whiten"], covariance_of(vectors))
     assert dense.weight.shape == (6, 13)
     assert np.abs(dense.weight).max() < 1e3
     assert notes == ("whiten keeps 6 of 13 directions; the others vary less than float32 resolves",)
-    dense, notes = fit_affine(["pca:8"], moments_of(vectors))
+    dense, notes = fit_affine(["pca:8"], covariance_of(vectors))
     assert len(dense.weight) == 6
     assert notes[0].startswith("pca:8 keeps 6 of 13 directions")
     standardized = mapped(["standardize"], vectors)
@@ -182,17 +181,17 @@ def test_scales_an_outlier_dimension_leaves_the_others_standardized(scale: float
     random = np.random.default_rng(0)
     deviations = [1000, 1, 0.9, 0.5]
     vectors = (random.normal(size=(500, 4)) * deviations * scale).astype(np.float32)
-    dense, notes = fit_affine(["standardize"], moments_of(vectors))
+    dense, notes = fit_affine(["standardize"], covariance_of(vectors))
     assert notes == ()
     assert_close(dense(vectors), StandardScaler().fit_transform(vectors.astype(np.float64)))
     for steps in (["whiten"], ["standardize", "whiten"], ["pca:4", "standardize"]):
-        dense, notes = fit_affine(steps, moments_of(vectors))
+        dense, notes = fit_affine(steps, covariance_of(vectors))
         assert notes == ()
         np.testing.assert_allclose(np.cov(dense(vectors).T), np.eye(4), atol=5e-3)
     rotated = (vectors @ np.linalg.qr(random.normal(size=(4, 4)))[0]).astype(np.float32)
-    dense, notes = fit_affine(["whiten"], moments_of(rotated))
+    dense, notes = fit_affine(["whiten"], covariance_of(rotated))
     np.testing.assert_allclose(np.cov(dense(rotated).T), np.eye(4), atol=5e-3)
-    assert_close(moments_of(vectors).covariance, np.cov(vectors.T, dtype=np.float64))
+    assert_close(covariance_of(vectors).covariance, np.cov(vectors.T, dtype=np.float64))
 
 
 def test_scales_dead_dimensions_are_left_and_counted() -> None:
@@ -200,7 +199,7 @@ def test_scales_dead_dimensions_are_left_and_counted() -> None:
     vectors = draw(100, 6)
     vectors[:, 1] = 7
     vectors[:, 4] *= np.float32(1e-9)
-    dense, notes = fit_affine(["standardize"], moments_of(vectors))
+    dense, notes = fit_affine(["standardize"], covariance_of(vectors))
     assert notes == (
         "standardize leaves 2 of 6 dimensions unscaled; they vary less than float32 resolves",
     )
@@ -230,7 +229,7 @@ def test_what_cannot_be_fitted(
     steps: list[str], vectors: NDArray[np.float32], problem: str
 ) -> None:
     with pytest.raises(InputError, match=f"^{re.escape(problem)}"):
-        fit_affine(steps, moments_of(vectors))
+        fit_affine(steps, covariance_of(vectors))
 
 
 # The embedder
@@ -324,16 +323,23 @@ def test_a_stream_is_read_once_and_in_chunks(
 def test_many_texts_take_the_memory_of_a_few() -> None:
     """With a stand-in for the encoder, so that what is measured is the fit alone."""
     random = np.random.default_rng(0)
-    reading = Reading(
-        encode=lambda texts, _: [random.normal(size=(len(texts), 8)).astype(np.float32)],
-        count=lambda _: np.zeros(1, np.int64),
-    )
+
+    def encode(texts: Sequence[str], _: Sequence[BoundRecipe]) -> list[NDArray[np.float32]]:
+        return [random.normal(size=(len(texts), 8)).astype(np.float32)]
+
+    def count_tokens(texts: Sequence[str]) -> NDArray[np.int64]:
+        return np.zeros(1, np.int64)
 
     def peak(number: int) -> int:
-        bound = Bound.of(Recipe.parse("mean/whiten:4"), 8)
+        bound = BoundRecipe.of(Recipe.parse("mean/whiten:4"), 8)
         tracemalloc.start()
         (fitted,) = fit_recipes(
-            [bound], (f"text {i}" for i in range(number)), reading, source="", show_progress=False
+            [bound],
+            (f"text {i}" for i in range(number)),
+            encode,
+            count_tokens,
+            source="",
+            show_progress=False,
         )
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
@@ -460,7 +466,7 @@ def test_a_step_that_keeps_more_than_there_is(
 
 def test_dense_cannot_be_asked_for(embedder: Embedder) -> None:
     with pytest.raises(RecipeError, match=r"^the step dense comes with a model"):
-        Bound.of(Recipe(("mean",), (-1,), ("dense",)), WIDTH)
+        BoundRecipe.of(Recipe(("mean",), (-1,), ("dense",)), WIDTH)
 
 
 def test_the_prompt_is_in_front_of_the_texts_to_fit_on(embedder: Embedder) -> None:

@@ -11,19 +11,17 @@ from hypothesis import strategies as st
 
 from embedkit.errors import InputError
 from embedkit.pooling import POOLINGS
-from embedkit.recipes.recipe import DENSE, FIRST_LAST, LAST, STEPS, Recipe, RecipeError
+from embedkit.recipes.recipe import FIRST_LAST, LAST, Recipe, RecipeError
+from embedkit.recipes.steps import DENSE, STEPS
 
-CHOICES = (
-    "cls, max, mean, mean_sqrt_len, weighted_mean, last, mean_content, max_content, "
-    "idf_mean, pooler"
-)
-STEP_CHOICES = "center, standardize, remove_top:K, whiten[:K], pca:K, truncate:K, normalize"
+CHOICES = ", ".join(POOLINGS)
+STEP_CHOICES = ", ".join(spec.name + spec.parameter for spec in STEPS.values())
 WHOLE = "takes a whole number from 1, such as pca:8"
 NUMBER = "is not a number; expected a hidden state such as 0, 6 or -1, or first-last"
 
 numbers = st.integers(1, 999_999_999)
-plain_steps = st.sampled_from([name for name, kind in STEPS.items() if kind.number != ":K"])
-numbered = st.sampled_from([name for name, kind in STEPS.items() if kind.number])
+plain_steps = st.sampled_from([name for name, spec in STEPS.items() if spec.parameter != ":K"])
+numbered = st.sampled_from([name for name, spec in STEPS.items() if spec.parameter])
 some_steps = plain_steps | st.builds("{}:{}".format, numbered, numbers)
 step_lists = (
     st.lists(some_steps).filter(lambda steps: all(a != b for a, b in pairwise(steps))).map(tuple)
@@ -243,6 +241,12 @@ def test_errors_name_the_place_and_the_choices(typed: str, place: int, problem: 
     with pytest.raises(RecipeError) as error:
         Recipe.parse(typed)
     assert str(error.value) == f"recipe {typed!r}, character {place}: {problem}"
+
+
+def test_the_choices_are_all_poolings_and_steps() -> None:
+    poolings = "cls max mean mean_sqrt_len weighted_mean last mean_content max_content"
+    assert [*poolings.split(), "idf_mean", "pooler"] == [*POOLINGS][:10]
+    assert "whiten[:K], pca:K" in STEP_CHOICES
 
 
 def test_errors_of_the_constructor() -> None:

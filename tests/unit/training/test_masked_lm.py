@@ -21,9 +21,8 @@ from sentence_transformers import SentenceTransformer
 
 from embedkit import Embedder, InputError, evaluate
 from embedkit.tokenization.tokenizer import Tokenized
-from embedkit.training.adaptation import Adaptation
 from embedkit.training.arguments import TrainingSettings
-from embedkit.training.masked_lm import train_masked_lm
+from embedkit.training.masked_lm import Adaptation, train_masked_lm
 from embedkit.training.mlm_data import Masking
 from embedkit.training.order import ByLength
 

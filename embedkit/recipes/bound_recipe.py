@@ -1,0 +1,208 @@
+"""A recipe bound to an encoder: its steps ready to run, fitted or still to be fitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from embedkit.errors import InputError
+from embedkit.recipes.dense import IDENTITY, Dense
+from embedkit.recipes.recipe import Recipe, RecipeError
+from embedkit.recipes.steps import STEPS, TRAINED, Float32Array, fold, output_dim, split_step
+
+
+class Step(Protocol):
+    """A map of sentence embeddings, row by row."""
+
+    @property
+    def name(self) -> str:
+        """Its name in a recipe."""
+        ...
+
+    def dim(self, before: int) -> int:
+        """The dimension of its results, for vectors of dimension `before`."""
+        ...
+
+    def __call__(self, vectors: Float32Array) -> Float32Array: ...
+
+
+@dataclass(frozen=True)
+class RowStep:
+    """A step of the table that is not affine, such as `normalize`."""
+
+    name: str
+
+    def dim(self, before: int) -> int:
+        return before
+
+    def __call__(self, vectors: Float32Array) -> Float32Array:
+        apply = STEPS[self.name].apply
+        if apply is None:
+            raise ValueError(f"step {self.name} is affine")
+        return apply(vectors)
+
+
+@dataclass(frozen=True)
+class Truncate:
+    """The first k numbers."""
+
+    k: int
+
+    @property
+    def name(self) -> str:
+        return f"truncate:{self.k}"
+
+    def dim(self, before: int) -> int:
+        if before < self.k:
+            raise InputError(f"step {self.name} has vectors of {before} numbers; expected more")
+        return self.k
+
+    def __call__(self, vectors: Float32Array) -> Float32Array:
+        return np.ascontiguousarray(vectors[:, : self.k])
+
+    def dense(self, before: int) -> Dense:
+        """The same as a matrix."""
+        return Dense(np.eye(self.k, before, dtype=np.float32), None, IDENTITY)
+
+
+@dataclass(frozen=True)
+class Unfitted:
+    """Neighbouring affine steps that have seen no texts yet."""
+
+    names: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return "/".join(self.names)
+
+    def dim(self, before: int) -> int:
+        for name in self.names:
+            before = output_dim(name, before)
+        return before
+
+    def __call__(self, vectors: Float32Array) -> Float32Array:
+        raise InputError(_not_fitted(self.name))
+
+
+def _not_fitted(what: str) -> str:
+    return (
+        f"{what} is not fitted yet; fit it on texts first, with Embedder.fit(texts) "
+        "(embedkit compare --fit FILE --save-best DIR on the command line)"
+    )
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a recipe was fitted on.
+
+    Attributes:
+        source: where the texts are from, for people.
+        texts: how many.
+        sha256: of the texts, see `RowDigest`.
+        notes: what a reader must know of the result, such as directions that were dropped.
+    """
+
+    source: str
+    texts: int
+    sha256: str
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        texts = "text" if self.texts == 1 else "texts"
+        return "; ".join((f"fitted on {self.texts:,} {texts} ({self.source})", *self.notes))
+
+
+@dataclass(frozen=True)
+class BoundRecipe:
+    """A recipe resolved against an encoder, with its steps ready to run.
+
+    Attributes:
+        recipe: resolved.
+        steps: of `recipe`; affine neighbours are one.
+        token_weights: (vocabulary,) float32, where a pooling of `recipe` learns them.
+        fit: what was fitted here, if anything.
+
+    Example:
+        >>> bound = BoundRecipe.of(Recipe.parse("mean/truncate:2/normalize"), encoder_dim=4)
+        >>> bound.dim(encoder_dim=4)
+        2
+        >>> bound.apply(np.array([[3, 4, 5, 6]], dtype=np.float32))
+        array([[0.6, 0.8]], dtype=float32)
+    """
+
+    recipe: Recipe
+    steps: tuple[Step, ...]
+    token_weights: Float32Array | None = None
+    fit: Fit | None = None
+
+    @classmethod
+    def of(cls, recipe: Recipe, encoder_dim: int) -> BoundRecipe:
+        """Bind a recipe as it was typed; what it learns from texts is still to be fitted.
+
+        Raises:
+            RecipeError: a trained step of a model, or a step that keeps more numbers than there
+                are.
+        """
+        dim = encoder_dim * len(recipe.poolings)
+        for step in recipe.steps:
+            if step in TRAINED:
+                raise RecipeError(f"the step {step} comes with a model and cannot be asked for")
+            name, k = split_step(step)
+            most = dim if STEPS[name].keeps else dim - 1
+            if k is not None and k > most:
+                raise RecipeError(
+                    f"recipe {str(recipe)!r}: step {step} has vectors of {dim} numbers before it; "
+                    f"expected 1 to {most}"
+                )
+            dim = output_dim(step, dim)
+        return cls(recipe, tuple(_runnable(names) for names in fold(recipe.steps)))
+
+    @property
+    def unfitted(self) -> str | None:
+        """The first part that has to be fitted, as it prints."""
+        if self.token_weights is None:
+            for name in self.recipe.poolings:
+                if name in self.recipe.to_fit:
+                    return name
+        return next((step.name for step in self.steps if isinstance(step, Unfitted)), None)
+
+    def check_fitted(self) -> None:
+        """Refuse a recipe with a part that is not fitted.
+
+        Raises:
+            InputError: the part, and how to fit it.
+        """
+        if self.unfitted is not None:
+            raise InputError(f"recipe {str(self.recipe)!r}: {_not_fitted(self.unfitted)}")
+
+    def dim(self, encoder_dim: int) -> int:
+        """The dimension of a sentence embedding."""
+        dim = encoder_dim * len(self.recipe.poolings)
+        for step in self.steps:
+            dim = step.dim(dim)
+        return dim
+
+    def apply(self, vectors: Float32Array, *, batch_invariant: bool = False) -> Float32Array:
+        """All steps in turn: (n, in) -> (n, out) float32.
+
+        `batch_invariant` maps each row by itself, so that its bits do not depend on its place:
+        OpenBLAS has kernels that sum the rows at the edge of a block in another order.
+        """
+        if batch_invariant and self.steps:
+            return np.concatenate([self.apply(row) for row in np.split(vectors, len(vectors))])
+        for step in self.steps:
+            vectors = step(vectors)
+        return vectors
+
+
+def _runnable(names: tuple[str, ...]) -> Step:
+    """The step of a group of `fold`."""
+    kinds = [split_step(name) for name in names]
+    last, k = kinds[-1]
+    if STEPS[last].apply is not None:
+        return RowStep(last)
+    if any(STEPS[name].fitted for name, _ in kinds):
+        return Unfitted(names)
+    return Truncate(k or 0)
