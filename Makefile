@@ -16,9 +16,10 @@ compare: $(READY)
 test: $(READY)
 	$(PYTEST) $(PARALLEL)
 
-# The unit tests that train nothing and need no browser: under a minute.
+# The unit tests that take a moment: under a minute.
+FAST = not (slow or training or browser or process or thorough)
 test-fast: $(READY)
-	$(PYTEST) $(PARALLEL) -m "not slow and not training and not browser and not process" tests/unit
+	$(PYTEST) $(PARALLEL) -m "$(FAST)" tests/unit
 
 # What `make test` leaves out, and the browser, which not every machine has: BROWSER=no where there
 # is none. Fails where a test is skipped because something is not installed.

@@ -146,6 +146,7 @@ for options in {commands}:
 COMMANDS = ["compare", "evaluate", "encode", "search", "bench", "index build"]
 
 
+@pytest.mark.process
 def test_importing_embedkit_and_its_help_are_light() -> None:
     options = ["--help", "--version", *(f"{command} --help" for command in COMMANDS)]
     code = LIGHT.replace("{heavy}", str(set(HEAVY))).replace("{commands}", str(options))

@@ -213,6 +213,7 @@ def test_select_on_the_command_line(run: Run, bert: Path, tmp_path: Path, select
     np.testing.assert_allclose(saved.encode(WORDS), expected.encode(WORDS), atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_select_is_a_scipy_script(tmp_path: Path) -> None:
     """On the English pairs of the shipped set: every other one to choose on."""
     header, *lines = SHIPPED["first_look"].read_text(encoding="utf-8").splitlines()

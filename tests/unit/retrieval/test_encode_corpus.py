@@ -307,6 +307,7 @@ CORPORA = st.dictionaries(
 )
 
 
+@pytest.mark.thorough
 @settings(
     max_examples=25,
     deadline=None,

@@ -49,6 +49,7 @@ def report() -> Report:
     return compare("minilm", "first_look", recipes=["mean/normalize", "cls", "mean@1,-1"])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("width", "left_out"),
     [
