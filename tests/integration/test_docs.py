@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from helpers.families import encoder_table
@@ -41,6 +42,13 @@ def test_readme_tables_are_the_code_s(
     inside = re.search(rf"<!-- {name}: [^\n]*-->\n(.*?)<!-- end -->", text, re.DOTALL)
     assert inside is not None
     assert inside.group(1).strip() == table(language)
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("*.md")), ids=lambda path: str(path.name))
+def test_links_lead_to_files(path: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8"))
+    absent = [link for link in links if "://" not in link and not (ROOT / link).exists()]
+    assert absent == []
 
 
 def test_both_readmes_show_the_same_code_and_figures() -> None:
