@@ -46,7 +46,7 @@ def test_readme_tables_are_the_code_s(
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("*.md")), ids=lambda path: str(path.name))
 def test_links_lead_to_files(path: Path) -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8"))
+    links = re.findall(r"\]\(([^)#\s]+)\)", path.read_text(encoding="utf-8"))
     absent = [link for link in links if "://" not in link and not (ROOT / link).exists()]
     assert absent == []
 
