@@ -170,7 +170,7 @@ ENCODINGS = ["utf-8", "utf-8-sig", "cp949", "utf-16", "utf-16-le", "utf-32", "gb
 @pytest.mark.thorough
 @pytest.mark.parametrize("suffix", TEXT_SUFFIXES)
 @pytest.mark.parametrize("encoding", ENCODINGS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(data=st.data())
 def test_data_with_blank_lines_in_any_encoding_reads_back(
     suffix: str, encoding: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

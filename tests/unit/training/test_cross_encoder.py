@@ -184,14 +184,14 @@ def test_killed_after_it_had_stopped(
         assert again.notes == whole.notes
 
 
-@pytest.mark.parametrize(("reads", "batch"), [("pooler", 145), ("mean", 221)])
+@pytest.mark.parametrize(("reads", "batch"), [("pooler", 95), ("mean", 141)])
 def test_killed_and_taken_up_again(
     bert: Path, files: dict[str, Path], tmp_path: Path, run: Run, reads: str, batch: int
 ) -> None:
     """The same bits as undisturbed, in the middle of an epoch; with accumulation and patience."""
     command = ["train", "cross-encoder", files["train"], "--dev", files["dev"], "-m", bert]
-    command += ["--reads", reads, "--epochs", 4, "--learning-rate", 1e-3, "--evaluations", 8]
-    command += ["--batch-size", 4, "--accumulate", 2, "--patience", 6, "--device", "cpu"]
+    command += ["--reads", reads, "--epochs", 2, "--learning-rate", 1e-3, "--evaluations", 4]
+    command += ["--batch-size", 4, "--accumulate", 2, "--patience", 3, "--device", "cpu"]
     kill(command, tmp_path / "out", batch=batch)
     assert run(*command, "--out", tmp_path / "out").code == 0
     assert run(*command, "--out", tmp_path / "whole").code == 0

@@ -293,9 +293,9 @@ def test_no_mask_token(bert: Path, tmp_path: Path) -> None:
 def test_killed_and_taken_up_again(bert: Path, tmp_path: Path, run: Run) -> None:
     texts = tmp_path / "texts.txt"
     texts.write_text("\n".join(TEXTS), encoding="utf-8")
-    command = ["train", "mlm", "--texts", texts, "-m", bert, "--epochs", 4, "--batch-size", 4]
-    command += ["--accumulate", 2, "--learning-rate", 1e-4, "--evaluations", 8, "--device", "cpu"]
-    kill(command, tmp_path / "out", batch=117)
+    command = ["train", "mlm", "--texts", texts, "-m", bert, "--epochs", 2, "--batch-size", 4]
+    command += ["--accumulate", 2, "--learning-rate", 1e-4, "--evaluations", 4, "--device", "cpu"]
+    kill(command, tmp_path / "out", batch=67)
     said = {}
     for name in ("out", "whole"):
         said[name] = run(*command, "--out", tmp_path / name, "--json").json
