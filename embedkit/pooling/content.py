@@ -1,16 +1,15 @@
-"""Poolings that leave out special tokens ([CLS], [SEP], ...): the text's own tokens only.
+"""Poolings without special tokens ([CLS], [SEP], ...).
 
-Those tokens carry no word, and in BERT's upper layers much of the attention goes to them (Clark et
-al. 2019, "What does BERT look at?", section 3.2). A text that has no other tokens, such as the
-empty one, has the zero vector.
+Special tokens carry no word, and in BERT's upper layers much of the attention goes to them (Clark
+et al. 2019, "What does BERT look at?", section 3.2). A text without other tokens, such as the empty
+one, has the zero vector.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from embedkit.pooling.maximum import segment_max
-from embedkit.pooling.means import segment_sum
+from embedkit.pooling.segments import segment_max, segment_sum
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -3,8 +3,8 @@
 The smooth inverse frequency of Arora, Liang and Ma (2017), "A Simple but Tough-to-Beat Baseline for
 Sentence Embeddings", algorithm 1: (1 / |s|) sum over the tokens of a / (a + p(token)) h_i, with
 a = 1e-3, and p(token) a token's share of all tokens in the texts that it is fitted on. A token that
-those texts do not have counts 1. Their second step, to project out the first direction, is the
-step `remove_top:1`, but that it subtracts the mean first.
+is not in those texts has weight 1. Their second step, to project out the first direction, is the
+step `remove_top:1`, except that `remove_top` subtracts the mean first.
 """
 
 from __future__ import annotations

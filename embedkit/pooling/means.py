@@ -8,19 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from embedkit.pooling.segments import segment_sum
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from embedkit.encoders.states import TokenStates
-
-
-def segment_sum(states: TokenStates, rows: Tensor) -> Tensor:
-    """(texts, dim): the sum of the rows (tokens, dim) of each text."""
-    # Blocks of one length, because torch's sum is pairwise: adding rows one by one loses digits.
-    total = rows.new_empty(len(states.batch.lengths), rows.shape[1])
-    for run in states.batch.runs:
-        total[run.texts] = rows[run.tokens].view(-1, run.length, rows.shape[1]).sum(1)
-    return total
 
 
 def _count(states: TokenStates) -> Tensor:

@@ -25,6 +25,7 @@ from embedkit import Embedder, InputError, Recipe, RecipeError
 from embedkit.encoders.packed import PackedEncoder
 from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.fitting import fit_affine, fit_recipes
+from embedkit.recipes.steps import STEPS, StepSpec, output_dim
 from embedkit.recipes.streaming_covariance import StreamingCovariance
 
 WIDTH = 16
@@ -133,6 +134,25 @@ def test_whitened_vectors_have_the_identity_as_covariance(seed: int, scale: floa
     covariance = np.cov(got.astype(np.float64).T)
     assert got.shape[1] == 6 or np.linalg.cond(np.cov(vectors.astype(np.float64).T)) > 1e6
     np.testing.assert_allclose(covariance, np.eye(got.shape[1]), atol=2e-3)
+
+
+@pytest.mark.parametrize("spec", STEPS.values(), ids=lambda spec: spec.name)
+def test_every_step_does_what_its_row_says(spec: StepSpec) -> None:
+    """Whether it is fitted, the dimension of its result, and the mean that fitted ones subtract."""
+    step = spec.name + (":3" if spec.parameter else "")
+    vectors = draw(50)
+    bound = BoundRecipe.of(Recipe(("mean",), steps=(step,)), 6)
+    assert (bound.unfitted is not None) == spec.fitted
+    if spec.fitted:
+        (bound,) = fit_recipes(
+            [bound], ["a"] * 50, lambda *_: [vectors], lambda _: np.zeros(1, np.int64), source=""
+        )
+    got = bound.apply(vectors)
+    assert got.dtype == np.float32
+    assert got.shape == (50, bound.dim(6)) == (50, output_dim(step, 6))
+    assert_close(bound.apply(vectors, batch_invariant=True), got)
+    if spec.fitted:
+        assert np.abs(got.mean(0)).max() < 1e-5 * np.abs(vectors).max()
 
 
 def test_truncate_keeps_the_first_numbers() -> None:
