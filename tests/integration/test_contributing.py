@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from textwrap import dedent
+from textwrap import dedent, indent
 
 import numpy as np
 import pytest
@@ -35,13 +35,14 @@ def test_the_example_of_a_new_pooling_works(tmp_path: Path) -> None:
     package = shutil.copytree(PACKAGE, tmp_path / "embedkit")
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     file, line, row = CODE.findall(page)
-    (package / "pooling" / "unit_mean.py").write_text(dedent(" " * 3 + file[3:]), encoding="utf-8")
+    (package / "pooling" / "unit_mean.py").write_text(dedent(file), encoding="utf-8")
     table = package / "pooling" / "__init__.py"
     before = table.read_text(encoding="utf-8")
     after = before.replace("\n\nif TYPE_CHECKING:", f"\n{line.strip()}\n\nif TYPE_CHECKING:", 1)
     pooler = '    PoolingSpec(\n        "pooler",'
     assert after.count(pooler) == 1
-    after = after.replace(pooler, re.sub("^ {3}", "", row, flags=re.MULTILINE) + pooler)
+    new = indent(dedent(row).rstrip() + ",\n", " " * 4)
+    after = after.replace(pooler, new + pooler)
     table.write_text(after, encoding="utf-8")
 
     model = tiny.make_bert(tmp_path / "bert", layers=2)
