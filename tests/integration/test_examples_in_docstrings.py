@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from architecture import PACKAGE, ROOT
 
+import embedkit
+
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
@@ -36,3 +38,14 @@ def test_examples_give_what_they_show(
         failures = io.StringIO()
         doctest.DocTestRunner(optionflags=FLAGS).run(docstring, out=failures.write)
         assert failures.getvalue() == ""
+
+
+def test_every_public_class_and_function_has_an_example() -> None:
+    public = {name: getattr(embedkit, name) for name in embedkit.__all__}
+    finder = doctest.DocTestFinder()
+    missing = [
+        name
+        for name, value in public.items()
+        if callable(value) and not any(one.examples for one in finder.find(value, name))
+    ]
+    assert missing == []
