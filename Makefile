@@ -1,20 +1,37 @@
-# `make compare` runs the main job, `make test` the tests; both set up first.
+# `make compare` runs the main job, `make test` the tests. Every target sets up first.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
+# Tests run in as many processes as there are cores, up to four, each with one thread of torch.
+PYTEST = $(BIN)/python -m pytest
+PARALLEL = -n logical --maxprocesses 4 --dist worksteal
 
-.PHONY: compare test lint types
+.PHONY: compare test test-fast test-all lint types
 
 compare: $(READY)
 	$(BIN)/embedkit compare first_look
 
+# Everything but the tests that take minutes: under 5 minutes on two cores.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(PYTEST) $(PARALLEL)
+
+# The unit tests that take a moment: under a minute.
+FAST = not (slow or training or browser or process or thorough)
+test-fast: $(READY)
+	$(PYTEST) $(PARALLEL) -m "$(FAST)" tests/unit
+
+# What `make test` leaves out, and the browser, which not every machine has: BROWSER=no where there
+# is none. Fails where a test is skipped because something is not installed.
+BROWSER ?= yes
+test-all: $(READY)
+	$(BIN)/python -m pip check
+	$(PYTEST) $(PARALLEL) --all-installed -m "slow$(if $(filter no,$(BROWSER)),, or browser)"
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python docs/architecture.py --check
 
 types: $(READY)
 	$(BIN)/mypy

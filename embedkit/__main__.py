@@ -1,3 +1,5 @@
+"""Run the command line: `python -m embedkit`."""
+
 from embedkit.cli import main
 
 main()

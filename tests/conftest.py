@@ -1,18 +1,66 @@
+"""Fixtures of all tests, and what holds for the whole run."""
+
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+
+# Before torch is imported: one thread a process, here and in the processes that tests start.
+# Sums depend on the number of threads, and pytest-xdist runs a process on each core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # where a test takes two, they do not spin
 
 import pytest
 import torch
-from helpers.command import Run, runner
-from helpers.paths import DATA, MODELS
+from filelock import FileLock
+from helpers.command import Run, runner, script_runner
+from helpers.paths import DATA, MODELS, TESTS
+from hypothesis import HealthCheck, settings
 
 from embedkit import Embedder
 from embedkit.embedder import calibration, precision
 from embedkit.encoders.packed import PackedEncoder
+
+NOT_INSTALLED = "not installed: "  # how the reason of such a skip begins
+
+# The same examples in every run, and no limit on time: no outcome depends on chance or load.
+# `pytest --hypothesis-profile=search` looks for new ones.
+_ANY_SPEED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("same", derandomize=True, max_examples=50, **_ANY_SPEED)
+settings.register_profile("search", max_examples=1000, **_ANY_SPEED)
+settings.load_profile("same")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all-installed",
+        action="store_true",
+        help="fail where a test would be skipped because something is not installed",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what trains and what drives a browser, before `-m` selects."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
+        if item.path.parent == TESTS / "unit" / "training":
+            item.add_marker("training")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    reason = str(call.excinfo.value) if report.skipped and call.excinfo else ""
+    if reason.startswith(NOT_INSTALLED) and item.config.getoption("all_installed"):
+        report.outcome, report.longrepr = "failed", reason
+    return report
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -67,9 +115,10 @@ def e5(request: pytest.FixtureRequest) -> Path:
             f"needs {script.name} in the models folder ($EMBEDKIT_MODELS or ../shared/models)"
         )
     folder = Path(request.config.cache.mkdir("models")) / "multilingual-e5-small"
-    done = subprocess.run(
-        [sys.executable, script, folder], check=False, capture_output=True, text=True
-    )
+    with FileLock(folder.with_suffix(".lock")):  # tests run in several processes
+        done = subprocess.run(
+            [sys.executable, script, folder], check=False, capture_output=True, text=True
+        )
     if done.returncode != 0:
         pytest.skip(done.stderr.strip() or script.name)
     return folder
@@ -79,6 +128,12 @@ def e5(request: pytest.FixtureRequest) -> Path:
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """The command in this process."""
     return runner(monkeypatch, capsys)
+
+
+@pytest.fixture
+def run_script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """A script in this process."""
+    return script_runner(monkeypatch, capsys)
 
 
 @pytest.fixture

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import runpy
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import pytest
@@ -35,6 +37,24 @@ def runner(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
             main()
         out, err = capsys.readouterr()
         return Done(int(exit_.value.code or 0), out, err)
+
+    return call
+
+
+def script_runner(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """A Python script in this process, as `python SCRIPT ARGUMENTS` runs it."""
+
+    def call(script: Path, *arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", list(map(str, (script, *arguments))))
+        code: object = None
+        try:
+            runpy.run_path(str(script), run_name="__main__")
+        except SystemExit as end:
+            code = end.code
+        out, err = capsys.readouterr()
+        if isinstance(code, str):  # a message: Python prints it and exits with 1
+            return Done(1, out, f"{err}{code}\n")
+        return Done(int(str(code or 0)), out, err)
 
     return call
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
 from embedkit import Pairs
-
-_SECONDS = 120
+from helpers.processes import exit_code
 
 
 def write_pairs(folder: Path, pairs: Pairs) -> Path:
@@ -22,21 +21,30 @@ def write_pairs(folder: Path, pairs: Pairs) -> Path:
     return file
 
 
-def kill_after(arguments: list[object], out: Path, *, checkpoints: int) -> None:
-    """Run `embedkit` and send SIGKILL once so many checkpoints were written."""
-    command = [sys.executable, "-m", "embedkit", *map(str, arguments), "--out", str(out)]
-    folder = out.parent / f"{out.name}.training"
-    seen: set[Path] = set()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        started = time.monotonic()
-        while len(seen) < checkpoints and time.monotonic() < started + _SECONDS:
-            seen.update(folder.glob("checkpoint-*/files.json"))
-            if process.poll() is not None:
-                raise AssertionError(f"it ended: {process.communicate()}")
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    assert len(seen) == checkpoints
+def kill(arguments: list[object], out: Path, *, batch: int) -> None:
+    """Run `embedkit` in another process, which gets SIGKILL when it begins this batch, from 0."""
+    log, folder = out.parent / f"{out.name}.log", out.parent / f"{out.name}.training"
+    code = exit_code(log, _train_until, [*map(str, arguments), "--out", str(out)], batch)
+    assert code == -signal.SIGKILL, log.read_text(encoding="utf-8")
+    log.unlink()
+    assert any(folder.glob("checkpoint-*/files.json"))
     assert not out.exists()
-    assert folder.is_dir()
+
+
+def _train_until(arguments: list[str], batch: int) -> None:
+    from transformers import Trainer
+
+    from embedkit.cli import main
+
+    train, done = Trainer.training_step, 0
+
+    def training_step(self: Trainer, *inputs: Any, **options: Any) -> Any:
+        nonlocal done
+        if done == batch:
+            os.kill(os.getpid(), signal.SIGKILL)
+        done += 1
+        return train(self, *inputs, **options)
+
+    Trainer.training_step = training_step
+    sys.argv = ["embedkit", *arguments]
+    main()

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from helpers import tiny
+from helpers.command import Run
 from helpers.paths import ROOT
 from sentence_transformers import SentenceTransformer
 
 from embedkit import Embedder
+from embedkit.data.builtin import SHIPPED
 
 EXAMPLES = ROOT / "examples"
+Example = Callable[..., list[str]]
 
 
 @pytest.fixture(scope="module")
@@ -21,18 +23,19 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.make_bert(tmp_path_factory.mktemp("bert"), layers=2, width=16)
 
 
-def example(name: str, *arguments: object) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / name, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=True,
-    )
-    return done.stdout.splitlines()
+@pytest.fixture
+def example(run_script: Run) -> Example:
+    """The lines that an example prints."""
+
+    def call(name: str, *arguments: object) -> list[str]:
+        done = run_script(EXAMPLES / name, *arguments)
+        assert done.code == 0, done.err
+        return done.out.splitlines()
+
+    return call
 
 
-def test_similarity_search_over_a_csv(model: Path, tmp_path: Path) -> None:
+def test_similarity_search_over_a_csv(example: Example, model: Path, tmp_path: Path) -> None:
     path = tmp_path / "docs.csv"
     texts = [*tiny.TEXTS[:3], *tiny.TEXTS[4:7]]  # without commas, which CSV quotes
     path.write_text("text\n" + "".join(f'"{text}"\n' for text in texts), encoding="utf-8")
@@ -43,7 +46,7 @@ def test_similarity_search_over_a_csv(model: Path, tmp_path: Path) -> None:
     assert again[:2] == ["6 rows: 0 encoded, 6 kept", f"1.000  row 0: {texts[0]}"]
 
 
-def test_scoring_a_file_of_pairs(model: Path, tmp_path: Path) -> None:
+def test_scoring_a_file_of_pairs(example: Example, model: Path, tmp_path: Path) -> None:
     path = tmp_path / "pairs.csv"
     path.write_text("sentence1,sentence2\na cat,a dog\nrain,rain\n", encoding="utf-8")
     embedder = Embedder.from_pretrained(model, device="cpu")
@@ -54,7 +57,9 @@ def test_scoring_a_file_of_pairs(model: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_comparing_poolings_and_keeping_the_best(model: Path, tmp_path: Path) -> None:
+def test_comparing_poolings_and_keeping_the_best(
+    example: Example, model: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "pairs.tsv"
     rows = [
         (a, b, n * 7 % 5) for n, (a, b) in enumerate(zip(tiny.TEXTS, tiny.TEXTS[1:], strict=False))
@@ -74,7 +79,7 @@ def test_comparing_poolings_and_keeping_the_best(model: Path, tmp_path: Path) ->
     assert abs(vectors - theirs).max() < 1e-5
 
 
-def test_the_loss_and_what_the_classifier_reads() -> None:
+def test_the_loss_and_what_the_classifier_reads(example: Example) -> None:
     assert example("regression_loss.py") == [
         "BertForSequenceClassification, logits (2, 1)",
         "is its loss MSELoss(logits, labels)? True",
@@ -83,14 +88,26 @@ def test_the_loss_and_what_the_classifier_reads() -> None:
     ]
 
 
-def test_a_model_without_pooler_is_refused_in_a_sentence(tmp_path: Path) -> None:
+def test_a_model_without_pooler_is_refused_in_a_sentence(run_script: Run, tmp_path: Path) -> None:
     folder = tiny.make_bert(tmp_path / "bert", pooler=False)
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / "regression_loss.py", str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "finds no weights there for bert.pooler.dense.bias" in done.stderr
-    assert "Traceback" not in done.stderr
+    done = run_script(EXAMPLES / "regression_loss.py", folder)
+    assert done.code == 1
+    assert "finds no weights there for bert.pooler.dense.bias" in done.err
+
+
+def test_cls_or_pooler_answers_in_ten_lines(example: Example, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.tsv"
+    shipped = SHIPPED["first_look"].read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(shipped[:41]), encoding="utf-8")
+    lines = example("cls_or_pooler.py", "minilm", path)
+    assert len(lines) <= 10
+    printed = "\n".join(lines)
+    assert "cls    (80, 384)" in printed
+    assert "the same? False" in printed
+    assert "is the pooler tanh(W cls + b)? True" in printed
+
+
+def test_cls_or_pooler_says_when_there_is_no_such_model(run_script: Run) -> None:
+    done = run_script(EXAMPLES / "cls_or_pooler.py", "./nowhere")
+    assert done.code == 1
+    assert done.err.startswith("error: model './nowhere': there is no such folder")

@@ -12,7 +12,6 @@ from helpers.command import Run
 from sentence_transformers import SentenceTransformer
 
 from embedkit import Embedder, compare, evaluate, read_retrieval
-from embedkit.cli import main
 from embedkit.encoders.packed import PackedEncoder
 
 # Cosine Spearman of all pairs, and Pearson where it is known.
@@ -37,28 +36,31 @@ E5 = {
 }
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(["sts_en/stsb_test.tsv"], id="stsb"),
+        pytest.param(list(GOLDEN)[1:], id="others", marks=pytest.mark.slow),
+    ],
+)
 def test_evaluate_gives_the_published_values(
-    shared_data: Callable[[str], Path],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    names: list[str], shared_data: Callable[[str], Path], run: Run
 ) -> None:
-    paths = [str(shared_data(name)) for name in GOLDEN]
-    monkeypatch.setattr("sys.argv", ["embedkit", "evaluate", *paths, "--json"])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 0
-    found = {
+    report = run("evaluate", *map(shared_data, names), "--json").json
+    values = {
         (row["dataset"], row["metric"]): row["value"]
-        for row in json.loads(capsys.readouterr().out)["results"]
+        for row in report["results"]
         if row["aggregation"] == "all"
     }
-    for name, (spearman, pearson) in GOLDEN.items():
+    for name in names:
+        spearman, pearson = GOLDEN[name]
         dataset = Path(name).stem
-        assert found[dataset, "spearman"] == pytest.approx(spearman, abs=1e-5)
-        assert found[dataset, "pearson"] == pytest.approx(pearson, abs=1e-5)
+        assert values[dataset, "spearman"] == pytest.approx(spearman, abs=1e-5)
+        assert values[dataset, "pearson"] == pytest.approx(pearson, abs=1e-5)
 
 
-@pytest.mark.parametrize("prompt", E5)
+@pytest.mark.slow
+@pytest.mark.parametrize("prompt", E5, ids=["query", "no prompt"])
 def test_multilingual_e5_reads_korean_and_its_prompt(
     prompt: str, e5: Path, shared_data: Callable[[str], Path]
 ) -> None:
@@ -70,6 +72,7 @@ def test_multilingual_e5_reads_korean_and_its_prompt(
         assert found[dataset, "pearson"] == pytest.approx(pearson, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_multilingual_e5_is_sentence_transformers_own(e5: Path) -> None:
     texts = ["그는 책을 읽고 있다.", "ㅋㅋㅠㅠ 비가 온다", "A man reads a book.", "", "책 " * 600]
     model = Embedder.from_pretrained(e5, prompts={"query": "query: "}, device="cpu")
@@ -123,6 +126,7 @@ def test_encode_index_and_search_give_them_too(
     assert np.mean(recall) == pytest.approx(0.92500, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_heads_gain_where_the_cosine_is_poor(shared_data: Callable[[str], Path]) -> None:
     """What the README's table says, from stsb_train to stsb_test."""
     report = compare(

@@ -20,6 +20,8 @@ from embedkit import (
     train_masked_lm,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def halves() -> tuple[Pairs, Pairs]:

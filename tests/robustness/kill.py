@@ -10,23 +10,23 @@ must be there once, and equal to an undisturbed run's. Exits with 1 where it is 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from helpers.paths import TESTS
+from helpers import tiny
+from helpers.processes import CONTEXT, exit_code
 
 from embedkit import Corpus, Embedder, VectorIndex, Vectors, encode_corpus
 from embedkit.retrieval import encode_corpus as encode
@@ -68,19 +68,15 @@ def die_at(number: int, change: Callable[[Path], None], folder: Path) -> None:
 
 def points(change: Callable[[Path], None], source: Path, folder: Path) -> Iterator[int]:
     """`folder` as a copy of `source` in which a change was killed, for every point of it."""
-    # A server that has computed nothing: OpenMP does not outlive a fork.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["kill"])
+    log = folder.with_name(f"{folder.name}.log")
     for number in range(100):
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(source, folder)
-        process = context.Process(target=die_at, args=(number, change, folder))
-        process.start()
-        process.join()
+        code = exit_code(log, die_at, number, change, folder)
         yield number
-        if process.exitcode == 0:
+        if code == 0:
             return
-        assert process.exitcode == -signal.SIGKILL
+        assert code == -signal.SIGKILL, log.read_text(encoding="utf-8")
     raise AssertionError("there is no end of it")
 
 
@@ -99,32 +95,36 @@ def replace(folder: Path) -> None:
 WORK = {"encode": do_encode, "add": do_add}
 
 
-def child(name: str, paths: list[Path]) -> subprocess.Popen[str]:
+class Child:
     """A process that is about to begin the work."""
-    command = [sys.executable, "-m", "robustness.kill", "--child", name, *map(str, paths)]
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
+
+    def __init__(self, name: str, paths: list[Path]) -> None:
+        self._connection, inner = CONTEXT.Pipe()
+        self._process = CONTEXT.Process(target=_work, args=(name, paths, inner))
+        self._process.start()
+        inner.close()
+        assert self._connection.recv() == "ready"
+        self._connection.send("begin")
+
+    def wait(self) -> None:
+        assert self._connection.recv() == "done"
+        self._process.join()
+
+    def kill(self) -> bool:
+        """Whether it was still at work."""
+        self._process.kill()
+        self._process.join()
+        try:
+            return bool(self._connection.recv() != "done")
+        except EOFError:
+            return True
 
 
-def start(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
-
-
-def run_child(name: str, paths: list[Path]) -> None:
-    print("ready", flush=True)
-    sys.stdin.readline()
+def _work(name: str, paths: list[Path], connection: Connection) -> None:
+    connection.send("ready")
+    connection.recv()
     WORK[name](*paths)
-    print("done", flush=True)
+    connection.send("done")
 
 
 @dataclass
@@ -134,8 +134,6 @@ class Bench:
     scratch: Path
 
     def __post_init__(self) -> None:
-        from helpers import tiny  # transformers takes seconds, and a child does without
-
         self.model = tiny.make_bert(self.scratch / "model", layers=2, width=32)
         lines = [f"{number} {tiny.TEXTS[number % 8]}" for number in range(TEXTS)]
         self.corpus = self.scratch / "corpus.txt"
@@ -158,20 +156,15 @@ class Bench:
 
     def killed(self, name: str, paths: list[Path], seconds: float) -> bool:
         """Whether the child was still at work when it was killed after `seconds`."""
-        with child(name, paths) as process:
-            start(process)
-            time.sleep(seconds)
-            process.send_signal(signal.SIGKILL)
-            out, _ = process.communicate()
-        return out == ""
+        child = Child(name, paths)
+        time.sleep(seconds)
+        return child.kill()
 
     def duration(self, name: str, paths: list[Path]) -> float:
-        with child(name, paths) as process:
-            started = time.perf_counter()
-            start(process)
-            assert process.stdout is not None
-            assert process.stdout.readline() == "done\n"
-            return time.perf_counter() - started
+        child = Child(name, paths)
+        started = time.perf_counter()
+        child.wait()
+        return time.perf_counter() - started
 
     def encode_once(self, seconds: float) -> str:
         """What was found after a kill, in a word; AssertionError where rows are lost."""
@@ -251,11 +244,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.child:
-        run_child(options.child[0], [Path(path) for path in options.child[1:]])
-        return
     with tempfile.TemporaryDirectory() as scratch:
         for name, states in run(options.kills, options.seed, Path(scratch)).items():
             missed = states.pop(MISSED, 0)

@@ -98,6 +98,7 @@ def test_an_unknown_hub_id_without_the_hub(
     refuse(name, f"^model '{name}': .* from the local cache", local_files_only=True)
 
 
+@pytest.mark.process
 def test_an_unknown_hub_id_offline(tmp_path: Path) -> None:
     """As a user runs it: one line on stderr, exit code 2."""
     data = tmp_path / "pairs.tsv"

@@ -1,4 +1,4 @@
-"""Imports run down the list of rooms only, and the doors open fast."""
+"""Layers of the package: imports run one way, files stay short, and `import embedkit` is light."""
 
 from __future__ import annotations
 
@@ -9,39 +9,18 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import architecture
 import pytest
+from architecture import LAYERS, PACKAGE
 
-import embedkit
-
-PACKAGE = Path(embedkit.__file__).parent
-
-# From the ground up: a package imports from those before it.
-ROOMS = (
-    ("errors", "version"),
-    ("arguments", "similarity"),
-    ("progress", "files"),
-    ("manifest",),
-    ("data",),
-    ("tokenization",),
-    ("encoders",),
-    ("pooling",),
-    ("recipes",),
-    ("embedder",),
-    ("scoring",),
-    ("retrieval",),
-    ("evaluation",),
-    ("benchmark",),
-    ("training",),
-    ("cli",),
-    ("__main__",),
-)
-FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 HEAVY = ("torch", "transformers", "sentence_transformers", "sklearn", "faiss")
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
-def room_of(path: Path) -> str:
+def unit_of(path: Path) -> str:
+    """The package, or module beside the packages, that a file belongs to."""
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
@@ -57,33 +36,33 @@ def imports(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
             yield from imports(child)
 
 
-def imported_rooms(path: Path) -> Iterator[tuple[int, str]]:
-    """Line and room of each import of embedkit; the room is "" for the package itself."""
+def imported_units(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and unit of each import of embedkit; the unit is "" for embedkit itself."""
     for node in imports(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: a relative import"
             parts = (node.module or "").split(".")
             names = [alias.name for alias in node.names] if len(parts) == 1 else [parts[1]]
-            found = names if parts[0] == "embedkit" else []
+            units = names if parts[0] == "embedkit" else []
         else:
             dotted = [alias.name.split(".") for alias in node.names]
-            found = [(*parts, "")[1] for parts in dotted if parts[0] == "embedkit"]
-        for name in found:
-            yield node.lineno, name
+            units = [(*parts, "")[1] for parts in dotted if parts[0] == "embedkit"]
+        for unit in units:
+            yield node.lineno, unit
 
 
-def test_every_file_is_in_a_room() -> None:
-    """A new room goes into ROOMS, as low as its imports allow."""
-    assert {room_of(path) for path in MODULES} == set(FLOOR)
+def test_every_file_is_in_a_layer() -> None:
+    """A new package goes into LAYERS of docs/architecture.py, as low as its imports allow."""
+    assert {unit_of(path) for path in MODULES} == set(LEVEL)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_run_down(path: Path) -> None:
-    own = room_of(path)
+    own = unit_of(path)
     upward = [
-        f"line {line}: {own} imports {room}"
-        for line, room in imported_rooms(path)
-        if room != own and FLOOR.get(room, len(ROOMS)) >= FLOOR.get(own, 0)
+        f"line {line}: {own} imports {unit}"
+        for line, unit in imported_units(path)
+        if unit != own and LEVEL.get(unit, len(LAYERS)) >= LEVEL.get(own, 0)
     ]
     assert upward == []
 
@@ -130,7 +109,7 @@ def test_an_upward_import_is_seen(tmp_path: Path) -> None:
         "    except ImportError:\n"
         "        import embedkit, torch\n"
     )
-    assert list(imported_rooms(path)) == [
+    assert list(imported_units(path)) == [
         (2, "files"),
         (2, "embedder"),
         (6, "evaluation"),
@@ -139,34 +118,45 @@ def test_an_upward_import_is_seen(tmp_path: Path) -> None:
     ]
 
 
-OPEN = """
-import sys
-try:
-    {code}
-except SystemExit as leaving:
-    assert not leaving.code, leaving.code
-found = sorted(set({heavy}) & set(sys.modules))
-print("heavy:", *found)
+LIGHT = """
+import contextlib, io, sys
+import embedkit
+from embedkit.cli import main
+
+def check(what):
+    heavy = sorted({heavy} & set(sys.modules))
+    if heavy:
+        sys.exit(f"{what} loads {heavy}")
+
+check("import embedkit")
+embedkit.InputError, embedkit.__version__, dir(embedkit)
+check("a light name of embedkit")
+embedkit.Recipe.parse("mean"), embedkit.POOLINGS
+check("parsing a recipe")
+for options in {commands}:
+    sys.argv = ["embedkit", *options.split()]
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        try:
+            main()
+        except SystemExit as end:
+            assert not end.code, end.code
+    assert len(out.getvalue()) > 5, options
+    check(f"embedkit {options}")
 """
+COMMANDS = ["compare", "evaluate", "encode", "search", "bench", "index build"]
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "import embedkit; embedkit.InputError, embedkit.__version__, dir(embedkit)",
-        "from embedkit import Recipe, POOLINGS; Recipe.parse('mean')",
-        "from embedkit.cli import main; sys.argv = ['embedkit', '--help']; main()",
-        "from embedkit.cli import main; sys.argv = ['embedkit', '--version']; main()",
-        "from embedkit.cli import main; sys.argv = ['embedkit', 'compare', '--help']; main()",
-        "from embedkit.cli import main; sys.argv = ['embedkit', 'evaluate', '--help']; main()",
-        "from embedkit.cli import main; sys.argv = ['embedkit', 'encode', '--help']; main()",
-        "from embedkit.cli import main; sys.argv = ['embedkit', 'search', '--help']; main()",
-        "from embedkit.cli import main; sys.argv = ['embedkit', 'bench', '--help']; main()",
-        "from embedkit.cli import main; sys.argv = 'embedkit index build --help'.split(); main()",
-    ],
-)
-def test_the_doors_load_nothing_heavy(code: str) -> None:
-    command = [sys.executable, "-c", OPEN.format(code=code, heavy=HEAVY)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.mark.process
+def test_importing_embedkit_and_its_help_are_light() -> None:
+    options = ["--help", "--version", *(f"{command} --help" for command in COMMANDS)]
+    code = LIGHT.replace("{heavy}", str(set(HEAVY))).replace("{commands}", str(options))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].split() == ["heavy:"]
+
+
+def test_the_tree_in_architecture_md_names_every_module() -> None:
+    page = architecture.PAGE.read_text(encoding="utf-8")
+    assert architecture.tree() in page, "run python docs/architecture.py"
+    listed = [line.split()[0] for line in architecture.tree().splitlines()[2:]]
+    names = [path.parent.name + "/" if path.stem == "__init__" else path.name for path in MODULES]
+    assert sorted(listed) == sorted(names)

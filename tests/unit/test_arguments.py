@@ -337,6 +337,7 @@ def doors(
     }
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")
 def test_wrong_types_raise_input_errors_and_nothing_raw(
     doors: dict[str, Callable[[Any], Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -210,6 +210,7 @@ def test_bench(bert: Path, run: Run, tmp_path: Path) -> None:
     assert f"{OURS} reproducible" in done.out
 
 
+@pytest.mark.thorough
 def test_bench_of_the_sentences_that_ship(bert: Path, run: Run) -> None:
     said = run("bench", "-m", bert, "--rounds", "1", "--json").json
     assert said["texts"] == 480

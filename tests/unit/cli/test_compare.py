@@ -231,6 +231,7 @@ def test_data_in_another_encoding_is_measured_as_in_utf8(
     assert values[0] == values[1] == values[2]
 
 
+@pytest.mark.process
 def test_data_of_tsv_that_looks_quoted_is_named_in_one_line(bert: Path, tmp_path: Path) -> None:
     path = tmp_path / "pairs.tsv"
     rows = ['"a ""dog"""\tb\t1', '"c"\td\t2', "e\tf\t3"]
@@ -704,6 +705,7 @@ def test_the_models_own_recipe(run: Run, data: Path, bert: Path, tmp_path: Path)
 # What is written
 
 
+@pytest.mark.thorough
 def test_out(run: Run, data: Path, bert: Path, tmp_path: Path) -> None:
     done = run("compare", data, "-m", bert, "--json", "--out", tmp_path / "deep" / "report")
     folder = tmp_path / "deep" / "report"
@@ -828,6 +830,7 @@ def test_version() -> None:
     assert run_process("--version") == Done(0, f"{__version__}\n", "")
 
 
+@pytest.mark.process
 def test_a_process(data: Path, bert: Path, tmp_path: Path) -> None:
     done = run_process("compare", data, "-m", bert, "--json", "--save-best", tmp_path / "best")
     (row,) = rows_of(done.json, recipe="mean", metric="spearman")
@@ -841,6 +844,7 @@ def test_a_process_that_is_refused() -> None:
     )
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("options", [["--json"], []], ids=["json", "table"])
 def test_stdout_that_is_not_utf8(
     options: list[str], data: Path, bert: Path, tmp_path: Path
@@ -852,6 +856,7 @@ def test_stdout_that_is_not_utf8(
     assert (done.code, done.err) == (0, "")
 
 
+@pytest.mark.process
 def test_a_reader_that_leaves(data: Path, bert: Path) -> None:
     """`embedkit ... | true` gives no reason for a traceback."""
     command = [str(Path(sys.executable).with_name("embedkit")), "compare", str(data)]
@@ -870,6 +875,7 @@ def test_the_shipped_data(run: Run, bert: Path) -> None:
     assert set(report["results"][0]["subsets"]) == set(read_pairs(SHIPPED["first_look"]).subsets)
 
 
+@pytest.mark.thorough
 def test_the_default_model(run: Run, tmp_path: Path) -> None:
     """minilm comes with the extra: the values are sentence-transformers'."""
     lines = SHIPPED["first_look"].read_text(encoding="utf-8").splitlines(keepends=True)
@@ -969,6 +975,7 @@ def test_repeated_options_every_command_has_a_model_or_a_folder() -> None:
     assert sum(option.name == "model" for _, option in SINGLE) == 11
 
 
+@pytest.mark.process
 def test_a_report_does_not_depend_on_hash_seed_locale_zone_or_working_folder(
     bert: Path, data: Path, tmp_path: Path
 ) -> None:

@@ -467,6 +467,7 @@ def test_a_similarity_is_not_for_heads(run: Run, head: Path, data: Path) -> None
     assert "similarity" in refused(done)  # silently left out, a user would believe it
 
 
+@pytest.mark.slow
 def test_heads_on_real_pairs(run: Run, shared_data: Callable[[str], Path], tmp_path: Path) -> None:
     lines = shared_data("sts_en/stsb_train.tsv").read_text(encoding="utf-8").splitlines(True)
     train = tmp_path / "train.tsv"

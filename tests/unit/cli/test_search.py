@@ -184,6 +184,7 @@ def test_another_model_is_refused(run: Run, model: Path, corpus: Path, tmp_path:
     assert "these would have another recipe; encode with the same settings, or into" in message
 
 
+@pytest.mark.process
 def test_ctrl_c_says_how_to_go_on(model: Path, tmp_path: Path) -> None:
     path = tmp_path / "x.txt"
     path.write_text("".join(f"{n} {TEXTS[n % 7]}\n" for n in range(100_000)), encoding="utf-8")

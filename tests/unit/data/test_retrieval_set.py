@@ -197,7 +197,9 @@ def test_a_bad_file(kind: str, tmp_path: Path) -> None:
     content=st.binary(max_size=80),
     name=st.sampled_from(["corpus.jsonl", "queries.jsonl", "qrels_test.tsv"]),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 def test_any_bytes_are_read_or_named(content: bytes, name: str, tmp_path: Path) -> None:
     beir.write(tmp_path, DOCUMENTS, QUERIES, QRELS, qrels_name="qrels_test.tsv")
     (tmp_path / name).write_bytes(content)

@@ -167,9 +167,10 @@ BLANKS = {"tsv": ["", "\r"], "csv": ["", "\r"], "jsonl": ["", "\r", " ", "\t "]}
 ENCODINGS = ["utf-8", "utf-8-sig", "cp949", "utf-16", "utf-16-le", "utf-32", "gb18030", "latin-1"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("suffix", TEXT_SUFFIXES)
 @pytest.mark.parametrize("encoding", ENCODINGS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(data=st.data())
 def test_data_with_blank_lines_in_any_encoding_reads_back(
     suffix: str, encoding: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
@@ -421,6 +422,7 @@ def memory() -> Iterator[Callable[[], int]]:
         tracemalloc.stop()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("suffix", READERS)
 def test_memory_does_not_grow_with_the_file(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"many{suffix}"

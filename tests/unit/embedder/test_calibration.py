@@ -358,6 +358,7 @@ def test_of_two_processes_at_once_the_first_one_counts(
     assert len(kept(cache)) == 1
 
 
+@pytest.mark.process
 def test_threads_and_processes_at_once_leave_a_whole_file(cache: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: calibrate(), range(32)))

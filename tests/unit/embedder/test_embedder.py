@@ -199,6 +199,7 @@ def test_the_cache_lacks_the_revision(hub_cache: Path) -> None:
         Embedder.from_pretrained("somebody/tiny-bert", revision="v3", local_files_only=True)
 
 
+@pytest.mark.process
 def test_the_cache_of_the_environment_offline(hub_cache: Path) -> None:
     """HF_HUB_CACHE and HF_HUB_OFFLINE are huggingface_hub's own; no option is needed."""
     code = "from embedkit import Embedder; print(Embedder.from_pretrained('somebody/tiny-bert'))"

@@ -24,6 +24,8 @@ from embedkit.embedder import precision as precision_module
 from embedkit.encoders.devices import standard_torch
 from embedkit.scoring.regressor_folder import load_head, save_head
 
+pytestmark = pytest.mark.thorough
+
 TEXTS = list(tiny.TEXTS)
 PAIRS = [(f"the cat {index}", f"a dog {index % 3}") for index in range(20)]
 SCORES = [float(index % 5) for index in range(20)]
@@ -294,6 +296,7 @@ def work(model: Any) -> Any:
     return model.encode(TEXTS) if isinstance(model, Embedder) else model.predict(PAIRS)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_an_index_with_its_embedder_travels_to_spawned_processes(
     folders: dict[str, Path], on_disk: bool, tmp_path: Path
@@ -307,6 +310,7 @@ def test_an_index_with_its_embedder_travels_to_spawned_processes(
         np.testing.assert_allclose([x.score for x in mine], [x.score for x in theirs], atol=1e-6)
 
 
+@pytest.mark.process
 def test_models_travel_to_spawned_processes(folders: dict[str, Path]) -> None:
     embedder = Embedder.from_pretrained(folders["bert"], precision="bfloat16", device="cpu")
     models = [

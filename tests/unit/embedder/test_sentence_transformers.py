@@ -28,6 +28,8 @@ from sentence_transformers.sentence_transformer.modules import (
 
 from embedkit import POOLINGS, Embedder, InputError, RecipeError
 
+pytestmark = pytest.mark.thorough
+
 LAYERS, WIDTH = 3, 32
 TEXTS = list(tiny.TEXTS)
 POOLED = [name for name, row in POOLINGS.items() if row.sentence_transformers]

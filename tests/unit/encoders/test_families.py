@@ -33,6 +33,8 @@ from embedkit.encoders.auto import AutoModelEncoder
 from embedkit.encoders.encoder import load_encoder
 from embedkit.encoders.packed import PackedEncoder
 
+pytestmark = pytest.mark.thorough
+
 LAYERS, WIDTH = 3, 32
 TEXTS = [*tiny.TEXTS[:-1], "the literal <pad> in a text, [PAD] too", "a man and a woman " * 30]
 

@@ -361,6 +361,7 @@ def test_the_interval_is_of_percentiles() -> None:
     assert interval(np.array([0.0, np.nan, 1.0])) is None
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("metric", list(ORACLES))
 def test_the_interval_is_near_scipys_bootstrap(metric: str) -> None:
     x, y = draw(80, seed=3)

@@ -307,8 +307,11 @@ CORPORA = st.dictionaries(
 )
 
 
+@pytest.mark.thorough
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(states=st.lists(CORPORA, min_size=1, max_size=4))
 @pytest.mark.usefixtures("small_shards")

@@ -57,6 +57,7 @@ def recall(found: list[list[Any]], wanted: list[list[Any]]) -> float:
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("similarity", RANKINGS)
 @pytest.mark.parametrize("kind", WHOLE)
 def test_every_kind_and_similarity_through_changes(
@@ -104,8 +105,11 @@ CHANGES = st.lists(
 )
 
 
+@pytest.mark.thorough
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(changes=CHANGES, kind=st.sampled_from(["flat", "hnsw", "IVF2,Flat"]))
 def test_an_index_is_a_dict_with_neighbours(
@@ -200,6 +204,7 @@ MANY = (
 ASKED = MANY[::80] + 0.3 * GENERATOR.normal(size=(50, WIDTH)).astype(np.float32)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "kind",
     [
@@ -231,6 +236,7 @@ def test_recall_outlasts_removals_of_every_kind(kind: str) -> None:
     assert min(recalls) > recalls[0] - 0.07, recalls
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["hnsw", "IVF64,Flat", "PQ16x4"])
 def test_a_topic_that_is_removed_leaves_the_rows_of_others(kind: str) -> None:
     near = np.argsort(-(MANY @ MANY[0]))[:3900]
@@ -240,6 +246,7 @@ def test_a_topic_that_is_removed_leaves_the_rows_of_others(kind: str) -> None:
     assert sorted(hits.ids[0]) == sorted(set(range(len(MANY))) - set(near.tolist()))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["IVF64,Flat", "OPQ8,IVF64,Flat", "IVF64,Flat,RFlat"])
 def test_a_topic_that_is_removed_leaves_its_queries_their_recall(kind: str) -> None:
     """Few live rows are left in the lists near such queries: more lists are probed."""
@@ -371,7 +378,8 @@ def test_scales_whose_scores_overflow_are_refused_by_row(similarity: str) -> Non
 
 
 def test_containers_of_ids_and_queries(embedder: Embedder) -> None:
-    pandas = pytest.importorskip("pandas")
+    import pandas
+
     texts = list(tiny.TEXTS[1:4])
     index = VectorIndex.build(embedder.encode(texts), ids=iter("abc"), embedder=embedder)
     for queries in (np.array(texts), pandas.Series(texts, index=[7, 8, 9])):
@@ -496,7 +504,8 @@ def test_a_manifest_that_lies_is_refused(folder: Path) -> None:
             VectorIndex.open(folder)
 
 
-@pytest.mark.parametrize("kind", ["flat", "hnsw", "IVF4,Flat", "SQ8", "PCA8,HNSW16", "PQ4,RFlat"])
+@pytest.mark.thorough
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "IVF4,Flat", "SQ8", "PCA8,HNSW16", "PQ4x4,RFlat"])
 def test_crafted_faiss_files_are_damaged(kind: str, tmp_path: Path) -> None:
     """The CRC-32 is right, and the file is not what the manifest says."""
     index = VectorIndex.build(STORED, kind=kind)
@@ -684,6 +693,7 @@ except OSError as error:
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("work", "size"), [("SQ8", 100_000), ("add", 0), ("add", 100)])
 def test_a_full_disk_is_a_sentence_and_the_old_state_is_whole(
     work: str, size: int, tmp_path: Path
@@ -776,6 +786,7 @@ def test_an_index_is_the_same_from_arrays_and_from_disk(
     assert mine.origin == theirs.origin
 
 
+@pytest.mark.process
 def test_faiss_and_torch_in_one_process_end_quietly(tmp_path: Path) -> None:
     """Two copies of OpenMP can crash at the end."""
     code = (

@@ -30,6 +30,8 @@ from embedkit.scoring.cross_encoder import CrossEncoder
 from embedkit.scoring.cross_encoder_network import READS, output_layer, rescale_output
 from embedkit.tokenization.pairs import PairTokens
 
+pytestmark = pytest.mark.thorough
+
 PAIRS = [(first, second) for first in tiny.TEXTS for second in tiny.TEXTS[:3]]
 POOLED = ("cls", "mean", "max")
 

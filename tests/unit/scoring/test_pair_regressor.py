@@ -131,6 +131,7 @@ def test_the_table_says_which_features_are_symmetric(name: str) -> None:
 # Predictions
 
 
+@pytest.mark.thorough
 @settings(max_examples=20, deadline=None)
 @given(
     st.sets(st.sampled_from(SYMMETRIC), min_size=1),
@@ -183,6 +184,7 @@ def test_isotonic_is_scikit_learns_on_the_cosine() -> None:
     np.testing.assert_allclose(regressor.predict(new), isotonic.predict(cosines(new)), rtol=1e-9)
 
 
+@pytest.mark.thorough
 def test_the_seed_decides_an_mlp() -> None:
     vectors, labels = draw()
 

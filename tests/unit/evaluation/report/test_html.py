@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from helpers import tiny
 from helpers.command import Run, refused
+from selenium import webdriver
 
 from embedkit import (
     CrossEncoder,
@@ -261,8 +262,7 @@ def test_notebooks_show_the_table(report: Report) -> None:
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or chromedriver is None:
-        pytest.skip("needs Debian's chromium and chromium-driver")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
+        pytest.skip("not installed: Debian's chromium and chromium-driver")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     for argument in (

@@ -8,7 +8,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from embedkit import compare
+from embedkit import Report, compare
 from embedkit.evaluation.report.grid import Grid
 
 GRID = Grid(
@@ -44,6 +44,12 @@ def test_korean_letters_are_two_columns_wide() -> None:
     assert grid.fitting(1 + 23 + 3)[1] == ["x"]
 
 
+@pytest.fixture(scope="module")
+def report() -> Report:
+    return compare("minilm", "first_look", recipes=["mean/normalize", "cls", "mean@1,-1"])
+
+
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("width", "left_out"),
     [
@@ -52,9 +58,10 @@ def test_korean_letters_are_two_columns_wide() -> None:
         (80, "95 %, en, ko, best in, pearson"),
     ],
 )
-def test_a_comparison_is_never_folded_at_80_columns(width: int, left_out: str | None) -> None:
+def test_a_comparison_is_never_folded_at_80_columns(
+    report: Report, width: int, left_out: str | None
+) -> None:
     text = StringIO()
-    report = compare("minilm", "first_look", recipes=["mean/normalize", "cls", "mean@1,-1"])
     report.print(Console(file=text, width=width))
     rows = [line for line in text.getvalue().splitlines() if line.startswith("│")]
     assert [re.split(" *│ *", row)[1] for row in rows] == ["mean/normalize", "cls", "mean@1,-1"]
