@@ -1,4 +1,4 @@
-"""Fill the pages' markers with what the code says: `<!-- poolings -->`, `<!-- include: FILE -->`."""
+"""Fill the markers of the pages, such as `<!-- poolings -->`, with what the code says."""
 
 from __future__ import annotations
 
@@ -63,7 +63,10 @@ def commands() -> Iterator[str]:
         rows = [param.get_help_record(context) or argument(param) for param in command.params]
         yield "\n".join(
             ["| option | |", "| --- | --- |"]
-            + [f"| `{cell(name)}` | {html.escape(cell(text), quote=False)} |" for name, text in rows]
+            + [
+                f"| `{cell(name)}` | {html.escape(cell(text), quote=False)} |"
+                for name, text in rows
+            ]
         )
 
     yield from visit(typer.main.get_command(app), "embedkit")
