@@ -60,10 +60,6 @@ def test_korean_pages_show_the_code_and_figures_of_the_english_ones(page: Path) 
 
     shown = blocks(english)
     assert shown
-    if page.name == "choosing-a-pooling.ko.md":
-        shown = [
-            block for block in shown if "for result in report" not in block and "27.24" not in block
-        ]
     assert blocks(page) == shown
 
 
