@@ -11,15 +11,6 @@ from torch import Tensor
 
 from embedkit.tokenization.token_batch import TokenBatch
 
-_varlen: Callable[..., Tensor] | None
-
-
-try:
-    from torch.nn.attention.varlen import varlen_attn as _varlen  # type: ignore[assignment]
-except ImportError:  # torch before 2.10
-    _varlen = None
-
-
 # torch's kernel for the CPU is slow below so many tokens: 2,048 tokens in texts of 8 take 3.35 ms,
 # and laid together in rows of 32 tokens 1.33 ms (12 heads of 32, a CPU with AMX).
 _SHORT, _ROW = 16, 32
@@ -69,11 +60,12 @@ def _attend_rows(qkv: Tensor, length: int, mask: Tensor | None = None) -> Tensor
 
 def _attend_packed(qkv: Tensor, offsets: Tensor, longest: int) -> Tensor:
     """(tokens, 3, heads, size) of texts of any lengths -> (tokens, dim), in one call."""
-    if _varlen is None:
-        raise NotImplementedError("torch.nn.attention.varlen")
+    # Not at the top: it loads torch's compiler, which takes a second. torch has it from 2.10 on.
+    from torch.nn.attention.varlen import varlen_attn
+
     q, k, v = qkv.unbind(1)
     starts = offsets.int()
-    return _varlen(q, k, v, starts, starts, longest, longest).reshape(len(qkv), -1)
+    return varlen_attn(q, k, v, starts, starts, longest, longest).reshape(len(qkv), -1)
 
 
 @cache
@@ -83,7 +75,7 @@ def _packs(device: torch.device, dtype: torch.dtype, heads: int, size: int) -> b
     qkv = torch.randn(8, 3, heads, size, generator=generator).to(device, dtype)
     try:
         packed = _attend_packed(qkv, torch.tensor([0, 3, 8], device=device), 5)
-    except (NotImplementedError, RuntimeError, TypeError):
+    except (ImportError, NotImplementedError, RuntimeError, TypeError):
         return False
     plain = torch.cat([_attend_run(qkv[:3], 3), _attend_run(qkv[3:], 5)])
     return torch.allclose(packed, plain, rtol=0.02, atol=0.02)
