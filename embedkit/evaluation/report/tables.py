@@ -92,7 +92,7 @@ def _comparison(report: ReportData, words: dict[str, str]) -> Grid:
         if report.baseline is not None and report.tasks == [PAIRS] and not several_sets:
             is_baseline = row.recipe == report.row_of(report.baseline)
             shown = words["baseline"] if is_baseline else delta(row.baseline, row.metric)
-            add(row, "difference", shown, heading=f"- {report.row_of(report.baseline)}")
+            add(row, "difference", shown, heading=f"vs {report.row_of(report.baseline)}")
             p = "" if is_baseline else p_value(row.baseline, report.run_metadata.resamples)
             add(row, "p", p, _P, heading=words["p_holm"])
             add(row, "share", percent(row.best_share), _SHARE, heading=words["best_in"])

@@ -320,7 +320,7 @@ def test_the_baseline_on_the_command_line(run: Run, bert: Path, tmp_path: Path) 
     assert report["baseline"] == "max"
     assert {row["recipe"] for row in report["results"]} == {"cls", "mean", "max"}
     table = run(*command, "--baseline", "max").out
-    assert "- max" in table
+    assert "vs max" in table
     assert "p (Holm)" in table
     assert refused(run(*command, "--baseline", "maxx")).startswith("recipe 'maxx'")
 
