@@ -13,14 +13,18 @@ class InputError(ValueError):
     The command line prints it without a traceback and exits with code 2. Names, texts and the
     errors of libraries go into it as they are, so it is made printable here, and the middle of what
     is too long is left out.
+
+    Example:
+        >>> InputError("k is 0; expected at least 1")
+        InputError('k is 0; expected at least 1')
     """
 
     def __init__(self, message: object) -> None:
-        said = str(message)
-        if len(said) > _LONGEST:
+        text = str(message)
+        if len(text) > _LONGEST:
             half = _LONGEST // 2 - 10
-            said = f"{said[:half]} [...] {said[-half:]}"
-        super().__init__(printable(said))
+            text = f"{text[:half]} [...] {text[-half:]}"
+        super().__init__(printable(text))
 
 
 def printable(text: str) -> str:

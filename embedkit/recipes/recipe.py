@@ -25,7 +25,14 @@ _POOLER_LAYER = "pooler takes no layer, it always reads the last one"
 
 
 class RecipeError(InputError):
-    """A recipe that cannot be read, or that a model does not have."""
+    """A recipe that cannot be read, or that a model does not have.
+
+    Example:
+        >>> Recipe.parse("mean/whiten:0")
+        Traceback (most recent call last):
+        ...
+        embedkit.recipes.recipe.RecipeError: ...
+    """
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,14 @@ def load_head(
     Raises:
         InputError: no head, a damaged one, one with classes that are not trusted, or an embedder
             that is not the one that it was trained on.
+
+    Example:
+        >>> from embedkit import Embedder, PairRegressor, load_head, save_head
+        >>> pairs = [(f"{n} dogs", "a dog") for n in range(20)]
+        >>> head = PairRegressor(Embedder("minilm")).fit(pairs, [20 - n for n in range(20)])
+        >>> save_head(head, "my-head")
+        >>> load_head("my-head").predict(pairs).shape
+        (20,)
     """
     from embedkit.embedder.embedder import Embedder
 

@@ -120,6 +120,14 @@ def train_bi_encoder(
 
     Raises:
         InputError: wrong data, settings or model, before the first step; or no score on `dev`.
+
+    Example:
+        >>> from embedkit import Pairs, TrainingSettings, train_bi_encoder
+        >>> texts = ["a cat", "a dog", "rain", "a car"]
+        >>> pairs = Pairs.from_columns("made", texts, texts[::-1], [0.5, 0.9, 0.1, 0.0])
+        >>> once = TrainingSettings(epochs=1, evaluations=1, device="cpu")
+        >>> train_bi_encoder([pairs], pairs, "my-model", settings=once).encode(texts).shape
+        (4, 384)
     """
     settings.check_installed()
     row = find_loss(loss)

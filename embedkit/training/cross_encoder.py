@@ -57,6 +57,15 @@ def train_cross_encoder(
 
     Raises:
         InputError: wrong data, settings or model, before the first step; or no score on `dev`.
+
+    Example:
+        >>> from embedkit import Pairs, TrainingSettings, train_cross_encoder
+        >>> texts = ["a cat", "a dog", "rain", "a car"]
+        >>> pairs = Pairs.from_columns("made", texts, texts[::-1], [0.5, 0.9, 0.1, 0.0])
+        >>> once = TrainingSettings(epochs=1, evaluations=1, device="cpu")
+        >>> model = train_cross_encoder([pairs], pairs, "my-cross-encoder", settings=once)
+        >>> model.predict([("a cat", "a dog")]).shape
+        (1,)
     """
     settings.check_installed()
     low, high = label_range(data, labels)

@@ -99,6 +99,14 @@ def train_masked_lm(
 
     Raises:
         InputError: wrong texts, settings or model, before the first step.
+
+    Example:
+        >>> from embedkit import TrainingSettings, train_masked_lm
+        >>> texts = [f"The cat sees {n} dogs." for n in range(40)]
+        >>> once = TrainingSettings(epochs=1, evaluations=1, device="cpu")
+        >>> adapted = train_masked_lm(texts, "my-bert", new_head=True, settings=once)
+        >>> adapted.before > 1
+        True
     """
     settings.check_installed()
     folder = find_folder(model, revision=revision)
