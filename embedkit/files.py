@@ -13,8 +13,8 @@ from io import BufferedWriter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedkit.arguments import is_built_in
-from embedkit.errors import InputError, check_utf8
+from embedkit.arguments import as_path, is_built_in
+from embedkit.errors import InputError
 
 if TYPE_CHECKING:
     pass
@@ -117,7 +117,7 @@ def check_own(folder: Path, manifest: str, what: str) -> None:
         InputError: a file in the way, a folder with files where we never wrote, or a path that is
             not UTF-8.
     """
-    check_utf8(folder)
+    as_path("folder", folder)
     for path in (folder, *folder.parents):
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; expected a folder for {what}")
@@ -176,7 +176,7 @@ def check_target(folder: Path) -> None:
     Raises:
         InputError: a file, a folder with something else in it, or a path that is not UTF-8.
     """
-    check_utf8(folder)
+    as_path("folder", folder)
     for path in (folder, *folder.parents):
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; expected a folder to save the model in")

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from embedkit.cli import options
-from embedkit.data.tables import chunks, format_of, read_rows, read_schema, text_cell
+from embedkit.data.tables import chunks, format_of, read_rows, read_schema
+from embedkit.data.texts import check_text
 from embedkit.data.writers import open_writer
 from embedkit.errors import InputError
 from embedkit.files import DEFAULT_MODEL
@@ -58,7 +59,8 @@ def score_command(
     target = format_of(out) if out is not None else "jsonl" if as_json else source
     if target == "parquet" and out is None:
         raise InputError("Parquet cannot be printed; name a file with --out, or use --json")
-    rows = read_rows(pairs, (sentence1, sentence2), encoding=encoding)
+    columns = {sentence1: check_text, sentence2: check_text}
+    rows = read_rows(pairs, columns, others=True, encoding=encoding)
     first = next(rows, None)
     if first is None:
         raise InputError(f"{pairs}: has no rows, expected sentence pairs")
@@ -68,8 +70,6 @@ def score_command(
         if PREDICTION in row.cells:
             raise InputError(f"{row.place}: has a {PREDICTION!r} already, which would be lost")
         total += 1
-        for name in (sentence1, sentence2):
-            text_cell(row.place, name, row.cells.get(name))
         for name, cell in row.cells.items():
             if target == "tsv" and isinstance(cell, str) and ("\t" in cell or "\n" in cell):
                 raise InputError(
@@ -85,14 +85,13 @@ def score_command(
     from embedkit.progress import progress
 
     schema = read_schema(pairs) if source == target == "parquet" else None
-    columns = [*first.cells, PREDICTION]
     with (
-        open_writer(out, target, columns, schema=schema) as writer,
+        open_writer(out, target, [*first.cells, PREDICTION], schema=schema) as writer,
         progress(total, "pairs", show=True) as advance,
     ):
-        rows = read_rows(pairs, (sentence1, sentence2), encoding=encoding)
+        rows = read_rows(pairs, columns, others=True, encoding=encoding)
         for chunk in chunks(rows, _CHUNK):
-            texts = [(str(row.cells[sentence1]), str(row.cells[sentence2])) for row in chunk]
+            texts = [(row.cells[sentence1], row.cells[sentence2]) for row in chunk]
             predictions = scorer(texts).tolist()
             writer.write(
                 {**row.cells, PREDICTION: prediction}

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from embedkit.arguments import as_path, check_type
+from embedkit.data.texts import as_texts, check_text
 from embedkit.embedder.fingerprint import fingerprint, identity
 from embedkit.embedder.loading import load_folder, name_of, write_loaded
 from embedkit.embedder.model_config import Settings
@@ -29,13 +30,7 @@ from embedkit.recipes.fitting import Reading, fit_recipes
 from embedkit.recipes.recipe import Recipe
 from embedkit.recipes.steps import Bound, Vectors
 from embedkit.similarity import as_vectors, float32_matrix
-from embedkit.tokenization.tokenizer import (
-    TextTokenizer,
-    Tokenized,
-    as_texts,
-    check_ids,
-    check_texts,
-)
+from embedkit.tokenization.tokenizer import TextTokenizer, Tokenized, check_ids
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -152,7 +147,8 @@ class Embedder:
         if prompts is not None:
             if not isinstance(prompts, Mapping):
                 raise InputError(f"prompts is {prompts!r}; expected names and texts")
-            check_texts([*prompts, *prompts.values(), ""], "prompts")
+            for text in (*prompts, *prompts.values()):
+                check_text("prompts", text)
             settings = replace(settings, prompts={**settings.prompts, **prompts})
         default = settings.default_prompt_name
         if default is not None and default not in settings.prompts:
@@ -426,7 +422,7 @@ class Embedder:
         if prompt is not None:
             if prompt_name is not None:
                 raise InputError("got a prompt and a prompt_name; expected one of them")
-            check_texts([prompt], "prompt")
+            check_text("prompt", prompt)
             return prompt
         name = prompt_name if prompt_name is not None else self.settings.default_prompt_name
         if name is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from embedkit.arguments import as_list
+from embedkit.arguments import check_list
 from embedkit.embedder.embedder import Embedder
 from embedkit.errors import InputError
 from embedkit.pooling import POOLINGS
@@ -72,7 +72,8 @@ def parse_recipes(recipes: Sequence[str | Recipe] | None) -> list[Recipe] | None
         return None
     if isinstance(recipes, str):
         raise InputError(f"recipes is the str {recipes!r}; expected a list, such as [{recipes!r}]")
-    parsed = [parse_recipe(recipe) for recipe in as_list("recipes", recipes, "a list of recipes")]
+    check_list("recipes", recipes, "a list of recipes")
+    parsed = [parse_recipe(recipe) for recipe in recipes]
     if not parsed:
         raise InputError("recipes is empty; expected at least one")
     return parsed

