@@ -6,7 +6,7 @@ import math
 import os
 import reprlib
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def check_seed(seed: object) -> None:
         )
 
 
-def as_label_range(label_range: tuple[float, float]) -> tuple[float, float]:
+def as_label_range(label_range: Sequence[float | str]) -> tuple[float, float]:
     """The lowest and the highest label, finite numbers."""
     try:
         low, high = map(float, label_range)

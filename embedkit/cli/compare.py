@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -16,108 +17,83 @@ from embedkit.recipes.recipe import Recipe
 
 def compare_command(
     data: options.Data,
+    *,
     model: options.Model = DEFAULT_MODEL,
     recipes: Annotated[
         str | None,
-        typer.Option(
-            help="Recipes, separated by spaces, such as 'mean cls@-2 mean@1,-1/whiten:256'; by "
-            "default the poolings that a saved model can have, mean@first-last and the model's "
-            "own.",
-            show_default=False,
+        options.option(
+            "Recipes to compare, separated by spaces or commas, such as 'mean cls@-2 "
+            "mean@1,-1/whiten:256'. "
+            "By default the poolings that a saved model can have, mean@first-last and the model's "
+            "own recipe."
         ),
     ] = None,
     layers: Annotated[
         str | None,
-        typer.Option(
-            help="Cross the poolings with these hidden states: all, or numbers such as '0 6 -1'.",
-            show_default=False,
+        options.option(
+            "Compare the poolings at each of these hidden states: all, or numbers such as '0 6 -1'."
         ),
     ] = None,
     select: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Sentence pairs to choose the best recipe and similarity on, so that DATA scores "
-            "a choice that it did not make; may be given several times.",
-            show_default=False,
+        options.option(
+            "Sentence pairs to choose the best recipe and similarity on, so that the scores on "
+            "DATA are not biased by the choice. May be given several times."
         ),
     ] = None,
     baseline: Annotated[
         str | None,
-        typer.Option(
-            help="The recipe that the others are held against; by default the model's own, else "
-            "mean, else the first one.",
-            show_default=False,
+        options.option(
+            "Recipe to test the others against; by default the model's own, else mean, else the "
+            "first one."
         ),
     ] = None,
-    fit: options.Fit = None,
-    fit_column: options.FitColumn = None,
+    fit: options.FitFile,
     fit_on_data: Annotated[
         bool,
-        typer.Option("--fit-on-data", help="Fit on the scored sentences; the report says so."),
+        typer.Option(
+            "--fit-on-data", help="Fit steps on the scored sentences; the report says so."
+        ),
     ] = False,
-    similarity: options.Similarity = None,
-    aggregation: options.Aggregation = "all",
     head: Annotated[
         str | None,
-        typer.Option(
-            help="Fit each recipe a head of its own: ridge, mlp or isotonic.", show_default=False
-        ),
+        options.option("Fit a regression head for each recipe: ridge, mlp or isotonic."),
     ] = None,
     train: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Sentence pairs to fit the heads on; may be given several times.",
-            show_default=False,
-        ),
+        options.option("Sentence pairs to fit the heads on. May be given several times."),
     ] = None,
-    threshold: options.Threshold = None,
-    prompt: options.Prompt = None,
-    prompt_name: options.PromptName = None,
-    query_prompt: options.QueryPrompt = None,
-    document_prompt: options.DocumentPrompt = None,
-    index: options.Index = "flat",
+    scoring: options.Scoring,
     max_length: options.MaxLength = None,
     device: options.Device = None,
     precision: options.Precision = "float32",
     revision: options.Revision = None,
-    seed: options.Seed = 0,
-    as_json: options.Json = False,
-    out: options.Out = None,
-    lang: options.Lang = "en",
     save_best: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder for the model with the best recipe, which sentence-transformers loads.",
-            show_default=False,
+        options.option(
+            "Folder to save the model with the best recipe in; sentence-transformers loads it."
         ),
     ] = None,
-    sentence1: options.Sentence1 = "sentence1",
-    sentence2: options.Sentence2 = "sentence2",
-    score: options.Score = "score",
-    subset: options.Subset = "subset",
-    encoding: options.Encoding = "utf-8",
+    report_files: options.ReportFiles,
+    files: options.PairFiles,
 ) -> None:
-    """Compare the poolings of a model on sentence pairs and retrieval sets, and keep the winner.
+    """Compare the poolings of a model on sentence pairs and retrieval sets, and save the best.
 
     Example: [bold]embedkit compare korsts_test.tsv -m klue/bert-base --save-best my-model[/bold]
     """
-    output.check_out(out, save_best, lang=lang)
-    from embedkit.data.datasets import SELECTION, check_names, only_pairs, read_sets
-    from embedkit.data.pairs import PairColumns
+    output.check_out(report_files, save_best)
+    from embedkit.data.datasets import SELECTION, check_names, only_pairs
 
-    columns = PairColumns(sentence1, sentence2, score, subset)
-    sets = read_sets(data, columns, encoding)
-    parsed = None if recipes is None else [Recipe.parse(text) for text in recipes.split()]
+    sets = files.read_sets(data)
+    parsed = None if recipes is None else _parse_recipes(recipes)
     chosen = None if layers is None else _parse_layers(layers)
-    selecting = (
-        None if select is None else only_pairs(read_sets(select, columns, encoding), SELECTION)
-    )
+    selecting = None if select is None else only_pairs(files.read_sets(select), SELECTION)
     check_names([*sets, *(selecting or ())])
     against = None if baseline is None else Recipe.parse(baseline)
-    training = None if train is None else read_sets(train, columns, encoding)
-    if fit is not None and fit_on_data:
+    training = None if train is None else files.read_sets(train)
+    if fit.fit is not None and fit_on_data:
         raise InputError("got --fit and --fit-on-data; expected one of them")
-    corpus = options.fit_corpus(fit, fit_column, encoding)
+    corpus = fit.corpus(files.encoding)
     if head is not None and save_best is not None:
         raise InputError(
             "got --head and --save-best; train the winner's head with embedkit train head"
@@ -128,12 +104,13 @@ def compare_command(
     from embedkit.evaluation.heads import Training, check_heads
     from embedkit.files import check_target
 
-    similarities = options.names(similarity)
-    check_options(similarities, aggregation, seed)
+    # compare() checks these too; here they come before the model is loaded, or downloaded.
+    similarities = scoring.similarities or ["cosine"]
+    check_options(similarities, scoring.aggregation, scoring.seed)
     if parsed is not None and chosen is not None:
         raise InputError("got --recipes and --layers; expected one: a recipe names its layers")
-    check_retrieval(sets, query_prompt, document_prompt, index)
-    check_heads(head, training, threshold)
+    check_retrieval(sets, scoring.query_prompt, scoring.document_prompt, scoring.index)
+    check_heads(head, training, scoring.threshold)
     if training is not None:
         only_pairs(sets)
         Training.of(only_pairs(training), head)
@@ -154,17 +131,10 @@ def compare_command(
         layers=chosen,
         fit="data" if fit_on_data else corpus,
         similarities=similarities,
-        aggregation=aggregation,
         head=head,
         train=training,
-        threshold=threshold,
-        prompt=prompt,
-        prompt_name=prompt_name,
-        query_prompt=query_prompt,
-        document_prompt=document_prompt,
-        index=index,
-        seed=seed,
         show_progress=True,
+        **scoring.arguments,
     )
 
     def save() -> None:
@@ -176,8 +146,13 @@ def compare_command(
         embedder.with_recipe(best).save_pretrained(save_best)
         print(f"Saved recipe {report.best} in {save_best}.", file=sys.stderr)
 
-    report = report.with_command(output.command())
-    output.show(report, as_json=as_json, out=out, lang=lang, save=save)
+    output.show_report(report, report_files, save)
+
+
+def _parse_recipes(text: str) -> list[Recipe]:
+    """Recipes are separated by spaces or commas; a comma before a number separates layers."""
+    parts = re.split(r"\s+|,\s*(?=[a-z])", text.strip())
+    return [Recipe.parse(part) for part in parts if part]
 
 
 def _parse_layers(text: str) -> str | list[int]:

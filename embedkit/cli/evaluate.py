@@ -4,60 +4,42 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import typer
-
 from embedkit.cli import options, output
 from embedkit.files import DEFAULT_MODEL
 
 
 def evaluate_command(
     data: options.Data,
+    *,
     model: options.Model = DEFAULT_MODEL,
-    similarity: options.Similarity = None,
-    aggregation: options.Aggregation = "all",
-    threshold: options.Threshold = None,
-    prompt: options.Prompt = None,
-    prompt_name: options.PromptName = None,
-    query_prompt: options.QueryPrompt = None,
-    document_prompt: options.DocumentPrompt = None,
-    index: options.Index = "flat",
+    scoring: options.Scoring,
     max_length: options.MaxLength = None,
     device: options.Device = None,
     precision: Annotated[
         str | None,
-        typer.Option(
-            help="Of the encoder: float32, which is the default, bfloat16, float16, or auto; a "
-            "head's default and auto are what it was trained in.",
-            show_default=False,
+        options.option(
+            "Precision of the encoder: float32 (the default), bfloat16, float16, or auto. A head's "
+            "default and auto are the precision that it was trained in."
         ),
     ] = None,
     revision: options.Revision = None,
-    seed: options.Seed = 0,
-    as_json: options.Json = False,
-    out: options.Out = None,
-    lang: options.Lang = "en",
-    sentence1: options.Sentence1 = "sentence1",
-    sentence2: options.Sentence2 = "sentence2",
-    score: options.Score = "score",
-    subset: options.Subset = "subset",
-    encoding: options.Encoding = "utf-8",
+    report_files: options.ReportFiles,
+    files: options.PairFiles,
 ) -> None:
     """Score a model's own recipe on pairs and retrieval sets, or a head or cross-encoder on pairs.
 
     Example: [bold]embedkit evaluate stsb_test.tsv korsts_test.tsv -m klue/bert-base[/bold]
     """
-    output.check_out(out, lang=lang)
-    from embedkit.data.datasets import read_sets
-    from embedkit.data.pairs import PairColumns
-
-    columns = PairColumns(sentence1, sentence2, score, subset)
-    sets = read_sets(data, columns, encoding)
+    output.check_out(report_files)
+    sets = files.read_sets(data)
     from embedkit.embedder.embedder import Embedder
     from embedkit.evaluation.compare import check_options, check_retrieval, evaluate
     from embedkit.scoring.loading import find_cross_encoder, find_head
 
-    check_options(options.names(similarity), aggregation, seed)
-    check_retrieval(sets, query_prompt, document_prompt, index)
+    # evaluate() checks these too; here they come before the model is loaded, or downloaded.
+    similarities = scoring.similarities
+    check_options(similarities or ["cosine"], scoring.aggregation, scoring.seed)
+    check_retrieval(sets, scoring.query_prompt, scoring.document_prompt, scoring.index)
     settings: dict[str, Any] = {
         "max_length": max_length,
         "device": device,
@@ -69,17 +51,6 @@ def evaluate_command(
         or Embedder.from_pretrained(model, **{"precision": "float32", **settings})
     )
     report = evaluate(
-        found,
-        sets,
-        similarities=None if similarity is None else options.names(similarity),
-        aggregation=aggregation,
-        threshold=threshold,
-        prompt=prompt,
-        prompt_name=prompt_name,
-        query_prompt=query_prompt,
-        document_prompt=document_prompt,
-        index=index,
-        seed=seed,
-        show_progress=True,
+        found, sets, similarities=similarities, show_progress=True, **scoring.arguments
     )
-    output.show(report.with_command(output.command()), as_json=as_json, out=out, lang=lang)
+    output.show_report(report, report_files)

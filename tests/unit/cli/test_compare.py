@@ -27,6 +27,7 @@ from sentence_transformers import SentenceTransformer
 
 from embedkit import POOLINGS, Embedder, Pairs, __version__, compare, evaluate, read_pairs
 from embedkit.cli import app
+from embedkit.cli.compare import _parse_recipes
 from embedkit.data.builtin import SHIPPED
 from embedkit.encoders.packed import PackedEncoder
 
@@ -495,6 +496,15 @@ def test_the_same_values_in_python(run: Run, data: Path, bert: Path) -> None:
     assert run("evaluate", data, "-m", bert, "--json").json["results"] == plain["results"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["mean cls@1,-1 max/center", "mean,cls@1,-1,max/center", " mean,  cls@1,-1 , max/center"],
+)
+def test_recipes_are_separated_by_spaces_or_commas(text: str) -> None:
+    """A comma before a number separates layers."""
+    assert [str(recipe) for recipe in _parse_recipes(text)] == ["mean", "cls@1,-1", "max/center"]
+
+
 def test_recipes(run: Run, data: Path, bert: Path) -> None:
     """They print as they are resolved, each once."""
     recipes = "last+cls@-2/normalize mean@2 mean pooler"
@@ -799,13 +809,6 @@ def test_short_work_has_no_bar(run: Run, data: Path, bert: Path) -> None:
 # The command itself
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_has_an_example(run: Run, command: str) -> None:
-    done = run(command, "--help")
-    assert (done.code, done.err) == (0, "")
-    assert f"Example: embedkit {command} " in done.out
-
-
 def test_version() -> None:
     assert run_process("--version") == Done(0, f"{__version__}\n", "")
 
@@ -922,6 +925,15 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
 
 
 LEAVES = dict(leaves(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("path", LEAVES, ids="-".join)
+def test_help_has_an_example(path: tuple[str, ...], run: Run) -> None:
+    done = run(*path, "--help")
+    assert (done.code, done.err) == (0, "")
+    assert f"Example: embedkit {' '.join(path)} " in done.out
+
+
 SINGLE = [
     (path, option)
     for path, command in LEAVES.items()
