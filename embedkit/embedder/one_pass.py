@@ -180,7 +180,7 @@ def run(
     under_way: deque[tuple[NDArray[np.int64], list[_Copy]]] = deque()
     for texts in equal_batches(tokens.lengths) if reproducible else shrinking:
         try:
-            under_way.append((texts, pool(tokens.batch(texts, apart=reproducible))))
+            under_way.append((texts, pool(tokens.batch(texts, batch_invariant=reproducible))))
         except torch.OutOfMemoryError as error:
             if reproducible or len(texts) == 1:
                 raise MemoryError(

@@ -39,7 +39,7 @@ def attend(qkv: Tensor, batch: TokenBatch, heads: int) -> Tensor:
     split = qkv.view(len(qkv), 3, heads, -1)
     if qkv.is_cuda and _packs(qkv.device, qkv.dtype, *split.shape[2:]):
         return _attend_packed(split, batch.offsets, max(batch.lengths))
-    laid = qkv.device.type == "cpu" and not batch.apart
+    laid = qkv.device.type == "cpu" and not batch.batch_invariant
     runs = [_attend_run(split[run.tokens], run.length, laid=laid) for run in batch.runs]
     return runs[0] if len(runs) == 1 else torch.cat(runs)
 

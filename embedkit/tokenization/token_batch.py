@@ -1,4 +1,4 @@
-"""Packed records: a batch of texts is one flat row of tokens with offsets, without padding."""
+"""Packed batches: the tokens of some texts in one flat row with offsets, without padding."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Run(NamedTuple):
     """Neighbouring texts of one length.
 
     Attributes:
-        texts: their numbers.
-        tokens: their rows.
+        texts: their indices.
+        tokens: the indices of their tokens.
         length: tokens of each.
     """
 
@@ -36,20 +36,20 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """What an encoder reads.
+    """The input of an encoder.
 
     Attributes:
         token_ids: (tokens,) int64, text after text.
         offsets: (texts + 1,) int64; text i is `token_ids[offsets[i]:offsets[i + 1]]`.
         special: (tokens,) bool, True for tokens that the tokenizer added ([CLS], [SEP], ...).
-        apart: whether an encoder must run each text by itself, because laying some together for
-            speed would let their last bits depend on each other.
+        batch_invariant: whether a text must get the same bits whatever else is in the batch; then
+            an encoder runs each text by itself instead of laying some together for speed.
     """
 
     token_ids: Tensor
     offsets: Tensor
     special: Tensor
-    apart: bool = False
+    batch_invariant: bool = False
 
     def __post_init__(self) -> None:
         if self.token_ids.ndim != 1 or self.token_ids.dtype != torch.int64:
@@ -92,12 +92,12 @@ class TokenBatch:
 
     @cached_property
     def positions(self) -> Tensor:
-        """(tokens,) int64: the place of each token in its text, from 0."""
+        """(tokens,) int64: the position of each token in its text, from 0."""
         tokens = torch.arange(len(self.token_ids), device=self.offsets.device)
         return tokens - self.offsets[self.segments]
 
     def to(self, device: torch.device) -> TokenBatch:
-        """A copy on a device, which is not waited for; `lengths` stays known here."""
+        """A copy on a device, made asynchronously; `lengths` stays known on the host."""
         if device == self.offsets.device:
             return self
         pin = device.type == "cuda"
@@ -105,7 +105,7 @@ class TokenBatch:
             (part.pin_memory() if pin else part).to(device, non_blocking=pin)
             for part in (self.token_ids, self.offsets, self.special)
         )
-        copy = TokenBatch(token_ids, offsets, special, self.apart)
+        copy = TokenBatch(token_ids, offsets, special, self.batch_invariant)
         return copy._with_lengths(self.lengths)
 
     def without_first(self, tokens: int) -> tuple[TokenBatch, Tensor]:
@@ -115,7 +115,9 @@ class TokenBatch:
         offsets = self.offsets - dropped
         rows = torch.arange(len(self.token_ids) - texts * tokens, device=self.offsets.device)
         rows = rows + torch.repeat_interleave(dropped[1:], offsets.diff(), output_size=len(rows))
-        shorter = TokenBatch(self.token_ids[rows], offsets, self.special[rows], self.apart)
+        shorter = TokenBatch(
+            self.token_ids[rows], offsets, self.special[rows], self.batch_invariant
+        )
         return shorter._with_lengths([length - tokens for length in self.lengths]), rows
 
     def _with_lengths(self, lengths: list[int]) -> TokenBatch:

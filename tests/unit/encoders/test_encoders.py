@@ -231,7 +231,7 @@ def test_short_texts_laid_together_are_each_for_itself(dtype: torch.dtype) -> No
             ids = torch.zeros(len(qkv), dtype=torch.int64)
             batch = TokenBatch(ids, offsets, ids.bool())
             laid = attend(qkv, batch, 2)
-            apart = attend(qkv, replace(batch, apart=True), 2)
+            apart = attend(qkv, replace(batch, batch_invariant=True), 2)
             close = 1e-6 if dtype == torch.float32 else 0.03
             torch.testing.assert_close(laid, apart, rtol=close, atol=close)
 
