@@ -61,12 +61,12 @@ def score_command(
     total = 0
     for row in chain([first], rows):
         if PREDICTION in row.cells:
-            raise InputError(f"{row.place}: has a {PREDICTION!r} already, which would be lost")
+            raise InputError(f"{row.location}: has a {PREDICTION!r} already, which would be lost")
         for name, cell in row.cells.items():
             if target == "tsv" and isinstance(cell, str) and ("\t" in cell or "\n" in cell):
                 raise InputError(
-                    f"{row.place}, column {name!r}: holds a tab or a line break, which TSV cannot; "
-                    "write another format"
+                    f"{row.location}, column {name!r}: holds a tab or a line break, which TSV "
+                    "cannot; write another format"
                 )
         total += 1
 

@@ -23,12 +23,12 @@ class Document(NamedTuple):
     """A text of a corpus.
 
     Attributes:
-        place: where it stands, for errors: `docs.csv, row 3 (line 4)`.
+        location: where it stands, for errors: `docs.csv, row 3 (line 4)`.
         id: its name in the corpus.
         text: what is encoded.
     """
 
-    place: str
+    location: str
     id: str | int
     text: str
 
@@ -107,20 +107,20 @@ class Corpus:
                 kinds; with file, row and column. It is raised when the iterator gets there.
         """
         kind: type | None = None
-        for index, (place, cells) in enumerate(self._rows()):
+        for index, (location, cells) in enumerate(self._rows()):
             texts = [cells[name] for name in self.text_columns if cells[name] is not None]
             if not texts:  # the error says so of the first column
-                check_text(f"{place}, column {self.text_columns[0]!r}", None)
+                check_text(f"{location}, column {self.text_columns[0]!r}", None)
             text = texts[0] if len(self.text_columns) == 1 else " ".join(filter(None, texts))
             name: str | int = index if self.id_column is None else cells[self.id_column]
             kind = kind or type(name)
             if type(name) is not kind:
                 raise InputError(
-                    f"{place}, column {self.id_column!r}: got {name!r}, expected a "
+                    f"{location}, column {self.id_column!r}: got {name!r}, expected a "
                     f"{kind.__name__} as in the rows before"
                 )
-            yield Document(place, name, text)
+            yield Document(location, name, text)
 
-    def place_of(self, name: str | int) -> str:
+    def location_of(self, name: str | int) -> str:
         """Where the first document of this id stands."""
-        return next(document.place for document in self if document.id == name)
+        return next(document.location for document in self if document.id == name)

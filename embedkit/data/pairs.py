@@ -181,8 +181,8 @@ def read_pairs(
     rows = list(read_rows(path, checks, optional=subset, encoding=encoding))
     subsets = None
     if any(columns.subset in cells for _, cells in rows):
-        for place, cells in rows:  # rows of JSON may lack what others have
-            check_text(f"{place}, column {columns.subset!r}", cells.get(columns.subset))
+        for location, cells in rows:  # rows of JSON may lack what others have
+            check_text(f"{location}, column {columns.subset!r}", cells.get(columns.subset))
         subsets = column(rows, columns.subset)
     try:
         return Pairs(

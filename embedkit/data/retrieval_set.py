@@ -12,7 +12,7 @@ from pathlib import Path
 
 from embedkit.arguments import as_path
 from embedkit.data.tables import Check, read_rows
-from embedkit.data.text_files import row_place, tsv_records
+from embedkit.data.text_files import row_location, tsv_records
 from embedkit.data.texts import Texts, check_text, check_text_or_null, listed
 from embedkit.errors import InputError
 
@@ -193,49 +193,49 @@ def _find(folder: Path, *names: str) -> Path:
 def _read_texts(path: Path, optional: Mapping[str, Check], encoding: str) -> dict[str, str]:
     """Texts by id; the title stands in front where it is not empty."""
     texts: dict[str, str] = {}
-    places: dict[str, str] = {}
+    locations: dict[str, str] = {}
     columns = {"_id": check_text, "text": check_text}
-    for place, cells in read_rows(path, columns, optional=optional, encoding=encoding):
+    for location, cells in read_rows(path, columns, optional=optional, encoding=encoding):
         name, title = cells["_id"], cells.get("title")
         if name in texts:
             raise InputError(
-                f"{place}, column '_id': got {name!r}, which {places[name]} has too, "
+                f"{location}, column '_id': got {name!r}, which {locations[name]} has too, "
                 "expected each id once"
             )
-        places[name] = place
+        locations[name] = location
         texts[name] = f"{title} {cells['text']}" if title else cells["text"]
     return texts
 
 
 def _read_qrels(path: Path, queries: Mapping[str, str], encoding: str) -> dict[str, dict[str, int]]:
     qrels: dict[str, dict[str, int]] = {}
-    places: dict[tuple[str, str], str] = {}
+    locations: dict[tuple[str, str], str] = {}
     columns: Sequence[str] = _COLUMNS
     headers = 0
     for row, (line, cells) in enumerate(tsv_records(path, encoding)):
         if row == 0 and tuple(cells) in _HEADERS:
             columns, headers = cells, 1
             continue
-        place = row_place(path, row + 1 - headers, line)
+        location = row_location(path, row + 1 - headers, line)
         if len(cells) != len(columns):
-            raise InputError(f"{place}: got {len(cells)} cells, expected {listed(columns)}")
+            raise InputError(f"{location}: got {len(cells)} cells, expected {listed(columns)}")
         query, document, relevance = cells
         if query not in queries:
             raise InputError(
-                f"{place}, column {columns[0]!r}: got {query!r}, expected an _id of the queries"
+                f"{location}, column {columns[0]!r}: got {query!r}, expected an _id of the queries"
             )
-        where = f"{place}, column {columns[2]!r}"
+        where = f"{location}, column {columns[2]!r}"
         if not re.fullmatch("-?[0-9]+", relevance):
             raise InputError(f"{where}: got {reprlib.repr(relevance)}, expected a whole number")
         if len(relevance.lstrip("-")) > _DIGITS:  # of very many, int() would fail
             raise InputError(
                 f"{where}: got {reprlib.repr(relevance)}, expected at most {_DIGITS} digits"
             )
-        if (query, document) in places:
+        if (query, document) in locations:
             raise InputError(
-                f"{place}: got query {query!r} and document {document!r}, which "
-                f"{places[query, document]} has too, expected each pair once"
+                f"{location}: got query {query!r} and document {document!r}, which "
+                f"{locations[query, document]} has too, expected each pair once"
             )
-        places[query, document] = place
+        locations[query, document] = location
         qrels.setdefault(query, {})[document] = int(relevance)
     return qrels

@@ -21,7 +21,7 @@ from embedkit.data.text_files import (
     empty_file,
     filled_lines,
     opened,
-    row_place,
+    row_location,
     text_lines,
     tsv_records,
 )
@@ -46,11 +46,11 @@ class Row(NamedTuple):
     """A row of a file.
 
     Attributes:
-        place: where it stands, for errors: `pairs.tsv, row 3 (line 4)`.
+        location: where it stands, for errors: `pairs.tsv, row 3 (line 4)`.
         cells: its values by column, in the file's order.
     """
 
-    place: str
+    location: str
     cells: dict[str, Any]
 
 
@@ -67,18 +67,15 @@ class _Columns:
     def __post_init__(self) -> None:
         object.__setattr__(self, "checks", {**self.optional, **self.required})
 
-    def chosen(self, place: str, names: Collection[str]) -> list[str]:
+    def chosen(self, location: str, names: Collection[str]) -> list[str]:
         """The columns to read of those that a file has, in its order."""
         for name in self.required:
             if name not in names:
                 hint = " (TSV is read without quoting: save as CSV)" if f'"{name}"' in names else ""
                 raise InputError(
-                    f"{place}: got columns {listed(names)}, expected {name!r} among them{hint}"
+                    f"{location}: got columns {listed(names)}, expected {name!r} among them{hint}"
                 )
         return [name for name in names if self.others or name in self.checks]
-
-    def are_numbers(self, name: str) -> bool:
-        return self.checks.get(name) is check_number
 
 
 def read_rows(
@@ -125,7 +122,7 @@ def _checked(rows: Iterable[Row], checks: Mapping[str, Check]) -> Iterator[Row]:
     for row in rows:
         for name, cell in row.cells.items():
             if name in checks:
-                row.cells[name] = checks[name](f"{row.place}, column {name!r}", cell)
+                row.cells[name] = checks[name](f"{row.location}, column {name!r}", cell)
         yield row
 
 
@@ -136,8 +133,8 @@ def read_lines(path: str | Path, encoding: str = "utf-8") -> Iterator[Row]:
         InputError: the file cannot be read, is empty or not in the encoding; see `read_rows`.
     """
     path = _existing(path, encoding)
-    for number, line in enumerate(text_lines(path, encoding), start=1):
-        yield Row(f"{path}, line {number}", {"text": line})
+    for line_number, line in enumerate(text_lines(path, encoding), start=1):
+        yield Row(f"{path}, line {line_number}", {"text": line})
 
 
 def column(rows: Iterable[Row], name: str) -> Texts:
@@ -186,12 +183,12 @@ def _existing(path: str | Path, encoding: object) -> Path:
     return path
 
 
-def check_column_names(place: str, names: Sequence[str]) -> None:
+def check_column_names(location: str, names: Sequence[str]) -> None:
     """Refuse a name that is given twice."""
     seen = set()
     for name in names:
         if name in seen:
-            raise InputError(f"{place}: got column {name!r} twice, expected each name once")
+            raise InputError(f"{location}: got column {name!r} twice, expected each name once")
         seen.add(name)
 
 
@@ -203,22 +200,21 @@ def _table_rows(
 ) -> Iterator[Row]:
     """The rows under a header, from records of line number and cells."""
     header: list[str] = []
+    numbers = {name for name, check in wanted.checks.items() if check is check_number}
     for row, (line, cells) in enumerate(records):
-        place = row_place(path, row, line)
+        location = row_location(path, row, line)
         if row == 0:
             header = cells
-            check_column_names(place, header)
-            index = {name: header.index(name) for name in wanted.chosen(place, header)}
+            check_column_names(location, header)
+            positions = {name: position for position, name in enumerate(header)}
+            chosen = [(name, positions[name]) for name in wanted.chosen(location, header)]
         elif len(cells) != len(header):
-            raise InputError(f"{place}: got {len(cells)} cells, expected {len(header)}")
+            raise InputError(f"{location}: got {len(cells)} cells, expected {len(header)}")
         else:
-            yield Row(
-                place,
-                {
-                    name: _parsed(cells[at]) if wanted.are_numbers(name) else cells[at]
-                    for name, at in index.items()
-                },
-            )
+            kept: dict[str, Any] = {name: cells[position] for name, position in chosen}
+            for name in numbers.intersection(kept):
+                kept[name] = _parsed(kept[name])
+            yield Row(location, kept)
 
 
 def _parsed(cell: str) -> float | str:
@@ -235,7 +231,7 @@ def _read_tsv(path: Path, wanted: _Columns) -> Iterator[Row]:
         quoted = [name for name, cell in row.cells.items() if _DOUBLED_QUOTES.fullmatch(str(cell))]
         if quoted:
             warnings.warn(
-                f"{row.place}, column {quoted[0]!r}: the cell has quotes around it and doubled "
+                f"{row.location}, column {quoted[0]!r}: the cell has quotes around it and doubled "
                 "quotes inside; TSV is read without quoting, so they are part of the text; if they "
                 "should not be, save the file as CSV",
                 stacklevel=1,
@@ -252,18 +248,20 @@ def _read_csv(path: Path, wanted: _Columns) -> Iterator[Row]:
 
 def _read_jsonl(path: Path, wanted: _Columns) -> Iterator[Row]:
     lines = filled_lines(path, wanted.encoding, blank=" \t\r")
-    for row, (number, line) in enumerate(lines, start=1):
-        place = row_place(path, row, number)
+    for row, (line_number, line) in enumerate(lines, start=1):
+        location = row_location(path, row, line_number)
         try:
             cells = json.loads(line, object_pairs_hook=_json_object)
         except json.JSONDecodeError as error:
             problem = f"{error.msg} at character {error.colno}"
-            raise InputError(f"{place}: got no JSON ({problem}), expected an object") from None
+            raise InputError(f"{location}: got no JSON ({problem}), expected an object") from None
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{place}: got unusable JSON ({error}), expected an object") from None
+            raise InputError(
+                f"{location}: got unusable JSON ({error}), expected an object"
+            ) from None
         if not isinstance(cells, dict):
-            raise InputError(f"{place}: got {reprlib.repr(cells)}, expected a JSON object")
-        yield Row(place, {name: cells[name] for name in wanted.chosen(place, cells)})
+            raise InputError(f"{location}: got {reprlib.repr(cells)}, expected a JSON object")
+        yield Row(location, {name: cells[name] for name in wanted.chosen(location, cells)})
 
 
 def _json_object(pairs: list[tuple[str, object]]) -> dict[str, object]:

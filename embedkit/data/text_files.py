@@ -43,7 +43,7 @@ def is_gzip(path: Path) -> bool:
     return path.name.lower().endswith(".gz")
 
 
-def row_place(path: Path, row: int, line: int) -> str:
+def row_location(path: Path, row: int, line: int) -> str:
     """Where a row of a file stands, for errors; the header is row 0."""
     return f"{path}, {f'row {row}' if row else 'header'} (line {line})"
 
@@ -115,18 +115,18 @@ def text_lines(path: Path, encoding: str) -> Iterator[str]:
 def filled_lines(path: Path, encoding: str, blank: str = "") -> Iterator[tuple[int, str]]:
     """Number, from 1, and text of the lines that hold more than characters of `blank`."""
     is_empty = True
-    for number, line in enumerate(text_lines(path, encoding), start=1):
+    for line_number, line in enumerate(text_lines(path, encoding), start=1):
         if line.strip(blank):
             is_empty = False
-            yield number, line
+            yield line_number, line
     if is_empty:
         raise empty_file(path)
 
 
 def tsv_records(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
     """Line number, from 1, and cells of each line that is not empty; quotes are literal."""
-    for number, line in filled_lines(path, encoding):
-        yield number, line.split("\t")
+    for line_number, line in filled_lines(path, encoding):
+        yield line_number, line.split("\t")
 
 
 def csv_records(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
@@ -134,16 +134,16 @@ def csv_records(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
     reader = csv.reader(_lines_with_ends(path, encoding, ""), strict=True)
     row = 0
     while True:
-        number = reader.line_num + 1
+        line_number = reader.line_num + 1
         try:
             cells = next(reader, None)
         except csv.Error as error:
             raise InputError(
-                f"{row_place(path, row, number)}: got malformed CSV ({error}), "
+                f"{row_location(path, row, line_number)}: got malformed CSV ({error}), "
                 "expected each opening quote to have its closing one at the end of the cell"
             ) from None
         if cells:
-            yield number, cells
+            yield line_number, cells
             row += 1
         elif cells is None:
             break

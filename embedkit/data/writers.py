@@ -138,8 +138,8 @@ class _LineWriter:
             file.write(line_of(names, columns).encode())
 
     def write(self, rows: Iterable[dict[str, object]]) -> None:
-        placed = _placed(self._where, self._written, rows)
-        lines = [self._line_of(row, self._columns) for row in placed]
+        located = _located(self._where, self._written, rows)
+        lines = [self._line_of(row, self._columns) for row in located]
         self._file.write("".join(lines).encode())
         self._written += len(lines)
 
@@ -147,9 +147,9 @@ class _LineWriter:
         pass
 
 
-def _placed(where: str, written: int, rows: Iterable[dict[str, object]]) -> list[Row]:
-    places = (f"{where}, row {number}" for number in count(written + 1))
-    return list(map(Row, places, rows))
+def _located(where: str, written: int, rows: Iterable[dict[str, object]]) -> list[Row]:
+    locations = (f"{where}, row {row}" for row in count(written + 1))
+    return list(map(Row, locations, rows))
 
 
 def _tsv_line(row: Row, columns: Sequence[str]) -> str:
@@ -158,12 +158,14 @@ def _tsv_line(row: Row, columns: Sequence[str]) -> str:
         # A CR is no line break to a reader of TSV, unless it comes last.
         if "\t" in cell or "\n" in cell or (cell.endswith("\r") and name == columns[-1]):
             raise InputError(
-                f"{row.place}, column {name!r}: got {reprlib.repr(cell)}, "
+                f"{row.location}, column {name!r}: got {reprlib.repr(cell)}, "
                 "expected no tab and no line break, for TSV cannot hold them"
             )
     line = "\t".join(cells.values())
     if not line:
-        raise InputError(f"{row.place}: got only an empty cell, and TSV readers skip empty lines")
+        raise InputError(
+            f"{row.location}: got only an empty cell, and TSV readers skip empty lines"
+        )
     return f"{line}\n"
 
 
@@ -178,7 +180,7 @@ def _csv_line(row: Row, columns: Sequence[str]) -> str:
 
 def _jsonl_line(row: Row, columns: Sequence[str]) -> str:
     cells = (
-        f"{_json(row.place, name, name)}: {_json(row.place, name, value)}"
+        f"{_json(row.location, name, name)}: {_json(row.location, name, value)}"
         for name, value in row.cells.items()
     )
     return f"{{{', '.join(cells)}}}\n"
@@ -190,20 +192,21 @@ def _text_cells(row: Row, columns: Sequence[str]) -> dict[str, str]:
     for name in columns:
         value = row.cells[name]
         if isinstance(value, str):
-            texts[name] = check_text(f"{row.place}, column {name!r}", value)
+            texts[name] = check_text(f"{row.location}, column {name!r}", value)
         else:
-            texts[name] = "" if value is None else _json(row.place, name, value)
+            texts[name] = "" if value is None else _json(row.location, name, value)
     return texts
 
 
 def _check_columns(row: Row, columns: Sequence[str]) -> None:
     if row.cells.keys() != set(columns):
         raise InputError(
-            f"{row.place}: got columns {listed(row.cells)}, expected {listed(columns)} in every row"
+            f"{row.location}: got columns {listed(row.cells)}, expected {listed(columns)} in every "
+            "row"
         )
 
 
-def _json(place: str, name: str, value: object) -> str:
+def _json(location: str, name: str, value: object) -> str:
     try:
         text = json.dumps(value, ensure_ascii=False)
         text.encode()
@@ -211,7 +214,7 @@ def _json(place: str, name: str, value: object) -> str:
         return json.dumps(value)  # a lone surrogate, escaped as it was when JSON gave it
     except TypeError:
         raise InputError(
-            f"{place}, column {name!r}: got {reprlib.repr(value)}, "
+            f"{location}, column {name!r}: got {reprlib.repr(value)}, "
             "expected a value of JSON, for only Parquet can hold others"
         ) from None
     return text
@@ -238,11 +241,11 @@ class _ParquetWriter:
     def write(self, rows: Iterable[dict[str, object]]) -> None:
         import pyarrow as pa
 
-        placed = _placed(self._where, self._written, rows)
-        for row in placed:
+        located = _located(self._where, self._written, rows)
+        for row in located:
             _check_columns(row, self._columns)
-        self._waiting.append(pa.table({name: self._array(name, placed) for name in self._columns}))
-        self._written += len(placed)
+        self._waiting.append(pa.table({name: self._array(name, located) for name in self._columns}))
+        self._written += len(located)
         if sum(table.nbytes for table in self._waiting) >= _ROW_GROUP:
             self._flush()
 
@@ -260,7 +263,7 @@ class _ParquetWriter:
             if len(rows) > 1:
                 for row in rows:  # to name the one that is wrong
                     self._array(name, [row])
-            where = f"{rows[0].place if rows else self._where}, column {name!r}"
+            where = f"{rows[0].location if rows else self._where}, column {name!r}"
             raise InputError(
                 f"{where}: got '{arrow_reason(error)}', expected values of one type"
             ) from None

@@ -192,7 +192,7 @@ def test_data_with_blank_lines_in_any_encoding_reads_back(
         warnings.simplefilter("ignore")  # cells that look quoted
         got = list(read_rows(path, texts("a", "b"), encoding=encoding))
     assert [row.cells for row in got] == rows
-    assert [row.place for row in got] == [
+    assert [row.location for row in got] == [
         f"{path}, row {row} (line {line})"
         for row, line in enumerate(numbers[kind != "jsonl" :], start=1)
     ]
@@ -471,7 +471,7 @@ def test_a_bad_row_is_found_after_those_before_it(
     path = tmp_path / name
     path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
     rows = read_rows(path, texts("a", "b"), others=True)
-    places = [next(rows).place for _ in range(1000)]
+    places = [next(rows).location for _ in range(1000)]
     line = 1001 if header else 1000
     assert places[-1] == f"{path}, row 1000 (line {line})"
     with pytest.raises(InputError) as caught:
