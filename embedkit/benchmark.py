@@ -27,7 +27,7 @@ from embedkit.encoders.packed import PackedEncoder
 from embedkit.errors import InputError, first_line
 from embedkit.evaluation.report.tables import Grid
 from embedkit.progress import progress
-from embedkit.recipes.steps import Vectors
+from embedkit.recipes.steps import Float32Array
 from embedkit.tokenization.batching import TOKEN_BUDGET
 
 
@@ -77,7 +77,7 @@ PEER = "sentence-transformers"
 OURS = "embedkit"
 
 
-Encode = Callable[[Sequence[str]], Vectors]
+Encode = Callable[[Sequence[str]], Float32Array]
 
 
 class AbsentError(Exception):
@@ -120,8 +120,8 @@ def _peer(
     except Exception as error:
         raise AbsentError(f"it does not load here ({first_line(error)})") from error
 
-    def encode(texts: Sequence[str]) -> Vectors:
-        vectors: Vectors = model.encode(list(texts), show_progress_bar=False)
+    def encode(texts: Sequence[str]) -> Float32Array:
+        vectors: Float32Array = model.encode(list(texts), show_progress_bar=False)
         return vectors.astype(np.float32, copy=False)
 
     return Contestant(encode)
@@ -312,7 +312,7 @@ def race(
             each.encode(texts[:8])
         except Exception as error:
             raise InputError(f"{name} fails on these texts: {error}") from error
-    vectors: dict[str, Vectors] = {}
+    vectors: dict[str, Float32Array] = {}
 
     def encode(name: str) -> None:
         vectors[name] = entered[name].encode(texts)

@@ -26,9 +26,10 @@ from embedkit.encoders.encoder import Encoder
 from embedkit.encoders.hub import find_folder
 from embedkit.errors import InputError
 from embedkit.files import DEFAULT_MODEL, new_folder
+from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.fitting import Reading, fit_recipes
 from embedkit.recipes.recipe import Recipe
-from embedkit.recipes.steps import Bound, Vectors
+from embedkit.recipes.steps import Float32Array
 from embedkit.similarity import as_vectors, float32_matrix
 from embedkit.tokenization.tokenizer import TextTokenizer, Tokenized, check_ids
 
@@ -63,7 +64,7 @@ class Embedder:
         self,
         encoder: Encoder,
         tokenizer: TextTokenizer,
-        bound: Bound,
+        bound: BoundRecipe,
         settings: Settings,
         *,
         name: str,
@@ -176,7 +177,7 @@ class Embedder:
     @property
     def dimension(self) -> int:
         """Numbers in a sentence vector; at most these, where a step is not fitted yet."""
-        return self.bound.width(self.encoder.width)
+        return self.bound.dim(self.encoder.dim)
 
     @cached_property
     def identity(self) -> dict[str, str | int | bool]:
@@ -190,18 +191,20 @@ class Embedder:
         return fingerprint(self.identity)
 
     @property
-    def own(self) -> Bound | None:
+    def own(self) -> BoundRecipe | None:
         """The recipe that the model's folder came with, if it had one."""
         return self.settings.own(self.encoder)
 
-    def bind(self, recipe: str | Recipe) -> Bound:
+    def bind(self, recipe: str | Recipe) -> BoundRecipe:
         """Any recipe, resolved against this model; its present one as it is, fitted or not."""
         bound = self.settings.bind(Recipe.of(recipe), self.encoder)
         return self.bound if bound.recipe == self.recipe else bound
 
-    def with_recipe(self, recipe: str | Recipe | Bound) -> Embedder:
+    def with_recipe(self, recipe: str | Recipe | BoundRecipe) -> Embedder:
         """The same encoder, tokenizer and prompts with another recipe."""
-        return self._with(recipe if isinstance(recipe, Bound) else self.bind(recipe), self._asked)
+        return self._with(
+            recipe if isinstance(recipe, BoundRecipe) else self.bind(recipe), self._asked
+        )
 
     def in_recorded(self, precision: str) -> Embedder:
         """The same in the precision that a folder records, where it was left to `auto`."""
@@ -211,7 +214,7 @@ class Embedder:
         other.precision_choice = Choice(precision, None, "auto: recorded in the folder")
         return other
 
-    def _with(self, bound: Bound, precision: str) -> Embedder:
+    def _with(self, bound: BoundRecipe, precision: str) -> Embedder:
         return Embedder(
             self.encoder,
             self.tokenizer,
@@ -250,7 +253,7 @@ class Embedder:
         """
         if not self.recipe.to_fit:
             raise InputError(f"recipe {str(self.recipe)!r} has nothing to fit on texts")
-        bound = Bound.of(self.recipe, self.encoder.width)
+        bound = BoundRecipe.of(self.recipe, self.encoder.dim)
         (self.bound,) = self.fit_recipes(
             [bound],
             texts,
@@ -265,18 +268,18 @@ class Embedder:
 
     def fit_recipes(
         self,
-        recipes: Sequence[Bound],
+        recipes: Sequence[BoundRecipe],
         texts: Iterable[str],
         *,
         source: str = GIVEN,
         prompt: str | None = None,
         prompt_name: str | None = None,
         show_progress: bool | None = None,
-    ) -> list[Bound]:
+    ) -> list[BoundRecipe]:
         """Many recipes fitted together; see `fit`. Those that are fitted stay as they are."""
         prefix = self.prompt_text(prompt, prompt_name)
 
-        def encode(texts: Sequence[str], recipes: Sequence[Bound]) -> list[Vectors]:
+        def encode(texts: Sequence[str], recipes: Sequence[BoundRecipe]) -> list[Float32Array]:
             encoded = self.encode_recipes(texts, recipes, prompt=prefix, show_progress=False)
             return [vectors[encoded.distinct.inverse] for vectors in encoded.vectors]
 
@@ -297,7 +300,7 @@ class Embedder:
         prompt: str | None = None,
         prompt_name: str | None = None,
         show_progress: bool | None = None,
-    ) -> Vectors:
+    ) -> Float32Array:
         """Sentence vectors.
 
         Args:
@@ -378,7 +381,7 @@ class Embedder:
     def encode_recipes(
         self,
         texts: Iterable[str],
-        recipes: Sequence[Bound],
+        recipes: Sequence[BoundRecipe],
         *,
         prompt: str | None = None,
         prompt_name: str | None = None,

@@ -19,7 +19,8 @@ from embedkit.encoders.encoder import Encoder
 from embedkit.encoders.states import TokenStates
 from embedkit.pooling import POOLINGS
 from embedkit.progress import progress
-from embedkit.recipes.steps import Bound, Vectors
+from embedkit.recipes.bound_recipe import BoundRecipe
+from embedkit.recipes.steps import Float32Array
 from embedkit.tokenization.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Batches, equal_batches
 from embedkit.tokenization.token_batch import TokenBatch
 from embedkit.tokenization.tokenizer import Tokenized
@@ -63,7 +64,7 @@ class Encoded:
         tokens: of the distinct texts, prompt included.
     """
 
-    vectors: list[Vectors]
+    vectors: list[Float32Array]
     distinct: Distinct
     tokens: Tokenized
 
@@ -72,7 +73,7 @@ def run_texts(
     encoder: Encoder,
     tokenize: Callable[[Sequence[str]], tuple[Tokenized, int]],
     distinct: Distinct,
-    recipes: Sequence[Bound],
+    recipes: Sequence[BoundRecipe],
     *,
     reproducible: bool,
     show_progress: bool | None,
@@ -133,13 +134,13 @@ def _ahead(function: Callable[[_T], _U], items: Sequence[_T]) -> Iterator[_U]:
 def run(
     encoder: Encoder,
     tokens: Tokenized,
-    recipes: Sequence[Bound],
+    recipes: Sequence[BoundRecipe],
     *,
     prompt_tokens: int = 0,
     reproducible: bool = False,
     budget: int | None = None,
     advance: Callable[[int], None] = lambda tokens: None,
-) -> list[Vectors]:
+) -> list[Float32Array]:
     """Sentence vectors of every recipe, each text run through the encoder once.
 
     A GPU is never waited for while it has work: what it computes is copied as it comes, and the
@@ -165,11 +166,11 @@ def run(
         budget = GPU_TOKEN_BUDGET if encoder.device.type == "cuda" else TOKEN_BUDGET
     shrinking = Batches(tokens.lengths, budget)
     pool = _Pass(encoder, recipes, prompt_tokens)
-    results: list[Vectors | None] = [None] * len(recipes)
+    results: list[Float32Array | None] = [None] * len(recipes)
 
     def land(texts: NDArray[np.int64], copies: list[_Copy]) -> None:
         for place, (bound, copy) in enumerate(zip(recipes, copies, strict=True)):
-            rows = bound.apply(copy.numpy(), apart=reproducible)
+            rows = bound.apply(copy.numpy(), batch_invariant=reproducible)
             result = results[place]
             if result is None:
                 shape = (len(tokens.lengths), rows.shape[1])
@@ -207,18 +208,20 @@ class _Copy:
             self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._done.record()
 
-    def numpy(self) -> Vectors:
+    def numpy(self) -> Float32Array:
         """The vectors, once they are here."""
         if self._done is not None:
             self._done.synchronize()
-        vectors: Vectors = self._here.numpy()
+        vectors: Float32Array = self._here.numpy()
         return vectors
 
 
 class _Pass:
     """The encoder and all poolings over one batch."""
 
-    def __init__(self, encoder: Encoder, recipes: Sequence[Bound], prompt_tokens: int) -> None:
+    def __init__(
+        self, encoder: Encoder, recipes: Sequence[BoundRecipe], prompt_tokens: int
+    ) -> None:
         self._encoder, self._recipes = encoder, recipes
         self._prompt_tokens = prompt_tokens
         self._needed = [bound.recipe.states(encoder.num_layers) for bound in recipes]
@@ -243,7 +246,7 @@ class _Pooled:
         self._averages: dict[tuple[int, ...], TokenStates] = {}
         self._vectors: dict[tuple[str, tuple[int, ...], int], Tensor] = {}
 
-    def __call__(self, name: str, layers: tuple[int, ...], bound: Bound) -> Tensor:
+    def __call__(self, name: str, layers: tuple[int, ...], bound: BoundRecipe) -> Tensor:
         """(texts, width) float32."""
         weights = bound.token_weights if POOLINGS[name].fitted else None
         key = (name, layers, id(weights))

@@ -21,18 +21,10 @@ from embedkit.encoders.weights import Weights
 from embedkit.errors import InputError
 from embedkit.files import load_json, read_json
 from embedkit.pooling import POOLINGS
-from embedkit.recipes.recipe import LAST, Recipe, split_step
-from embedkit.recipes.steps import (
-    ACTIVATIONS,
-    IDENTITY,
-    TANH,
-    Dense,
-    LayerNorm,
-    Normalize,
-    Step,
-    Truncate,
-    fold,
-)
+from embedkit.recipes.bound_recipe import RowStep, Step, Truncate
+from embedkit.recipes.dense import ACTIVATIONS, IDENTITY, TANH, Dense, LayerNorm
+from embedkit.recipes.recipe import LAST, Recipe
+from embedkit.recipes.steps import fold, split_step
 from embedkit.similarity import SIMILARITIES
 
 _NEW = "sentence_transformers.sentence_transformer.modules"
@@ -323,11 +315,11 @@ def _check_plain(path: Path, config: dict[str, Any]) -> None:
         raise InputError(f"{path}: reads and writes {names}; expected {plain} for both")
 
 
-def _read_normalize(folder: Path) -> Normalize:
+def _read_normalize(folder: Path) -> RowStep:
     path = folder / "config.json"
     if path.exists():  # older folders have none
         _check_plain(path, read_json(path))
-    return Normalize()
+    return RowStep("normalize")
 
 
 def _read_layer_norm(folder: Path) -> LayerNorm:

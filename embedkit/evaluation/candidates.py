@@ -9,8 +9,8 @@ from embedkit.arguments import check_list
 from embedkit.embedder.embedder import Embedder
 from embedkit.errors import InputError
 from embedkit.pooling import POOLINGS
+from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import FIRST_LAST, Recipe
-from embedkit.recipes.steps import Bound
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Candidates:
         baseline: one of `bounds`.
     """
 
-    bounds: tuple[Bound, ...]
+    bounds: tuple[BoundRecipe, ...]
     missing: tuple[Recipe, ...]
     baseline: Recipe
 
@@ -86,7 +86,7 @@ def parse_recipe(recipe: str | Recipe) -> Recipe:
 
 def _default_recipes(
     embedder: Embedder, layers: str | Sequence[int] | None
-) -> tuple[list[Bound], tuple[Recipe, ...]]:
+) -> tuple[list[BoundRecipe], tuple[Recipe, ...]]:
     """The recipes to compare where none are named, and those that the model does not have."""
     top = embedder.encoder.num_layers
     if layers is None:

@@ -35,8 +35,8 @@ from embedkit.evaluation.retrieval import Judged
 from embedkit.evaluation.run_metadata import ModelUsed, Protocol
 from embedkit.evaluation.selection import Selection
 from embedkit.evaluation.significance import judge
+from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import Recipe
-from embedkit.recipes.steps import Bound
 from embedkit.scoring.loading import find_cross_encoder, find_head
 from embedkit.similarity import find_similarity
 
@@ -136,7 +136,7 @@ def compare(
     prompts = role_prompts(
         embedder, prompt, prompt_name, query=query_prompt, document=document_prompt
     )
-    widths = [bound.width(embedder.encoder.width) for bound in candidates.bounds]
+    widths = [bound.dim(embedder.encoder.dim) for bound in candidates.bounds]
     check_index(index, similarities, widths)
     waiting = [bound.recipe for bound in candidates.bounds if bound.unfitted]
     bounds = fit_for(
@@ -228,7 +228,7 @@ def _rank(
 def _predict(
     found: SetVectors,
     sets: Sequence[DataSet],
-    bounds: Sequence[Bound],
+    bounds: Sequence[BoundRecipe],
     similarities: Sequence[str],
     training: Training | None,
     threshold: float | None,

@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from embedkit.arguments import as_label_range, check_seed
 from embedkit.data.texts import Texts, as_pairs
 from embedkit.errors import InputError
-from embedkit.recipes.steps import Vectors
+from embedkit.recipes.steps import Float32Array
 from embedkit.scoring.features import check_features, pair_features
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             )
         return features
 
-    def _vectors(self, given: Vectors | tuple[Texts, Texts]) -> Vectors:
+    def _vectors(self, given: Float32Array | tuple[Texts, Texts]) -> Float32Array:
         """Vectors (n, 2, dim) of texts, or the given ones."""
         if isinstance(given, np.ndarray):
             return given
@@ -209,7 +209,7 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return np.stack([vectors[: len(first)], vectors[len(first) :]], axis=1)
 
 
-def _read_pairs(pairs: Any) -> Vectors | tuple[Texts, Texts]:
+def _read_pairs(pairs: Any) -> Float32Array | tuple[Texts, Texts]:
     """Vectors (n, 2, dim), or the first and the second texts of pairs."""
     if not isinstance(pairs, np.ndarray) or pairs.dtype.kind not in "fiu":
         return as_pairs(pairs)

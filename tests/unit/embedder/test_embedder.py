@@ -22,7 +22,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, BertForMaskedLM, B
 
 from embedkit import Embedder, InputError, RecipeError
 from embedkit.encoders.hub import find_folder
-from embedkit.recipes.steps import Vectors
+from embedkit.recipes.steps import Float32Array
 
 LAYERS, WIDTH = 3, 32
 TEXTS = list(tiny.TEXTS)
@@ -55,13 +55,13 @@ def idle(bert: Path, monkeypatch: pytest.MonkeyPatch) -> Embedder:
     return embedder
 
 
-def assert_same(got: Vectors, want: Vectors) -> None:
+def assert_same(got: Float32Array, want: Float32Array) -> None:
     """Equal within 1e-5 of the largest value."""
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * np.abs(want).max())
 
 
-def oracle(folder: Path, texts: Sequence[str] = TEXTS) -> Vectors:
+def oracle(folder: Path, texts: Sequence[str] = TEXTS) -> Float32Array:
     """transformers, one text at a time, and the mean as NumPy has it."""
     model = BertModel.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)

