@@ -1,4 +1,4 @@
-"""Arguments of public functions: what is wrong with one is an InputError that names it."""
+"""Checks of arguments of public functions; an InputError names the argument that is wrong."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import math
 import os
 import reprlib
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from embedkit.errors import InputError
 
@@ -21,26 +20,47 @@ def check_type(name: str, value: object, types: type | tuple[type, ...], expecte
         raise InputError(f"{name} is {reprlib.repr(value)}; expected {expected}")
 
 
-def as_list(name: str, values: Any, expected: str) -> list[Any]:
-    """The values, in a list; one text, a dict and what cannot be iterated are refused."""
-    try:
-        if not isinstance(values, str | bytes | dict):
-            return list(values)
-    except TypeError:
-        pass
-    raise InputError(f"{name} is {reprlib.repr(values)}; expected {expected}")
+def check_list(
+    name: str, values: object, expected: str = "a list of str", *, array_dims: int = 1
+) -> None:
+    """Refuse what is no list: one text, a dict, a set, a table, an array of other dimensions.
+
+    Iterating over them would give characters, keys, column names, or rows in no order.
+
+    Raises:
+        InputError: the argument, its type, and what to pass.
+    """
+    import numpy as np  # not at the top: parsing a recipe needs no numpy
+
+    shape = getattr(values, "shape", None)
+    dims = array_dims if isinstance(values, np.ndarray) else 1
+    hint = ""
+    if isinstance(values, Mapping) or (isinstance(shape, tuple) and len(shape) != dims):
+        hint = ' (of a table one column, such as df["text"])'
+    elif isinstance(values, Iterable) and not isinstance(
+        values, str | bytes | bytearray | memoryview | set | frozenset
+    ):
+        return
+    raise InputError(f"{name} is one {type(values).__name__}; expected {expected}{hint}")
 
 
 def as_path(name: str, value: str | os.PathLike[str]) -> Path:
-    """The path, `~` resolved."""
+    """The path, `~` resolved.
+
+    Raises:
+        InputError: no path, or one that is not UTF-8: FAISS, Arrow, tokenizers and safetensors
+            cannot open it.
+    """
     try:
         text = os.fspath(value)
         if isinstance(text, str) and text and "\0" not in text:
-            os.fsencode(text)
             path = Path(text).expanduser()
+            str(path.resolve()).encode()
             path.exists()
             return path
-    except (TypeError, RuntimeError, UnicodeEncodeError):  # no path, or the home of nobody
+    except UnicodeEncodeError:
+        raise InputError(f"{name} {value}: got a path that is not UTF-8; expected UTF-8") from None
+    except (TypeError, RuntimeError):  # no path, or the home of nobody
         pass
     except OSError as error:
         raise InputError(f"{name} is {reprlib.repr(value)} ({error.strerror})") from error
@@ -55,7 +75,7 @@ def check_seed(seed: object) -> None:
         )
 
 
-def as_label_range(label_range: tuple[float, float]) -> tuple[float, float]:
+def as_label_range(label_range: Sequence[float | str]) -> tuple[float, float]:
     """The lowest and the highest label, finite numbers."""
     try:
         low, high = map(float, label_range)
@@ -88,27 +108,3 @@ def _report_both(name: str) -> None:
         f"{name}: taken from embedkit; name ./{name} for the one in the working folder",
         file=sys.stderr,
     )
-
-
-def check_listed(
-    values: object, name: str, expected: str = "a list of str", *, array_dims: int = 1
-) -> None:
-    """Refuse what is no list: one text, a dict, a set, a table, an array of other dimensions.
-
-    Iterating over them would give characters, keys, column names or rows in no order.
-
-    Raises:
-        InputError: the argument, its type, and what to pass.
-    """
-    import numpy as np
-
-    shape = getattr(values, "shape", None)
-    dims = array_dims if isinstance(values, np.ndarray) else 1
-    hint = ""
-    if isinstance(values, Mapping) or (isinstance(shape, tuple) and len(shape) != dims):
-        hint = ' (of a table one column, such as df["text"])'
-    elif isinstance(values, Iterable) and not isinstance(
-        values, str | bytes | bytearray | memoryview | set | frozenset
-    ):
-        return
-    raise InputError(f"{name} is one {type(values).__name__}; expected {expected}{hint}")

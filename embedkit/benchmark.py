@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from embedkit.data.texts import as_texts
 from embedkit.embedder.embedder import Embedder
 from embedkit.embedder.precision import PRECISIONS, Choice, smallest_cosine
 from embedkit.encoders.encoder import Encoder
@@ -29,7 +30,6 @@ from embedkit.evaluation.report.grid import Grid
 from embedkit.progress import progress
 from embedkit.recipes.steps import Float32Array
 from embedkit.tokenization.batching import TOKEN_BUDGET
-from embedkit.tokenization.tokenizer import check_texts
 
 PEER = "sentence-transformers"
 OURS = "embedkit"
@@ -228,7 +228,7 @@ def race(
     Raises:
         InputError: no texts, an unknown contestant, no round, or a model that does not load.
     """
-    check_texts(texts)
+    as_texts(texts)
     if unknown := [name for name in contestants if name not in CONTESTANTS]:
         raise InputError(f"contestant {unknown[0]!r} is not one of {', '.join(CONTESTANTS)}")
     if rounds < 1:

@@ -1,8 +1,6 @@
-"""The one error that users cause, and how its sentence is written."""
+"""InputError, which users cause, and how its one sentence is written."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 _LONGEST = 2000  # characters of a message
 
@@ -38,15 +36,3 @@ def first_line(error: BaseException) -> str:
     """What another library's error says first, or its name."""
     lines = str(error).strip().splitlines()
     return lines[0].strip() if lines else type(error).__name__
-
-
-def check_utf8(path: Path) -> None:
-    """Refuse a path that FAISS, Arrow, tokenizers and safetensors cannot open.
-
-    Raises:
-        InputError: its bytes are not UTF-8.
-    """
-    try:
-        str(path.resolve()).encode()
-    except UnicodeEncodeError:
-        raise InputError(f"{path}: got a path that is not UTF-8; expected UTF-8") from None

@@ -14,7 +14,8 @@ from io import BufferedWriter
 from pathlib import Path
 from typing import Any
 
-from embedkit.errors import InputError, check_utf8
+from embedkit.arguments import as_path
+from embedkit.errors import InputError
 
 DEFAULT_MODEL = "minilm"
 MARK = "embedkit.json"  # in a model folder that embedkit wrote: its model and the list of its files
@@ -135,7 +136,7 @@ def check_own(folder: Path, manifest: str, content: str) -> None:
 
 
 def _check_folder(folder: Path, purpose: str) -> None:
-    check_utf8(folder)
+    as_path("folder", folder)
     for path in (folder, *folder.parents):
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; expected a folder {purpose}")

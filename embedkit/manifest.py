@@ -18,7 +18,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from embedkit.errors import InputError, check_utf8
+from embedkit.arguments import as_path
+from embedkit.errors import InputError
 from embedkit.files import check_schema, disk_errors, replacing, write_text
 
 T = TypeVar("T")
@@ -223,7 +224,7 @@ def read_manifest(
         InputError: the file is absent (`NoManifestError`), cannot be read, is damaged, or of
             another schema.
     """
-    check_utf8(folder)
+    as_path("folder", folder)
     path = folder / name
     try:
         check_plain(path)

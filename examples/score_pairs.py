@@ -12,10 +12,9 @@ import argparse
 from pathlib import Path
 
 from embedkit import InputError
-from embedkit.data.tables import read_rows, text_cell
+from embedkit.data.tables import read_rows
+from embedkit.data.texts import check_text
 from embedkit.scoring.loading import load_scorer
-
-COLUMNS = ("sentence1", "sentence2")
 
 
 def main() -> None:
@@ -24,11 +23,9 @@ def main() -> None:
     parser.add_argument("--model", default="minilm")
     options = parser.parse_args()
     try:
-        pairs = [
-            tuple(text_cell(place, name, cells[name]) for name in COLUMNS)
-            for place, cells in read_rows(options.pairs, COLUMNS)
-        ]
-        scores = load_scorer(options.model)([(first, second) for first, second in pairs])
+        rows = read_rows(options.pairs, {"sentence1": check_text, "sentence2": check_text})
+        pairs = [(row.cells["sentence1"], row.cells["sentence2"]) for row in rows]
+        scores = load_scorer(options.model)(pairs)
     except InputError as error:
         parser.exit(2, f"error: {error}\n")
     for score, (first, second) in sorted(zip(scores, pairs, strict=True), reverse=True):

@@ -1,8 +1,12 @@
-"""Commands that refuse an option that is given twice, where only the last value would be used."""
+"""How commands are registered: records of options are taken apart, and repeated options refused."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperOption
@@ -11,6 +15,8 @@ from embedkit.errors import InputError
 
 
 class _Command(TyperCommand):
+    """Refuses an option that is given twice, of which only the last value would be used."""
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         *_, given = self.make_parser(ctx).parse_args(list(args))
         single = [x for x in given if isinstance(x, TyperOption) and not (x.multiple or x.is_flag)]
@@ -21,6 +27,45 @@ class _Command(TyperCommand):
         return super().parse_args(ctx, args)
 
 
+def expanded(function: Callable[..., None]) -> Callable[..., None]:
+    """A command in which each parameter that is a record becomes the options of its fields.
+
+    A record is a dataclass whose fields are annotated as Typer wants it, or the parameter is
+    `Annotated` with a dict of such annotations. The parameter's default, if it has one, holds the
+    defaults of the options.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    records: dict[str, Any] = {}
+    parameters: dict[str, Parameter] = {}
+
+    def add(name: str, default: Any, annotation: Any) -> None:
+        kind = Parameter.KEYWORD_ONLY
+        parameters[name] = Parameter(name, kind, default=default, annotation=annotation)
+
+    for name, parameter in signature(function).parameters.items():
+        metadata = getattr(hints[name], "__metadata__", None)
+        kind: Any = hints[name].__origin__ if metadata else hints[name]
+        if not is_dataclass(kind):
+            add(name, parameter.default, hints[name])
+            continue
+        records[name] = kind
+        record = records[name]() if parameter.default is Parameter.empty else parameter.default
+        annotations = metadata[0] if metadata else get_type_hints(kind, include_extras=True)
+        for field in fields(record):
+            add(field.name, getattr(record, field.name), annotations[field.name])
+
+    @wraps(function)
+    def run(**given: Any) -> None:
+        for name, kind in records.items():
+            given[name] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
+        function(**given)
+
+    # What Typer reads.
+    run.__signature__ = Signature(list(parameters.values()))  # type: ignore[attr-defined]
+    run.__annotations__ = {name: x.annotation for name, x in parameters.items()}
+    return run
+
+
 if TYPE_CHECKING:
     App = typer.Typer
 else:
@@ -29,4 +74,5 @@ else:
         """A Typer of such commands."""
 
         def command(self, *args, **options):
-            return super().command(*args, **{"cls": _Command, **options})
+            register = super().command(*args, **{"cls": _Command, **options})
+            return lambda function: register(expanded(function))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -19,32 +18,29 @@ def bench_command(
     model: options.Model = DEFAULT_MODEL,
     texts: Annotated[
         Path | None,
-        typer.Option(
-            help="Texts to encode: .txt (a text a line), .csv, .tsv, .jsonl (each also .gz) or "
-            ".parquet; by default the sentences of first_look, English and Korean.",
-            show_default=False,
+        options.option(
+            f"Texts to encode: {options.TEXT_FILES}. By default the sentences of first_look, "
+            "English and Korean."
         ),
     ] = None,
     text_column: options.TextColumn = None,
     encoding: options.Encoding = "utf-8",
-    limit: Annotated[int, typer.Option(help="Texts at most, the first ones.")] = 2000,
-    rounds: Annotated[int, typer.Option(help="How often all run in turn.")] = 5,
+    limit: Annotated[int, typer.Option(help="Encode at most this many texts.")] = 2000,
+    rounds: Annotated[int, typer.Option(help="How many times each of them runs.")] = 5,
     device: options.Device = None,
     calibrate: Annotated[
         bool,
         typer.Option(
             "--calibrate",
-            help="Instead measure anew what --precision auto goes by on this CPU, and keep it.",
+            help="Measure this CPU again for --precision auto, and store the figures, instead.",
         ),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print everything as JSON, not a table.")
-    ] = False,
+    as_json: options.Json = False,
 ) -> None:
-    """Time embedkit beside sentence-transformers and its backends, here, on your texts.
+    """Time embedkit and sentence-transformers with its backends on your machine and texts.
 
-    They run in turn in one process with equal thread counts; the agreement of their vectors stands
-    beside the speed.
+    All run in turn in one process with the same number of threads. The table also shows how well
+    their vectors agree.
 
     Example: [bold]embedkit bench -m klue/bert-base --texts mine.txt[/bold]
     """
@@ -60,19 +56,19 @@ def bench_command(
 
     result = race(model, chosen, rounds=rounds, device=device, show_progress=True)
     if as_json:
-        print(json.dumps({"schema": 1, **result.to_dict()}, ensure_ascii=False, indent=2))
+        output.print_json(result.to_dict())
         return
     console = output.console()
-    left_out = result.grid().print(console)
+    omitted = result.grid().print(console)
     threads = result.machine["threads"]
     notes = [
         f"{result.texts:,} distinct texts of {result.tokens:,} tokens, {result.machine['device']}, "
-        f"threads: {threads}, rounds: {rounds}; medians. Times and cosines are against the first "
-        "one; the bound is the matrix products alone.",
-        *(f"{name} did not run: {why}." for name, why in result.absent.items()),
+        f"threads: {threads}, rounds: {rounds}; medians. Times and cosines are relative to the "
+        "first one; the bound is the time of the matrix products alone.",
+        *(f"{name} did not run: {reason}." for name, reason in result.absent.items()),
     ]
-    if left_out:
-        notes.append(f"Too narrow for: {', '.join(left_out)}. --json has them.")
+    if omitted:
+        notes.append(f"The terminal is too narrow for: {', '.join(omitted)}. --json prints them.")
     for note in notes:
         console.print(printable(note), markup=False)
 
@@ -83,7 +79,4 @@ def _texts(path: Path | None, columns: list[str] | None, encoding: str, limit: i
 
         pairs = read_pairs("first_look")
         return [*pairs.sentence1, *pairs.sentence2][:limit]
-    from embedkit.data.corpus import Corpus
-
-    corpus = Corpus(path, tuple(columns or ["text"]), encoding=encoding)
-    return [document.text for document in islice(corpus, limit)]
+    return [document.text for document in islice(options.corpus(path, columns, encoding), limit)]

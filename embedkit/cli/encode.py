@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import tempfile
@@ -14,11 +13,12 @@ from typing import Annotated
 
 import typer
 
-from embedkit.cli import options
-from embedkit.errors import InputError, printable
+from embedkit.cli import options, output
+from embedkit.errors import InputError
 from embedkit.files import DEFAULT_MODEL, disk_errors
 
 _STDIN = "-"
+_STDIN_FORMATS = ("txt", "csv", "tsv", "jsonl")
 
 
 def encode_command(
@@ -26,14 +26,13 @@ def encode_command(
         str,
         typer.Argument(
             metavar="INPUT",
-            help="Texts: .txt (a text a line), .csv, .tsv, .jsonl (each also .gz) or .parquet; "
-            "- is stdin, see --format.",
+            help=f"File of texts: {options.TEXT_FILES}; - reads stdin, see --format.",
             show_default=False,
         ),
     ],
     out: Annotated[
         Path,
-        typer.Option(help="Folder for the vectors; one that has some goes on.", show_default=False),
+        options.option("Folder for the vectors. If it has some already, the work is resumed."),
     ],
     model: options.Model = DEFAULT_MODEL,
     text_column: options.TextColumn = None,
@@ -48,36 +47,31 @@ def encode_command(
         bool,
         typer.Option(
             "--reproducible",
-            help="The same bits for the same text, whatever else is encoded; it takes longer.",
+            help="Give a text the same bits whatever else is encoded with it; this is slower.",
         ),
     ] = False,
-    dtype: Annotated[str, typer.Option(help="Of the stored vectors: float32 or float16.")] = (
-        "float32"
-    ),
+    dtype: Annotated[
+        str, typer.Option(help="Data type of the stored vectors: float32 or float16.")
+    ] = "float32",
     texts: Annotated[
-        bool, typer.Option("--texts", help="Store the texts too, for search to show.")
+        bool, typer.Option("--texts", help="Store the texts too, so that search can print them.")
     ] = False,
     input_format: Annotated[
-        str, typer.Option("--format", help="Of stdin: txt, csv, tsv or jsonl.")
+        str, typer.Option("--format", help="Format of stdin: txt, csv, tsv or jsonl.")
     ] = "txt",
     device: options.Device = None,
     revision: options.Revision = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print a summary for machines on stdout.")
-    ] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Encode a corpus into a folder of Parquet shards.
 
-    Run it again after a stop, and it goes on; after a change of INPUT, and it encodes what is new
-    or changed and drops what is gone.
+    Run the command again after it was stopped, and it resumes. Run it again after INPUT changed,
+    and it encodes what is new or changed and drops what is gone.
 
     Example: [bold]embedkit encode docs.csv --id-column id --texts --out vectors[/bold]
     """
     with _file(source, input_format) as path:
-        from embedkit.data.corpus import Corpus
-
-        corpus = Corpus(path, tuple(text_column or ["text"]), id_column, encoding)
-        next(iter(corpus), None)  # a wrong column shows before the model is loaded
+        corpus = options.corpus(path, text_column, encoding, id_column)
         from embedkit.embedder.embedder import Embedder
         from embedkit.embedder.prompts import described
         from embedkit.retrieval.encode_corpus import encode_corpus
@@ -92,7 +86,7 @@ def encode_command(
             revision=revision,
         )
         try:
-            done = encode_corpus(
+            summary = encode_corpus(
                 embedder,
                 corpus,
                 out,
@@ -103,43 +97,35 @@ def encode_command(
                 show_progress=True,
             )
         except KeyboardInterrupt:
-            print(
-                f"interrupted: what was encoded is in {out}; run the same command to go on",
-                file=sys.stderr,
+            output.inform(
+                f"interrupted: what was encoded is in {out}; run the same command to resume"
             )
             raise typer.Exit(1) from None
-    choice = done.precision
-    print(f"precision: {choice}", file=sys.stderr)
-    prompt = described(done.prompt, embedder.settings.prompts)
-    print(f"prompt: {printable(prompt)}", file=sys.stderr)
+    choice = summary.precision
+    output.inform(f"precision: {choice}")
+    output.inform(f"prompt: {described(summary.prompt, embedder.settings.prompts)}")
     if as_json:
-        said = {
-            "schema": 1,
-            "folder": str(out),
-            **asdict(done),
-            "precision": choice.name,
-            "agreement": choice.agreement,
-        }
-        print(json.dumps(said, ensure_ascii=False))
+        precisions = {"precision": choice.name, "agreement": choice.agreement}
+        output.print_json({"folder": str(out), **asdict(summary), **precisions})
         return
-    cut = f", {done.truncated:,} of them cut to {embedder.tokenizer.max_length} tokens"
-    print(
-        f"{out}: {done.rows:,} vectors of {embedder.dimension} numbers; {done.encoded:,} encoded"
-        f"{cut if done.truncated else ''}, {done.kept:,} kept, {done.dropped:,} dropped, "
-        f"{done.seconds:.1f} s",
-        file=sys.stderr,
+    truncated = f", {summary.truncated:,} of them cut to {embedder.tokenizer.max_length} tokens"
+    output.inform(
+        f"{out}: {summary.rows:,} vectors of {embedder.dimension} numbers; "
+        f"{summary.encoded:,} encoded{truncated if summary.truncated else ''}, "
+        f"{summary.kept:,} kept, {summary.dropped:,} dropped, {summary.seconds:.1f} s"
     )
 
 
 @contextmanager
 def _file(source: str, input_format: str) -> Iterator[Path]:
-    """The input as a file: stdin is kept in one, for it is read twice."""
+    """The input as a file: stdin is copied to one, because it is read twice."""
     if source != _STDIN:
         yield Path(source)
         return
-    known = ("txt", "csv", "tsv", "jsonl")
-    if input_format not in known:
-        raise InputError(f"--format is {input_format!r}; expected one of {', '.join(known)}")
+    if input_format not in _STDIN_FORMATS:
+        raise InputError(
+            f"--format is {input_format!r}; expected one of {', '.join(_STDIN_FORMATS)}"
+        )
     with tempfile.TemporaryDirectory(prefix="embedkit-") as scratch:
         path = Path(scratch) / f"stdin.{input_format}"
         with disk_errors("the temporary folder (TMPDIR)"), path.open("wb") as file:

@@ -1,14 +1,11 @@
-"""`embedkit info`, and what `embedkit bench --calibrate` prints."""
+"""`embedkit info`, and `embedkit bench --calibrate`, which prints the same figures."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import typer
-
-from embedkit.cli import options
+from embedkit.cli import options, output
 from embedkit.errors import printable
 from embedkit.files import DEFAULT_MODEL
 
@@ -23,9 +20,9 @@ def info_command(
     model: options.Model = DEFAULT_MODEL,
     device: options.Device = None,
     revision: options.Revision = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON on stdout.")] = False,
+    as_json: options.Json = False,
 ) -> None:
-    """Say in which precision a model runs here by default, and why.
+    """Show in which precision a model runs on this machine by default, and why.
 
     Example: [bold]embedkit info -m klue/bert-base[/bold]
     """
@@ -40,29 +37,28 @@ def info_command(
     else:
         reason = "the head was trained in it"
         choice = replace(cast("Embedder", loaded.embedder).precision_choice, reason=reason)
-    said = {"model": model, "precision": choice.name, "agreement": choice.agreement}
-    _show(model, said, choice.reason, choice.measured, as_json=as_json)
+    content = {"model": model, "precision": choice.name, "agreement": choice.agreement}
+    _show(model, content, choice.reason, choice.measured, as_json=as_json)
 
 
 def show_calibration(*, as_json: bool) -> None:
-    """Measure this CPU anew, keep the figures and print them."""
+    """Measure this CPU again, store the figures and print them."""
     from embedkit.embedder.calibration import FILE, cache_folder
     from embedkit.embedder.precision import cpu_precision
 
     name, reason, measured = cpu_precision(anew=True)
-    said = {"file": str(cache_folder() / FILE), "precision": name or "float32"}
-    _show("this CPU", said, reason, measured, as_json=as_json)
+    content = {"file": str(cache_folder() / FILE), "precision": name or "float32"}
+    _show("this CPU", content, reason, measured, as_json=as_json)
 
 
 def _show(
-    what: str, said: dict[str, Any], reason: str, measured: Measurement | None, *, as_json: bool
+    what: str, content: dict[str, Any], reason: str, measured: Measurement | None, *, as_json: bool
 ) -> None:
     if as_json:
         figures = None if measured is None else measured.to_json()
-        said |= {"engine": _ENGINE, "measured": figures, "reason": reason}
-        print(json.dumps({"schema": 1, **said}, ensure_ascii=False))
+        output.print_json({**content, "engine": _ENGINE, "measured": figures, "reason": reason})
         return
-    print(printable(f"{what}: {said['precision']} with {_ENGINE} ({reason})"))
+    print(printable(f"{what}: {content['precision']} with {_ENGINE} ({reason})"))
     if measured is not None:
         times = ", ".join(f"{name} {time:,.0f} us" for name, time in measured.microseconds.items())
         print(

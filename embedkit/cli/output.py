@@ -1,13 +1,14 @@
-"""Print a report on the terminal and write it into a folder."""
+"""What commands print: JSON, reports, and where reports are written."""
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -16,30 +17,36 @@ from embedkit.errors import InputError, first_line, printable
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from embedkit.cli.options import ReportFiles
     from embedkit.evaluation.report.report import Report
 
 _PIPE_WIDTH = 120  # columns where stdout is no terminal
 
 
-def check_out(out: Path | None, save_best: Path | None = None, *, lang: str = "en") -> None:
-    """Refuse an unknown language, and a folder that cannot hold the report, before long work."""
-    from embedkit.evaluation.report.locale import check_language
+def print_json(content: Mapping[str, Any]) -> None:
+    """Print an object with its schema on stdout."""
+    print(json.dumps({"schema": 1, **content}, ensure_ascii=False, indent=2))
 
-    check_language(lang)
-    if out is None:
-        return
+
+def inform(message: object) -> None:
+    """Print a line on stderr."""
+    print(printable(str(message)), file=sys.stderr)
+
+
+def check_out(files: ReportFiles, save_best: Path | None = None) -> None:
+    """Refuse places that cannot hold the report, and an unknown language, before long work."""
+    from embedkit.evaluation.report.locale import check_language
     from embedkit.files import check_writable
 
+    out = files.out
+    check_language(files.lang)
+    if out is None:
+        return
     if any(path.exists() and not path.is_dir() for path in (out, *out.parents)):
         raise InputError(f"--out {out} is or lies under a file; expected a folder for the report")
     check_writable(out)
     if save_best is not None and out.resolve() == save_best.resolve():
         raise InputError(f"--out and --save-best are both {out}; expected different folders")
-
-
-def command() -> str:
-    """The command line as it was typed, quoted for a shell."""
-    return printable(shlex.join(["embedkit", *sys.argv[1:]]))
 
 
 def console() -> Console:
@@ -50,20 +57,13 @@ def console() -> Console:
 
 
 def warn(report: Report) -> None:
-    """Print warnings on stderr, about labels on another scale."""
+    """Print the warnings of a report on stderr, such as labels on another scale."""
     for warning in report.warnings:
-        print(f"warning: {printable(warning)}", file=sys.stderr)
+        inform(f"warning: {warning}")
 
 
-def show(
-    report: Report,
-    *,
-    as_json: bool,
-    out: Path | None,
-    lang: str = "en",
-    save: Callable[[], None] | None = None,
-) -> None:
-    """Print the report on stdout, write it into `out`, and save the model.
+def show_report(report: Report, files: ReportFiles, save: Callable[[], None] | None = None) -> None:
+    """Print the report on stdout, write its files, and save the model.
 
     A failure does not stop the other outputs: report.json comes first, report.html last.
 
@@ -74,27 +74,31 @@ def show(
     from embedkit.evaluation.report.report import FILES
 
     warn(report)
+    report = report.with_command(printable(shlex.join(["embedkit", *sys.argv[1:]])))
 
-    def print_report() -> None:
-        sys.stdout.write(report.to_json() + "\n") if as_json else report.print(console(), lang)
+    def show() -> None:
+        print(report.to_json()) if files.as_json else report.print(console(), files.lang)
 
-    writes = {} if out is None else {name: partial(report.write, out, name, lang) for name in FILES}
-    results = {FILES[0]: writes.pop(FILES[0])} if writes else {}
+    tasks: dict[str, Callable[[], object] | None] = {"the table": show, "the model": save}
+    if files.out is not None:
+        results, *drawn = (
+            (name, partial(report.write, files.out, name, files.lang)) for name in FILES
+        )
+        tasks = dict([results, *tasks.items(), *drawn])
     failed: dict[str, Exception] = {}
-    for name, do in {**results, "the table": print_report, "the model": save, **writes}.items():
+    for name, task in tasks.items():
         try:
-            if do is not None:
-                do()
+            if task is not None:
+                task()
         except Exception as error:
             failed[name] = error
     broken = {name: e for name, e in failed.items() if not isinstance(e, InputError)}
     if broken:
         problems = (f"{name} ({type(e).__name__}: {first_line(e)})" for name, e in broken.items())
-        problem = f"error: failed to make {', '.join(problems)}; the rest is complete"
-        print(printable(problem), file=sys.stderr)
+        inform(f"error: failed to make {', '.join(problems)}; the rest is complete")
         raise typer.Exit(1)
     for wrong_input in failed.values():
         raise wrong_input
-    if out is not None and not as_json:
-        names = " and ".join(str(out / name) for name in FILES)
+    if files.out is not None and not files.as_json:
+        names = " and ".join(str(files.out / name) for name in FILES)
         console().print(printable(f"Wrote {names}."), markup=False)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from embedkit.cli import options
-from embedkit.data.tables import chunks, format_of, read_rows, read_schema, text_cell
+from embedkit.cli import options, output
+from embedkit.data.tables import chunks, format_of, read_rows, read_schema
+from embedkit.data.texts import check_text
 from embedkit.data.writers import open_writer
 from embedkit.errors import InputError
 from embedkit.files import DEFAULT_MODEL
@@ -20,17 +20,12 @@ _CHUNK = 4096  # pairs encoded at a time
 
 
 def score_command(
-    pairs: Annotated[
-        Path,
-        typer.Argument(help="Sentence pairs: .tsv, .csv, .jsonl (each also .gz) or .parquet."),
-    ],
+    pairs: Annotated[Path, typer.Argument(help=f"File of sentence pairs: {options.PAIR_FILES}.")],
     model: options.Model = DEFAULT_MODEL,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="File to write, in the format that its name says; by default stdout, in the "
-            "input's format.",
-            show_default=False,
+        options.option(
+            "File to write, in the format of its suffix; by default stdout, in the input's format."
         ),
     ] = None,
     prompt: options.Prompt = None,
@@ -38,27 +33,27 @@ def score_command(
     device: options.Device = None,
     revision: options.Revision = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print an object a line, whatever the input's format.")
+        bool,
+        typer.Option("--json", help="Print a JSON object a line, whatever the input's format."),
     ] = False,
     sentence1: options.Sentence1 = "sentence1",
     sentence2: options.Sentence2 = "sentence2",
     encoding: options.Encoding = "utf-8",
 ) -> None:
-    """Score sentence pairs: by a head or a cross-encoder, or by a plain model's cosine.
+    """Score sentence pairs with a head, a cross-encoder, or the cosine of a plain model.
 
-    Streams files of any size; the input's columns are kept, and `prediction` is added.
+    Files of any size are streamed. The columns of the input are kept, and `prediction` is added.
 
     Example: [bold]embedkit score pairs.csv -m my-head --out scored.csv[/bold]
     """
     if out is not None and as_json:
-        raise InputError(
-            "got --json and --out; --json is for stdout, a file's name says its format"
-        )
+        raise InputError("got --json and --out; --json is for stdout, use a file name in .jsonl")
     source = format_of(pairs)
     target = format_of(out) if out is not None else "jsonl" if as_json else source
     if target == "parquet" and out is None:
         raise InputError("Parquet cannot be printed; name a file with --out, or use --json")
-    rows = read_rows(pairs, (sentence1, sentence2), encoding=encoding)
+    columns = dict.fromkeys((sentence1, sentence2), check_text)
+    rows = read_rows(pairs, columns, others=True, encoding=encoding)
     first = next(rows, None)
     if first is None:
         raise InputError(f"{pairs}: has no rows, expected sentence pairs")
@@ -66,38 +61,33 @@ def score_command(
     total = 0
     for row in chain([first], rows):
         if PREDICTION in row.cells:
-            raise InputError(f"{row.place}: has a {PREDICTION!r} already, which would be lost")
-        total += 1
-        for name in (sentence1, sentence2):
-            text_cell(row.place, name, row.cells.get(name))
+            raise InputError(f"{row.location}: has a {PREDICTION!r} already, which would be lost")
         for name, cell in row.cells.items():
             if target == "tsv" and isinstance(cell, str) and ("\t" in cell or "\n" in cell):
                 raise InputError(
-                    f"{row.place}, column {name!r}: holds a tab or a line break, which TSV cannot; "
-                    "write another format"
+                    f"{row.location}, column {name!r}: holds a tab or a line break, which TSV "
+                    "cannot; write another format"
                 )
+        total += 1
 
+    from embedkit.progress import progress
     from embedkit.scoring.loading import load_scorer
 
     scorer = load_scorer(
         model, prompt=prompt, max_length=max_length, device=device, revision=revision
     )
-    from embedkit.progress import progress
-
     schema = read_schema(pairs) if source == target == "parquet" else None
-    columns = [*first.cells, PREDICTION]
     with (
-        open_writer(out, target, columns, schema=schema) as writer,
+        open_writer(out, target, [*first.cells, PREDICTION], schema=schema) as writer,
         progress(total, "pairs", show=True) as advance,
     ):
-        rows = read_rows(pairs, (sentence1, sentence2), encoding=encoding)
+        rows = read_rows(pairs, columns, others=True, encoding=encoding)
         for chunk in chunks(rows, _CHUNK):
-            texts = [(str(row.cells[sentence1]), str(row.cells[sentence2])) for row in chunk]
-            predictions = scorer(texts).tolist()
+            predictions = scorer([(row.cells[sentence1], row.cells[sentence2]) for row in chunk])
             writer.write(
                 {**row.cells, PREDICTION: prediction}
-                for row, prediction in zip(chunk, predictions, strict=True)
+                for row, prediction in zip(chunk, predictions.tolist(), strict=True)
             )
             advance(len(chunk))
     if out is not None:
-        print(f"Scored {total:,} pairs in {out}.", file=sys.stderr)
+        output.inform(f"Scored {total:,} pairs in {out}.")

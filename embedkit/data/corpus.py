@@ -1,4 +1,4 @@
-"""The texts of a file, one after another, as often as needed."""
+"""A corpus: the texts of a file with their ids, streamed as often as needed."""
 
 from __future__ import annotations
 
@@ -9,24 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from embedkit.data.tables import (
-    READERS,
-    Row,
-    check_path,
-    check_text,
-    read_lines,
-    read_rows,
-    text_cell,
-)
+from embedkit.arguments import as_path
+from embedkit.data.tables import READERS, Row, read_lines, read_rows
 from embedkit.data.text_files import check_encoding
+from embedkit.data.texts import check_id, check_text, check_text_or_null
 from embedkit.errors import InputError
 
-_INT64 = range(-(2**63), 2**63)
-
-
 _LINES = (".txt", ".txt.gz")
-
-
 _TEXT = ("text",)
 
 
@@ -34,18 +23,18 @@ class Document(NamedTuple):
     """A text of a corpus.
 
     Attributes:
-        place: where it stands, as errors say it: `docs.csv, row 3 (line 4)`.
+        location: where it stands, for errors: `docs.csv, row 3 (line 4)`.
         id: its name in the corpus.
         text: what is encoded.
     """
 
-    place: str
+    location: str
     id: str | int
     text: str
 
     @property
     def content(self) -> bytes:
-        """16 bytes of BLAKE2b, which tell a changed text."""
+        """16 bytes of BLAKE2b, which tell whether the text changed."""
         return hashlib.blake2b(self.text.encode(), digest_size=16).digest()
 
 
@@ -57,11 +46,18 @@ class Corpus:
 
     Attributes:
         path: the file.
-        text_columns: where the text is; the texts of several columns are joined by a space, empty
-            and null ones left out (`("title", "text")` for BEIR).
+        text_columns: the columns of the text; the texts of several columns are joined by a space,
+            without those that are empty or null (`("title", "text")` for BEIR).
         id_column: strings or whole numbers, each once; None numbers the rows from 0. Empty lines
-            are no rows; of a .txt file every line is one, and an empty line an empty text.
+            are no rows, except in a .txt file, where every line is a text.
         encoding: of a file of text, by a name that Python knows.
+
+    Example:
+        >>> from pathlib import Path
+        >>> _ = Path("docs.csv").write_text("id,title,text\\na,Rain,It rains.\\nb,,The sun.\\n")
+        >>> corpus = Corpus("docs.csv", ("title", "text"), "id")
+        >>> [(document.id, document.text) for document in corpus]
+        [('a', 'Rain It rains.'), ('b', 'The sun.')]
     """
 
     path: Path
@@ -70,7 +66,7 @@ class Corpus:
     encoding: str = "utf-8"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "path", check_path("path", self.path))
+        object.__setattr__(self, "path", as_path("path", self.path))
         check_encoding(self.encoding)
         columns = self.text_columns
         if isinstance(columns, str) or not isinstance(columns, Sequence) or not columns:
@@ -98,9 +94,10 @@ class Corpus:
     def _rows(self) -> Iterator[Row]:
         if self._is_lines:
             return read_lines(self.path, self.encoding)
-        ids = () if self.id_column is None else (self.id_column,)
-        named = (*self.text_columns, *ids)
-        return read_rows(self.path, named, optional=(), keys=ids, encoding=self.encoding)
+        check = check_text if len(self.text_columns) == 1 else check_text_or_null
+        columns = dict.fromkeys(self.text_columns, check)
+        ids = {} if self.id_column is None else {self.id_column: check_id}
+        return read_rows(self.path, {**columns, **ids}, encoding=self.encoding)
 
     def __iter__(self) -> Iterator[Document]:
         """The documents.
@@ -110,37 +107,20 @@ class Corpus:
                 kinds; with file, row and column. It is raised when the iterator gets there.
         """
         kind: type | None = None
-        for number, (place, cells) in enumerate(self._rows()):
-            filled = [name for name in self.text_columns if cells[name] is not None]
-            texts = [text_cell(place, name, cells[name]) for name in filled or self.text_columns]
-            text = texts[0] if len(texts) == 1 else " ".join(filter(None, texts))
-            if self.id_column is None:
-                yield Document(place, number, text)
-                continue
-            where = f"{place}, column {self.id_column!r}"
-            name = check_id(where, cells[self.id_column])
+        for index, (location, cells) in enumerate(self._rows()):
+            texts = [cells[name] for name in self.text_columns if cells[name] is not None]
+            if not texts:  # the error says so of the first column
+                check_text(f"{location}, column {self.text_columns[0]!r}", None)
+            text = texts[0] if len(self.text_columns) == 1 else " ".join(filter(None, texts))
+            name: str | int = index if self.id_column is None else cells[self.id_column]
             kind = kind or type(name)
             if type(name) is not kind:
                 raise InputError(
-                    f"{where}: got {name!r}, expected a {kind.__name__} as in the rows before"
+                    f"{location}, column {self.id_column!r}: got {name!r}, expected a "
+                    f"{kind.__name__} as in the rows before"
                 )
-            yield Document(place, name, text)
+            yield Document(location, name, text)
 
-    def place_of(self, name: str | int) -> str:
+    def location_of(self, name: str | int) -> str:
         """Where the first document of this id stands."""
-        return next(document.place for document in self if document.id == name)
-
-
-def check_id(where: str, value: object) -> str | int:
-    """The value, if it can be an id: a str that is not empty, or an int of 64 bits.
-
-    Raises:
-        InputError: `where`, and what was got.
-    """
-    if isinstance(value, int) and not isinstance(value, bool):
-        if value not in _INT64:
-            raise InputError(f"{where}: got {value}, expected a whole number of 64 bits")
-        return value
-    if not isinstance(value, str) or not value:
-        raise InputError(f"{where}: got {value!r}, expected an id, a text or a whole number")
-    return check_text(where, value)
+        return next(document.location for document in self if document.id == name)

@@ -1,4 +1,4 @@
-"""The data sets of an evaluation: files of sentence pairs, and folders of retrieval sets."""
+"""Data sets of an evaluation: files of sentence pairs, and folders of retrieval sets."""
 
 from __future__ import annotations
 
@@ -7,23 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from embedkit.arguments import is_built_in
+from embedkit.arguments import as_path, is_built_in
 from embedkit.data.builtin import SHIPPED
 from embedkit.data.pairs import PairColumns, Pairs, read_pairs
 from embedkit.data.retrieval_set import RetrievalSet, read_retrieval
-from embedkit.data.tables import check_path
 from embedkit.errors import InputError
 
 DataSet: TypeAlias = Pairs | RetrievalSet
-
-
 Data: TypeAlias = "str | Path | DataSet | Sequence[str | Path | DataSet]"
-
 
 # Why retrieval sets are refused.
 HEADS = "a head is trained and scored on sentence pairs"
-
-
 SELECTION = "recipes are selected on sentence pairs"
 
 
@@ -37,7 +31,7 @@ def read_sets(
     """Reads what is not read yet: a folder as a retrieval set, anything else as sentence pairs.
 
     Raises:
-        InputError: see `read_pairs` and `read_retrieval`; or two sets of one name.
+        InputError: see `read_pairs` and `read_retrieval`; or two sets have one name.
     """
     if not isinstance(data, str | Path | DataSet | Sequence) or isinstance(data, bytes):
         raise InputError(
@@ -47,23 +41,21 @@ def read_sets(
     items = [data] if isinstance(data, str | Path | DataSet) else list(data)
     if not items:
         raise InputError(f"{argument} is empty; expected at least one file or folder")
-    sets = [
-        item
-        if isinstance(item, DataSet)
-        else _read(f"{argument}[{index}]", item, columns or PairColumns(), encoding)
-        for index, item in enumerate(items)
-    ]
+    sets: list[DataSet] = []
+    for index, item in enumerate(items):
+        if isinstance(item, DataSet):
+            sets.append(item)
+        elif is_built_in(item, SHIPPED) or not as_path(f"{argument}[{index}]", item).is_dir():
+            sets.append(read_pairs(item, columns or PairColumns(), encoding))
+        else:
+            sets.append(read_retrieval(item, encoding))
     check_names(sets)
     return sets
 
 
 def check_names(sets: Sequence[DataSet]) -> None:
-    """Refuse sets of one name.
-
-    Raises:
-        InputError: the name.
-    """
-    names = [each.name for each in sets]
+    """Refuse two sets of one name."""
+    names = [data.name for data in sets]
     for name in names:
         if names.count(name) > 1:
             raise InputError(
@@ -73,18 +65,8 @@ def check_names(sets: Sequence[DataSet]) -> None:
 
 
 def only_pairs(sets: Sequence[DataSet], reason: str = HEADS) -> list[Pairs]:
-    """The sets, of which none is a retrieval set, for a reason.
-
-    Raises:
-        InputError: one is.
-    """
-    for each in sets:
-        if isinstance(each, RetrievalSet):
-            raise InputError(f"{each.name} is a retrieval set; {reason}")
-    return [each for each in sets if isinstance(each, Pairs)]
-
-
-def _read(name: str, path: str | Path, columns: PairColumns, encoding: str) -> DataSet:
-    if not is_built_in(path, SHIPPED) and check_path(name, path).is_dir():
-        return read_retrieval(path, encoding)
-    return read_pairs(path, columns, encoding)
+    """The sets, if none is a retrieval set; the reason ends the error message."""
+    for data in sets:
+        if isinstance(data, RetrievalSet):
+            raise InputError(f"{data.name} is a retrieval set; {reason}")
+    return [data for data in sets if isinstance(data, Pairs)]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.arguments import as_label_range
 from embedkit.data.pairs import Pairs
 from embedkit.errors import InputError
 
@@ -22,12 +23,10 @@ def label_range(data: Sequence[Pairs], declared: tuple[float, float] | None) -> 
     if declared is None:
         scores = np.concatenate([pairs.scores for pairs in data])
         return float(scores.min()), float(scores.max())
-    low, high = declared
-    if not low < high:
-        raise InputError(f"the label range is {low:g} to {high:g}; expected the lowest label first")
+    low, high = as_label_range(declared)
     for pairs in data:
         pairs.check_range(low, high)
-    return declared
+    return low, high
 
 
 def scaled(data: Sequence[Pairs], limits: tuple[float, float]) -> NDArray[np.float64]:

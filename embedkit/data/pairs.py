@@ -1,32 +1,20 @@
-"""Scored sentence pairs, and how they are read."""
+"""Scored sentence pairs: the record, and how it is read from a file."""
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedkit.arguments import check_listed, is_built_in
+from embedkit.arguments import check_list, check_type, is_built_in
 from embedkit.data.builtin import SHIPPED
-from embedkit.data.tables import (
-    check_number,
-    check_path,
-    check_text,
-    check_texts,
-    listed,
-    number_cell,
-    read_rows,
-    stem,
-    text_cell,
-)
+from embedkit.data.tables import Check, check_column_names, column, read_rows, stem
+from embedkit.data.texts import Texts, as_python, as_texts, check_number, check_text
 from embedkit.errors import InputError
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)  # an array has no single truth value to compare by
@@ -34,7 +22,7 @@ class Pairs:
     """Scored sentence pairs: the record that evaluation works on.
 
     Attributes:
-        name: what results are filed under; for a file its stem (`korsts_train` of
+        name: of the data set in reports; for a file its stem (`korsts_train` of
             `korsts_train.tsv.gz`).
         sentence1: the first sentences, n of them, n >= 3; any may be empty.
         sentence2: the second sentences, n of them.
@@ -42,7 +30,7 @@ class Pairs:
         subsets: one subset name a pair, n of them, or None.
 
     Raises:
-        InputError: where a field is not as said above.
+        InputError: a field is not as said above; the message names it and the index.
     """
 
     name: str
@@ -53,31 +41,22 @@ class Pairs:
 
     def __post_init__(self) -> None:
         check_text("name", self.name)
-        texts = {"sentence1": self.sentence1, "sentence2": self.sentence2}
+        columns: dict[str, Any] = {
+            name: as_texts(getattr(self, name), name) for name in ("sentence1", "sentence2")
+        }
         if self.subsets is not None:
-            texts["subsets"] = self.subsets
-        for column, values in texts.items():
-            check_texts(column, values, " (Pairs.from_columns takes any sequence)")
-        scores = self.scores
-        if not isinstance(scores, np.ndarray) or scores.dtype != np.float64 or scores.ndim != 1:
-            is_array = isinstance(scores, np.ndarray)
-            got = f"{scores.dtype} {scores.shape}" if is_array else reprlib.repr(scores)
-            raise InputError(
-                f"scores: got {got}, expected an array float64 (n,) "
-                "(Pairs.from_columns takes any sequence)"
-            )
-        for index, score in enumerate(scores.tolist()):
-            check_number(f"scores[{index}]", score)
-        lengths = {column: len(values) for column, values in texts.items()}
-        lengths["scores"] = len(scores)
-        if len(set(lengths.values())) > 1:
-            got = ", ".join(f"{length} {column}" for column, length in lengths.items())
+            columns["subsets"] = as_texts(self.subsets, "subsets")
+        columns["scores"] = _as_scores(self.scores)
+        for name, values in columns.items():
+            object.__setattr__(self, name, values)
+        if len({len(values) for values in columns.values()}) > 1:
+            got = ", ".join(f"{len(values)} {name}" for name, values in columns.items())
             raise InputError(f"got {got}, expected as many of each")
-        if len(scores) < 3:
-            raise InputError(f"got {len(scores)} pairs, expected at least 3")
-        if (scores == scores[0]).all():
+        if len(self.scores) < 3:
+            raise InputError(f"got {len(self.scores)} pairs, expected at least 3")
+        if (self.scores == self.scores[0]).all():
             raise InputError(
-                f"got the score {scores[0]} for all {len(scores)} pairs, "
+                f"got the score {self.scores[0]} for all {len(self.scores)} pairs, "
                 "expected at least two different scores"
             )
 
@@ -96,9 +75,9 @@ class Pairs:
             )
 
     @property
-    def texts(self) -> dict[str, tuple[str, ...]]:
+    def texts(self) -> dict[str, Texts]:
         """What has to be encoded: the first sentences, then the second ones."""
-        return {"sentence": (*self.sentence1, *self.sentence2)}
+        return {"sentence": Texts((*self.sentence1, *self.sentence2))}
 
     @classmethod
     def from_columns(
@@ -112,27 +91,27 @@ class Pairs:
         """The pairs of columns in memory: lists, arrays, data frame columns, generators.
 
         Args:
-            name: what results are filed under.
+            name: of the data set in reports.
             sentence1: n first sentences, n >= 3.
             sentence2: n second sentences.
             scores: n finite numbers, not all the same.
             subsets: n subset names, or None.
 
         Raises:
-            InputError: where a column is not as said above; it names column and index.
+            InputError: a column is not as said above; the message names column and index.
+
+        Example:
+            >>> first, second = ["a cat", "rain", "a dog"], ["a kitten", "sun", "a puppy"]
+            >>> pairs = Pairs.from_columns("mine", first, second, [4.5, 1, 4])
+            >>> pairs.sentence2[0], pairs.scores.tolist()
+            ('a kitten', [4.5, 1.0, 4.0])
         """
         return cls(
             name,
-            _as_tuple("sentence1", sentence1),
-            _as_tuple("sentence2", sentence2),
-            np.array(
-                [
-                    check_number(f"scores[{index}]", score)
-                    for index, score in enumerate(_as_tuple("scores", scores))
-                ],
-                dtype=np.float64,
-            ),
-            None if subsets is None else _as_tuple("subsets", subsets),
+            cast("tuple[str, ...]", sentence1),
+            cast("tuple[str, ...]", sentence2),
+            cast("NDArray[np.float64]", scores),
+            cast("tuple[str, ...] | None", subsets),
         )
 
 
@@ -144,6 +123,10 @@ class PairColumns:
 
     Raises:
         InputError: two of the names are the same.
+
+    Example:
+        >>> PairColumns(score="rating").score
+        'rating'
     """
 
     sentence1: str = "sentence1"
@@ -153,64 +136,67 @@ class PairColumns:
 
     def __post_init__(self) -> None:
         names = [check_text(field, name) for field, name in vars(self).items()]
-        if len(set(names)) < len(names):
-            raise InputError(f"column names: got {listed(names)}, expected four different ones")
-
-    @property
-    def required(self) -> tuple[str, ...]:
-        """The columns that a file must have."""
-        named = (self.subset,) if self.subset != PairColumns.subset else ()
-        return (self.sentence1, self.sentence2, self.score, *named)
+        check_column_names("column names", names)
 
 
 def read_pairs(
     path: str | Path, columns: PairColumns = PairColumns(), encoding: str = "utf-8"
 ) -> Pairs:
-    """Reads scored sentence pairs from a TSV, CSV, JSONL or Parquet file.
+    """Reads scored sentence pairs from a TSV, CSV, JSONL or Parquet file, or one of these as .gz.
 
     `first_look` names the data set that comes with embedkit, `./first_look` a file.
 
-    Texts are taken verbatim, empty ones too; other columns than those named are ignored.
+    Texts are taken verbatim, empty ones too; other columns than those named are ignored. Empty
+    lines are skipped. The formats are described at `embedkit.data.tables.read_rows`.
 
-    - TSV: a header line, cells split at tabs; no quoting and no escaping, so `"` is literal (a
-      warning names the first cell that looks quoted).
-    - CSV: a header line; quoted cells may hold commas, line breaks and doubled quotes.
-    - JSONL: an object a line.
-    - Parquet: string columns (plain or dictionary), and a score of any integer, float or decimal
-      type.
-
-    Empty lines are skipped. Text is in `encoding` (any that Python knows, such as `cp949`), with or
-    without a byte order mark, or in UTF-8 with one.
+    Args:
+        path: the file.
+        columns: the names of its columns.
+        encoding: of text, by a name that Python knows, such as `cp949`; a byte order mark is
+            recognised.
 
     Raises:
-        InputError: the file cannot be read, or is not as said above; the message names the file
-            and, where there is one, the data row (from 1), the line and the column.
+        InputError: the file cannot be read, or does not hold scored pairs; the message names the
+            file and, where there is one, the data row (from 1), the line and the column.
+
+    Example:
+        >>> from pathlib import Path
+        >>> rows = "a cat\\ta kitten\\t4.5\\nrain\\tsun\\t1\\na dog\\ta puppy\\t4\\n"
+        >>> _ = Path("mine.tsv").write_text("sentence1\\tsentence2\\tscore\\n" + rows)
+        >>> pairs = read_pairs("mine.tsv")
+        >>> pairs.name, len(pairs.scores), pairs.sentence1[2]
+        ('mine', 3, 'a dog')
     """
-    if not isinstance(columns, PairColumns):
-        raise InputError(f"columns: got {reprlib.repr(columns)}, expected PairColumns")
+    check_type("columns", columns, PairColumns, "PairColumns")
     if is_built_in(path, SHIPPED):
         path, encoding = SHIPPED[str(path)], "utf-8"
-    path, required = check_path("path", path), columns.required
-    rows = list(
-        read_rows(
-            path, required, optional=(columns.subset,), numbers=(columns.score,), encoding=encoding
-        )
-    )
-
-    def texts(name: str) -> tuple[str, ...]:
-        return tuple(text_cell(place, name, cells.get(name)) for place, cells in rows)
-
-    sentence1, sentence2 = texts(columns.sentence1), texts(columns.sentence2)
-    scores = [number_cell(place, columns.score, cells[columns.score]) for place, cells in rows]
-    with_subsets = any(columns.subset in cells for _, cells in rows)
-    subsets = texts(columns.subset) if with_subsets else None
+    checks: dict[str, Check] = {
+        columns.sentence1: check_text,
+        columns.sentence2: check_text,
+        columns.score: check_number,
+    }
+    subset: dict[str, Check] = {columns.subset: check_text}
+    if columns.subset != PairColumns.subset:
+        checks |= subset
+    rows = list(read_rows(path, checks, optional=subset, encoding=encoding))
+    subsets = None
+    if any(columns.subset in cells for _, cells in rows):
+        for location, cells in rows:  # rows of JSON may lack what others have
+            check_text(f"{location}, column {columns.subset!r}", cells.get(columns.subset))
+        subsets = column(rows, columns.subset)
     try:
-        return Pairs(stem(path), sentence1, sentence2, np.array(scores), subsets)
+        return Pairs(
+            stem(path),
+            column(rows, columns.sentence1),
+            column(rows, columns.sentence2),
+            np.array([row.cells[columns.score] for row in rows], dtype=np.float64),
+            subsets,
+        )
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
 
-def _as_tuple(column: str, values: Iterable[T]) -> tuple[T, ...]:
-    check_listed(values, column, "a list, one item a pair")
-    to_list = getattr(values, "tolist", None)  # of arrays and Series: Python's own values
-    return tuple(values if to_list is None else to_list())
+def _as_scores(values: Iterable[float]) -> NDArray[np.float64]:
+    check_list("scores", values, "a list of numbers")
+    checked = [check_number(f"scores[{index}]", x) for index, x in enumerate(as_python(values))]
+    return np.array(checked, dtype=np.float64)

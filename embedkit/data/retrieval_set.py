@@ -1,17 +1,19 @@
-"""Retrieval sets: queries, documents and which of these answer which, and how they are read."""
+"""Retrieval sets: queries, documents and their relevance (qrels), and how they are read."""
 
 from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
 from pathlib import Path
 
-from embedkit.data.tables import check_path, check_text, listed, read_rows, text_cell, tsv_records
-from embedkit.data.text_files import line_place
+from embedkit.arguments import as_path
+from embedkit.data.tables import Check, read_rows
+from embedkit.data.text_files import row_location, tsv_records
+from embedkit.data.texts import Texts, check_text, check_text_or_null, listed
 from embedkit.errors import InputError
 
 
@@ -20,7 +22,7 @@ class RetrievalSet:
     """A retrieval set: the other record that evaluation works on, beside `Pairs`.
 
     Attributes:
-        name: what results are filed under; for a folder its name.
+        name: of the data set in reports; for a folder its name.
         queries: texts by id. Those without judgements are not evaluated.
         documents: texts by id, at least one; any may be empty.
         judgements: for each query that was judged, the relevance of documents by their ids, whole
@@ -29,7 +31,13 @@ class RetrievalSet:
             queries without relevant documents have the value 0, as in trec_eval.
 
     Raises:
-        InputError: where a field is not as said above.
+        InputError: a field is not as said above.
+
+    Example:
+        >>> documents = {"d1": "A dog runs.", "d2": "It rains."}
+        >>> data = RetrievalSet("mine", {"q1": "weather"}, documents, {"q1": {"d2": 1}})
+        >>> data.texts["query"]
+        ('weather',)
     """
 
     name: str
@@ -41,32 +49,26 @@ class RetrievalSet:
         check_text("name", self.name)
         for field in ("queries", "documents", "judgements"):
             values = getattr(self, field)
-            if not isinstance(values, Mapping):
-                raise InputError(f"{field}: got {reprlib.repr(values)}, expected a dict by id")
+            _check_mapping(field, values)
             for key, value in values.items():
                 check_text(f"an id of {field}", key)
                 if field != "judgements":
                     check_text(f"{field}[{key!r}]", value)
+        qrels = {}
         for query, judged in self.judgements.items():
             where = f"judgements[{query!r}]"
             if query not in self.queries:
                 raise InputError(f"{where}: got an unknown query, expected an id of queries")
-            if not isinstance(judged, Mapping):
-                raise InputError(f"{where}: got {reprlib.repr(judged)}, expected a dict by id")
-            for document, relevance in judged.items():
-                where = f"judgements[{query!r}][{document!r}]"
-                check_text(f"a document's id in judgements[{query!r}]", document)
-                if isinstance(relevance, bool) or not isinstance(relevance, Integral):
-                    raise InputError(f"{where}: got {reprlib.repr(relevance)}, expected an int")
-                if abs(int(relevance)) >= 10**_DIGITS:
-                    raise InputError(f"{where}: got {reprlib.repr(relevance)}, expected {_SHORT}")
-        plain = {  # NumPy's integers are written to no JSON
-            query: {document: int(relevance) for document, relevance in judged.items()}
-            for query, judged in self.judgements.items()
-        }
-        object.__setattr__(self, "judgements", plain)
+            _check_mapping(where, judged)
+            qrels[query] = {
+                check_text(f"a document's id in {where}", document): _as_relevance(
+                    f"{where}[{document!r}]", relevance
+                )
+                for document, relevance in judged.items()
+            }
+        object.__setattr__(self, "judgements", qrels)
         missing = self.missing_documents
-        if missing == sum(gain > 0 for judged in plain.values() for gain in judged.values()):
+        if missing == sum(gain > 0 for judged in qrels.values() for gain in judged.values()):
             absent = f" ({missing} relevant ones are not in the set)" if missing else ""
             raise InputError(
                 f"got no relevant document for any query{absent}, expected at least one"
@@ -104,26 +106,31 @@ class RetrievalSet:
         return sum(max(judged.values(), default=0) <= 0 for judged in self.judgements.values())
 
     @property
-    def texts(self) -> dict[str, tuple[str, ...]]:
+    def texts(self) -> dict[str, Texts]:
         """What has to be encoded: the judged queries, and the documents."""
         return {
-            "query": tuple(self.queries[query] for query in self.judgements),
-            "document": tuple(self.documents[document] for document in self.document_ids),
+            "query": Texts(self.queries[query] for query in self.judgements),
+            "document": Texts(self.documents[document] for document in self.document_ids),
         }
 
 
-LAYOUT = "corpus.jsonl, queries.jsonl and qrels/test.tsv or qrels_test.tsv (each also .gz)"
+def _check_mapping(where: str, values: object) -> None:
+    if not isinstance(values, Mapping):
+        raise InputError(f"{where}: got {reprlib.repr(values)}, expected a dict by id")
+
+
+def _as_relevance(where: str, value: object) -> int:
+    """A plain int of at most 18 digits: NumPy's integers cannot be written as JSON."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise InputError(f"{where}: got {reprlib.repr(value)}, expected an int")
+    if abs(int(value)) >= 10**_DIGITS:
+        raise InputError(f"{where}: got {reprlib.repr(value)}, expected at most {_DIGITS} digits")
+    return int(value)
 
 
 _DIGITS = 18  # of a relevance: it fits into 64 bits
-
-
-_SHORT = f"at most {_DIGITS} digits"
-
-
-_COLUMNS: Sequence[str] = ("query-id", "corpus-id", "score")
-
-
+_LAYOUT = "corpus.jsonl, queries.jsonl and qrels/test.tsv or qrels_test.tsv (each also .gz)"
+_COLUMNS = ("query-id", "corpus-id", "score")
 _HEADERS = (_COLUMNS, ("query_id", "doc_id", "score"))
 
 
@@ -143,83 +150,92 @@ def read_retrieval(folder: str | Path, encoding: str = "utf-8") -> RetrievalSet:
         InputError: the folder lacks a file or has it twice, or a file is not as said above, has
             an id twice or judges a query that is not there; the message names the file and, where
             there is one, the row (from 1), the line and the column.
+
+    Example:
+        >>> from pathlib import Path
+        >>> Path("mine").mkdir()
+        >>> _ = Path("mine/corpus.jsonl").write_text('{"_id": "d1", "title": "", "text": "Rain"}')
+        >>> _ = Path("mine/queries.jsonl").write_text('{"_id": "q1", "text": "weather"}')
+        >>> _ = Path("mine/qrels_test.tsv").write_text("q1\\td1\\t1")
+        >>> read_retrieval("mine").judgements
+        {'q1': {'d1': 1}}
     """
-    folder = check_path("folder", folder)
+    folder = as_path("folder", folder)
     corpus = _find(folder, "corpus.jsonl")
     topics = _find(folder, "queries.jsonl")
-    qrels = _find(folder, "qrels/test.tsv", "qrels_test.tsv")
-    documents = dict(_texts(corpus, ("title",), encoding))
-    queries = dict(_texts(topics, (), encoding))
-    judgements = _read_judgements(qrels, queries, encoding)
+    judged = _find(folder, "qrels/test.tsv", "qrels_test.tsv")
+    documents = _read_texts(corpus, {"title": check_text_or_null}, encoding)
+    queries = _read_texts(topics, {}, encoding)
+    qrels = _read_qrels(judged, queries, encoding)
     try:
-        return RetrievalSet(folder.resolve().name, queries, documents, judgements)
+        return RetrievalSet(folder.resolve().name, queries, documents, qrels)
     except InputError as error:
-        raise InputError(f"{qrels}: {error}") from None
+        raise InputError(f"{judged}: {error}") from None
 
 
 def _find(folder: Path, *names: str) -> Path:
     """The one file of these names in the folder, packed or not."""
     paths = [folder / f"{name}{packed}" for name in names for packed in ("", ".gz")]
-    found = [path for path in paths if path.exists()]
-    if not found:
+    present = [path for path in paths if path.exists()]
+    if not present:
         raise InputError(
             f"{folder}: got a folder without {' or '.join(names)}, expected a retrieval set in "
-            f"BEIR's layout: {LAYOUT}"
+            f"BEIR's layout: {_LAYOUT}"
         )
-    if len(found) > 1:
+    if len(present) > 1:
         raise InputError(
-            f"{folder}: got {' and '.join(str(path.relative_to(folder)) for path in found)}, "
+            f"{folder}: got {' and '.join(str(path.relative_to(folder)) for path in present)}, "
             "expected one of them"
         )
-    return found[0]
+    return present[0]
 
 
-def _texts(path: Path, optional: tuple[str, ...], encoding: str) -> Iterator[tuple[str, str]]:
-    """Id and text of each row; the optional column stands in front where it is not empty."""
-    seen: dict[str, str] = {}
-    for place, cells in read_rows(path, ("_id", "text"), optional=optional, encoding=encoding):
-        name = text_cell(place, "_id", cells["_id"])
-        if name in seen:
+def _read_texts(path: Path, optional: Mapping[str, Check], encoding: str) -> dict[str, str]:
+    """Texts by id; the title stands in front where it is not empty."""
+    texts: dict[str, str] = {}
+    locations: dict[str, str] = {}
+    columns = {"_id": check_text, "text": check_text}
+    for location, cells in read_rows(path, columns, optional=optional, encoding=encoding):
+        name, title = cells["_id"], cells.get("title")
+        if name in texts:
             raise InputError(
-                f"{place}, column '_id': got {name!r}, which {seen[name]} has too, "
+                f"{location}, column '_id': got {name!r}, which {locations[name]} has too, "
                 "expected each id once"
             )
-        seen[name] = place
-        front = [key for key in optional if cells.get(key) is not None]
-        *titles, text = (text_cell(place, key, cells[key]) for key in (*front, "text"))
-        yield name, " ".join([*filter(None, titles), text])
+        locations[name] = location
+        texts[name] = f"{title} {cells['text']}" if title else cells["text"]
+    return texts
 
 
-def _read_judgements(
-    path: Path, queries: Mapping[str, str], encoding: str
-) -> dict[str, dict[str, int]]:
-    judgements: dict[str, dict[str, int]] = {}
-    seen: dict[tuple[str, str], str] = {}
-    columns = _COLUMNS
+def _read_qrels(path: Path, queries: Mapping[str, str], encoding: str) -> dict[str, dict[str, int]]:
+    qrels: dict[str, dict[str, int]] = {}
+    locations: dict[tuple[str, str], str] = {}
+    columns: Sequence[str] = _COLUMNS
     headers = 0
-    for number, (line, cells) in enumerate(tsv_records(path, encoding)):
-        if number == 0 and tuple(cells) in _HEADERS:
+    for row, (line, cells) in enumerate(tsv_records(path, encoding)):
+        if row == 0 and tuple(cells) in _HEADERS:
             columns, headers = cells, 1
             continue
-        place = line_place(path, number + 1 - headers, line)
+        location = row_location(path, row + 1 - headers, line)
         if len(cells) != len(columns):
-            raise InputError(f"{place}: got {len(cells)} cells, expected {listed(columns)}")
+            raise InputError(f"{location}: got {len(cells)} cells, expected {listed(columns)}")
         query, document, relevance = cells
         if query not in queries:
             raise InputError(
-                f"{place}, column {columns[0]!r}: got {query!r}, expected an _id of the queries"
+                f"{location}, column {columns[0]!r}: got {query!r}, expected an _id of the queries"
             )
-        is_whole = re.fullmatch("-?[0-9]+", relevance)
-        if not is_whole or len(relevance.lstrip("-")) > _DIGITS:
+        where = f"{location}, column {columns[2]!r}"
+        if not re.fullmatch("-?[0-9]+", relevance):
+            raise InputError(f"{where}: got {reprlib.repr(relevance)}, expected a whole number")
+        if len(relevance.lstrip("-")) > _DIGITS:  # of very many, int() would fail
             raise InputError(
-                f"{place}, column {columns[2]!r}: got {reprlib.repr(relevance)}, expected "
-                f"{_SHORT if is_whole else 'a whole number'}"
+                f"{where}: got {reprlib.repr(relevance)}, expected at most {_DIGITS} digits"
             )
-        if (query, document) in seen:
+        if (query, document) in locations:
             raise InputError(
-                f"{place}: got query {query!r} and document {document!r}, which "
-                f"{seen[query, document]} has too, expected each pair once"
+                f"{location}: got query {query!r} and document {document!r}, which "
+                f"{locations[query, document]} has too, expected each pair once"
             )
-        seen[query, document] = place
-        judgements.setdefault(query, {})[document] = int(relevance)
-    return judgements
+        locations[query, document] = location
+        qrels.setdefault(query, {})[document] = int(relevance)
+    return qrels

@@ -1,4 +1,4 @@
-"""Text files: opened, decoded, and cut into lines and records of CSV."""
+"""Text files: opened, unpacked, decoded, and cut into lines and records of CSV."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ import codecs
 import csv
 import gzip
 import io
-import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TypeVar, cast
+from typing import IO, cast
 
 from embedkit.errors import InputError
 
-T = TypeVar("T")
-
-_LONGEST = 1 << 26  # characters of a line or a cell; .gz unpacks a little into much
+LONGEST = 1 << 26  # characters of a line or a cell: a small .gz can unpack to very much
 _MARKS = (  # byte order marks; that of UTF-16 begins that of UTF-32
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -27,13 +24,12 @@ _MARKS = (  # byte order marks; that of UTF-16 begins that of UTF-32
 )
 _HINT = " (a Korean file may be CP949: say --encoding cp949, in Python encoding='cp949')"
 
+# The limit belongs to the whole process, so it is raised once, not while a file is read.
+csv.field_size_limit(max(csv.field_size_limit(), LONGEST))
+
 
 def check_encoding(encoding: object) -> None:
-    """Refuse what is no encoding of text.
-
-    Raises:
-        InputError: the encoding.
-    """
+    """Refuse the name of an encoding that Python does not know."""
     try:
         "a".encode(encoding)  # type: ignore[arg-type]
     except (LookupError, TypeError, ValueError):
@@ -47,8 +43,8 @@ def is_gzip(path: Path) -> bool:
     return path.name.lower().endswith(".gz")
 
 
-def line_place(path: Path, row: int, line: int) -> str:
-    """Where a record of a file with a header stands; the header is row 0."""
+def row_location(path: Path, row: int, line: int) -> str:
+    """Where a row of a file stands, for errors; the header is row 0."""
     return f"{path}, {f'row {row}' if row else 'header'} (line {line})"
 
 
@@ -68,8 +64,8 @@ def empty_file(path: Path) -> InputError:
     return InputError(f"{path}: got an empty file, expected rows")
 
 
-def _raw_lines(path: Path, encoding: str, newline: str) -> Iterator[str]:
-    """The lines of a file with their ends: LF only for the newline LF, CR and CR LF too for ""."""
+def _lines_with_ends(path: Path, encoding: str, newline: str) -> Iterator[str]:
+    """Lines end at LF for the newline LF, and at LF, CR or CR LF for the newline ""."""
     lines = 0
     with opened(path) as file:
         start = cast(io.BufferedReader, file).peek(4)
@@ -83,10 +79,10 @@ def _raw_lines(path: Path, encoding: str, newline: str) -> Iterator[str]:
         encoding = marked
         text = io.TextIOWrapper(file, encoding, newline=newline)
         try:
-            while line := text.readline(_LONGEST + 1):
-                if len(line) > _LONGEST:
+            while line := text.readline(LONGEST + 1):
+                if len(line) > LONGEST:
                     raise InputError(
-                        f"{path}, after line {lines}: got a line of more than {_LONGEST:,} bytes"
+                        f"{path}, after line {lines}: got a line of more than {LONGEST:,} bytes"
                     )
                 lines += 1
                 yield line
@@ -104,71 +100,52 @@ def _raw_lines(path: Path, encoding: str, newline: str) -> Iterator[str]:
 
 
 def text_lines(path: Path, encoding: str) -> Iterator[str]:
-    """Lines end at LF or CR LF only: str.splitlines would also cut at U+2028 and others."""
-    lines = (line.removesuffix("\n") for line in _raw_lines(path, encoding, "\n"))
-    return _not_empty(path, (line.removesuffix("\r") for line in lines))
+    """The lines of a file, which must have some, without their ends.
 
-
-def filled_lines(path: Path, encoding: str, blank: str = "") -> Iterator[tuple[int, str]]:
-    """Number, from 1, and text of the lines that hold more than characters of `blank`."""
-    numbered = enumerate(text_lines(path, encoding), start=1)
-    return _not_empty(path, (item for item in numbered if item[1].strip(blank)))
-
-
-def _not_empty(path: Path, items: Iterable[T]) -> Iterator[T]:
+    A line ends at LF or CR LF only: str.splitlines would also cut at U+2028 and others.
+    """
     is_empty = True
-    for item in items:
+    for line in _lines_with_ends(path, encoding, "\n"):
         is_empty = False
-        yield item
+        yield line.removesuffix("\n").removesuffix("\r")
     if is_empty:
         raise empty_file(path)
 
 
-def csv_records(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
-    # csv ends a line at a lone CR too, and so does this: a cell with one is quoted.
-    numbered = enumerate(_raw_lines(path, encoding, ""), start=1)
-    row = 0
-    for number, line in numbered:
-        if not line.strip("\r\n"):
-            continue
-        try:
-            cells = _csv_cells(line, (following for _, following in numbered))
-        except csv.Error as error:
-            raise InputError(
-                f"{line_place(path, row, number)}: got malformed CSV ({error}), "
-                "expected each opening quote to have its closing one at the end of the cell"
-            ) from None
-        yield number, cells
-        row += 1
-    if row == 0:
+def filled_lines(path: Path, encoding: str, blank: str = "") -> Iterator[tuple[int, str]]:
+    """Number, from 1, and text of the lines that hold more than characters of `blank`."""
+    is_empty = True
+    for line_number, line in enumerate(text_lines(path, encoding), start=1):
+        if line.strip(blank):
+            is_empty = False
+            yield line_number, line
+    if is_empty:
         raise empty_file(path)
 
 
-def _csv_cells(line: str, following: Iterator[str]) -> list[str]:
-    """As csv.reader with strict=True, whose limit of a cell belongs to the whole process."""
-    cells: list[str] = []
-    end = -1
-    while end < 0 or line[end : end + 1] == ",":
-        start = end + 1
-        if not line.startswith('"', start):
-            end = next(_UNQUOTED.finditer(line, start)).end()
-            cells.append(line[start:end])
-            continue
-        start, parts, size = start + 1, [], 0
-        while (end := next(_INSIDE_QUOTES.finditer(line, start)).end()) == len(line):
-            parts.append(line[start:])
-            size += len(line)
-            if size > _LONGEST:
-                raise csv.Error(f"field larger than field limit ({_LONGEST})")
-            line, start = next(following, ""), 0
-            if not line:
-                raise csv.Error("unexpected end of data")
-        cells.append("".join([*parts, line[start:end]]).replace('""', '"'))
-        end += 1
-    if line[end:].strip("\r\n"):
-        raise csv.Error("',' expected after '\"'")
-    return cells
+def tsv_records(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
+    """Line number, from 1, and cells of each line that is not empty; quotes are literal."""
+    for line_number, line in filled_lines(path, encoding):
+        yield line_number, line.split("\t")
 
 
-_UNQUOTED = re.compile(r"[^,\r\n]*")
-_INSIDE_QUOTES = re.compile(r'(?:[^"]|"")*+')
+def csv_records(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
+    """Number of the first line, from 1, and cells of each record that is not empty."""
+    reader = csv.reader(_lines_with_ends(path, encoding, ""), strict=True)
+    row = 0
+    while True:
+        line_number = reader.line_num + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise InputError(
+                f"{row_location(path, row, line_number)}: got malformed CSV ({error}), "
+                "expected each opening quote to have its closing one at the end of the cell"
+            ) from None
+        if cells:
+            yield line_number, cells
+            row += 1
+        elif cells is None:
+            break
+    if row == 0:
+        raise empty_file(path)

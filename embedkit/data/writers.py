@@ -1,4 +1,4 @@
-"""Rows written to a file or stdout: TSV, CSV, JSONL and Parquet."""
+"""Tables: rows written to a file or stdout as TSV, CSV, JSONL or Parquet."""
 
 from __future__ import annotations
 
@@ -7,21 +7,16 @@ import json
 import re
 import reprlib
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
-from embedkit.data.tables import (
-    Row,
-    arrow_reason,
-    check_column_names,
-    listed,
-    text_cell,
-)
+from embedkit.data.tables import Row, arrow_reason, check_column_names
 from embedkit.data.text_files import is_gzip
+from embedkit.data.texts import check_text, listed
 from embedkit.errors import InputError
 from embedkit.files import replacing
 
@@ -143,8 +138,8 @@ class _LineWriter:
             file.write(line_of(names, columns).encode())
 
     def write(self, rows: Iterable[dict[str, object]]) -> None:
-        placed = _placed(self._where, self._written, rows)
-        lines = [self._line_of(row, self._columns) for row in placed]
+        located = _located(self._where, self._written, rows)
+        lines = [self._line_of(row, self._columns) for row in located]
         self._file.write("".join(lines).encode())
         self._written += len(lines)
 
@@ -152,60 +147,66 @@ class _LineWriter:
         pass
 
 
-def _placed(where: str, written: int, rows: Iterable[dict[str, object]]) -> list[Row]:
-    places = (f"{where}, row {number}" for number in count(written + 1))
-    return list(map(Row, places, rows))
+def _located(where: str, written: int, rows: Iterable[dict[str, object]]) -> list[Row]:
+    locations = (f"{where}, row {row}" for row in count(written + 1))
+    return list(map(Row, locations, rows))
 
 
 def _tsv_line(row: Row, columns: Sequence[str]) -> str:
     cells = _text_cells(row, columns)
-    for name, cell in zip(columns, cells, strict=True):
+    for name, cell in cells.items():
         # A CR is no line break to a reader of TSV, unless it comes last.
         if "\t" in cell or "\n" in cell or (cell.endswith("\r") and name == columns[-1]):
             raise InputError(
-                f"{row.place}, column {name!r}: got {reprlib.repr(cell)}, "
+                f"{row.location}, column {name!r}: got {reprlib.repr(cell)}, "
                 "expected no tab and no line break, for TSV cannot hold them"
             )
-    line = "\t".join(cells)
+    line = "\t".join(cells.values())
     if not line:
-        raise InputError(f"{row.place}: got only an empty cell, and TSV readers skip empty lines")
+        raise InputError(
+            f"{row.location}: got only an empty cell, and TSV readers skip empty lines"
+        )
     return f"{line}\n"
 
 
 def _csv_line(row: Row, columns: Sequence[str]) -> str:
+    # csv.writer leaves a CR unquoted where lines end in LF, before Python 3.13.
     cells = [
         '"{}"'.format(cell.replace('"', '""')) if re.search(r'[,"\r\n]', cell) else cell
-        for cell in _text_cells(row, columns)
+        for cell in _text_cells(row, columns).values()
     ]
     return (",".join(cells) or '""') + "\n"  # an empty line would be a row of no cells
 
 
 def _jsonl_line(row: Row, columns: Sequence[str]) -> str:
     cells = (
-        f"{_json(row.place, name, name)}: {_json(row.place, name, value)}"
+        f"{_json(row.location, name, name)}: {_json(row.location, name, value)}"
         for name, value in row.cells.items()
     )
     return f"{{{', '.join(cells)}}}\n"
 
 
-def _text_cells(row: Row, columns: Sequence[str]) -> list[str]:
-    def text(name: str, value: object) -> str:
+def _text_cells(row: Row, columns: Sequence[str]) -> dict[str, str]:
+    _check_columns(row, columns)
+    texts = {}
+    for name in columns:
+        value = row.cells[name]
         if isinstance(value, str):
-            return text_cell(row.place, name, value)
-        return "" if value is None else _json(row.place, name, value)
+            texts[name] = check_text(f"{row.location}, column {name!r}", value)
+        else:
+            texts[name] = "" if value is None else _json(row.location, name, value)
+    return texts
 
-    _check_same(row, columns)
-    return [text(name, row.cells[name]) for name in columns]
 
-
-def _check_same(row: Row, columns: Collection[str]) -> None:
+def _check_columns(row: Row, columns: Sequence[str]) -> None:
     if row.cells.keys() != set(columns):
         raise InputError(
-            f"{row.place}: got columns {listed(row.cells)}, expected {listed(columns)} in every row"
+            f"{row.location}: got columns {listed(row.cells)}, expected {listed(columns)} in every "
+            "row"
         )
 
 
-def _json(place: str, name: str, value: object) -> str:
+def _json(location: str, name: str, value: object) -> str:
     try:
         text = json.dumps(value, ensure_ascii=False)
         text.encode()
@@ -213,7 +214,7 @@ def _json(place: str, name: str, value: object) -> str:
         return json.dumps(value)  # a lone surrogate, escaped as it was when JSON gave it
     except TypeError:
         raise InputError(
-            f"{place}, column {name!r}: got {reprlib.repr(value)}, "
+            f"{location}, column {name!r}: got {reprlib.repr(value)}, "
             "expected a value of JSON, for only Parquet can hold others"
         ) from None
     return text
@@ -235,60 +236,47 @@ class _ParquetWriter:
         self._metadata: Any = None if schema is None else schema.metadata
         self._writer: pq.ParquetWriter | None = None
         self._waiting: list[pa.Table] = []
-        self._bytes = 0  # of what waits
         self._written = 0
 
     def write(self, rows: Iterable[dict[str, object]]) -> None:
         import pyarrow as pa
 
-        placed = _placed(self._where, self._written, rows)
-        for row in placed:
-            _check_same(row, self._columns)
-        table = pa.table({name: self._array(name, placed) for name in self._columns})
-        self._waiting.append(table)
-        self._bytes += table.nbytes
-        self._written += len(placed)
-        if self._bytes >= _ROW_GROUP:
+        located = _located(self._where, self._written, rows)
+        for row in located:
+            _check_columns(row, self._columns)
+        self._waiting.append(pa.table({name: self._array(name, located) for name in self._columns}))
+        self._written += len(located)
+        if sum(table.nbytes for table in self._waiting) >= _ROW_GROUP:
             self._flush()
 
     def _array(self, name: str, rows: list[Row]) -> pa.Array[Any]:
-        try:
-            return self._converted(name, rows)
-        except InputError:
-            for row in rows:
-                self._converted(name, [row])  # to name the one that is wrong
-            raise
-
-    def _converted(self, name: str, rows: list[Row]) -> pa.Array[Any]:
         import pyarrow as pa
 
-        where = f"{rows[0].place if rows else self._where}, column {name!r}"
         values: list[Any] = [row.cells[name] for row in rows]
         field = self._fields[name]
         try:
             # Told to make integers, Arrow would cut 1.5 to 1; where it infers, nothing is lost.
             array: pa.Array[Any] = pa.array(values, None if self._infers else field.type)
+            if self._infers:
+                self._fields[name] = field.with_type(self._wider(field.type, array.type))
         except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
+            if len(rows) > 1:
+                for row in rows:  # to name the one that is wrong
+                    self._array(name, [row])
+            where = f"{rows[0].location if rows else self._where}, column {name!r}"
             raise InputError(
                 f"{where}: got '{arrow_reason(error)}', expected values of one type"
             ) from None
-        if self._infers:
-            self._fields[name] = field.with_type(self._widened(where, field.type, array.type))
         return array
 
-    def _widened(self, where: str, known: pa.DataType, new: pa.DataType) -> pa.DataType:
+    def _wider(self, known: pa.DataType, new: pa.DataType) -> pa.DataType:
         """The type that holds both: integers and floats are floats; None is of any type."""
         import pyarrow as pa
 
-        both = [pa.schema([("", kind)]) for kind in (known, new)]
-        try:
-            wider: pa.DataType = pa.unify_schemas(both, promote_options="permissive").types[0]
-        except pa.ArrowException:
-            fits = False
-        else:
-            fits = self._writer is None or wider == known
-        if not fits:
-            raise InputError(f"{where}: got type {new}, expected {known} as in the rows before")
+        both = [pa.schema([("it", kind)]) for kind in (known, new)]
+        wider: pa.DataType = pa.unify_schemas(both, promote_options="permissive").types[0]
+        if self._writer is not None and wider != known:  # what is in the file keeps its type
+            raise pa.ArrowTypeError(f"type {new} after rows of type {known}")
         return wider
 
     def _flush(self) -> None:
@@ -299,19 +287,13 @@ class _ParquetWriter:
         try:
             if self._writer is None:
                 self._writer = pq.ParquetWriter(self._file, schema)
-            group = []
-            for table in self._waiting:
-                columns = [
-                    column if column.type == kind else column.cast(kind)
-                    for column, kind in zip(table.columns, schema.types, strict=True)
-                ]
-                group.append(pa.Table.from_arrays(columns, schema=schema))
-            self._writer.write_table(pa.concat_tables([schema.empty_table(), *group]))
+            tables = [table.cast(schema) for table in self._waiting]
+            self._writer.write_table(pa.concat_tables([schema.empty_table(), *tables]))
         except pa.ArrowException as error:
             raise InputError(
                 f"{self._where}: got '{arrow_reason(error)}', expected values that Parquet holds"
             ) from None
-        self._waiting, self._bytes = [], 0
+        self._waiting = []
 
     def close(self) -> None:
         try:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from embedkit.arguments import as_path, check_type
+from embedkit.data.texts import as_texts
 from embedkit.embedder.encode_arguments import check_encode_arguments
 from embedkit.embedder.loading import load_parts
 from embedkit.embedder.precision import AUTO, PRECISIONS, check_precision
@@ -25,7 +26,6 @@ from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import Recipe
 from embedkit.recipes.steps import Float32Array
 from embedkit.similarity import as_vectors, find_similarity, float32_matrix, unit
-from embedkit.tokenization.tokenizer import as_texts
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from embedkit.data.texts import check_text
 from embedkit.encoders.encoder import Encoder
 from embedkit.errors import InputError
 from embedkit.recipes.bound_recipe import BoundRecipe, Step, Truncate
 from embedkit.recipes.dense import Dense
 from embedkit.recipes.recipe import LAST, Recipe
-from embedkit.tokenization.tokenizer import check_texts
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class Settings:
         if prompts is not None:
             if not isinstance(prompts, Mapping):
                 raise InputError(f"prompts is {prompts!r}; expected names and texts")
-            check_texts([*prompts, *prompts.values(), ""], "prompts")
+            for text in (*prompts, *prompts.values()):
+                check_text("prompts", text)
         together = {**self.prompts, **(prompts or {})}
         default = self.default_prompt_name
         if default is not None and default not in together:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.data.texts import as_texts, check_text
 from embedkit.embedder.fingerprint import fingerprint, identity
 from embedkit.embedder.one_pass import Distinct, Encoded, run_texts
 from embedkit.embedder.precision import AUTO, Choice, choose
@@ -22,13 +23,7 @@ from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.fitting import fit_recipes
 from embedkit.recipes.recipe import Recipe
 from embedkit.recipes.steps import Float32Array
-from embedkit.tokenization.tokenizer import (
-    TextTokenizer,
-    Tokenized,
-    as_texts,
-    check_ids,
-    check_texts,
-)
+from embedkit.tokenization.tokenizer import TextTokenizer, Tokenized, check_ids
 
 if TYPE_CHECKING:
     from typing import Self
@@ -222,7 +217,7 @@ class RecipeEncoder:
         if prompt is not None:
             if prompt_name is not None:
                 raise InputError("got a prompt and a prompt_name; expected one of them")
-            check_texts([prompt], "prompt")
+            check_text("prompt", prompt)
             return prompt
         name = prompt_name if prompt_name is not None else self.settings.default_prompt_name
         if name is None:

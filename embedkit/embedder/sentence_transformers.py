@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from embedkit.data.tables import check_text
+from embedkit.data.texts import check_text
 from embedkit.embedder.model_card import read_recipe
 from embedkit.embedder.model_config import Settings
 from embedkit.encoders.hub import check_entries

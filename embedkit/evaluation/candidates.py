@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from embedkit.arguments import as_list
+from embedkit.arguments import check_list
 from embedkit.embedder.embedder import Embedder
 from embedkit.errors import InputError
 from embedkit.pooling import POOLINGS
@@ -66,7 +66,8 @@ def parse_recipes(
         raise InputError("got recipes and layers; expected one of them: a recipe names its layers")
     if isinstance(recipes, str):
         raise InputError(f"recipes is the str {recipes!r}; expected a list, such as [{recipes!r}]")
-    parsed = [parse_recipe(recipe) for recipe in as_list("recipes", recipes, "a list of recipes")]
+    check_list("recipes", recipes, "a list of recipes")
+    parsed = [parse_recipe(recipe) for recipe in recipes]
     if not parsed:
         raise InputError("recipes is empty; expected at least one")
     return parsed

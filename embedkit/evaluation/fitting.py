@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from embedkit.arguments import check_listed
+from embedkit.arguments import check_list
 from embedkit.data.corpus import Corpus
 from embedkit.data.datasets import DataSet
 from embedkit.embedder.embedder import Embedder
@@ -77,7 +77,7 @@ def fit_recipes(
     elif isinstance(fit, Corpus):
         texts, source = CorpusTexts(fit), fit.path.name
     else:
-        check_listed(fit, "fit", "texts to fit on")
+        check_list("fit", fit, "texts to fit on")
         texts, source = fit, GIVEN
     return embedder.fit_recipes(
         bounds, texts, source=source, prompt=prompt, show_progress=show_progress

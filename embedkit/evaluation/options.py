@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 
-from embedkit.arguments import as_list
+from embedkit.arguments import check_list
 from embedkit.data.datasets import SELECTION, Data, DataSet, check_names, only_pairs, read_sets
 from embedkit.data.pairs import Pairs
 from embedkit.data.retrieval_set import RetrievalSet
@@ -39,7 +39,8 @@ class Options:
     seed: int = SEED
 
     def __post_init__(self) -> None:
-        names = as_list("similarities", self.similarities, "a list of names")
+        check_list("similarities", self.similarities, "a list of names")
+        names = list(self.similarities)
         if not names:
             raise InputError("similarities is empty; expected a list of names")
         for name in names:

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from embedkit.arguments import check_listed, check_type
+from embedkit.arguments import check_list, check_type
 from embedkit.data.tables import chunks
+from embedkit.data.texts import Texts, as_texts
 from embedkit.errors import InputError
 from embedkit.files import RowDigest
 from embedkit.pooling.idf import idf_weights
@@ -19,7 +20,6 @@ from embedkit.recipes.dense import IDENTITY, Dense
 from embedkit.recipes.recipe import Recipe
 from embedkit.recipes.steps import STEPS, Float32Array, Sample, fold, split_step
 from embedkit.recipes.streaming_covariance import StreamingCovariance
-from embedkit.tokenization.tokenizer import as_texts
 
 Encode = Callable[[Sequence[str], Sequence[BoundRecipe]], list[Float32Array]]
 CountTokens = Callable[[Sequence[str]], NDArray[np.int64]]
@@ -58,7 +58,7 @@ def fit_recipes(
             more passes are needed.
     """
     check_type("source", source, str, "where the texts are from")
-    check_listed(texts, "texts", "texts to fit on")
+    check_list("texts", texts, "texts to fit on")
     counting = any(bound.unfitted in bound.recipe.poolings for bound in bounds)
     passes = counting + max(
         (sum(isinstance(step, Unfitted) for step in bound.steps) for bound in bounds), default=0
@@ -95,7 +95,7 @@ def fit_recipes(
     return fitted
 
 
-def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+def _chunks(texts: Iterable[str]) -> Iterator[Texts]:
     start = 0
     for chunk in chunks(texts, _CHUNK):
         yield as_texts(chunk, first=start)
@@ -109,7 +109,7 @@ class _CountPass:
         self._count_tokens = count_tokens
         self._counts: NDArray[np.int64] = np.zeros(1, np.int64)
 
-    def add(self, texts: list[str]) -> None:
+    def add(self, texts: Sequence[str]) -> None:
         self._counts = self._counts + self._count_tokens(texts)
 
     def fit(self, bound: BoundRecipe, fit: Fit) -> BoundRecipe:
@@ -130,7 +130,7 @@ class _CovariancePass:
         self._prefixes = {prefix.recipe: prefix for prefix in map(_prefix, bounds)}
         self._covariances: dict[Recipe, StreamingCovariance] = {}
 
-    def add(self, texts: list[str]) -> None:
+    def add(self, texts: Sequence[str]) -> None:
         vectors = self._encode(texts, list(self._prefixes.values()))
         for recipe, rows in zip(self._prefixes, vectors, strict=True):
             self._covariances.setdefault(recipe, StreamingCovariance(rows.shape[1])).add(rows)

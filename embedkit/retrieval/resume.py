@@ -40,8 +40,8 @@ class Plan:
                 self._execute("INSERT INTO corpus VALUES (?, ?, 0)", document.id, document.content)
             except sqlite3.IntegrityError:
                 raise InputError(
-                    f"{document.place}: has the id {document.id!r} of "
-                    f"{corpus.place_of(document.id)}; expected each id once"
+                    f"{document.location}: has the id {document.id!r} of "
+                    f"{corpus.location_of(document.id)}; expected each id once"
                 ) from None
             self.integer_ids = isinstance(document.id, int)
             is_empty = False
@@ -92,5 +92,5 @@ class Plan:
         """
         row = self._execute("SELECT content, done FROM corpus WHERE id = ?", document.id).fetchone()
         if row is None or row[0] != document.content:
-            raise InputError(f"{document.place}: was changed while the corpus was encoded")
+            raise InputError(f"{document.location}: was changed while the corpus was encoded")
         return bool(row[1])

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedkit.arguments import check_listed
-from embedkit.data.corpus import check_id
-from embedkit.data.tables import check_text
+from embedkit.arguments import check_list
+from embedkit.data.texts import check_id, check_text
 from embedkit.errors import InputError
 from embedkit.recipes.steps import Float32Array as Matrix
 from embedkit.retrieval.embeddings import VectorBatch, Vectors
@@ -222,7 +221,7 @@ def _text_column(texts: Iterable[str], n: int) -> pa.Array[Any]:
 
 def _as_list(name: str, values: Any) -> list[Any]:
     """The values of a list, array, Series or generator, as Python's own."""
-    check_listed(values, name, f"a list of {name}")
+    check_list(name, values, f"a list of {name}")
     for method in ("to_pylist", "tolist"):  # of Arrow; of numpy and pandas
         if hasattr(values, method):
             values = getattr(values, method)()

@@ -19,10 +19,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from embedkit.arguments import as_label_range, check_seed
+from embedkit.data.texts import Texts, as_pairs
 from embedkit.errors import InputError
 from embedkit.recipes.steps import Float32Array
 from embedkit.scoring.features import check_features, pair_features
-from embedkit.tokenization.tokenizer import Texts, as_pairs
 
 if TYPE_CHECKING:
     from embedkit.embedder.embedder import Embedder

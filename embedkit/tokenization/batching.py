@@ -1,4 +1,4 @@
-"""Which texts run together."""
+"""Batches of texts of about the same length, within a budget of tokens."""
 
 from __future__ import annotations
 
@@ -9,20 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 TOKEN_BUDGET = 4096
-
-
-# A GPU is only busy with more; one that is too small for it makes `Batches` smaller.
-GPU_TOKEN_BUDGET = 65_536
-
-
+GPU_TOKEN_BUDGET = 65_536  # on out-of-memory, `Batches.halve` makes batches smaller
 _EQUAL_TOKENS = 256
 
 
 class Batches:
-    """Numbers of texts, longest first, in batches of at most `budget` tokens or one text.
+    """Indices of texts, longest first, in batches of at most `budget` tokens or one text.
 
-    Neighbours are of one length or nearly, and texts of one length share an encoder's calls.
-    Longest first shows at once whether memory is enough.
+    Texts of one length share an encoder's calls. Longest first shows at once whether memory is
+    enough.
 
     Args:
         lengths: (n,) tokens of each text.
@@ -41,7 +36,7 @@ class Batches:
             yield texts
 
     def halve(self, texts: NDArray[np.int64]) -> None:
-        """Take back a batch that memory did not hold; this one and those to come are smaller."""
+        """Take back a batch that ran out of memory; from now on batches have half its tokens."""
         self._budget = int(self._lengths[texts].sum()) // 2
         self._left = np.concatenate([texts, self._left])
 
@@ -49,19 +44,19 @@ class Batches:
 def padded(
     rows: Sequence[NDArray[np.integer[Any]]] | Sequence[NDArray[np.bool_]], fill: int
 ) -> NDArray[np.int64]:
-    """(rows, longest): each row, filled up on the right."""
+    """(rows, longest): each row, padded on the right."""
     block = np.full((len(rows), max(map(len, rows))), fill, dtype=np.int64)
-    for place, row in zip(block, rows, strict=True):
-        place[: len(row)] = row
+    for index, row in enumerate(rows):
+        block[index, : len(row)] = row
     return block
 
 
 def equal_batches(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Numbers of texts, longest first, in batches whose shape says the length of their texts.
+    """Indices of texts, longest first, in batches that have one shape for each length of text.
 
-    A matrix product sums in an order that depends on its shape, so a text has the same bits
-    whatever is encoded with it where its batches always have one shape: texts of its length, and as
-    many of them as there always are. The last text fills up its batch by being there repeatedly.
+    A matrix product sums in an order that depends on its shape. So a text gets the same bits
+    whatever is encoded with it, if all batches of texts of its length have one shape. The last
+    text is repeated until its batch is full.
     """
     order = np.argsort(-lengths, kind="stable")
     for same in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1):

@@ -1,24 +1,21 @@
-"""Whether tokenizer.json says all of a tokenizer.
+"""Check that tokenizer.json alone reproduces AutoTokenizer.
 
-For the classes that it knows, transformers 5 takes only the vocabulary from the file and builds the
-rest by tokenizer_config.json: that is the tokenizer of the file only where the two say the same.
+For the classes that it knows, transformers 5 takes only the vocabulary from tokenizer.json and
+builds the rest from tokenizer_config.json. The result is the tokenizer of tokenizer.json only if
+both files describe the same one.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-_NO_CLASS = ("PreTrainedTokenizerFast", "TokenizersBackend")  # the file as it is
+_FILE_AS_IT_IS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
-
-# Without the suffix Fast, that the names of older versions have.
+# Without the suffix Fast that older versions add.
 _WORDPIECE = ("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer")
+_BYTE_LEVEL = ("RobertaTokenizer",)
 
-
-_BYTES = ("RobertaTokenizer",)
-
-
-# The class of a family whose files name none.
+# The class of a family whose files do not name one.
 _CLASSES = {
     "bert": "BertTokenizer",
     "electra": "BertTokenizer",
@@ -27,30 +24,30 @@ _CLASSES = {
 }
 
 
-def reads_verbatim(content: dict[str, Any], config: dict[str, Any], family: str) -> bool:
-    """Whether transformers' AutoTokenizer is the same as tokenizer.json itself.
+def matches_auto_tokenizer(content: dict[str, Any], config: dict[str, Any], family: str) -> bool:
+    """Whether AutoTokenizer gives the tokenizer that tokenizer.json describes.
 
     Args:
-        content: of tokenizer.json.
-        config: of tokenizer_config.json.
+        content: parsed tokenizer.json.
+        config: parsed tokenizer_config.json.
         family: the model_type of the model.
     """
     name = str(config.get("tokenizer_class", _CLASSES.get(family)))
     model = content.get("model")
-    if name in _NO_CLASS or not isinstance(model, dict) or "vocab" not in model:
-        return True  # without a vocabulary, reading it says so, and transformers would invent one
+    if name in _FILE_AS_IT_IS or not isinstance(model, dict) or "vocab" not in model:
+        return True  # without a vocabulary, reading it fails, and transformers would invent one
     vocab = model["vocab"]
     if not isinstance(vocab, dict):
         return False
     if name.removesuffix("Fast") in _WORDPIECE:
         expected, defaults = _wordpiece(config, vocab)
-    elif name.removesuffix("Fast") in _BYTES:
-        expected, defaults = _bytes(config, vocab)
+    elif name.removesuffix("Fast") in _BYTE_LEVEL:
+        expected, defaults = _byte_level(config, vocab)
     else:
         return False
     options = {key: value for key, value in model.items() if key not in ("vocab", "merges")}
     return defaults | options == defaults and all(
-        _within(content.get(part), said) for part, said in expected.items()
+        _includes(content.get(part), described) for part, described in expected.items()
     )
 
 
@@ -88,7 +85,7 @@ def _wordpiece(config: dict[str, Any], vocab: dict[str, Any]) -> tuple[Any, dict
     return parts, options
 
 
-def _bytes(config: dict[str, Any], vocab: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _byte_level(config: dict[str, Any], vocab: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """What RobertaTokenizer builds."""
     cls, sep = _token(config, "cls_token", "<s>"), _token(config, "sep_token", "</s>")
     space = config.get("add_prefix_space", False)
@@ -115,13 +112,13 @@ def _bytes(config: dict[str, Any], vocab: dict[str, Any]) -> tuple[Any, dict[str
 
 
 def _token(config: dict[str, Any], key: str, default: str) -> str:
-    """A special token, which the file may describe at length."""
+    """A special token, which the file may hold as an object."""
     value = config.get(key, default)
     return str(value.get("content") if isinstance(value, dict) else value)
 
 
-def _within(found: Any, expected: Any) -> bool:
-    """Whether `found` says all that is expected of it; a part may say more."""
-    if isinstance(expected, dict) and isinstance(found, dict):
-        return found | expected == found
-    return bool(found == expected)
+def _includes(part: Any, expected: Any) -> bool:
+    """Whether a part of tokenizer.json has all that is expected; it may have more."""
+    if isinstance(expected, dict) and isinstance(part, dict):
+        return part | expected == part
+    return bool(part == expected)

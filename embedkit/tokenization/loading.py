@@ -1,4 +1,4 @@
-"""The tokenizer of a model folder, or a loaded one, as we run it."""
+"""Load the tokenizer of a model folder, or wrap one that transformers has loaded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedkit.errors import InputError
 from embedkit.files import read_json
-from embedkit.tokenization.compatibility import reads_verbatim
+from embedkit.tokenization.compatibility import matches_auto_tokenizer
 from embedkit.tokenization.tokenizer import TextTokenizer, refusing
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ VOCABULARIES = (
     "spm.model",
     "tokenizer.model",
 )
-
-
 TOKENIZER_FILES = (
     *VOCABULARIES,
     "tokenizer_config.json",
@@ -36,12 +34,8 @@ TOKENIZER_FILES = (
     "added_tokens.json",
     "merges.txt",
 )
-
-
 _MOST_GROWTH = 1000  # characters that normalizers may make of one
-
-
-_LONGEST_WORD = 1000  # characters; WordPiece takes time that grows with their square
+_LONGEST_WORD = 1000  # characters; the time of WordPiece grows with their square
 
 
 def load_tokenizer(
@@ -49,28 +43,29 @@ def load_tokenizer(
 ) -> TextTokenizer:
     """The tokenizer of a model folder.
 
-    tokenizer.json is read directly where transformers would build the same tokenizer from it;
-    otherwise transformers is asked.
+    tokenizer.json is read directly if AutoTokenizer would build the same tokenizer from it;
+    otherwise AutoTokenizer loads the folder.
 
     Args:
         folder: the model's folder.
         family: its model_type.
         lower_case: see `TextTokenizer`.
-        max_length: gets the tokenizer's own maximum, or None, and gives the one to use.
+        max_length: maps the tokenizer's own maximum, or None, to the one to use.
 
     Raises:
         InputError: no tokenizer, or one that cannot be read.
     """
-    found = [name for name in VOCABULARIES if (folder / name).is_file()]
-    if not found:
+    vocabularies = [name for name in VOCABULARIES if (folder / name).is_file()]
+    if not vocabularies:
         # transformers would invent an empty vocabulary.
         raise InputError(f"{folder}: has no tokenizer; expected one of {', '.join(VOCABULARIES)}")
     config_path, json_path = folder / "tokenizer_config.json", folder / "tokenizer.json"
     config = read_json(config_path) if config_path.exists() else {}
     content = read_json(json_path) if json_path.exists() else {}
     _check_growth(json_path, content)
-    own_length, side = _own_length(config_path, config), _truncation_side(config_path, config)
-    if content and reads_verbatim(content, config, family):
+    own_length = _own_length(config_path, config)
+    side = _truncation_side(config_path, config)
+    if content and matches_auto_tokenizer(content, config, family):
         from tokenizers import Tokenizer
 
         with refusing(f"{json_path}: is no tokenizer"):
@@ -82,10 +77,10 @@ def load_tokenizer(
             lower_case=lower_case,
             write=partial(_write_files, _read_files(folder)),
         )
-    if all(name.endswith(".model") for name in found) and find_spec("sentencepiece") is None:
+    if all(name.endswith(".model") for name in vocabularies) and find_spec("sentencepiece") is None:
         raise InputError(
-            f"{folder}: its tokenizer is {found[0]} without a tokenizer.json; transformers can "
-            "convert it where sentencepiece is installed (pip install sentencepiece protobuf)"
+            f"{folder}: its tokenizer is {vocabularies[0]} without a tokenizer.json; transformers "
+            "can convert it where sentencepiece is installed (pip install sentencepiece protobuf)"
         )
     from transformers import AutoTokenizer
 
@@ -117,16 +112,12 @@ def wrap_tokenizer(
         max_length=max_length(tokenizer.model_max_length),
         truncation_side=tokenizer.truncation_side,
         lower_case=lower_case,
-        write=partial(_save, tokenizer),
+        write=tokenizer.save_pretrained,
     )
 
 
-def _save(tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
-    tokenizer.save_pretrained(target)
-
-
 def _check_growth(path: Path, content: dict[str, Any]) -> None:
-    """Refuse a tokenizer that makes very much of a text, or takes very long for a word."""
+    """Refuse a tokenizer that makes texts very long, or takes very long for a word."""
     for name in ("model", "post_processor"):
         if not isinstance(content.get(name) or {}, dict):
             raise InputError(f"{path}: {name} is {content[name]!r}; expected an object")
@@ -136,8 +127,8 @@ def _check_growth(path: Path, content: dict[str, Any]) -> None:
         part = left.pop()
         if isinstance(part, dict):
             left += part.values()
-            made = part.get("content" if part.get("type") == "Replace" else "prepend")
-            growth = min(growth * max(1, len(str(made or ""))), _MOST_GROWTH + 1)
+            inserted = part.get("content" if part.get("type") == "Replace" else "prepend")
+            growth = min(growth * max(1, len(str(inserted or ""))), _MOST_GROWTH + 1)
         elif isinstance(part, list):
             left += part
     if growth > _MOST_GROWTH:
@@ -167,8 +158,8 @@ def _truncation_side(path: Path, config: dict[str, Any]) -> str:
 
 def _read_files(folder: Path) -> dict[str, bytes]:
     """The tokenizer's files as they are: the folder may be gone when a model is saved."""
-    names = [name for name in TOKENIZER_FILES if (folder / name).is_file()]
-    return {name: (folder / name).read_bytes() for name in names}
+    paths = [folder / name for name in TOKENIZER_FILES]
+    return {path.name: path.read_bytes() for path in paths if path.is_file()}
 
 
 def _write_files(files: dict[str, bytes], target: Path) -> None:

@@ -1,4 +1,4 @@
-"""Sentence pairs to token ids, both sentences in one row."""
+"""Sentence pairs to token ids: both sentences of a pair in one row, for cross-encoders."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from embedkit.data.texts import as_pairs
 from embedkit.tokenization.batching import padded
-from embedkit.tokenization.tokenizer import TextTokenizer, as_pairs
+from embedkit.tokenization.tokenizer import TextTokenizer
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +23,7 @@ class PairTokens:
         token_ids: of each pair, (tokens,) int64.
         type_ids: likewise, 0 for the first sentence and 1 for the second, where the model's
             tokenizer tells them apart.
-        truncated: (n,) bool, pairs that were cut to the maximum length.
+        truncated: (n,) bool, pairs that were truncated to the maximum length.
     """
 
     token_ids: list[NDArray[np.int64]]
@@ -31,15 +32,15 @@ class PairTokens:
 
     @classmethod
     def of(cls, tokenizer: TextTokenizer, pairs: Iterable[Sequence[str]]) -> PairTokens:
-        """Tokenize; of a pair that is too long the longer sentence is cut.
+        """Tokenize; in a pair that is too long, the longer sentence is truncated.
 
         Raises:
             InputError: a text that is no str, no valid Unicode, or that the tokenizer fails on.
         """
         texts = list(zip(*as_pairs(pairs), strict=True))
         ids, types, truncated = [], [], []
-        for found, encoding in tokenizer.encodings(texts):
-            ids.append(found.astype(np.int64))
+        for token_ids, encoding in tokenizer.encodings(texts):
+            ids.append(token_ids.astype(np.int64))
             types.append(np.array(encoding.type_ids, dtype=np.int64))
             truncated.append(bool(encoding.overflowing))
         return cls(ids, types, np.array(truncated, dtype=np.bool_))
@@ -50,7 +51,7 @@ class PairTokens:
         return np.array([len(row) for row in self.token_ids], dtype=np.int64)
 
     def inputs(self, pairs: Sequence[int] | NDArray[np.int64], pad_id: int) -> dict[str, Tensor]:
-        """What transformers reads of the pairs with these numbers: (pairs, longest) each."""
+        """The pairs at these indices as inputs of transformers, (pairs, longest) each."""
         token_ids = [self.token_ids[pair] for pair in pairs]
         named = {
             "input_ids": padded(token_ids, pad_id),

@@ -1,4 +1,4 @@
-"""Packed records: a batch of texts is one flat row of tokens with offsets, without padding."""
+"""Packed batches: the tokens of some texts in one flat row with offsets, without padding."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Run(NamedTuple):
     """Neighbouring texts of one length.
 
     Attributes:
-        texts: their numbers.
-        tokens: their rows.
+        texts: their indices.
+        tokens: the indices of their tokens.
         length: tokens of each.
     """
 
@@ -36,14 +36,14 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """What an encoder reads.
+    """The input of an encoder.
 
     Attributes:
         token_ids: (tokens,) int64, text after text.
         offsets: (texts + 1,) int64; text i is `token_ids[offsets[i]:offsets[i + 1]]`.
         special: (tokens,) bool, True for tokens that the tokenizer added ([CLS], [SEP], ...).
-        batch_invariant: whether an encoder must run each text by itself, because laying some
-            together for speed would let their last bits depend on each other.
+        batch_invariant: whether a text must get the same bits whatever else is in the batch; then
+            an encoder runs each text by itself instead of laying some together for speed.
     """
 
     token_ids: Tensor
@@ -92,12 +92,12 @@ class TokenBatch:
 
     @cached_property
     def positions(self) -> Tensor:
-        """(tokens,) int64: the place of each token in its text, from 0."""
+        """(tokens,) int64: the position of each token in its text, from 0."""
         tokens = torch.arange(len(self.token_ids), device=self.offsets.device)
         return tokens - self.offsets[self.segments]
 
     def to(self, device: torch.device) -> TokenBatch:
-        """A copy on a device, which is not waited for; `lengths` stays known here."""
+        """A copy on a device, made asynchronously; `lengths` stays known on the host."""
         if device == self.offsets.device:
             return self
         pin = device.type == "cuda"

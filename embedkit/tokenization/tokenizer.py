@@ -1,19 +1,18 @@
-"""Texts to packed token ids, once per text."""
+"""Texts to packed token ids: each text is tokenized once, truncated, and never padded."""
 
 from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from embedkit.arguments import check_listed
 from embedkit.errors import InputError, first_line
 
 if TYPE_CHECKING:
@@ -24,11 +23,7 @@ if TYPE_CHECKING:
 
 # Texts, and their characters, tokenized at a time: Encoding objects are larger than their ids.
 _CHUNK = 4096
-
-
 _CHARACTERS = 1 << 20
-
-
 _LARGEST_ID = 2**31 - 1
 
 
@@ -40,7 +35,7 @@ class Tokenized:
         token_ids: (tokens,) int32.
         offsets: (n + 1,) int64.
         special: (tokens,) bool, tokens that the tokenizer added.
-        truncated: (n,) bool, texts that were cut to the maximum length.
+        truncated: (n,) bool, texts that were truncated to the maximum length.
     """
 
     token_ids: NDArray[np.int32]
@@ -51,10 +46,9 @@ class Tokenized:
     @classmethod
     def joined(cls, parts: Sequence[Tokenized]) -> Tokenized:
         """The texts of all parts, one after another."""
-        lengths = np.concatenate([part.lengths for part in parts])
         return cls(
             np.concatenate([part.token_ids for part in parts]),
-            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            _offsets(np.concatenate([part.lengths for part in parts])),
             np.concatenate([part.special for part in parts]),
             np.concatenate([part.truncated for part in parts]),
         )
@@ -65,13 +59,13 @@ class Tokenized:
         return np.diff(self.offsets)
 
     def batch(self, texts: NDArray[np.int64], *, batch_invariant: bool = False) -> TokenBatch:
-        """The texts with these numbers, in this order; for `batch_invariant` see `TokenBatch`."""
+        """The texts at these indices, in this order; see `TokenBatch`."""
         import torch
 
         from embedkit.tokenization.token_batch import TokenBatch
 
         starts, lengths = self.offsets[texts], self.lengths[texts]
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        offsets = _offsets(lengths)
         rows = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
         return TokenBatch(
             torch.from_numpy(self.token_ids[rows].astype(np.int64)),
@@ -87,7 +81,7 @@ class TextTokenizer:
     Args:
         backend: the tokenizer; it is changed (no padding, truncation to `max_length`).
         max_length: tokens of a text at most, special ones included.
-        truncation_side: "right" or "left", the side that is cut.
+        truncation_side: the side that is truncated, "right" or "left".
         lower_case: lower-case texts first, as a sentence-transformers folder may ask.
         write: writes the tokenizer's files into a folder.
     """
@@ -99,7 +93,7 @@ class TextTokenizer:
         max_length: int,
         truncation_side: str,
         lower_case: bool,
-        write: Callable[[Path], None],
+        write: Callable[[Path], object],
     ) -> None:
         special = backend.num_special_tokens_to_add(is_pair=False)
         if max_length <= special:
@@ -114,21 +108,20 @@ class TextTokenizer:
         self.backend = backend
         self.max_length = max_length
         self.lower_case = lower_case
-        self.save: Callable[[Path], None] = write
+        self.save: Callable[[Path], object] = write
 
     def __call__(self, texts: Sequence[str]) -> Tokenized:
-        """Tokenize; texts must be valid Unicode (see `check_texts`)."""
+        """Tokenize; texts must be valid Unicode (see `as_texts`)."""
         ids: list[NDArray[np.int32]] = []
         special: list[NDArray[np.bool_]] = []
         truncated: list[bool] = []
-        for found, encoding in self.encodings(texts):
-            ids.append(found)
+        for token_ids, encoding in self.encodings(texts):
+            ids.append(token_ids)
             special.append(np.array(encoding.special_tokens_mask, dtype=np.bool_))
             truncated.append(bool(encoding.overflowing))
-        lengths = [len(row) for row in ids]
         return Tokenized(
             np.concatenate(ids),
-            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            _offsets([len(row) for row in ids]),
             np.concatenate(special),
             np.array(truncated, dtype=np.bool_),
         )
@@ -136,12 +129,12 @@ class TextTokenizer:
     def encodings(
         self, texts: Sequence[str] | Sequence[tuple[str, str]]
     ) -> Iterator[tuple[NDArray[np.int32], Encoding]]:
-        """Ids of each text, or of each pair of them in one row, and what else the backend says.
+        """Token ids of each text, or of each pair in one row, with the backend's Encoding.
 
         Raises:
-            InputError: it fails, or gives no tokens, too many of them, or ids that are none.
+            InputError: the backend fails, or gives no tokens, too many, or ids out of range.
         """
-        number = 0
+        index = 0
         for chunk in _chunks(texts):
             with refusing("a text cannot be tokenized"):
                 encodings = self.backend.encode_batch_fast(chunk)
@@ -154,15 +147,15 @@ class TextTokenizer:
                     )
                 if len(ids) == 0:
                     raise InputError(
-                        f"{'text' if isinstance(text, str) else 'pair'} {number} "
+                        f"{'text' if isinstance(text, str) else 'pair'} {index} "
                         f"({reprlib.repr(text)}) gives no tokens with this model's tokenizer; "
                         "expected at least one"
                     )
-                number += 1
+                index += 1
                 yield ids.astype(np.int32), encoding
 
     def prompt_tokens(self, prompt: str) -> int:
-        """How many first tokens of a text belong to the prompt in front of it.
+        """The number of leading tokens of a text that belong to the prompt in front of it.
 
         As sentence-transformers counts: the prompt's own tokens without a closing special one.
         """
@@ -172,89 +165,25 @@ class TextTokenizer:
         return len(tokens.token_ids) - int(tokens.special[-1])
 
 
-def check_ids(token_ids: NDArray[np.integer[Any]], vocabulary: int) -> None:
-    """Refuse tokens that an encoder with so many of them does not have.
+def _offsets(lengths: ArrayLike) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
-    Raises:
-        InputError: the highest of them.
-    """
+
+def check_ids(token_ids: NDArray[np.integer[Any]], vocabulary: int) -> None:
+    """Refuse token ids that are not below the encoder's vocabulary size."""
     highest = int(token_ids.max())
     if highest >= vocabulary:
         raise InputError(
-            f"the tokenizer gave token {highest}, and the encoder has {vocabulary} of them; they "
-            "do not belong together"
+            f"the tokenizer gave token {highest}, and the encoder has {vocabulary} tokens; the "
+            "tokenizer and model vocabularies do not match"
         )
-
-
-class Texts(list[str]):
-    """Texts that `as_texts` has checked; it takes them as they are."""
-
-
-def as_texts(values: Iterable[str], name: str = "texts", *, first: int = 0) -> Texts:
-    """The texts of a list, a tuple, an array or Series of str, or an iterator, which is read.
-
-    Raises:
-        InputError: see `check_listed` and `check_texts`.
-    """
-    if isinstance(values, Texts):
-        return values
-    check_listed(values, name)
-    texts = Texts(values.tolist() if isinstance(values, np.ndarray) else values)
-    check_texts(texts, name, first=first)
-    return texts
-
-
-def as_pairs(pairs: Iterable[Sequence[str]], name: str = "pairs") -> tuple[Texts, Texts]:
-    """The first and the second texts of pairs: lists, tuples, an array (n, 2), or an iterator.
-
-    Raises:
-        InputError: something else that holds pairs, or the index of what is no pair of texts.
-    """
-    check_listed(pairs, name, "a list of pairs of str", array_dims=2)
-    rows = [row.tolist() if isinstance(row, np.ndarray) else row for row in pairs]
-    for index, row in enumerate(rows):
-        if not (
-            isinstance(row, list | tuple)
-            and len(row) == 2
-            and all(isinstance(text, str) for text in row)
-        ):
-            raise InputError(f"{name}[{index}] is {reprlib.repr(row)}; expected two texts")
-    if not rows:
-        raise InputError(f"{name} is empty; expected at least one pair")
-    first, second = (Texts(row[side] for row in rows) for side in (0, 1))
-    check_texts(first, f"first texts of {name}")
-    check_texts(second, f"second texts of {name}")
-    return first, second
-
-
-def check_texts(texts: Sequence[str], what: str = "texts", *, first: int = 0) -> None:
-    """Refuse what no tokenizer can read, before any work; errors count from `first`.
-
-    Raises:
-        InputError: see `check_listed`; an empty list, an element that is no str (its index), or a
-            lone surrogate.
-    """
-    check_listed(texts, what)
-    if len(texts) == 0:
-        raise InputError(f"{what} is empty; expected at least one str")
-    for index, text in enumerate(texts, start=first):
-        if not isinstance(text, str):
-            raise InputError(f"{what}[{index}] is {reprlib.repr(text)}; expected a str")
-        if not text.isascii():
-            try:
-                text.encode("utf-8")
-            except UnicodeEncodeError as error:
-                raise InputError(
-                    f"{what}[{index}] has a lone surrogate, {text[error.start]!r}, at character "
-                    f"{error.start}; expected valid Unicode"
-                ) from error
 
 
 @contextmanager
 def refusing(problem: str) -> Iterator[None]:
-    """What tokenizers and transformers make of damaged files, or damaged files of texts.
+    """Make an InputError of errors that tokenizers and transformers raise for damaged files.
 
-    Rust's errors are plain Exceptions, and its panics BaseExceptions.
+    Errors of Rust are plain Exceptions, and its panics are BaseExceptions.
     """
     try:
         yield

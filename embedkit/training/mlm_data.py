@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from embedkit.data.texts import as_texts
 from embedkit.errors import InputError
 from embedkit.files import rows_sha256
 from embedkit.tokenization.batching import padded
-from embedkit.tokenization.tokenizer import TextTokenizer, Tokenized, as_texts
+from embedkit.tokenization.tokenizer import TextTokenizer, Tokenized
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,10 @@ from embedkit import (
     PairRegressor,
     Pairs,
     Recipe,
+    compare,
+    evaluate,
     load_head,
+    read_pairs,
     save_head,
 )
 
@@ -127,6 +131,8 @@ PAIRED: dict[str, Callable[[list[tuple[str, str]]], Any]] = {
     "array of objects": lambda pairs: np.array(pairs, dtype=object),
     "arrays": lambda pairs: [np.array(pair) for pair in pairs],
     "values of a table": lambda pairs: pd.DataFrame(pairs, columns=["a", "b"]).to_numpy(),
+    "keys of a dict": lambda pairs: dict.fromkeys(pairs).keys(),
+    "iterator": iter,
     "zip": lambda pairs: zip(*map(pd.Series, zip(*pairs, strict=True)), strict=True),
 }
 
@@ -159,10 +165,9 @@ def test_every_list_of_pairs_is_taken_at_every_door(
         [("a", "b", "c")],
         [("a", 1)],
         [("a", "\ud800")],
-        [],
-        None,
+        *([], None, 5, 1.5, True, object(), [5], [None], np.array(3), print, [("a",)]),
     ],
-    ids=repr,
+    ids=lambda pairs: type(pairs).__name__,
 )
 def test_what_is_no_list_of_pairs_is_refused_at_every_door(
     embedder: Embedder, regressor: PairRegressor, cross_encoder: CrossEncoder, pairs: Any
@@ -219,8 +224,8 @@ def test_similarity_takes_vectors_in_every_form(embedder: Embedder, kind: str) -
         ([[float("nan")] * 32], "^a has numbers that are not finite"),
         (torch.full((2, 32), float("inf")), "^a has numbers that are not finite"),
         (np.zeros((2, 32), dtype=complex), "^a is one ndarray; expected a list of str"),
-        (np.zeros(3, dtype=bool), r"^a\[0\] is False; expected a str"),
-        ([1.0, 2.0], r"^a\[0\] is 1\.0; expected a str"),
+        (np.zeros(3, dtype=bool), r"^a\[0\]: got False, expected a str"),
+        ([1.0, 2.0], r"^a\[0\]: got 1\.0, expected a str"),
     ],
 )
 def test_similarity_of_ragged_and_odd_arrays_is_one_error(
@@ -366,5 +371,107 @@ def test_a_list_with_one_wrong_text_names_its_index(
     index = data.draw(st.integers(0, len(texts) - 1))
     texts[index] = wrong
     for values in (texts, tuple(texts), iter(texts)):
-        with pytest.raises(InputError, match=rf"^texts\[{index}\] is .*; expected a str$"):
+        with pytest.raises(InputError, match=rf"^texts\[{index}\]: got .*, expected a str$"):
             embedder.encode(values)
+
+
+# The message names the argument
+
+SET = Pairs.from_columns("d", *zip(*(PAIRS * 2), strict=True), SCORES * 2)
+THING, LAMBDA = object(), print
+NO_PATH = (None, 5, 1.5, True, b"x", THING, ["x"], {"a": 1}, np.array(3), LAMBDA)
+NO_LIST = (5, 1.5, True, b"x", THING, "x y", [5], np.array(3), LAMBDA)
+NO_NAME = (5, 1.5, True, b"x", THING, ["x", 5], {"a": 1}, [], np.array(3), LAMBDA)
+NO_NUMBER = (True, b"x", THING, "x", ["x"], {"a": 1}, [], (), np.array([3]), LAMBDA)
+NO_HEAD = (5, 1.5, True, b"x", THING, "x", ["x"], {"a": 1}, np.array(3), LAMBDA)
+WRONG_OF: dict[str, tuple[Any, ...]] = {
+    "data": (None, 5, 1.5, True, b"x", THING, [5], [None], {"a": 1}, np.array(3), LAMBDA),
+    "recipes": NO_LIST,
+    "select": (5, 1.5, True, b"x", THING, [5], np.array(3), LAMBDA),
+    "baseline": NO_NAME,
+    "layers": (5, 1.5, True, b"x", THING, "x", ["x"], {"a": 1}, np.array(3), LAMBDA),
+    "fit": (5, 1.5, True, b"x", THING, np.array(3), LAMBDA),
+    "similarities": NO_LIST,
+    "aggregation": (None, *NO_NAME),
+    "head": NO_HEAD,
+    "train": (5, 1.5, True, b"x", THING, [5], np.array(3), LAMBDA),
+    "threshold": NO_NUMBER,
+    "prompt": NO_NAME,
+    "prompt_name": NO_NAME,
+    "index": (None, *NO_NAME),
+    "seed": (None, 1.5, *NO_NUMBER),
+}
+MORE: dict[str, dict[str, Any]] = {
+    "head": {"train": SET},
+    "train": {"head": "ridge"},
+    "threshold": {"head": "ridge", "train": SET},
+    "fit": {"recipes": ["mean/whiten:2"]},
+    "layers": {"recipes": None},
+}
+
+
+def names_it(name: str, call: Callable[[], object]) -> None:
+    """The error is one of the two kinds, and says which argument."""
+    with pytest.raises((InputError, TypeError)) as error:
+        call()
+    words = {
+        "recipes": "recipe",
+        "baseline": "recipe",
+        "similarities": "similarit",
+        "features": "feature",
+    }
+    assert re.search(rf"\b{words.get(name, name)}", str(error.value))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, x) for name in WRONG_OF for x in WRONG_OF[name]]
+)
+def test_wrong_types_compare(name: str, value: Any, embedder: Embedder) -> None:
+    options = {"recipes": ["mean", "cls"], "show_progress": False, **MORE.get(name, {})}
+    names_it(name, lambda: compare(embedder, **{"data": SET, **options, name: value}))
+
+
+EVALUATED = ("data", "similarities", "aggregation", "prompt", "prompt_name", "index", "seed")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, x) for name in EVALUATED for x in WRONG_OF[name]]
+)
+def test_wrong_types_evaluate(name: str, value: Any, embedder: Embedder) -> None:
+    names_it(name, lambda: evaluate(embedder, **{"data": SET, name: value}))
+
+
+@pytest.mark.parametrize("value", NO_NUMBER)
+def test_wrong_types_threshold_of_a_head(value: Any, regressor: PairRegressor) -> None:
+    names_it("threshold", lambda: evaluate(regressor, SET, threshold=value, show_progress=False))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("embedder", x) for x in NO_HEAD),
+        *(("head", x) for x in NO_HEAD),
+        *(("features", x) for x in (*NO_LIST, [])),
+        *(("label_range", x) for x in (*NO_LIST, [], [1, "x"])),
+        *(("prompt", x) for x in NO_NAME),
+        *(("seed", x) for x in (None, 1.5, *NO_NUMBER)),
+    ],
+)
+def test_wrong_types_head(name: str, value: Any, embedder: Embedder) -> None:
+    names_it(name, lambda: PairRegressor(**{"embedder": embedder, name: value}).fit(PAIRS, SCORES))
+
+
+@pytest.mark.parametrize("value", NO_PATH)
+def test_wrong_types_folders(
+    value: Any, regressor: PairRegressor, embedder: Embedder, tmp_path: Path
+) -> None:
+    save_head(regressor, tmp_path / "head")
+    report = evaluate(embedder, SET, show_progress=False)
+    names_it("folder", lambda: report.save(value))
+    names_it("folder", lambda: save_head(regressor, value))
+    names_it("folder", lambda: load_head(value))
+    names_it("path", lambda: read_pairs(value))
+    names_it("language", lambda: report.to_html(value))
+    names_it("regressor", lambda: save_head(value, tmp_path / "head"))
+    if value is not None:
+        names_it("embedder", lambda: load_head(tmp_path / "head", value))

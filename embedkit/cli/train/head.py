@@ -2,66 +2,53 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from embedkit.cli import options, output
+from embedkit.cli import options
+from embedkit.cli.options import option
 from embedkit.cli.train import training_options
 from embedkit.files import DEFAULT_MODEL
 from embedkit.recipes.recipe import Recipe
 
 
 def train_head_command(
-    data: options.Data,
-    out: Annotated[
-        Path, typer.Option(help="Folder for the head and its embedder.", show_default=False)
-    ],
+    data: training_options.Data,
+    *,
+    out: Annotated[Path, option("Folder for the head and its embedder.")],
     model: options.Model = DEFAULT_MODEL,
     recipe: options.Recipe = None,
-    fit: options.Fit = None,
-    fit_column: options.FitColumn = None,
-    head: Annotated[str, typer.Option(help="ridge, mlp or isotonic.")] = "ridge",
+    fit: options.FitFile,
+    head: Annotated[str, typer.Option(help="Kind of head: ridge, mlp or isotonic.")] = "ridge",
     features: Annotated[
         str | None,
-        typer.Option(
-            help="Some of |u-v| u*v cosine u v, separated by spaces; by default '|u-v| u*v', and "
-            "cosine for isotonic.",
-            show_default=False,
+        option(
+            "Features of a pair: some of |u-v| u*v cosine u v, separated by spaces; by default "
+            "'|u-v| u*v', and cosine for isotonic."
         ),
     ] = None,
     label_range: training_options.LabelRange = None,
-    dev: Annotated[
-        Path | None, typer.Option(help="Sentence pairs to score the head on.", show_default=False)
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of heads that draw random numbers.")] = 0,
+    dev: Annotated[str | None, option("Sentence pairs to score the head on.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of heads that draw random numbers.")] = 0,
     prompt: options.Prompt = None,
     max_length: options.MaxLength = None,
     device: options.Device = None,
     revision: options.Revision = None,
     as_json: options.Json = False,
-    sentence1: options.Sentence1 = "sentence1",
-    sentence2: options.Sentence2 = "sentence2",
-    score: options.Score = "score",
-    subset: options.Subset = "subset",
-    encoding: options.Encoding = "utf-8",
+    files: options.PairFiles,
 ) -> None:
-    """Train a regression head on frozen sentence vectors, and save it with its embedder.
+    """Train a regression head on frozen sentence embeddings, and save it with its embedder.
 
     Example: [bold]embedkit train head stsb_train.tsv --dev stsb_dev.tsv --out my-head[/bold]
     """
     started = time.perf_counter()
-    from embedkit.data.pairs import PairColumns, read_pairs
-
-    columns = PairColumns(sentence1, sentence2, score, subset)
-    sets = [read_pairs(path, columns, encoding) for path in data]
-    held_out = None if dev is None else read_pairs(dev, columns, encoding)
+    sets = [files.read(path) for path in data]
+    held_out = None if dev is None else files.read(dev)
     parsed = None if recipe is None else Recipe.parse(recipe)
-    corpus = options.fit_corpus(fit, fit_column, encoding)
+    corpus = fit.corpus(files.encoding)
 
     import numpy as np
 
@@ -107,24 +94,21 @@ def train_head_command(
         **regressor.described,
     }
     if report is not None:
-        found = (f"{row.metric} {row.value:.4f}" for row in report.results if row.value is not None)
-        notes[f"on {report.results[0].dataset}"] = ", ".join(found)
+        metrics = [
+            f"{row.metric} {row.value:.4f}" for row in report.results if row.value is not None
+        ]
+        notes[f"on {report.results[0].dataset}"] = ", ".join(metrics)
     save_head(regressor, out, notes=notes)
-    seconds = time.perf_counter() - started
-    if as_json:
-        if report is not None:
-            output.warn(report)
-        said = {
-            "schema": 1,
+    training_options.show_trained(
+        "head",
+        out,
+        started,
+        {
             "head": head,
             "features": list(regressor.features_),
             "recipe": str(regressor.embedder.recipe),
             "notes": notes,
-            "seconds": seconds,
-            "dev": None if report is None else report.to_dict(),
-        }
-        print(json.dumps(said, indent=2, ensure_ascii=False))
-        return
-    if report is not None:
-        output.show(report, as_json=False, out=None)
-    print(f"Saved the head in {out} after {seconds:.1f} s.", file=sys.stderr)
+        },
+        report=report,
+        as_json=as_json,
+    )

@@ -2,81 +2,66 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from embedkit.cli import options, output
+from embedkit.cli.options import option
 from embedkit.cli.train import training_options
 from embedkit.errors import printable
 from embedkit.files import DEFAULT_MODEL
-from embedkit.training.arguments import MASKED_LM, TrainingSettings
+from embedkit.training.arguments import MASKED_LM
+
+if TYPE_CHECKING:
+    from embedkit.training.masked_lm import Adaptation
 
 
-@training_options.with_settings(MASKED_LM)
 def train_masked_lm_command(
-    texts: Annotated[
-        Path,
-        typer.Option(
-            help="Texts of the domain: .txt (a text a line), .csv, .tsv, .jsonl (each also .gz) or "
-            ".parquet.",
-            show_default=False,
-        ),
-    ],
-    out: training_options.Out,
     data: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[DATA...]",
-            help="Sentence pairs or retrieval sets on which the recipes are compared before and "
-            "after; by default first_look, which comes with embedkit.",
+            help="Sentence pairs or retrieval sets to compare the recipes on, before and after; by "
+            "default first_look, which comes with embedkit.",
             show_default=False,
         ),
     ] = None,
+    *,
+    texts: Annotated[Path, option(f"Texts of the domain: {options.TEXT_FILES}.")],
+    out: training_options.Out,
     text_column: options.TextColumn = None,
     held_out: Annotated[
         Path | None,
-        typer.Option(
-            help="Other texts, for perplexity; by default every 20th of --texts.",
-            show_default=False,
-        ),
+        option("Other texts, for the perplexity; by default every 20th text of --texts."),
     ] = None,
     model: options.Model = DEFAULT_MODEL,
     new_head: Annotated[
         bool,
-        typer.Option("--new-head", help="Begin with a random head where the checkpoint has none."),
+        typer.Option("--new-head", help="Start from a random head if the checkpoint has none."),
     ] = False,
-    settings: TrainingSettings = MASKED_LM,
+    settings: training_options.Settings = MASKED_LM,
     max_length: options.MaxLength = None,
     revision: options.Revision = None,
-    as_json: training_options.Json = False,
-    sentence1: options.Sentence1 = "sentence1",
-    sentence2: options.Sentence2 = "sentence2",
-    score: options.Score = "score",
-    subset: options.Subset = "subset",
-    encoding: options.Encoding = "utf-8",
+    as_json: options.Json = False,
+    files: options.PairFiles,
 ) -> None:
-    """Adapt an encoder to a domain: its masked-language-model training goes on with your texts.
+    """Adapt an encoder to a domain: continue its masked-language-model training on your texts.
 
     Example: [bold]embedkit train mlm --texts notes.txt -m klue/bert-base --out my-bert[/bold]
     """
     started = time.perf_counter()
     from embedkit.data.corpus import Corpus
-    from embedkit.data.datasets import read_sets
-    from embedkit.data.pairs import PairColumns
 
-    columns = PairColumns(sentence1, sentence2, score, subset)
-    sets = read_sets(data or ["first_look"], columns, encoding)
+    sets = files.read_sets(data or ["first_look"])
     named = tuple(text_column or ["text"])
-    learnt = [document.text for document in Corpus(texts, named, encoding=encoding)]
+    learnt = [document.text for document in Corpus(texts, named, encoding=files.encoding)]
     others = None
     if held_out is not None:
-        others = [document.text for document in Corpus(held_out, named, encoding=encoding)]
+        others = [document.text for document in Corpus(held_out, named, encoding=files.encoding)]
     from embedkit.embedder.embedder import Embedder
     from embedkit.evaluation.compare import compare
     from embedkit.training.masked_lm import train_masked_lm
@@ -104,33 +89,34 @@ def train_masked_lm_command(
         reports[when] = compare(embedder, sets, show_progress=True)
     seconds = time.perf_counter() - started
     if as_json:
-        said = {
-            "schema": 1,
-            **asdict(result),
-            "seconds": seconds,
-            "compare": {when: report.to_dict() for when, report in reports.items()},
-        }
-        print(json.dumps(said, indent=2, ensure_ascii=False))
+        compared = {when: report.to_dict() for when, report in reports.items()}
+        output.print_json({**asdict(result), "seconds": seconds, "compare": compared})
         return
     console = output.console()
     for when, report in reports.items():
         console.print(f"{when.capitalize()} training", style="bold")
         report.print(console)
         console.print()
+    for note in _notes(result):
+        console.print(printable(note))
+    output.inform(f"Saved the model in {out} after {seconds:.1f} s.")
+
+
+def _notes(result: Adaptation) -> list[str]:
     of_head = ", with a head that was drawn at random" if result.new_head else ""
-    console.print(
-        printable(
-            f"Perplexity on {result.held_out:,} held-out texts: {result.before:.2f} before"
-            f"{of_head}, {result.after:.2f} after {result.texts:,} texts."
-        )
-    )
+    notes = [
+        f"Perplexity on {result.held_out:,} held-out texts: {result.before:.2f} before{of_head}, "
+        f"{result.after:.2f} after {result.texts:,} texts."
+    ]
     if result.left_out:
-        console.print(f"{result.left_out:,} texts were repeated or empty, and left out.")
+        notes.append(f"{result.left_out:,} texts were repeated or empty, and left out.")
     if result.truncated:
-        console.print(f"{result.truncated:,} texts were cut to the maximum length.")
-    console.print(
-        "The pooler's weights are those from before: masked-LM training does not change a pooler."
-        if result.pooler
-        else "The model has no pooler."
-    )
-    print(f"Saved the model in {out} after {seconds:.1f} s.", file=sys.stderr)
+        notes.append(f"{result.truncated:,} texts were cut to the maximum length.")
+    if result.pooler:
+        notes.append(
+            "The pooler's weights are those from before: masked-LM training does not change a "
+            "pooler."
+        )
+    else:
+        notes.append("The model has no pooler.")
+    return notes

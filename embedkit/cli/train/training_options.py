@@ -1,149 +1,121 @@
-"""Options that trainings share."""
+"""Options that the train commands share, and how these commands end."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from functools import wraps
-from inspect import Parameter, Signature, signature
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from embedkit.errors import InputError
+from embedkit.arguments import as_label_range
+from embedkit.cli import options, output
+from embedkit.cli.options import option
+from embedkit.errors import InputError, printable
 from embedkit.training.arguments import TrainingSettings
 
-Pairs: TypeAlias = Annotated[
+if TYPE_CHECKING:
+    from embedkit.evaluation.report.report import Report
+
+Data: TypeAlias = Annotated[
     list[str],
     typer.Argument(
         metavar="DATA...",
-        help="Sentence pairs to learn from: .tsv, .csv, .jsonl (each also .gz) or .parquet.",
+        help=f"Files of sentence pairs to train on: {options.PAIR_FILES}.",
         show_default=False,
     ),
 ]
 Out: TypeAlias = Annotated[
     Path,
-    typer.Option(
-        help="Folder for the model. OUT.training beside it holds checkpoints until it is there: "
-        "the same command again goes on from the last one.",
-        show_default=False,
+    option(
+        "Folder for the model. Until it is complete, OUT.training beside it holds checkpoints: run "
+        "the same command again to resume from the last one."
     ),
 ]
-Dev: TypeAlias = Annotated[
-    str,
-    typer.Option(
-        help="Scored sentence pairs, on which the best checkpoint is chosen.", show_default=False
-    ),
-]
+Dev: TypeAlias = Annotated[str, option("Scored sentence pairs to choose the best checkpoint on.")]
 LabelRange: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        help="Lowest and highest label, such as '0 5'; by default those of the data.",
-        show_default=False,
-    ),
+    option("Lowest and highest possible label, such as '0 5'; by default those of the data."),
 ]
-Epochs: TypeAlias = Annotated[float, typer.Option(help="Passes over the training data.")]
-BatchSize: TypeAlias = Annotated[int, typer.Option(help="Examples of a forward pass.")]
-Accumulate: TypeAlias = Annotated[
-    int, typer.Option(help="Forward passes whose gradients make a step together.")
+Settings: TypeAlias = Annotated[
+    TrainingSettings,
+    {
+        "epochs": Annotated[float, typer.Option(help="Passes over the training data.")],
+        "batch_size": Annotated[int, typer.Option(help="Examples per forward pass.")],
+        "accumulate": Annotated[
+            int, typer.Option(help="Forward passes whose gradients are accumulated for a step.")
+        ],
+        "learning_rate": Annotated[
+            float,
+            typer.Option(help="Peak learning rate of AdamW; it rises and falls linearly."),
+        ],
+        "warmup": Annotated[
+            float, typer.Option(help="Fraction of the steps in which the learning rate rises.")
+        ],
+        "weight_decay": Annotated[float, typer.Option(help="Weight decay of AdamW.")],
+        "evaluations": Annotated[
+            int, typer.Option(help="Total number of times a checkpoint is scored and written.")
+        ],
+        "patience": Annotated[
+            int | None,
+            option("Stop after this many evaluations in a row without a better score."),
+        ],
+        "seed": Annotated[
+            int, typer.Option(help="Seed of new weights, of the order of the data and of dropout.")
+        ],
+        "device": Annotated[
+            str | None,
+            option(
+                "Device to train on: cpu or cuda. By default a GPU if there is one, in bfloat16 "
+                "if it supports that."
+            ),
+        ],
+    },
 ]
-LearningRate: TypeAlias = Annotated[
-    float, typer.Option(help="Of AdamW at its peak; it rises and falls linearly.")
-]
-Warmup: TypeAlias = Annotated[float, typer.Option(help="Share of the steps in which it rises.")]
-WeightDecay: TypeAlias = Annotated[float, typer.Option(help="Of AdamW.")]
-Evaluations: TypeAlias = Annotated[
-    int, typer.Option(help="How often a checkpoint is scored and written, in all.")
-]
-Patience: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        help="Stop after so many evaluations in a row without a better score.", show_default=False
-    ),
-]
-Seed: TypeAlias = Annotated[
-    int, typer.Option(help="Of new weights, of the order of the data and of dropout.")
-]
-Device: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        help="cpu or cuda; a GPU is taken where there is one, in bfloat16 where it has that.",
-        show_default=False,
-    ),
-]
-Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")]
-
-
-_SETTINGS = {
-    "epochs": Epochs,
-    "batch_size": BatchSize,
-    "accumulate": Accumulate,
-    "learning_rate": LearningRate,
-    "warmup": Warmup,
-    "weight_decay": WeightDecay,
-    "evaluations": Evaluations,
-    "patience": Patience,
-    "seed": Seed,
-    "device": Device,
-}
-
-
-def with_settings(
-    defaults: TrainingSettings,
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of `TrainingSettings`; it gets them, checked, as `settings`."""
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        parameters = []
-        for parameter in signature(command, eval_str=True).parameters.values():
-            if parameter.name != "settings":
-                parameters.append(parameter)
-                continue
-            parameters += [
-                Parameter(
-                    name,
-                    parameter.kind,
-                    default=getattr(defaults, name),
-                    annotation=annotation,
-                )
-                for name, annotation in _SETTINGS.items()
-            ]
-
-        @wraps(command)
-        def run(**given: Any) -> None:
-            settings = TrainingSettings(**{name: given.pop(name) for name in _SETTINGS})
-            settings.check_installed()
-            command(settings=settings, **given)
-
-        # What Typer reads.
-        run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
-        run.__annotations__ = {each.name: each.annotation for each in parameters}
-        return run
-
-    return decorate
-
-
-def warn_of_choice(settings: TrainingSettings) -> None:
-    """Say it where one of several checkpoints was chosen on the pairs that score it."""
-    if settings.evaluations > 1:
-        print("The checkpoint was chosen on these pairs, so its scores on them are optimistic.")
 
 
 def parse_range(text: str | None) -> tuple[float, float] | None:
-    """The lowest and the highest label.
-
-    Raises:
-        InputError: no two finite numbers.
-    """
+    """The lowest and the highest label that the user named."""
     if text is None:
         return None
     try:
-        low, high = map(float, text.replace(",", " ").split())
-    except ValueError as error:
+        return as_label_range(text.replace(",", " ").split())
+    except InputError:
         raise InputError(
-            f"--label-range is {text!r}; expected two numbers such as '0 5'"
-        ) from error
-    if not math.isfinite(low) or not math.isfinite(high):
-        raise InputError(f"--label-range is {text!r}; expected two finite numbers")
-    return low, high
+            f"--label-range is {text!r}; expected two numbers such as '0 5', the lower one first"
+        ) from None
+
+
+def show_trained(
+    what: str,
+    out: Path,
+    started: float,
+    content: Mapping[str, Any],
+    *,
+    report: Report | None = None,
+    notes: Iterable[object] = (),
+    as_json: bool,
+) -> None:
+    """Print the content as JSON, or the report and the notes; and where the model was saved."""
+    seconds = time.perf_counter() - started
+    if as_json:
+        if report is not None:
+            output.warn(report)
+        dev = None if report is None else report.to_dict()
+        output.print_json({**content, "seconds": seconds, "dev": dev})
+        return
+    if report is not None:
+        output.show_report(report, options.ReportFiles())
+    for note in notes:
+        print(printable(str(note)))
+    output.inform(f"Saved the {what} in {out} after {seconds:.1f} s.")
+
+
+def choice_notes(settings: TrainingSettings) -> list[str]:
+    """A note, if one of several checkpoints was chosen on the pairs that score it."""
+    if settings.evaluations == 1:
+        return []
+    return [
+        "The checkpoint was chosen on these pairs, so its scores on them are biased upwards.",
+    ]

@@ -28,6 +28,7 @@ from sentence_transformers import SentenceTransformer
 
 from embedkit import POOLINGS, Embedder, Pairs, __version__, compare, evaluate, read_pairs
 from embedkit.cli import app
+from embedkit.cli.compare import _split_recipes
 from embedkit.data.builtin import SHIPPED
 from embedkit.encoders.packed import PackedEncoder
 
@@ -238,9 +239,9 @@ def test_data_of_tsv_that_looks_quoted_is_named_in_one_line(bert: Path, tmp_path
     path.write_text("\n".join(["sentence1\tsentence2\tscore", *rows]))
     done = run_process("score", path, "-m", bert, CUDA_VISIBLE_DEVICES="")
     assert [line for line in done.err.splitlines() if "quote" in line] == [
-        f"warning: {path}, row 1 (line 2), column 'sentence1': the cell begins and ends with a "
-        "quote; TSV is read without quoting, so quotes are part of the text; if they should not "
-        "be, save the file as CSV"
+        f"warning: {path}, row 1 (line 2), column 'sentence1': the cell has quotes around it "
+        "and doubled quotes inside; TSV is read without quoting, so they are part of the text; if "
+        "they should not be, save the file as CSV"
     ]
     first = [line.split("\t")[0] for line in done.out.splitlines()]
     assert first == ["sentence1", '"a ""dog"""', '"c"', "e"]
@@ -355,7 +356,7 @@ BAD_OPTIONS: dict[str, tuple[list[str], str]] = {
     "revision": (["--revision", "v2"], "revision 'v2' was given with the folder "),
     "columns": (
         ["--sentence1-column", "score"],
-        "column names: got 'score', 'sentence2', 'score', 'subset', expected four different ones",
+        "column names: got column 'score' twice, expected each name once",
     ),
 }
 OF_COMPARE = ("recipe", "no recipe", "recipe's layer", "layer", "layer text", "no layer", "both")
@@ -496,6 +497,15 @@ def test_the_same_values_in_python(run: Run, data: Path, bert: Path) -> None:
     assert report["best"] == plain["best"]
     plain = json.loads(evaluate(bert, read_pairs(data)).to_json())
     assert run("evaluate", data, "-m", bert, "--json").json["results"] == plain["results"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["mean cls@1,-1 max/center", "mean,cls@1,-1,max/center", " mean,  cls@1,-1 , max/center"],
+)
+def test_recipes_are_separated_by_spaces_or_commas(text: str) -> None:
+    """A comma before a number separates layers."""
+    assert _split_recipes(text) == ["mean", "cls@1,-1", "max/center"]
 
 
 def test_recipes(run: Run, data: Path, bert: Path) -> None:
@@ -819,13 +829,6 @@ def test_short_work_has_no_bar(run: Run, data: Path, bert: Path) -> None:
 # The command itself
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_has_an_example(run: Run, command: str) -> None:
-    done = run(command, "--help")
-    assert (done.code, done.err) == (0, "")
-    assert f"Example: embedkit {command} " in done.out
-
-
 def test_version() -> None:
     assert run_process("--version") == Done(0, f"{__version__}\n", "")
 
@@ -946,6 +949,15 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
 
 
 LEAVES = dict(leaves(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("path", LEAVES, ids="-".join)
+def test_help_has_an_example(path: tuple[str, ...], run: Run) -> None:
+    done = run(*path, "--help")
+    assert (done.code, done.err) == (0, "")
+    assert f"Example: embedkit {' '.join(path)} " in done.out
+
+
 SINGLE = [
     (path, option)
     for path, command in LEAVES.items()

@@ -152,7 +152,10 @@ def test_train_head_on_two_files(run: Run, bert: Path, data: Path, tmp_path: Pat
         (("--head", "isotonic", "--features", "u*v"), "an isotonic head calibrates the cosine"),
         (("--label-range", "0"), "--label-range is '0'; expected two numbers such as '0 5'"),
         (("--label-range", "0 3"), "expected 0 to 3, the declared range"),
-        (("--label-range", "nan 5"), "--label-range is 'nan 5'; expected two finite numbers"),
+        (
+            ("--label-range", "nan 5"),
+            "--label-range is 'nan 5'; expected two numbers such as '0 5'",
+        ),
         (("--recipe", "maen"), "unknown pooling 'maen' (did you mean mean?)"),
         (("--dev", "nowhere.tsv"), "nowhere.tsv"),
         (("--score-column", "label"), "expected 'label' among them"),

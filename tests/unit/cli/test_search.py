@@ -208,7 +208,7 @@ def test_ctrl_c_says_how_to_go_on(model: Path, tmp_path: Path) -> None:
         _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert err.splitlines()[-1] == (
-        "interrupted: what was encoded is in out; run the same command to go on"
+        "interrupted: what was encoded is in out; run the same command to resume"
     )
     assert "Traceback" not in err
 

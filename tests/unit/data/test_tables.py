@@ -24,16 +24,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedkit.data import text_files, writers
-from embedkit.data.tables import (
-    READERS,
-    format_of,
-    number_cell,
-    read_rows,
-    read_schema,
-    stem,
-    text_cell,
-)
+from embedkit.data.tables import READERS, format_of, read_rows, read_schema, stem
 from embedkit.data.text_files import csv_records
+from embedkit.data.texts import check_number, check_text
 from embedkit.data.writers import WRITERS, open_writer
 from embedkit.errors import InputError
 
@@ -48,8 +41,12 @@ def write(path: Path, rows: list[dict[str, Any]], **schema: Any) -> Path:
     return path
 
 
+def texts(*names: str) -> dict[str, Any]:
+    return dict.fromkeys(names, check_text)
+
+
 def read(path: Path, required: Iterable[str] = ()) -> list[dict[str, object]]:
-    return [cells for _, cells in read_rows(path, tuple(required))]
+    return [cells for _, cells in read_rows(path, texts(*required), others=True)]
 
 
 # What is written reads back, and is written the same again
@@ -98,7 +95,7 @@ def test_what_is_written_reads_back(
     assert got == [{**row, "p": repr(row["p"])} if spelled else row for row in rows]
     assert [list(row) for row in got] == [["b", "a", "p"]] * len(rows)
     if spelled:
-        numbers = [cells["p"] for _, cells in read_rows(first, ("p",), numbers=("p",))]
+        numbers = [cells["p"] for _, cells in read_rows(first, {"p": check_number})]
         assert numbers == [row["p"] for row in rows]
 
     schema = {"schema": read_schema(first)} if suffix == ".parquet" else {}
@@ -194,9 +191,9 @@ def test_data_with_blank_lines_in_any_encoding_reads_back(
     path.write_bytes(gzip.compress(coded) if suffix.endswith(".gz") else coded)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # cells that look quoted
-        got = list(read_rows(path, ("a", "b"), encoding=encoding))
+        got = list(read_rows(path, texts("a", "b"), encoding=encoding))
     assert [row.cells for row in got] == rows
-    assert [row.place for row in got] == [
+    assert [row.location for row in got] == [
         f"{path}, row {row} (line {line})"
         for row, line in enumerate(numbers[kind != "jsonl" :], start=1)
     ]
@@ -215,7 +212,7 @@ def test_data_of_any_bytes_is_read_or_refused(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            list(read_rows(path, (), encoding=encoding))
+            list(read_rows(path, {}, others=True, encoding=encoding))
         except InputError as error:
             assert str(path) in str(error)  # noqa: PT017
 
@@ -241,25 +238,27 @@ def test_data_of_csv_is_cut_as_the_csv_module_cuts_it(
     assert got == expected
 
 
-def test_data_is_read_in_threads_whatever_the_limit_of_the_csv_module(tmp_path: Path) -> None:
-    """csv.field_size_limit belongs to the whole process: a reader that sets it breaks another."""
+def test_long_cells_are_read_in_threads(tmp_path: Path) -> None:
+    """csv.field_size_limit belongs to the whole process: it is raised once, at import."""
     path = tmp_path / "long.csv"
     path.write_text("text\n" + ('"' + "xxxxxxxxxxxxxxxxxxxxxxxxxxxxx\n" * 700 + '"\n') * 20)
-    before, interval = csv.field_size_limit(10), sys.getswitchinterval()
+    before, interval = csv.field_size_limit(), sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
         with ThreadPoolExecutor(4) as pool:
-            counts = pool.map(lambda _: sum(1 for _ in read_rows(path, ["text"])), range(8))
+            counts = pool.map(lambda _: sum(1 for _ in read_rows(path, texts("text"))), range(8))
             assert list(counts) == [20] * 8
-        assert csv.field_size_limit() == 10
+        assert csv.field_size_limit() == before >= text_files.LONGEST
     finally:
         sys.setswitchinterval(interval)
-        csv.field_size_limit(before)
 
 
 @pytest.mark.parametrize(
     ("cell", "warned"),
-    [('"a, b"', True), ('"a ""b"""', True), ('""', True), ('"a" or "b"', False), ('"a', False)],
+    [
+        *(('"a ""b"""', True), ('"""b"" a"', True), ('"""a"""', True), ('"a ""b"" c"', True)),
+        *(('"a, b"', False), ('""', False), ('"a" or "b"', False), ('"a', False), ('"a"b"', False)),
+    ],
 )
 def test_data_of_tsv_with_quotes_is_verbatim_and_says_so_once(
     cell: str, warned: bool, tmp_path: Path
@@ -268,19 +267,19 @@ def test_data_of_tsv_with_quotes_is_verbatim_and_says_so_once(
     path.write_text("a\tother\n" + "".join(f'{text}\t"x"\n' for text in ("b", cell, "c", cell)))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        got = [row.cells["a"] for row in read_rows(path, ["a"], optional=())]
+        got = [row.cells["a"] for row in read_rows(path, texts("a"))]
     assert got == ["b", cell, "c", cell]
     assert [str(warning.message) for warning in caught] == [
-        f"{path}, row 2 (line 3), column 'a': the cell begins and ends with a quote; TSV is read "
-        "without quoting, so quotes are part of the text; if they should not be, save the file as "
-        "CSV"
+        f"{path}, row 2 (line 3), column 'a': the cell has quotes around it and doubled quotes "
+        "inside; TSV is read without quoting, so they are part of the text; if they should not be, "
+        "save the file as CSV"
     ] * warned
 
 
 @pytest.mark.parametrize("encoding", ["", "utf-99", "rot13", "base64", "a\0b", None, 7, b"utf-8"])
 def test_data_in_no_encoding_of_text_is_refused(encoding: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
-        read_rows(tmp_path / "x.csv", (), encoding=encoding)
+        read_rows(tmp_path / "x.csv", {}, encoding=encoding)
     message = f"encoding: got {encoding!r}, expected one that Python knows, such as utf-8, cp949 or"
     assert str(caught.value).startswith(str(InputError(message)))
 
@@ -289,7 +288,9 @@ def test_data_in_no_encoding_of_text_is_refused(encoding: Any, tmp_path: Path) -
 def test_data_with_the_utf8_mark_is_utf8_in_any_encoding(encoding: str, tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_bytes("a\n한국어\n".encode("utf-8-sig"))
-    assert [row.cells for row in read_rows(path, ["a"], encoding=encoding)] == [{"a": "한국어"}]
+    assert [row.cells for row in read_rows(path, texts("a"), encoding=encoding)] == [
+        {"a": "한국어"}
+    ]
 
 
 @pytest.mark.parametrize("encoding", ["cp949", "utf-16-be", "shift_jis"])
@@ -320,13 +321,13 @@ def test_data_of_one_empty_cell_is_refused_by_a_writer_of_tsv(tmp_path: Path) ->
 def test_columns_are_chosen(suffix: str, tmp_path: Path) -> None:
     path = write(tmp_path / f"x{suffix}", [{"id": "7", "a": "x", "note": "n", "b": "y"}])
 
-    def columns(*required: str, **optional: Any) -> list[str]:
-        (row,) = read_rows(path, required, **optional)
+    def columns(*required: str, **options: Any) -> list[str]:
+        (row,) = read_rows(path, texts(*required), **options)
         return list(row.cells)
 
-    assert columns("a", "b") == ["id", "a", "note", "b"]
-    assert columns("b", "a", optional=()) == ["a", "b"]
-    assert columns("b", optional=("note", "absent")) == ["note", "b"]
+    assert columns("a", "b", others=True) == ["id", "a", "note", "b"]
+    assert columns("b", "a") == ["a", "b"]
+    assert columns("b", optional=texts("note", "absent")) == ["note", "b"]
     with pytest.raises(InputError, match="expected 'c' among them"):
         columns("c")
 
@@ -336,7 +337,7 @@ def test_only_cells_of_numbers_are_parsed(suffix: str, tmp_path: Path) -> None:
     spelled = format_of(f"x{suffix}") in ("tsv", "csv")
     row = {"p": "3.50", "q": "4.50"} if spelled else {"p": 3.5, "q": "4.50"}
     path = write(tmp_path / f"x{suffix}", [row])
-    assert next(read_rows(path, ("p",), numbers=("p",))).cells == {"p": 3.5, "q": "4.50"}
+    assert next(read_rows(path, {"p": check_number}, others=True)).cells == {"p": 3.5, "q": "4.50"}
 
 
 def test_parquet_reads_no_more_than_it_must(tmp_path: Path) -> None:
@@ -344,8 +345,10 @@ def test_parquet_reads_no_more_than_it_must(tmp_path: Path) -> None:
     for kind in (pa.timestamp("ns"), pa.timestamp("ns", "Asia/Seoul"), pa.duration("ns")):
         columns = {"a": pa.array(["x"]), "t": pa.array([1], kind)}
         pq.write_table(pa.table(columns), path)
-        assert [row.cells for row in read_rows(path, ("a",), optional=())] == [{"a": "x"}]
-        with pytest.raises(InputError, match=r"x\.parquet, column 't': got nanoseconds, expected"):
+        assert [row.cells for row in read_rows(path, texts("a"))] == [{"a": "x"}]
+        with pytest.raises(
+            InputError, match=r"x\.parquet, column 't': got 'Casting .*, expected values"
+        ):
             read(path)
 
 
@@ -358,7 +361,7 @@ def test_parquet_of_whole_microseconds(tmp_path: Path) -> None:
         "time": pa.array([4_000_000_000], pa.time64("ns")),
     }
     pq.write_table(pa.table(columns), path)
-    (cells,) = (row.cells for row in read_rows(path, ()))
+    (cells,) = (row.cells for row in read_rows(path, {}, others=True))
     assert cells == {
         "when": datetime(1970, 1, 1, 0, 0, 2, 1),
         "long": timedelta(microseconds=3),
@@ -368,15 +371,15 @@ def test_parquet_of_whole_microseconds(tmp_path: Path) -> None:
 
 
 def test_cells_are_checked() -> None:
-    place = "x.jsonl, row 2 (line 2)"
-    assert text_cell(place, "a", "") == ""
-    assert number_cell(place, "a", Decimal("1.5")) == 1.5
+    place = "x.jsonl, row 2 (line 2), column 'a'"
+    assert check_text(place, "") == ""
+    assert check_number(place, Decimal("1.5")) == 1.5
     with pytest.raises(InputError) as caught:
-        text_cell(place, "a", 1)
+        check_text(place, 1)
     assert str(caught.value) == "x.jsonl, row 2 (line 2), column 'a': got 1, expected a str"
     with pytest.raises(InputError) as caught:
-        number_cell(place, "a", math.nan)
-    assert str(caught.value) == f"{place}, column 'a': got nan, expected a finite number"
+        check_number(place, math.nan)
+    assert str(caught.value) == f"{place}: got nan, expected a finite number"
 
 
 # Streaming
@@ -430,7 +433,7 @@ def test_memory_does_not_grow_with_the_file(suffix: str, tmp_path: Path) -> None
     many, text = (200_000, SENTENCE) if suffix == ".tsv" else (20_000, SENTENCE * 10)
     write_many(path, many, text)
     with memory() as most:
-        for number, row in enumerate(read_rows(path, ("a", "b")), start=1):
+        for number, row in enumerate(read_rows(path, texts("a", "b"), others=True), start=1):
             assert row.cells["b"] == text
             if number % 200 == 0:
                 most()
@@ -450,7 +453,7 @@ def test_memory_does_not_grow_with_what_is_written(
             writer.write(chunk)
             most()
         assert most() < 15e6
-    assert sum(1 for _ in read_rows(path, ("a",), optional=())) == 10_000
+    assert sum(1 for _ in read_rows(path, texts("a"))) == 10_000
 
 
 BAD_ROWS = [
@@ -469,8 +472,8 @@ def test_a_bad_row_is_found_after_those_before_it(
     data = (header + good * 1000 + bad + good * 1000).encode()
     path = tmp_path / name
     path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-    rows = read_rows(path, ("a", "b"))
-    places = [next(rows).place for _ in range(1000)]
+    rows = read_rows(path, texts("a", "b"), others=True)
+    places = [next(rows).location for _ in range(1000)]
     line = 1001 if header else 1000
     assert places[-1] == f"{path}, row 1000 (line {line})"
     with pytest.raises(InputError) as caught:
@@ -483,7 +486,7 @@ def until_error(path: Path, encoding: str = "utf-8") -> tuple[int, str]:
     """The rows before the error, and the error."""
     got = 0
     try:
-        for _ in read_rows(path, ("a",), encoding=encoding):
+        for _ in read_rows(path, texts("a"), others=True, encoding=encoding):
             got += 1
     except InputError as error:
         return got, str(error)
@@ -521,16 +524,16 @@ def test_a_file_that_breaks_off_is_found_where_it_does(suffix: str, tmp_path: Pa
 
 def test_wrong_names_are_refused_before_the_first_row(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="got a directory, expected a file"):
-        read_rows(tmp_path, ())
+        read_rows(tmp_path, {})
     with pytest.raises(InputError, match="got an unknown suffix"):
-        read_rows("x.txt", ())
+        read_rows("x.txt", {})
 
 
 def test_readers_of_csv_leave_the_limit_of_the_process_alone(tmp_path: Path) -> None:
     long = "x" * 200_000
     path = write(tmp_path / "x.csv", [{"a": long, "b": ""}] * 2)
     before = csv.field_size_limit()
-    rows = read_rows(path, ("a",))
+    rows = read_rows(path, texts("a"), others=True)
     assert next(rows).cells["a"] == long
     assert csv.field_size_limit() == before
 
@@ -577,7 +580,7 @@ def test_a_file_may_take_the_place_of_the_one_that_is_read(suffix: str, tmp_path
     path = tmp_path / f"x{suffix}"
     with open_writer(path, format_of(path), ["a"]) as writer:
         writer.write({"a": str(number)} for number in range(5000))
-    rows = read_rows(path, ("a",))
+    rows = read_rows(path, texts("a"), others=True)
     with open_writer(path, format_of(path), ["a", "p"]) as writer:
         while chunk := list(islice(rows, 500)):
             writer.write({**row.cells, "p": "y"} for row in chunk)
@@ -656,7 +659,8 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
         "x.parquet",
         "parquet",
         {"a": 1, "b": ""},
-        "x.parquet, row 3, column 'a': got type int64, expected string as in the rows before",
+        "x.parquet, row 3, column 'a': got 'Unable to merge: Field it has incompatible types: "
+        "string vs int64', expected values of one type",
     ),
     (
         "x.parquet",
@@ -770,7 +774,7 @@ def test_without_a_schema_the_values_decide_on_the_types(
     # Once a row group is written, its types stay: 2.5 is not cut to an integer.
     monkeypatch.setattr(writers, "_ROW_GROUP", 1)
     with pytest.raises(
-        InputError, match="row 2, column 'a': got type double, expected int64 as in the rows before"
+        InputError, match="row 2, column 'a': got 'type double after rows of type int64', expected"
     ):
         write(path, [{"a": 1}, {"a": 2.5}])
 
@@ -783,7 +787,8 @@ def test_a_line_or_cell_without_end(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A few bytes of gzip, or a quote that nothing closes, may be gigabytes."""
-    monkeypatch.setattr(text_files, "_LONGEST", 200_000)
+    monkeypatch.setattr(text_files, "LONGEST", 200_000)
+    before = csv.field_size_limit(200_000)
     path = tmp_path / f"pairs{suffix}"
     header, cell = ("", '{"a": "') if "jsonl" in suffix else ("a\n", '"')
     line = cell + ("x" * 250 if "csv" not in suffix else "x" * 249 + "\n") * 1000
@@ -792,22 +797,23 @@ def test_a_line_or_cell_without_end(
     with pytest.raises(
         InputError, match=r"a line of more than 200,000 bytes$|field limit \(200000"
     ):
-        list(read_rows(path, ()))
+        list(read_rows(path, {}, others=True))
+    csv.field_size_limit(before)
 
 
 def test_a_cell_of_a_million_characters(tmp_path: Path) -> None:
     text = "가나다 " * 250_000
     for suffix in (*TEXT_SUFFIXES, ".parquet"):
         path = write(tmp_path / f"pairs{suffix}", [{"a": text, "b": ""}])
-        assert [row.cells["a"] for row in read_rows(path, ["a"])] == [text], suffix
+        assert [row.cells["a"] for row in read_rows(path, texts("a"))] == [text], suffix
 
 
 def test_very_many_columns(tmp_path: Path) -> None:
     names = [f"c{number}" for number in range(100_000)]
     path = tmp_path / "pairs.tsv"
     path.write_text("\t".join(names) + "\n" + "\t".join("x" for _ in names))
-    (row,) = read_rows(path, ["c99999"], optional=())
+    (row,) = read_rows(path, texts("c99999"))
     assert row.cells == {"c99999": "x"}
     path.write_text("\t".join([*names, "c7"]) + "\n")
     with pytest.raises(InputError, match="got column 'c7' twice"):
-        list(read_rows(path, []))
+        list(read_rows(path, {}, others=True))

@@ -408,14 +408,14 @@ def test_texts_may_be_any_sequence(embedder: Embedder) -> None:
     [
         (b"rain", r"^texts is one bytes; expected a list of str$"),
         (iter([]), r"^texts is empty; expected at least one str$"),
-        (["a", "b", "c", None, None], r"^texts\[3\] is None; expected a str$"),
-        (["a", 2.5], r"^texts\[1\] is 2\.5; expected a str$"),
-        (["a", b"b"], r"^texts\[1\] is b'b'; expected a str$"),
-        (["a", ["b"]], r"^texts\[1\] is \['b'\]; expected a str$"),
-        (["a", float("nan")], r"^texts\[1\] is nan; expected a str$"),
+        (["a", "b", "c", None, None], r"^texts\[3\]: got None, expected a str$"),
+        (["a", 2.5], r"^texts\[1\]: got 2\.5, expected a str$"),
+        (["a", b"b"], r"^texts\[1\]: got b'b', expected a str$"),
+        (["a", ["b"]], r"^texts\[1\]: got \['b'\], expected a str$"),
+        (["a", float("nan")], r"^texts\[1\]: got nan, expected a str$"),
         (
             ["a", "b\ud800c"],
-            r"^texts\[1\] has a lone surrogate, '\\ud800', at character 1; expected valid Unicode$",
+            r"^texts\[1\]: got the lone surrogate '\\ud800' at index 1, expected valid Unicode$",
         ),
     ],
 )
@@ -467,8 +467,8 @@ def test_prompts_add_to_the_models_own(bert: Path, tmp_path: Path) -> None:
     [
         ({"prompt_name": "passage"}, r"^unknown prompt_name 'passage'; this model has query$"),
         ({"prompt": "a", "prompt_name": "query"}, r"^got a prompt and a prompt_name; expected one"),
-        ({"prompt": "\udfff"}, r"^prompt\[0\] has a lone surrogate"),
-        ({"prompt": 3}, r"^prompt\[0\] is 3; expected a str$"),
+        ({"prompt": "\udfff"}, r"^prompt: got the lone surrogate"),
+        ({"prompt": 3}, r"^prompt: got 3, expected a str$"),
     ],
 )
 def test_wrong_prompts(idle: Embedder, options: dict[str, Any], message: str) -> None:
@@ -510,8 +510,8 @@ def test_similarity(bert: Path, name: str, tmp_path: Path) -> None:
     ("values", "message"),
     [
         (b"rain", r"^a is one bytes; expected a list of str$"),
-        (["rain", None], r"^a\[1\] is None; expected a str$"),
-        ([None, "rain"], r"^a\[0\] is None; expected a str$"),
+        (["rain", None], r"^a\[1\]: got None, expected a str$"),
+        ([None, "rain"], r"^a\[0\]: got None, expected a str$"),
         ([], r"^a has shape \(0,\); expected texts or \(n, dim\)$"),
         (np.ones((2, WIDTH, 1)), r"^a has shape \(2, 32, 1\); expected texts or \(n, dim\)$"),
         (np.ones((2, 3)), r"^a has vectors of width 3 and b of 32; expected the same width$"),

@@ -439,8 +439,8 @@ def test_a_recipe_without_its_fit_is_refused(
         ("mean/center", 3, "texts is one int; expected texts to fit on"),
         ("mean/center", [], "there are no texts to fit on; expected some"),
         ("mean/center", iter(()), "there are no texts to fit on; expected some"),
-        ("mean/center", ["a"] * 5000 + [None], "texts[5000] is None; expected a str"),
-        ("mean/center", ["a", "\ud800"], "texts[1] has a lone surrogate"),
+        ("mean/center", ["a"] * 5000 + [None], "texts[5000]: got None, expected a str"),
+        ("mean/center", ["a", "\ud800"], "texts[1]: got the lone surrogate"),
         (
             "mean/whiten:2",
             ["a", "b"],

@@ -22,7 +22,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from embedkit.errors import InputError
 from embedkit.tokenization import tokenizer as tokens_module
 from embedkit.tokenization.loading import load_tokenizer
-from embedkit.tokenization.tokenizer import TextTokenizer, Tokenized, check_texts
+from embedkit.tokenization.tokenizer import TextTokenizer, Tokenized
 
 pytestmark = pytest.mark.thorough
 
@@ -428,25 +428,6 @@ def test_batch(folders: dict[str, Path]) -> None:
     assert batch.token_ids.tolist() == [2, 3, 2, rain, 3]
     assert batch.offsets.tolist() == [0, 2, 5]
     assert batch.special.tolist() == [True, True, True, False, True]
-
-
-@pytest.mark.parametrize(
-    ("texts", "message"),
-    [
-        ("rain", "^sentences is one str; expected a list of str$"),
-        ([], "^sentences is empty; expected at least one str$"),
-        (["a", None], r"^sentences\[1\] is None; expected a str$"),
-        (["a\udc00"], r"^sentences\[0\] has a lone surrogate, '\\udc00', at character 1;"),
-    ],
-)
-def test_check_texts(texts: Any, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        check_texts(texts, "sentences")
-
-
-@given(st.lists(st.text(), min_size=1))
-def test_check_texts_takes_all_valid_unicode(texts: list[str]) -> None:
-    check_texts(texts)
 
 
 # Prompts

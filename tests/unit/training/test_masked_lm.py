@@ -277,7 +277,7 @@ def test_texts_that_cannot_be_learnt_from(bert: Path, tmp_path: Path) -> None:
         train_masked_lm(few, tmp_path / "x", model=bert)
     with pytest.raises(InputError, match="got 0 distinct texts to train on and 200 held out"):
         train_masked_lm(TEXTS, tmp_path / "x", held_out=TEXTS, model=bert)
-    with pytest.raises(InputError, match=r"texts\[1\] is 3; expected a str"):
+    with pytest.raises(InputError, match=r"texts\[1\]: got 3, expected a str"):
         train_masked_lm(["a", 3], tmp_path / "x", model=bert)  # type: ignore[list-item]
 
 
