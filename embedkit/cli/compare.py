@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -69,7 +68,9 @@ def compare_command(
     save_best: Annotated[
         Path | None,
         options.option(
-            "Folder to save the model with the best recipe in; sentence-transformers loads it."
+            "Folder to save the model in, with the recipe of the verdict: the best one if it is "
+            "significantly better than the baseline, else the baseline. sentence-transformers "
+            "loads it."
         ),
     ] = None,
     report_files: options.ReportFiles,
@@ -129,11 +130,13 @@ def compare_command(
     def save() -> None:
         if save_best is None:
             return
-        if report.best is None:
-            raise InputError("no recipe has a value on every data set; there is no best to save")
-        best = report.fitted.get(str(report.best), report.best)
-        loaded[0].with_recipe(best).save_pretrained(save_best)
-        print(f"Saved recipe {report.best} in {save_best}.", file=sys.stderr)
+        recipe = report.verdict.recipe
+        if recipe is None:
+            raise InputError("no recipe has a value on every data set; there is none to save")
+        loaded[0].with_recipe(report.fitted.get(recipe, recipe)).save_pretrained(save_best)
+        best = report.best_name
+        reason = "" if best in (None, recipe) else f"; {best} is not significantly better"
+        output.inform(f"Saved recipe {recipe} in {save_best}{reason}.")
 
     output.show_report(report, report_files, save)
 

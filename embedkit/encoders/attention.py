@@ -64,7 +64,8 @@ def _attend_packed(qkv: Tensor, offsets: Tensor, longest: int) -> Tensor:
 
     q, k, v = qkv.unbind(1)
     starts = offsets.int()
-    return varlen_attn(q, k, v, starts, starts, longest, longest).reshape(len(qkv), -1)
+    mixed: Tensor = varlen_attn(q, k, v, starts, starts, longest, longest)  # type: ignore[assignment]
+    return mixed.reshape(len(qkv), -1)
 
 
 @cache

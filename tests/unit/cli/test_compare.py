@@ -633,13 +633,13 @@ def test_one_constant_vector_has_no_correlation(run: Run, data: Path, bert: Path
 
 
 def test_nothing_is_best(run: Run, data: Path, bert: Path, tmp_path: Path) -> None:
-    """There is no best to save; the report is printed all the same."""
+    """There is none to save; the report is printed all the same."""
     done = run(
         *("compare", data, "-m", bert, "--json", "--recipes", "cls@0 cls@0/normalize"),
         *("--save-best", tmp_path / "best"),
     )
     assert done.code == 2
-    message = "error: no recipe has a value on every data set; there is no best to save\n"
+    message = "error: no recipe has a value on every data set; there is none to save\n"
     assert done.err == message
     assert json.loads(done.out)["best"] is None
     assert not (tmp_path / "best").exists()
@@ -768,8 +768,10 @@ def test_the_table(run: Run, data: Path, bert: Path, command: str) -> None:
 def test_save_best(run: Run, data: Path, bert: Path, tmp_path: Path) -> None:
     best = tmp_path / "best"
     done = run("compare", data, "-m", bert, "--json", "--save-best", best)
-    recipe = done.json["best"]
-    assert done.err == f"Saved recipe {recipe} in {best}.\n"
+    recipe, highest = done.json["verdict"]["recipe"], done.json["best"]
+    assert (recipe, highest) == ("mean", "pooler")
+    reason = f"{highest} is not significantly better"
+    assert done.err == f"Saved recipe {recipe} in {best}; {reason}.\n"
     want = Embedder.from_pretrained(bert, recipe=recipe).encode(SENTENCES)
     theirs = SentenceTransformer(str(best), device="cpu").encode(list(SENTENCES))
     np.testing.assert_allclose(theirs, want, rtol=0, atol=1e-5 * np.abs(want).max())
@@ -838,7 +840,7 @@ def test_a_process(data: Path, bert: Path, tmp_path: Path) -> None:
     done = run_process("compare", data, "-m", bert, "--json", "--save-best", tmp_path / "best")
     (row,) = rows_of(done.json, recipe="mean", metric="spearman")
     assert row["value"] == pytest.approx(value_of(bert, "mean"), abs=1e-9)
-    assert done.err == f"Saved recipe {done.json['best']} in {tmp_path / 'best'}.\n"
+    assert done.err.startswith(f"Saved recipe mean in {tmp_path / 'best'}; pooler is not")
 
 
 def test_a_process_that_is_refused() -> None:

@@ -212,7 +212,7 @@ def test_select_on_the_command_line(run: Run, bert: Path, tmp_path: Path, select
     assert report["selection"]["similarity"] == selected.selection.similarity
     assert report["selection"]["datasets"] == ["dev"]
     saved = Embedder.from_pretrained(folder)
-    expected = Embedder.from_pretrained(bert, selected.best)
+    expected = Embedder.from_pretrained(bert, report["verdict"]["recipe"])
     np.testing.assert_allclose(saved.encode(WORDS), expected.encode(WORDS), atol=1e-6)
 
 
