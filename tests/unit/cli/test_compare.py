@@ -781,6 +781,25 @@ def test_save_best(run: Run, data: Path, bert: Path, tmp_path: Path) -> None:
     assert same["value"] == pytest.approx(row["value"], abs=1e-9)
 
 
+def test_save_best_saves_what_is_significantly_better(run: Run, bert: Path, tmp_path: Path) -> None:
+    """The labels are the cosines of `max`, so that its correlation is 1."""
+    random = np.random.default_rng(0)
+    some = ("cat", "rain", "sun", "city", "book", "park", "news", "birds")
+    texts = [" ".join(random.choice(some, 6)) for _ in range(120)]
+    vectors = Embedder.from_pretrained(bert, recipe="max/normalize").encode(texts)
+    labels = (vectors[:60] * vectors[60:]).sum(1)
+    path = tmp_path / "made.tsv"
+    rows = [
+        f"{a}\t{b}\t{score:.6f}" for a, b, score in zip(texts[:60], texts[60:], labels, strict=True)
+    ]
+    path.write_text("\n".join(["sentence1\tsentence2\tscore", *rows]) + "\n", encoding="utf-8")
+    best = tmp_path / "best"
+    done = run("compare", path, "-m", bert, "--recipes", "mean,max", "--save-best", best)
+    assert (done.code, done.err) == (0, f"Saved recipe max in {best}.\n")
+    assert done.out.startswith("Use max: ")
+    assert str(Embedder.from_pretrained(best).recipe) == "max"
+
+
 def test_save_best_of_a_layer(run: Run, data: Path, bert: Path, tmp_path: Path) -> None:
     best = tmp_path / "best"
     run("compare", data, "-m", bert, "--recipes", "mean@1", "--save-best", best)
