@@ -262,7 +262,7 @@ def test_wrong_texts(bert: Path) -> None:
     made = untrained(bert, "mean")
     with pytest.raises(InputError, match=r"^pairs is empty"):
         made.predict([])
-    with pytest.raises(InputError, match=r"^pairs\[1\] is .*3\); expected two texts"):
+    with pytest.raises(InputError, match=r"^pairs\[1\]: got .*3\), expected two texts"):
         made.predict([("a", "b"), ("a", 3)])  # type: ignore[list-item]
     with pytest.raises(InputError, match=r"unknown reading 'first'; choose from pooler, "):
         CrossEncoder.untrained(bert, "first", (0, 1))

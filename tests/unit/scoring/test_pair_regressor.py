@@ -351,9 +351,9 @@ def test_refused_before_anything_is_encoded(
 @pytest.mark.parametrize(
     ("pairs", "message"),
     [
-        ([*TEXT_PAIRS[:11], "text"], r"pairs\[11\] is 'text'; expected two texts"),
-        ([("a", "b", "c"), *TEXT_PAIRS[:11]], r"pairs\[0\] is .*; expected two texts"),
-        ([("a", None), *TEXT_PAIRS[:11]], r"pairs\[0\] is \(.a., None\); expected two texts"),
+        ([*TEXT_PAIRS[:11], "text"], r"pairs\[11\]: got 'text', expected two texts"),
+        ([("a", "b", "c"), *TEXT_PAIRS[:11]], r"pairs\[0\]: got .*, expected two texts"),
+        ([("a", None), *TEXT_PAIRS[:11]], r"pairs\[0\]: got \(.a., None\), expected two texts"),
         (np.zeros((12, 3, 4)), r"pairs have shape \(12, 3, 4\); expected vectors \(n, 2, dim\)"),
         (np.zeros((12, 4)), r"pairs have shape \(12, 4\)"),
         (np.full((12, 2, 4), np.nan), "not finite"),
