@@ -726,7 +726,7 @@ def test_without_a_tokenizer(family: str, tmp_path: Path) -> None:
 def test_the_tokenizer_is_too_large_for_the_encoder(model: Path) -> None:
     tiny.make_tokenizer_files(model, vocab=(*tiny.VOCAB, "elephant"))
     with pytest.raises(
-        InputError, match=r"gave token .*; tokenizer and model vocabularies do not match$"
+        InputError, match=r"gave token .*; the tokenizer and model vocabularies do not match$"
     ):
         Embedder.from_pretrained(model).encode(["an elephant"])
 
