@@ -1,4 +1,4 @@
-"""Which pooling to use, whether it matters, and the model that comes of it."""
+"""Choose a pooling for sentence embeddings, test whether it matters, and save the model."""
 
 from __future__ import annotations
 

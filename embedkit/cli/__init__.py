@@ -27,7 +27,7 @@ _INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 app = App(
     name="embedkit",
-    help="Which pooling to use, whether it matters, and the model that comes of it.",
+    help="Choose a pooling for sentence embeddings, test whether it matters, and save the model.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -24,7 +24,9 @@ index_app = App(
 
 _Index = Annotated[Path, typer.Argument(help="Folder of the index.", show_default=False)]
 _Vectors = Annotated[Path, typer.Argument(help="Folder of embedkit encode.", show_default=False)]
-_Json = Annotated[bool, typer.Option("--json", help="Print what the index is as JSON on stdout.")]
+_Json = Annotated[
+    bool, typer.Option("--json", help="Print the properties of the index as JSON on stdout.")
+]
 
 
 @index_app.command("build")

@@ -1,4 +1,4 @@
-"""Linears with what follows them: an activation, or the sum with a residual.
+"""Linear layers, fused with the activation or the residual sum that follows them.
 
 On a CPU oneDNN runs them as one operation over a weight that it laid out once, where this torch has
 the operations that its own compiler calls. They are not public, so they are tried first; elsewhere

@@ -1,4 +1,4 @@
-"""One token stands for the text."""
+"""Poolings that take one token of the text: the first (`cls`) or the last."""
 
 from __future__ import annotations
 

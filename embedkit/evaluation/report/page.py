@@ -67,8 +67,8 @@ def result_table(report: ReportData, dataset: str, words: dict[str, str]) -> Res
     for recipe, similarity in sorted(
         by_row, key=lambda key: (similarities.index(key[1]), order.index(key[0]))
     ):
-        found = by_row[recipe, similarity]
-        main = found[first]
+        by_metric = by_row[recipe, similarity]
+        main = by_metric[first]
         marks = _marks(report, recipe, words) if similarity == report.decided_by else ()
         if equals := report.equals(recipe):
             marks = (*marks, f"= {', '.join(equals)}")
@@ -79,7 +79,9 @@ def result_table(report: ReportData, dataset: str, words: dict[str, str]) -> Res
             cells += _difference(main, first, report.run_metadata.resamples)
         parts = [(main.subsets or {}).get(name) for name in subsets]
         cells += [_value(part.value if part else None, first) for part in parts]
-        cells += [_value(found[name].value if name in found else None, name) for name in others]
+        cells += [
+            _value(by_metric[name].value if name in by_metric else None, name) for name in others
+        ]
         cells += [Cell(percent(main.ties), main.ties)] * of_pairs
         rows.append(tuple(cells))
     return ResultTable(dataset, tuple(headings), tuple(rows))
