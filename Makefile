@@ -10,7 +10,10 @@ PARALLEL = -n logical --maxprocesses 4 --dist worksteal
 .PHONY: compare test test-fast test-all lint types docs
 
 compare: $(READY)
-	$(BIN)/embedkit compare first_look
+	$(BIN)/embedkit compare first_look_en
+	@printf '\nThe same model on Korean, a language that it was not trained on:\n\n'
+	$(BIN)/embedkit evaluate first_look_ko
+	@printf '\nThe lesson: no pooling helps a model that does not read the language of your texts.\n'
 
 # Everything but the tests that take minutes: under 5 minutes on two cores.
 test: $(READY)

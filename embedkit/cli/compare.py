@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from embedkit.cli import options, output
 from embedkit.errors import InputError
 from embedkit.files import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from embedkit.evaluation.report.report import Report
 
 
 def compare_command(
@@ -73,6 +76,13 @@ def compare_command(
             "loads it."
         ),
     ] = None,
+    save: Annotated[
+        tuple[str, Path] | None,
+        options.option(
+            "Save the model with this recipe, one of those compared, whatever the verdict.",
+            metavar="RECIPE DIR",
+        ),
+    ] = None,
     report_files: options.ReportFiles,
     files: options.PairFiles,
 ) -> None:
@@ -80,36 +90,46 @@ def compare_command(
 
     Example: [bold]embedkit compare korsts_test.tsv -m klue/bert-base --save-best my-model[/bold]
     """
-    output.check_out(report_files, save_best)
+    models = {} if save_best is None else {"--save-best": save_best}
+    if save is not None:
+        models["--save"] = save[1]
+    output.check_out(report_files, models)
     sets = files.read_sets(data)
     selecting = None if select is None else files.read_sets(select, "select")
     training = None if train is None else files.read_sets(train, "train")
     if fit.fit is not None and fit_on_data:
         raise InputError("got --fit and --fit-on-data; expected one of them")
     corpus = fit.corpus(files.encoding)
-    if head is not None and save_best is not None:
+    if head is not None and models:
         raise InputError(
-            "got --head and --save-best; train the winner's head with embedkit train head"
+            f"got --head and {next(iter(models))}; train a recipe's head with embedkit train head"
         )
     from embedkit.embedder.embedder import Embedder
     from embedkit.embedder.saving import check_saveable
+    from embedkit.evaluation.candidates import Candidates, parse_recipe, parse_recipes
     from embedkit.evaluation.compare import compare
-    from embedkit.files import check_target
+    from embedkit.evaluation.save_model import add_comparison, save_model
 
     named = None if recipes is None else _split_recipes(recipes)
+    by_layer = None if layers is None else _parse_layers(layers)
     loaded: list[Embedder] = []
 
     def load() -> Embedder:
         """The model, once all options are checked; a recipe that cannot be saved is refused."""
-        if save_best is not None:
-            check_target(save_best)
         embedder = Embedder.from_pretrained(
             model, max_length=max_length, device=device, precision=precision, revision=revision
         )
         loaded.append(embedder)
-        if save_best is not None:
-            for recipe in named or [str(embedder.recipe)]:
-                check_saveable(embedder.encoder, embedder.bind(recipe), embedder.settings)
+        saved = [] if save_best is None else named or [str(embedder.recipe)]
+        if save is not None:
+            recipe = embedder.bind(save[0]).recipe
+            against = None if baseline is None else parse_recipe(baseline)
+            compared = Candidates.of(embedder, parse_recipes(named, by_layer), by_layer, against)
+            if recipe not in {bound.recipe for bound in compared.bounds}:
+                raise InputError(f"--save: recipe {save[0]!r} is not compared; add it to --recipes")
+            saved = [*saved, str(recipe)]
+        for name in saved:
+            check_saveable(embedder.encoder, embedder.bind(name), embedder.settings)
         return embedder
 
     report = compare(
@@ -118,7 +138,7 @@ def compare_command(
         named,
         select=selecting,
         baseline=baseline,
-        layers=None if layers is None else _parse_layers(layers),
+        layers=by_layer,
         fit="data" if fit_on_data else corpus,
         similarities=scoring.similarities or ["cosine"],
         head=head,
@@ -127,18 +147,25 @@ def compare_command(
         **scoring.arguments,
     )
 
-    def save() -> None:
-        if save_best is None:
-            return
-        recipe = report.verdict.recipe
-        if recipe is None:
-            raise InputError("no recipe has a value on every data set; there is none to save")
-        loaded[0].with_recipe(report.fitted.get(recipe, recipe)).save_pretrained(save_best)
-        best = report.best_name
-        reason = "" if best in (None, recipe) else f"; {best} is not significantly better"
-        output.inform(f"Saved recipe {recipe} in {save_best}{reason}.")
+    saved: dict[Path, str] = {}
 
-    output.show_report(report, report_files, save)
+    def save_models(report: Report) -> None:
+        """The recipe that the user insists on first: the verdict may have none."""
+        for recipe, folder in [*([] if save is None else [save]), (None, save_best)]:
+            if folder is None:
+                continue
+            name = None if recipe is None else str(loaded[0].bind(recipe).recipe)
+            saved[folder] = save_model(report, loaded[0], folder, name)
+            best = report.best_name
+            kept = name is None and best not in (None, saved[folder])
+            reason = f"; {best} is not significantly better" if kept else ""
+            output.inform(f"Saved recipe {saved[folder]} in {folder}{reason}.")
+
+    def write_cards(report: Report) -> None:
+        for folder, recipe in saved.items():
+            add_comparison(report, folder, recipe, revision=revision)
+
+    output.show_report(report, report_files, save_models, write_cards)
 
 
 def _split_recipes(text: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedkit.cli import options
+from embedkit.cli import options, output
 from embedkit.cli.app import App
 from embedkit.errors import InputError, printable
 
@@ -45,9 +45,10 @@ def build_command(
     ] = None,
     nprobe: options.Nprobe = None,
     ef_search: options.EfSearch = None,
+    overwrite: options.Overwrite = False,
     as_json: _Json = False,
 ) -> None:
-    """Build an index from the vectors of a corpus; an index that is there is replaced.
+    """Build an index from the vectors of a corpus.
 
     Example: [bold]embedkit index build vectors --out my-index --kind hnsw[/bold]
     """
@@ -57,6 +58,8 @@ def build_command(
     from embedkit.retrieval.storage import MANIFEST
 
     check_own(out, MANIFEST, "an index")
+    if (out / MANIFEST).exists():  # not where a build was killed
+        output.check_unused(out, "--out", overwrite=overwrite)
     index = VectorIndex.build(
         Vectors.open(vectors),
         kind=kind,

@@ -29,8 +29,8 @@ Data: TypeAlias = Annotated[
     list[str],
     typer.Argument(
         metavar="DATA...",
-        help=f"Files of sentence pairs: {PAIR_FILES}; first_look is the set that comes with "
-        "embedkit. A folder is a retrieval set in BEIR's layout.",
+        help=f"Files of sentence pairs: {PAIR_FILES}; first_look (first_look_en, first_look_ko) "
+        "comes with embedkit. A folder is a retrieval set in BEIR's layout.",
         show_default=False,
     ),
 ]
@@ -114,6 +114,11 @@ Sentence2: TypeAlias = Annotated[
 ]
 Json: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print JSON on stdout instead of text.")
+]
+
+
+Overwrite: TypeAlias = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the files of an earlier run.")
 ]
 
 
@@ -247,6 +252,7 @@ class ReportFiles:
     lang: Annotated[
         str, typer.Option(help="Language of the table, report.md and report.html: en or ko.")
     ] = "en"
+    overwrite: Overwrite = False
 
 
 def corpus(path: Path, columns: list[str] | None, encoding: str, ids: str | None = None) -> Corpus:

@@ -33,20 +33,42 @@ def inform(message: object) -> None:
     print(printable(str(message)), file=sys.stderr)
 
 
-def check_out(files: ReportFiles, save_best: Path | None = None) -> None:
-    """Refuse places that cannot hold the report, and an unknown language, before long work."""
-    from embedkit.evaluation.report.locale import check_language
-    from embedkit.files import check_writable
+def check_out(files: ReportFiles, models: Mapping[str, Path] | None = None) -> None:
+    """Refuse places that cannot hold the report or a model, before long work.
 
-    out = files.out
+    `models` are folders of models by their options. An unknown language is refused, too.
+    """
+    from embedkit.evaluation.report.locale import check_language
+    from embedkit.evaluation.report.report import FILES
+    from embedkit.files import check_target, check_writable
+
     check_language(files.lang)
+    folders = {} if files.out is None else {"--out": files.out}
+    for option, folder in (models or {}).items():
+        for other, taken in folders.items():
+            if taken.resolve() == folder.resolve():
+                raise InputError(f"{other} and {option} are both {folder}; expected two folders")
+        folders[option] = folder
+        check_target(folder)
+        check_unused(folder, option, overwrite=files.overwrite)
+    out = files.out
     if out is None:
         return
     if any(path.exists() and not path.is_dir() for path in (out, *out.parents)):
         raise InputError(f"--out {out} is or lies under a file; expected a folder for the report")
     check_writable(out)
-    if save_best is not None and out.resolve() == save_best.resolve():
-        raise InputError(f"--out and --save-best are both {out}; expected different folders")
+    for name in FILES:
+        check_unused(out / name, "--out", overwrite=files.overwrite)
+
+
+def check_unused(path: Path, option: str, *, overwrite: bool) -> None:
+    """Refuse to replace a file, or what is in a folder, unless the user asks for it."""
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    if path.exists() and not overwrite:
+        raise InputError(
+            f"{option}: {path} exists; expected a new place, or --overwrite to replace it"
+        )
 
 
 def console() -> Console:
@@ -62,10 +84,15 @@ def warn(report: Report) -> None:
         inform(f"warning: {warning}")
 
 
-def show_report(report: Report, files: ReportFiles, save: Callable[[], None] | None = None) -> None:
-    """Print the report on stdout, write its files, and save the model.
+def show_report(
+    report: Report,
+    files: ReportFiles,
+    save: Callable[[Report], None] | None = None,
+    describe: Callable[[Report], None] | None = None,
+) -> None:
+    """Print the report on stdout, write its files, save models, and describe them in their cards.
 
-    A failure does not stop the other outputs: report.json comes first, report.html last.
+    A failure does not stop the other outputs: report.json comes first, what is drawn last.
 
     Raises:
         InputError: an error that the user can fix.
@@ -79,17 +106,20 @@ def show_report(report: Report, files: ReportFiles, save: Callable[[], None] | N
     def show() -> None:
         print(report.to_json()) if files.as_json else report.print(console(), files.lang)
 
-    tasks: dict[str, Callable[[], object] | None] = {"the table": show, "the model": save}
+    tasks: dict[str, Callable[[], object]] = {"the table": show}
+    if save is not None:
+        tasks["the model"] = partial(save, report)
     if files.out is not None:
         results, *drawn = (
             (name, partial(report.write, files.out, name, files.lang)) for name in FILES
         )
         tasks = dict([results, *tasks.items(), *drawn])
+    if describe is not None:
+        tasks["the model card"] = partial(describe, report)
     failed: dict[str, Exception] = {}
     for name, task in tasks.items():
         try:
-            if task is not None:
-                task()
+            task()
         except Exception as error:
             failed[name] = error
     broken = {name: e for name, e in failed.items() if not isinstance(e, InputError)}

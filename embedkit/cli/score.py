@@ -28,6 +28,7 @@ def score_command(
             "File to write, in the format of its suffix; by default stdout, in the input's format."
         ),
     ] = None,
+    overwrite: options.Overwrite = False,
     prompt: options.Prompt = None,
     max_length: options.MaxLength = None,
     device: options.Device = None,
@@ -48,6 +49,8 @@ def score_command(
     """
     if out is not None and as_json:
         raise InputError("got --json and --out; --json is for stdout, use a file name in .jsonl")
+    if out is not None:
+        output.check_unused(out, "--out", overwrite=overwrite)
     source = format_of(pairs)
     target = format_of(out) if out is not None else "jsonl" if as_json else source
     if target == "parquet" and out is None:

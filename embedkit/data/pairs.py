@@ -144,7 +144,8 @@ def read_pairs(
 ) -> Pairs:
     """Reads scored sentence pairs from a TSV, CSV, JSONL or Parquet file, or one of these as .gz.
 
-    `first_look` names the data set that comes with embedkit, `./first_look` a file.
+    `first_look` names the data set that comes with embedkit, `first_look_en` and `first_look_ko`
+    its parts, `./first_look` a file.
 
     Texts are taken verbatim, empty ones too; other columns than those named are ignored. Empty
     lines are skipped. The formats are described at `embedkit.data.tables.read_rows`.
@@ -168,8 +169,10 @@ def read_pairs(
         ('mine', 3, 'a dog')
     """
     check_type("columns", columns, PairColumns, "PairColumns")
+    name = part = ""
     if is_built_in(path, SHIPPED):
-        path, encoding = SHIPPED[str(path)], "utf-8"
+        name, part = str(path), str(path).removeprefix("first_look").strip("_")
+        path, encoding = SHIPPED[name], "utf-8"
     checks: dict[str, Check] = {
         columns.sentence1: check_text,
         columns.sentence2: check_text,
@@ -179,6 +182,8 @@ def read_pairs(
     if columns.subset != PairColumns.subset:
         checks |= subset
     rows = list(read_rows(path, checks, optional=subset, encoding=encoding))
+    if part:
+        rows = [row for row in rows if row.cells.pop(columns.subset) == part]
     subsets = None
     if any(columns.subset in cells for _, cells in rows):
         for location, cells in rows:  # rows of JSON may lack what others have
@@ -186,7 +191,7 @@ def read_pairs(
         subsets = column(rows, columns.subset)
     try:
         return Pairs(
-            stem(path),
+            name or stem(path),
             column(rows, columns.sentence1),
             column(rows, columns.sentence2),
             np.array([row.cells[columns.score] for row in rows], dtype=np.float64),

@@ -9,8 +9,6 @@ from decimal import Decimal
 from numbers import Real
 from typing import TypeVar, cast
 
-import numpy as np
-
 from embedkit.arguments import check_list
 from embedkit.errors import InputError
 
@@ -111,7 +109,7 @@ def as_pairs(pairs: Iterable[Sequence[str]], name: str = "pairs") -> tuple[Texts
         InputError: no list (see `check_list`), no pairs, or the index of what is no pair of texts.
     """
     check_list(name, pairs, "a list of pairs of str", array_dims=2)
-    rows = [row.tolist() if isinstance(row, np.ndarray) else row for row in pairs]
+    rows = [row.tolist() if hasattr(row, "tolist") else row for row in pairs]  # of numpy, too
     for index, row in enumerate(rows):
         if not (
             isinstance(row, list | tuple)

@@ -24,6 +24,7 @@ import tqdm
 import typer
 from helpers import tiny
 from helpers.command import Done, Run, refused
+from huggingface_hub import ModelCard
 from sentence_transformers import SentenceTransformer
 
 from embedkit import POOLINGS, Embedder, Pairs, __version__, compare, evaluate, read_pairs
@@ -735,7 +736,12 @@ def test_out(run: Run, data: Path, bert: Path, tmp_path: Path) -> None:
         cells = re.escape(row["recipe"]) + rf"(?: = [\w, ]+)? \| {100 * row['value']:.2f} \|"
         assert re.search(rf"\n\| {cells}", markdown)
     assert "\n- The best recipe was selected and scored on the same data" in markdown
-    table = run("compare", data, "-m", bert, "--out", folder).out  # over the old one
+    again = ("compare", data, "-m", bert, "--out", folder)
+    there = folder / "report.json"
+    assert refused(run(*again)) == (
+        f"--out: {there} exists; expected a new place, or --overwrite to replace it"
+    )
+    table = run(*again, "--overwrite").out
     names = " and ".join(str(folder / f"report.{kind}") for kind in ("json", "md", "html"))
     assert f"Wrote {names}.".replace(" ", "") in table.replace("\n", "").replace(" ", "")
 
@@ -807,8 +813,63 @@ def test_save_best_of_a_layer(run: Run, data: Path, bert: Path, tmp_path: Path) 
     theirs = SentenceTransformer(str(best), device="cpu").encode(list(SENTENCES))
     np.testing.assert_allclose(theirs, want, rtol=0, atol=1e-5 * np.abs(want).max())
     done = run("compare", data, "-m", bert, "--recipes", "max", "--save-best", best)
-    assert (done.code, done.err) == (0, f"Saved recipe max in {best}.\n")  # over the old one
+    assert refused(done) == (
+        f"--save-best: {best} exists; expected a new place, or --overwrite to replace it"
+    )
+    assert Embedder.from_pretrained(best).encoder.num_layers == 1
+    options = ("--recipes", "max", "--overwrite")
+    done = run("compare", data, "-m", bert, *options, "--save-best", best)
+    assert (done.code, done.err) == (0, f"Saved recipe max in {best}.\n")
     assert str(Embedder.from_pretrained(best).recipe) == "max"
+
+
+def test_save_what_the_user_insists_on(run: Run, data: Path, bert: Path, tmp_path: Path) -> None:
+    """Whatever the verdict says; the card has the comparison and its scores."""
+    mine, best = tmp_path / "mine", tmp_path / "best"
+    command = ("compare", data, "-m", bert, "--recipes", "mean cls", "--json")
+    done = run(*command, "--save", "cls@-1", mine, "--save-best", best)
+    assert done.err == (
+        f"Saved recipe cls in {mine}.\nSaved recipe {done.json['verdict']['recipe']} in {best}"
+        + ("" if done.json["best"] == "mean" else "; cls is not significantly better")
+        + ".\n"
+    )
+    want = Embedder.from_pretrained(bert, recipe="cls").encode(SENTENCES)
+    theirs = SentenceTransformer(str(mine), device="cpu").encode(list(SENTENCES))
+    np.testing.assert_allclose(theirs, want, rtol=0, atol=1e-5 * np.abs(want).max())
+    for folder, recipe in ((mine, "cls"), (best, "mean")):
+        card = ModelCard.load(folder / "README.md")
+        (row,) = rows_of(done.json, recipe=recipe, metric="spearman")
+        (score,) = card.data.eval_results
+        assert (score.metric_type, score.dataset_name) == ("spearman_cosine", "pairs")
+        assert score.metric_value == pytest.approx(row["value"], abs=1e-12)
+        assert score.metric_args == {"ci95": pytest.approx(row["ci95"], abs=1e-12)}
+        for part in (done.json["verdict"]["text"]["en"], f"| {100 * row['value']:.2f} |"):
+            assert part in card.text
+        assert f"SHA-256 {done.json['protocol']['data'][0]['sha256']}" in card.text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--save", "max", "m"), "--save: recipe 'max' is not compared; add it to --recipes"),
+        (("--save", "mean", "m", "--save-best", "m"), "--save-best and --save are both m"),
+        (("--save", "mean", "m", "--out", "m"), "--out and --save are both m"),
+        (("--save", "mean+", "m"), "recipe 'mean+'"),
+    ],
+)
+def test_save_is_refused_before_the_work(
+    run: Run,
+    data: Path,
+    bert: Path,
+    options: tuple[str, ...],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run("compare", data, "-m", bert, "--recipes", "mean cls", *options)
+    assert message in refused(done)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["new", "again"])
@@ -999,7 +1060,8 @@ def test_repeated_options_of_one_value_are_refused(
         if param.required and param is not option
         for part in ([param.opts[0], "x"] if param.param_type_name == "option" else ["x"])
     ]
-    done = run(*path, *needed, option.opts[0], "1", f"{option.opts[-1]}", "2")
+    values = ["1"] * option.nargs
+    done = run(*path, *needed, option.opts[0], *values, option.opts[-1], *values)
     assert refused(done) == f"got {'/'.join(option.opts)} 2 times; expected it once"
 
 

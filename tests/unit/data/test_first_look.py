@@ -113,3 +113,14 @@ def test_a_bare_built_in_data_set_is_the_built_in_and_stderr_says_so(
             read_sets(path)
     assert len(read_pairs("first_look.tsv").scores) == 3
     assert capsys.readouterr().err == ""
+
+
+def test_its_parts_are_data_sets_of_one_language() -> None:
+    both = read_pairs("first_look")
+    for part in ("en", "ko"):
+        pairs = read_pairs(f"first_look_{part}")
+        rows = [row for row, subset in enumerate(both.subsets or ()) if subset == part]
+        assert (pairs.name, pairs.subsets) == (f"first_look_{part}", None)
+        assert pairs.sentence1 == tuple(both.sentence1[row] for row in rows)
+        assert pairs.sentence2 == tuple(both.sentence2[row] for row in rows)
+        assert pairs.scores.tolist() == both.scores[rows].tolist()

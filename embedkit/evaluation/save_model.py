@@ -1,0 +1,87 @@
+"""Save a compared recipe as a model whose card shows the comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embedkit.embedder.card_metadata import CardScore, add_card_metadata, base_model_metadata
+from embedkit.embedder.model_card import add_section
+from embedkit.errors import InputError
+from embedkit.evaluation.report.grid import in_markdown
+from embedkit.evaluation.report.locale import catalogue
+from embedkit.evaluation.report.page import metadata_rows
+from embedkit.evaluation.report.report import Report
+from embedkit.evaluation.results import MAIN_METRICS, PAIRS
+
+if TYPE_CHECKING:
+    from embedkit.embedder.embedder import Embedder
+
+
+def save_model(
+    report: Report, embedder: Embedder, folder: str | Path, recipe: str | None = None
+) -> str:
+    """Save the embedder with a recipe of the report, as `Embedder.save_pretrained` does.
+
+    Args:
+        report: of `compare` with this embedder.
+        embedder: that was compared.
+        folder: where; a model folder of embedkit is replaced.
+        recipe: one that was compared; by default the one of the verdict.
+
+    Returns:
+        The recipe that was saved, for `add_comparison`.
+
+    Raises:
+        InputError: no recipe has a value, the recipe was not compared or cannot be saved, or
+            something else is in the folder.
+    """
+    name = report.verdict.recipe if recipe is None else recipe
+    if name is None:
+        raise InputError("no recipe has a value on every data set; there is none to save")
+    if name not in report.compared:
+        raise InputError(
+            f"recipe is {name!r}; expected one that was compared: {', '.join(report.compared)}"
+        )
+    embedder.with_recipe(report.fitted.get(name, name)).save_pretrained(folder)
+    return name
+
+
+def add_comparison(
+    report: Report, folder: str | Path, recipe: str, *, revision: str | None = None
+) -> None:
+    """Add the comparison to the model card of a folder that `save_model` wrote.
+
+    It gets the verdict, the table and how it was measured, and the scores of the recipe as
+    `model-index`, which the hub reads.
+
+    Args:
+        revision: of the model on the hub, whose card says the license.
+    """
+    add_section(Path(folder), _section(report))
+    model = report.model["name"]
+    metadata = base_model_metadata(model, revision)
+    add_card_metadata(
+        Path(folder), f"{Path(model).name} {recipe}", metadata, _scores(report, recipe)
+    )
+
+
+def _section(report: Report) -> str:
+    """The verdict, the table, the notes, and how it was measured."""
+    measured = metadata_rows(report, catalogue("en")["labels"])
+    lines = [*report.notes, *(f"{name}: {value}" for name, value in measured)]
+    listed = "\n".join(f"- {in_markdown(line)}" for line in lines)
+    verdict = in_markdown(str(report.verdict))
+    return f"\n## Comparison\n\n{verdict}\n\n{report.grid().markdown()}\n\n{listed}\n"
+
+
+def _scores(report: Report, recipe: str) -> Iterator[CardScore]:
+    for row in report.deciding(*MAIN_METRICS):
+        if row.recipe != recipe or row.similarity != report.decided_by or row.value is None:
+            continue
+        if row.metric == PAIRS.main:
+            task, metric = "semantic-similarity", f"{row.metric}_{row.similarity}"
+        else:
+            task, metric = "information-retrieval", f"{row.similarity}_{row.metric}"
+        yield CardScore(task, row.dataset, metric, row.value, row.ci95)
