@@ -93,7 +93,7 @@ def test_an_index_and_vectors(index: VectorIndex, tmp_path: Path) -> None:
     ]
 
 
-def test_vectors(tmp_path: Path) -> None:
+def test_vectors_and_an_embedder(tmp_path: Path) -> None:
     bert = tiny.make_bert(tmp_path / "<b>bert", layers=1, width=16)
     (tmp_path / "x.txt").write_text("a dog\na cat\n", encoding="utf-8")
     encode_corpus(Embedder(bert, device="cpu"), Corpus(tmp_path / "x.txt"), tmp_path / "v")
@@ -105,6 +105,11 @@ def test_vectors(tmp_path: Path) -> None:
     shown = cells(vectors._repr_html_())
     assert shown[2:8] == ["rows", "2 without texts", "dimension", "16", "dtype", "float32"]
     assert f"{tmp_path}/&lt;b&gt;bert, mean" in shown
+    embedder = cells(Embedder(bert, device="cpu", precision="float32")._repr_html_())
+    assert embedder[:6] == [
+        *("Embedder", str(bert).replace("<b>", "&lt;b&gt;"), "recipe", "mean", "dimension", "16")
+    ]
+    assert embedder[-4:] == ["precision", "float32", "device", "cpu"]
     built = VectorIndex.build(vectors)
     assert f"model={str(bert)!r}" in repr(built)
     assert "in memory" in cells(built._repr_html_())
