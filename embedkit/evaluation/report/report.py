@@ -148,6 +148,7 @@ class Report(ReportData):
         if left_out := self.grid(lang).print(console):
             too_narrow = catalogue(lang)["table"]["too_narrow"]
             notes = [too_narrow.format(columns=", ".join(left_out)), *notes]
+        console.print()
         for text in notes:
             console.print(printable(text), markup=False, highlight=False)
 
