@@ -21,7 +21,7 @@ PAGE = ROOT / "ARCHITECTURE.md"
 LAYERS = (
     ("errors", "version"),
     ("arguments", "similarity"),
-    ("progress", "files"),
+    ("progress", "files", "html_table", "dataframe"),
     ("manifest",),
     ("data",),
     ("tokenization",),

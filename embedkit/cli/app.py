@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperOption
 
 from embedkit.errors import InputError
+from embedkit.progress import quiet
+
+_Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet",
+        "-q",
+        help="Show no progress, and print only warnings and errors on stderr.",
+    ),
+]
 
 
 class _Command(TyperCommand):
@@ -28,7 +39,7 @@ class _Command(TyperCommand):
 
 
 def expanded(function: Callable[..., None]) -> Callable[..., None]:
-    """A command in which each parameter that is a record becomes the options of its fields.
+    """A command with --quiet, in which each record becomes the options of its fields.
 
     A record is a dataclass whose fields are annotated as Typer wants it, or the parameter is
     `Annotated` with a dict of such annotations. The parameter's default, if it has one, holds the
@@ -54,11 +65,15 @@ def expanded(function: Callable[..., None]) -> Callable[..., None]:
         for field in fields(record):
             add(field.name, getattr(record, field.name), annotations[field.name])
 
+    add("quiet", False, _Quiet)
+
     @wraps(function)
     def run(**given: Any) -> None:
+        silence = quiet() if given.pop("quiet") else nullcontext()
         for name, kind in records.items():
             given[name] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
-        function(**given)
+        with silence:
+            function(**given)
 
     # What Typer reads.
     run.__signature__ = Signature(list(parameters.values()))  # type: ignore[attr-defined]

@@ -54,7 +54,7 @@ def bench_command(
     chosen = _texts(texts, text_column, encoding, limit)
     from embedkit.benchmark import race
 
-    result = race(model, chosen, rounds=rounds, device=device, show_progress=True)
+    result = race(model, chosen, rounds=rounds, device=device)
     if as_json:
         output.print_json(result.to_dict())
         return

@@ -143,7 +143,6 @@ def compare_command(
         similarities=scoring.similarities or ["cosine"],
         head=head,
         train=training,
-        show_progress=True,
         **scoring.arguments,
     )
 

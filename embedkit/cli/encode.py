@@ -94,10 +94,9 @@ def encode_command(
                 prompt_name=prompt_name,
                 dtype=dtype,
                 texts=texts,
-                show_progress=True,
             )
         except KeyboardInterrupt:
-            output.inform(
+            output.alert(
                 f"interrupted: what was encoded is in {out}; run the same command to resume"
             )
             raise typer.Exit(1) from None

@@ -41,7 +41,5 @@ def evaluate_command(
             model, max_length=max_length, device=device, precision=precision, revision=revision
         )
 
-    report = evaluate(
-        load, sets, similarities=scoring.similarities, show_progress=True, **scoring.arguments
-    )
+    report = evaluate(load, sets, similarities=scoring.similarities, **scoring.arguments)
     output.show_report(report, report_files)

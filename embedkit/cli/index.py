@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,7 +65,6 @@ def build_command(
         similarity=similarity,
         nprobe=nprobe,
         ef_search=ef_search,
-        show_progress=True,
     )
     index.save(out)
     _show(index, as_json=as_json)
@@ -91,7 +89,7 @@ def add_command(
     more = Vectors.open(vectors)
     opened = VectorIndex.open(index)
     change = opened.update if update else opened.add
-    change(more, show_progress=True)
+    change(more)
     _show(opened, as_json=as_json)
 
 
@@ -144,7 +142,7 @@ def compact_command(index: _Index, as_json: _Json = False) -> None:
     from embedkit.retrieval.index import VectorIndex
 
     opened = VectorIndex.open(index)
-    opened.compact(show_progress=True)
+    opened.compact()
     _show(opened, as_json=as_json)
 
 
@@ -171,4 +169,5 @@ def _show(index: VectorIndex, *, as_json: bool, to_stdout: bool = False) -> None
         f"{info['removed']:,} rows removed, {info['bytes'] / 1e6:,.1f} MB, "
         f"{'with' if info['texts'] else 'without'} texts"
     )
-    print(printable(sentence), file=sys.stdout if to_stdout else sys.stderr)
+    show = print if to_stdout else output.inform
+    show(printable(sentence))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from embedkit.errors import InputError, first_line, printable
+from embedkit.progress import is_quiet
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +30,13 @@ def print_json(content: Mapping[str, Any]) -> None:
 
 
 def inform(message: object) -> None:
-    """Print a line on stderr."""
+    """Print a line on stderr, except with --quiet."""
+    if not is_quiet():
+        alert(message)
+
+
+def alert(message: object) -> None:
+    """Print a warning or an error on stderr."""
     print(printable(str(message)), file=sys.stderr)
 
 
@@ -81,7 +88,7 @@ def console() -> Console:
 def warn(report: Report) -> None:
     """Print the warnings of a report on stderr, such as labels on another scale."""
     for warning in report.warnings:
-        inform(f"warning: {warning}")
+        alert(f"warning: {warning}")
 
 
 def show_report(
@@ -125,7 +132,7 @@ def show_report(
     broken = {name: e for name, e in failed.items() if not isinstance(e, InputError)}
     if broken:
         problems = (f"{name} ({type(e).__name__}: {first_line(e)})" for name, e in broken.items())
-        inform(f"error: failed to make {', '.join(problems)}; the rest is complete")
+        alert(f"error: failed to make {', '.join(problems)}; the rest is complete")
         raise typer.Exit(1)
     for wrong_input in failed.values():
         raise wrong_input

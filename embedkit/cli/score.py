@@ -82,7 +82,7 @@ def score_command(
     schema = read_schema(pairs) if source == target == "parquet" else None
     with (
         open_writer(out, target, [*first.cells, PREDICTION], schema=schema) as writer,
-        progress(total, "pairs", show=True) as advance,
+        progress(total, "pairs", show=None) as advance,
     ):
         rows = read_rows(pairs, columns, others=True, encoding=encoding)
         for chunk in chunks(rows, _CHUNK):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedkit.cli import options
+from embedkit.cli import options, output
 from embedkit.data.tables import chunks
 from embedkit.errors import InputError, printable
 
@@ -86,7 +86,7 @@ def search_command(
         embedder = provenance.load(model, device=device)
     opened.embedder = embedder
     prompt = query_prompt(embedder, provenance, prompt, prompt_name)
-    print(f"prompt: {printable(described(prompt, embedder.settings.prompts))}", file=sys.stderr)
+    output.inform(f"prompt: {described(prompt, embedder.settings.prompts)}")
     for chunk in chunks(corpus, _CHUNK):
         texts = [document.text for document in chunk]
         results = opened.search(texts, k, prompt=prompt, nprobe=nprobe, ef_search=ef_search)

@@ -98,8 +98,10 @@ def as_texts(values: Iterable[str], name: str = "texts", *, first: int = 0) -> T
 
 def as_python(values: Iterable[T]) -> Iterable[T]:
     """Python's own values of an array or a Series of NumPy, pandas or Arrow."""
-    to_list = getattr(values, "tolist", None)
-    return values if to_list is None else cast("list[T]", to_list())
+    for method in ("tolist", "to_pylist"):
+        if hasattr(values, method):
+            return cast("list[T]", getattr(values, method)())
+    return values
 
 
 def as_pairs(pairs: Iterable[Sequence[str]], name: str = "pairs") -> tuple[Texts, Texts]:

@@ -22,6 +22,7 @@ from embedkit.embedder.recipe_encoder import GIVEN, RecipeEncoder
 from embedkit.encoders.devices import on_device, standard_torch
 from embedkit.errors import InputError
 from embedkit.files import DEFAULT_MODEL, new_folder
+from embedkit.html_table import html_table
 from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import Recipe
 from embedkit.recipes.steps import Float32Array
@@ -124,6 +125,17 @@ class Embedder(RecipeEncoder):
             f"max_length={self.tokenizer.max_length}, precision={self.precision!r}, "
             f"device={str(self.device)!r})"
         )
+
+    def _repr_html_(self) -> str:
+        """What notebooks show."""
+        rows = (
+            ("recipe", self.recipe),
+            ("dimension", f"{self.dimension:,}"),
+            ("maximum length", f"{self.tokenizer.max_length:,} tokens"),
+            ("precision", self.precision),
+            ("device", self.device),
+        )
+        return html_table(("Embedder", self.name), rows, {0, 1})
 
     def to(self, device: str | torch.device) -> Embedder:
         """Move the encoder to another device, as torch's modules do; returns the embedder."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from embedkit.embedder.folder_kind import check_kind
 from embedkit.errors import InputError
+from embedkit.html_table import html_table
 from embedkit.recipes.steps import Float32Array as Matrix
 from embedkit.retrieval.provenance import Provenance
 from embedkit.retrieval.shards import Store, vectors_of
@@ -97,6 +98,25 @@ class Vectors:
             with store.opened(shard):
                 pass
         return vectors
+
+    def __repr__(self) -> str:
+        store = self._store
+        partial = "" if self.complete else ", complete=False"
+        return (
+            f"Vectors({str(store.folder)!r}, rows={len(self)}, dimension={self.dimension}, "
+            f"dtype={store.dtype!r}, model={self.provenance.model!r}{partial})"
+        )
+
+    def _repr_html_(self) -> str:
+        """What notebooks show."""
+        rows = (
+            ("rows", f"{len(self):,} {'with' if self.has_texts else 'without'} texts"),
+            ("dimension", f"{self.dimension:,}"),
+            ("dtype", self._store.dtype),
+            ("model", f"{self.provenance.model}, {self.provenance.recipe}"),
+            ("complete", "yes" if self.complete else "no"),
+        )
+        return html_table(("Vectors", str(self._store.folder)), rows, {0, 1})
 
     @property
     def origin(self) -> Provenance:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from embedkit.embedder.prompts import query_prompt
 from embedkit.errors import InputError
 from embedkit.files import check_own, sole_writer
+from embedkit.html_table import html_table
 from embedkit.progress import progress
 from embedkit.retrieval.embeddings import Vectors
 from embedkit.retrieval.faiss_index import (
@@ -163,6 +164,25 @@ class VectorIndex:
         state = replace(self._state, effort=self.effort)
         return VectorIndex, (state, self._segments, self.embedder)
 
+    def __repr__(self) -> str:
+        shown = {"kind": self.kind, "rows": len(self), "dimension": self.dimension}
+        shown |= {"similarity": self.similarity, "model": self.provenance and self.provenance.model}
+        shown |= {"folder": self.folder and str(self.folder)}
+        given = (f"{name}={value!r}" for name, value in shown.items() if value is not None)
+        return f"VectorIndex({', '.join(given)})"
+
+    def _repr_html_(self) -> str:
+        """What notebooks show."""
+        made = self.provenance
+        rows = (
+            ("rows", f"{len(self):,} {'with' if self.has_texts else 'without'} texts"),
+            ("dimension", f"{self.dimension:,}"),
+            ("similarity", self.similarity),
+            ("model", "unknown" if made is None else f"{made.model}, {made.recipe}"),
+            ("folder", self.folder or "in memory"),
+        )
+        return html_table(("VectorIndex", self.kind), rows, {0, 1})
+
     @property
     def origin(self) -> Provenance | None:
         """The earlier name of `provenance`."""
@@ -177,10 +197,7 @@ class VectorIndex:
         """The ids of the rows that search can find."""
         import pyarrow as pa
 
-        columns = [
-            segment.rows.column("id").filter(pa.array(~segment.removed))
-            for segment in self._segments
-        ]
+        columns = (x.rows.column("id").filter(pa.array(~x.removed)) for x in self._segments)
         return pa.chunked_array([chunk for column in columns for chunk in column.chunks])
 
     @property

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.dataframe import dataframe
+from embedkit.html_table import html_table
+
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
+
+_SHOWN = 3  # queries, and in a repr hits of each
 
 
 class Hit(NamedTuple):
@@ -43,6 +50,9 @@ class Hits:
         [['y', 'x']]
         >>> [(hit.id, round(hit.score, 2)) for hit in hits[0]]
         [('y', 0.8), ('x', 0.6)]
+        >>> hits
+        Hits(queries=1, k=2)
+          0: 'y' 0.8000, 'x' 0.6000
     """
 
     def __init__(
@@ -75,6 +85,52 @@ class Hits:
         if not self._tables or "text" not in self._tables[0].column_names:
             return None
         return self._column("text")
+
+    def __repr__(self) -> str:
+        lines = [f"Hits(queries={len(self)}, k={self.scores.shape[1]})"]
+        for query, hits in enumerate(self._first(_SHOWN)):
+            shown = [f"{reprlib.repr(hit.id)} {hit.score:.4f}" for hit in hits[:_SHOWN]]
+            lines.append(f"  {query}: {', '.join([*shown, *['...'] * (len(hits) > _SHOWN)])}")
+        return "\n".join([*lines, *["  ..."] * (len(self) > _SHOWN)])
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: the first queries with all of their hits."""
+        shown = self._first(_SHOWN)
+        rows = (
+            (query, rank, hit.id, f"{hit.score:.4f}", hit.text or "")
+            for query, hits in enumerate(shown)
+            for rank, hit in enumerate(hits, start=1)
+        )
+        named = ("query", "rank", "id", "score", "text")[: 5 if shown.texts is not None else 4]
+        table = html_table(named, (row[: len(named)] for row in rows), {2, 4})
+        more = f"<p>and {len(self) - len(shown):,} more queries</p>"
+        return table + (more if len(self) > len(shown) else "")
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """A row for each hit, as a pandas DataFrame.
+
+        Its columns are `query` (int64, from 0), `rank` (int64, from 1), `id` (str or int64),
+        `score` (float64), and `text` (str) where the index has texts.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        exists = self._rows >= 0
+        query, rank = np.nonzero(exists)
+        ids = list(chain.from_iterable(self.ids))
+        kind = "int64" if ids and isinstance(ids[0], int) else "str"
+        columns: dict[str, tuple[str, Any]] = {
+            "query": ("int64", query),
+            "rank": ("int64", rank + 1),
+            "id": (kind, ids),
+            "score": ("float64", self.scores[exists]),
+        }
+        if self.texts is not None:
+            columns["text"] = ("str", list(chain.from_iterable(self.texts)))
+        return dataframe(columns)
+
+    def _first(self, n: int) -> Hits:
+        return Hits(self.scores[:n], self._rows[:n], self._tables)
 
     def _column(self, name: str) -> list[list[Any]]:
         exists = self._rows >= 0

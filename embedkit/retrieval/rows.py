@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.arguments import check_list
-from embedkit.data.texts import check_id, check_text
+from embedkit.data.texts import as_python, as_texts, check_id
 from embedkit.errors import InputError
 from embedkit.recipes.steps import Float32Array as Matrix
 from embedkit.retrieval.embeddings import VectorBatch, Vectors
@@ -132,7 +132,13 @@ class NewRows:
             column = id_column(ids)
             if len(column) != n:
                 raise InputError(f"got {len(column)} ids and {n} vectors, expected as many of each")
-            written = None if texts is None else _text_column(texts, n)
+            written = None
+            if texts is not None:
+                written = pa.array(as_texts(texts), pa.string())
+                if len(written) != n:
+                    raise InputError(
+                        f"got {len(written)} texts and {n} vectors, expected as many of each"
+                    )
             batch = VectorBatch(column, matrix, written)
             rows = cls(batch, pa.chunked_array([column]), matrix.shape[1], texts is not None, None)
         if len(rows) == 0:
@@ -195,7 +201,8 @@ def id_column(ids: Iterable[str | int]) -> pa.Array[Any]:
     """Ids of one type, which may be repeated."""
     import pyarrow as pa
 
-    names = _as_list("ids", ids)
+    check_list("ids", ids, "a list of ids")
+    names = [name.item() if isinstance(name, np.generic) else name for name in as_python(ids)]
     for row, name in enumerate(names):
         check_id(f"ids[{row}]", name)
         if type(name) is not type(names[0]):
@@ -208,25 +215,6 @@ def check_id_type(got: pa.DataType, schema: pa.Schema) -> None:
     expected = schema.field("id").type
     if got != expected:
         raise InputError(f"ids: got type {got}, expected {expected} as in the index")
-
-
-def _text_column(texts: Iterable[str], n: int) -> pa.Array[Any]:
-    import pyarrow as pa
-
-    written = _as_list("texts", texts)
-    if len(written) != n:
-        raise InputError(f"got {len(written)} texts and {n} vectors, expected as many of each")
-    return pa.array([check_text(f"texts[{row}]", text) for row, text in enumerate(written)])
-
-
-def _as_list(name: str, values: Any) -> list[Any]:
-    """The values of a list, array, Series or generator, as Python's own."""
-    check_list(name, values, f"a list of {name}")
-    for method in ("to_pylist", "tolist"):  # of Arrow; of numpy and pandas
-        if hasattr(values, method):
-            values = getattr(values, method)()
-            break
-    return [value.item() if isinstance(value, np.generic) else value for value in values]
 
 
 def _repeated(ids: pa.ChunkedArray[Any]) -> str | int | None:

@@ -25,7 +25,7 @@ from transformers import (
 from embedkit.encoders.loading import without_bars
 from embedkit.errors import InputError
 from embedkit.evaluation.correlation import measure
-from embedkit.progress import progress
+from embedkit.progress import is_shown, progress
 from embedkit.training.arguments import TrainingSettings
 from embedkit.training.checkpoints import Checkpoints, commit
 
@@ -161,7 +161,7 @@ class _Progress(TrainerCallback):
 
     def __init__(self, metric: str, show: bool | None) -> None:
         self._metric = metric
-        self._show = sys.stderr.isatty() if show is None else show
+        self._show = is_shown(show)
         self._open = ExitStack()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -175,7 +175,7 @@ class _Progress(TrainerCallback):
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._show:
-            from tqdm import tqdm
+            from tqdm.auto import tqdm
 
             name = self._metric.removeprefix("eval_").replace("_", " ")
             step = f"step {state.global_step:,} of {state.max_steps:,}"

@@ -104,7 +104,6 @@ def train_bi_encoder_command(
         prompt=prompt,
         max_length=max_length,
         revision=revision,
-        show_progress=True,
     )
     before = Embedder.from_pretrained(
         model,
@@ -114,10 +113,7 @@ def train_bi_encoder_command(
         device=settings.device,
         precision="float32",
     )
-    reports = [
-        evaluate(embedder, held_out, prompt=prompt, show_progress=True)
-        for embedder in (before, trained)
-    ]
+    reports = [evaluate(embedder, held_out, prompt=prompt) for embedder in (before, trained)]
     deltas = metric_deltas(*reports)
     training_options.show_trained(
         "model",

@@ -57,7 +57,6 @@ def train_cross_encoder_command(
         labels=labels,
         max_length=max_length,
         revision=revision,
-        show_progress=True,
     )
     training_options.show_trained(
         "cross-encoder",
@@ -68,7 +67,7 @@ def train_cross_encoder_command(
             "label_range": list(trained.label_range),
             "notes": dict(trained.notes),
         },
-        report=evaluate(trained, held_out, show_progress=True),
+        report=evaluate(trained, held_out),
         notes=training_options.choice_notes(settings),
         as_json=as_json,
     )

@@ -83,11 +83,9 @@ def train_head_command(
     )
     regressor.embedder.check_saveable()
     if corpus is not None:
-        regressor.embedder.fit(
-            CorpusTexts(corpus), source=corpus.path.name, prompt=prompt, show_progress=True
-        )
-    train_head(regressor, sets, show_progress=True)
-    report = None if held_out is None else evaluate(regressor, held_out, show_progress=True)
+        regressor.embedder.fit(CorpusTexts(corpus), source=corpus.path.name, prompt=prompt)
+    train_head(regressor, sets)
+    report = None if held_out is None else evaluate(regressor, held_out)
     notes = {
         "trained on": named_sizes(sets),
         **({"seed": seed} if head == "mlp" else {}),

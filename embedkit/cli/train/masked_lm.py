@@ -75,7 +75,6 @@ def train_masked_lm_command(
         settings=settings,
         max_length=max_length,
         revision=revision,
-        show_progress=True,
     )
     reports = {}
     for when, name, of_hub in (("before", model, revision), ("after", str(out), None)):
@@ -86,7 +85,7 @@ def train_masked_lm_command(
             device=settings.device,
             precision="float32",
         )
-        reports[when] = compare(embedder, sets, show_progress=True)
+        reports[when] = compare(embedder, sets)
     seconds = time.perf_counter() - started
     if as_json:
         compared = {when: report.to_dict() for when, report in reports.items()}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
 from embedkit.errors import printable
+from embedkit.html_table import html_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # What Markdown, or the HTML in it, takes for markup; `_` within a word is none.
 _MARKUP = re.compile(r"[\\`*|~]|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])")
+
+_GAP = 2  # columns of a terminal between two of a table
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,16 @@ class Grid:
         """This grid in a terminal of `width` columns, and the headings that are left out."""
         from rich.cells import cell_len
 
-        widths = [
-            3 + max(cell_len(printable(cells[column])) for cells in (self.headings, *self.rows))
-            for column in self._columns
-        ]
-        widths[0] = max([widths[0], *(4 + cell_len(printable(names)) for names in self.equals)])
+        def needed(column: int) -> int:
+            cells = [self.headings[column], *(cells[column] for cells in self.rows)]
+            if column == 0:
+                cells += [word for names in self.equals for word in f"={names}".split()]
+            return _GAP + max(cell_len(printable(cell)) for cell in cells)
+
         dropped: list[int] = []
         for group in self.expendable:
-            if 1 + sum(widths) - sum(widths[column] for column in dropped) <= width:
+            shown = [needed(column) for column in self._columns if column not in dropped]
+            if sum(shown) - _GAP <= width:
                 break
             dropped += group
         kept = [column for column in self._columns if column not in dropped]
@@ -65,22 +69,7 @@ class Grid:
 
     def html(self) -> str:
         """A plain HTML table."""
-
-        def row(cells: Iterable[str], tag: str, *, bold: bool = False, equals: str = "") -> str:
-            sides = ("left" if column in self.texts else "right" for column in self._columns)
-            start, end = ("<b>", "</b>") if bold else ("", "")
-            seconds = [f"<br>= {escape(equals)}" if equals else "", *[""] * len(self.headings)]
-            return "".join(
-                f'<{tag} style="text-align:{side}">{start}{escape(cell)}{end}{second}</{tag}>'
-                for side, cell, second in zip(sides, cells, seconds, strict=False)
-            )
-
-        body = "".join(
-            f"<tr>{row(cells, 'td', bold=index == self.bold, equals=equals)}</tr>"
-            for index, (cells, equals) in enumerate(zip(self.rows, self._equals, strict=True))
-        )
-        head = f"<thead><tr>{row(self.headings, 'th')}</tr></thead>"
-        return f"<table>{head}<tbody>{body}</tbody></table>"
+        return html_table(self.headings, self.rows, self.texts, bold=self.bold, equals=self.equals)
 
     def print(self, console: Console) -> list[str]:
         """Print what fits on a console of rich's; returns the headings that are left out."""
@@ -90,15 +79,24 @@ class Grid:
 
     def terminal(self) -> Table:
         """A table for rich, which knows how wide Korean letters are."""
+        from rich.box import SIMPLE_HEAD
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(header_style="bold")
+        table = Table(
+            box=SIMPLE_HEAD,
+            header_style="bold",
+            show_edge=False,
+            pad_edge=False,
+            collapse_padding=True,
+        )
         for column, heading in enumerate(self.headings):
+            is_text = column in self.texts
             table.add_column(
                 Text(printable(heading)),
-                overflow="fold",
-                justify="left" if column in self.texts else "right",
+                no_wrap=not is_text,
+                overflow="fold" if is_text else "ellipsis",
+                justify="left" if is_text else "right",
             )
         for index, (cells, equals) in enumerate(zip(self.rows, self._equals, strict=True)):
             style = "bold" if index == self.bold else None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedkit.arguments import as_path
 from embedkit.errors import InputError, printable
+from embedkit.evaluation.report.columns import report_frame
 from embedkit.evaluation.report.data import ReportData
 from embedkit.evaluation.report.grid import Grid, in_markdown
 from embedkit.evaluation.report.locale import catalogue, check_language, note
@@ -23,6 +24,7 @@ from embedkit.files import write_text
 from embedkit.version import __version__
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.console import Console
 
 SCHEMA = 1
@@ -118,6 +120,17 @@ class Report(ReportData):
 
         return render(self, lang)
 
+    def to_dataframe(self) -> pd.DataFrame:
+        """A row for each of `results`, as a pandas DataFrame; see `report_frame`.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        return report_frame(self)
+
+    def __repr__(self) -> str:
+        return f"Report({str(self.verdict)!r})"
+
     def _repr_html_(self) -> str:
         """What notebooks show: the verdict, the table and the notes."""
         notes = "".join(f"<li>{escape(text)}</li>" for text in self.notes)
@@ -135,6 +148,7 @@ class Report(ReportData):
         if left_out := self.grid(lang).print(console):
             too_narrow = catalogue(lang)["table"]["too_narrow"]
             notes = [too_narrow.format(columns=", ".join(left_out)), *notes]
+        console.print()
         for text in notes:
             console.print(printable(text), markup=False, highlight=False)
 

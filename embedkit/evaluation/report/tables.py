@@ -18,8 +18,8 @@ from embedkit.evaluation.results import (
     Result,
 )
 
-# What a narrow terminal goes without, in this order; other columns stay.
-_OTHER, _SHARE, _INTERVAL, _SUBSET, _P, _KEPT = range(6)
+# What a narrow terminal goes without, in this order; then all scores but the first.
+_OTHER, _SHARE, _SUBSET, _P, _INTERVAL, _DIFFERENCE, _SCORE = range(7)
 
 
 def title_of(report: ReportData, language: str) -> str:
@@ -67,7 +67,7 @@ def _comparison(report: ReportData, words: dict[str, str]) -> Grid:
     several_similarities = len({row.similarity for row in rows}) > 1
     several_tasks = len(report.tasks) > 1
 
-    def add(row: Result, name: str, cell: str, group: int = _KEPT, *, heading: str) -> None:
+    def add(row: Result, name: str, cell: str, group: int, *, heading: str) -> None:
         column = _Column(row.dataset, row.similarity, name, group)
         columns.setdefault(column, heading)
         cells[row.recipe, column] = cell
@@ -80,6 +80,7 @@ def _comparison(report: ReportData, words: dict[str, str]) -> Grid:
             row,
             "",
             number(row.value, row.metric),
+            _SCORE,
             heading=" ".join(value_names) or words[row.metric],
         )
         if several_similarities:  # the rest is too wide for a terminal, and stands in report.html
@@ -92,7 +93,8 @@ def _comparison(report: ReportData, words: dict[str, str]) -> Grid:
         if report.baseline is not None and report.tasks == [PAIRS] and not several_sets:
             is_baseline = row.recipe == report.row_of(report.baseline)
             shown = words["baseline"] if is_baseline else delta(row.baseline, row.metric)
-            add(row, "difference", shown, heading=f"vs {report.row_of(report.baseline)}")
+            heading = f"vs {report.row_of(report.baseline)}"
+            add(row, "difference", shown, _DIFFERENCE, heading=heading)
             p = "" if is_baseline else p_value(row.baseline, report.run_metadata.resamples)
             add(row, "p", p, _P, heading=words["p_holm"])
             add(row, "share", percent(row.best_share), _SHARE, heading=words["best_in"])
@@ -102,8 +104,10 @@ def _comparison(report: ReportData, words: dict[str, str]) -> Grid:
             add(row, row.metric, number(row.value, row.metric), _OTHER, heading=heading)
     groups = [
         tuple(at for at, column in enumerate(columns, start=1) if column.group == group)
-        for group in range(_KEPT)
+        for group in range(_SCORE + 1)
     ]
+    *others, scores = groups
+    others += [(at,) for at in reversed(scores[1:])]
     best, ranking = report.best_name, report.rows()
     return Grid(
         (words["recipe"], *columns.values(), ""),
@@ -117,7 +121,7 @@ def _comparison(report: ReportData, words: dict[str, str]) -> Grid:
         ),
         texts=frozenset({0, len(columns) + 1}),
         bold=None if best is None else ranking.index(best),
-        expendable=tuple(group for group in groups if group),
+        expendable=tuple(group for group in others if group),
         equals=tuple(", ".join(report.equals(recipe)) for recipe in ranking),
     )
 
@@ -150,7 +154,9 @@ def _heads(report: ReportData, words: dict[str, str]) -> Grid:
         words["line_difference"].format(metric=words[metric]) for metric in ("spearman", "mse")
     ]
     headings = (words["recipe"], words["dataset"], words["by"], *names, *differences, "")
-    first = (words["pearson"], differences[1])
+    others = [words[metric] for metric in ("f1", "mse") if metric in present]
+    same = [words["dataset"]] * (len(report.datasets) == 1)
+    first = (words["pearson"], differences[1], *same, *others, differences[0])
     return Grid(
         headings,
         tuple(rows),
@@ -178,6 +184,7 @@ def _evaluation(report: ReportData, words: dict[str, str]) -> Grid:
                 rows.setdefault(key, {})[row.metric] = number(part.value, row.metric)
     # Retrieval sets have no subsets.
     named = 3 if report.tasks == [RETRIEVAL] else 4
+    constant = [at for at in range(2, named) if len({key[at] for key in rows}) == 1]
     return Grid(
         (
             *(words["dataset"], units, words["similarity"], words["aggregation"])[:named],
@@ -188,6 +195,9 @@ def _evaluation(report: ReportData, words: dict[str, str]) -> Grid:
             for key, cells in rows.items()
         ),
         texts=frozenset({0, 2, 3} & {*range(named)}),
+        expendable=tuple(
+            (at,) for at in (*range(named + len(metrics) - 1, named, -1), 1, *constant[::-1])
+        ),
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from helpers import tiny
 from helpers.command import Run
+from helpers.terminal import rows_of
 from rich.console import Console
 
 from embedkit import Pairs, Recipe, Report
@@ -227,8 +228,8 @@ def test_missing_values_in_the_terminal_and_in_markdown(name: str) -> None:
     case = CASES[name]
     text = StringIO()
     case.report.print(Console(file=text, width=200))
-    rows = [line for line in text.getvalue().splitlines() if line.startswith("│")]
-    assert [[cell.strip() for cell in row[1:-1].split("│")] for row in rows] == case.table
+    rows = rows_of(text.getvalue())[1 : 1 + len(case.table)]
+    assert rows == [[cell.strip() for cell in row if cell] for row in case.table]
     assert case.note in " ".join(text.getvalue().split())
     markdown = case.report.to_markdown()
     lines = [line for line in markdown.splitlines() if line.startswith("| ")][2:]

@@ -6,6 +6,8 @@ import re
 from io import StringIO
 
 import pytest
+from helpers.terminal import rows_of
+from rich.cells import cell_len
 from rich.console import Console
 
 from embedkit import Report, compare
@@ -17,7 +19,7 @@ GRID = Grid(
     frozenset({0}),
     expendable=((4,), (2, 3)),
 )
-WIDTH = 1 + (3 + 6) + (3 + 8) + (3 + 5) + (3 + 5) + (3 + 7)
+WIDTH = 6 + (2 + 8) + (2 + 5) + (2 + 5) + (2 + 7)
 
 
 @pytest.mark.parametrize(
@@ -25,8 +27,8 @@ WIDTH = 1 + (3 + 6) + (3 + 8) + (3 + 5) + (3 + 5) + (3 + 7)
     [
         (WIDTH, []),
         (WIDTH - 1, ["pearson"]),
-        (WIDTH - 10, ["pearson"]),
-        (WIDTH - 11, ["en", "ko", "pearson"]),
+        (WIDTH - 9, ["pearson"]),
+        (WIDTH - 10, ["en", "ko", "pearson"]),
         (1, ["en", "ko", "pearson"]),
     ],
 )
@@ -34,14 +36,14 @@ def test_what_does_not_fit_is_left_out_in_order(width: int, left_out: list[str])
     grid, gone = GRID.fitting(width)
     assert gone == left_out
     assert grid.headings == tuple(name for name in GRID.headings if name not in left_out)
-    assert grid.rows[1] == ("한국어", *"1234"[: len(grid.headings) - 1])
+    assert grid.rows[1][:2] == ("한국어", "1")
     assert grid.texts == {0}
 
 
 def test_korean_letters_are_two_columns_wide() -> None:
     grid = Grid(("recipe", "x"), (("문장" * 5, "1"),), frozenset({0}), expendable=((1,),))
-    assert grid.fitting(1 + 23 + 4)[1] == []
-    assert grid.fitting(1 + 23 + 3)[1] == ["x"]
+    assert grid.fitting(20 + 2 + 1)[1] == []
+    assert grid.fitting(20 + 2)[1] == ["x"]
 
 
 @pytest.fixture(scope="module")
@@ -51,19 +53,58 @@ def report() -> Report:
 
 @pytest.mark.thorough
 @pytest.mark.parametrize(
-    ("width", "left_out"),
+    ("width", "columns"),
     [
-        (160, None),
-        (110, "best in, pearson"),
-        (80, "95 %, en, ko, best in, pearson"),
+        (160, "all|95 %|en|ko|vs mean/normalize|p (Holm)|best in|pearson"),
+        (80, "all|95 %|vs mean/normalize|p (Holm)"),
+        (70, "all|95 %|vs mean/normalize"),
+        (60, "all|vs mean/normalize"),
+        (40, "all"),
     ],
 )
-def test_a_comparison_is_never_folded_at_80_columns(
-    report: Report, width: int, left_out: str | None
-) -> None:
+def test_a_narrow_terminal_keeps_what_decides(report: Report, width: int, columns: str) -> None:
     text = StringIO()
     report.print(Console(file=text, width=width))
-    rows = [line for line in text.getvalue().splitlines() if line.startswith("│")]
-    assert [re.split(" *│ *", row)[1] for row in rows] == ["mean/normalize", "cls", "mean@1,-1"]
-    said = re.search(r"Too narrow for: (.*)\. report.md and report.json", text.getvalue())
-    assert (said and said[1]) == left_out
+    header, *rows = rows_of(text.getvalue())
+    assert header == ["recipe", *columns.split("|")]
+    assert [row[0] for row in rows[:3]] == ["mean/normalize", "cls", "mean@1,-1"]
+    assert rows[0][-1] == "best, own"
+    for row in rows[1:3]:
+        if len(header) > 2:
+            number = r"[+-]?\d+\.\d\d"
+            assert any(re.fullmatch(rf"{number} \[{number}, {number}\]", cell) for cell in row)
+    left_out = [name for name in report.grid().headings if name not in [*header, ""]]
+    told = re.search(r"Too narrow for: (.*)\. report\.md and", " ".join(text.getvalue().split()))
+    assert (told[1] if told else "") == ", ".join(left_out)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("width", [80, 60, 40])
+def test_korean_columns_are_aligned(report: Report, width: int) -> None:
+    text = StringIO()
+    report.print(Console(file=text, width=width), "ko")
+    lines = text.getvalue().splitlines()
+    rule = next(at for at, line in enumerate(lines) if line and set(line) == {"─"})
+    assert cell_len(lines[rule]) <= width
+    assert lines[rule - 1].startswith("레시피 ")
+    ends = {
+        cell_len(line[: match.end()])
+        for line in lines[rule + 1 : rule + 4]
+        if (match := re.search(r" \d\d\.\d\d(?= )", line))
+    }
+    assert len(ends) == 1
+    assert ends == {cell_len(lines[rule - 1].partition("all")[0]) + 3}
+
+
+def test_a_long_recipe_is_folded_and_its_score_is_not() -> None:
+    grid = Grid(
+        ("recipe", "spearman", ""),
+        (("mean@1,-1/whiten:256/normalize+", "82.03", "best, own"),),
+        frozenset({0, 2}),
+    )
+    text = StringIO()
+    grid.print(Console(file=text, width=40))
+    assert "82.03" in text.getvalue()
+    assert max(map(cell_len, text.getvalue().splitlines())) <= 40
+    shown = "".join(line[:20].strip() for line in text.getvalue().splitlines()[2:])
+    assert "mean@1,-1/whiten:256/normalize+" in shown.replace(" ", "")

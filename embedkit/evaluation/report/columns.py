@@ -1,0 +1,54 @@
+"""A report as a pandas DataFrame: a row for each result, flat columns of stable names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from embedkit.dataframe import dataframe
+from embedkit.evaluation.report.data import ReportData
+from embedkit.evaluation.results import Difference, Result
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NONE = Difference("", None)
+
+
+def _interval(ends: tuple[float, float] | None, end: int) -> float | None:
+    return None if ends is None else ends[end]
+
+
+# Values as in report.json, not x 100; `line_*` is a head's difference to a line on the cosine.
+_COLUMNS: dict[str, tuple[str, Callable[[Result], Any]]] = {
+    "recipe": ("str", lambda row: row.recipe),
+    "dataset": ("str", lambda row: row.dataset),
+    "metric": ("str", lambda row: row.metric),
+    "similarity": ("str", lambda row: row.similarity),
+    "aggregation": ("str", lambda row: row.aggregation),
+    "n": ("int64", lambda row: row.n),
+    "value": ("float64", lambda row: row.value),
+    "ci95_low": ("float64", lambda row: _interval(row.ci95, 0)),
+    "ci95_high": ("float64", lambda row: _interval(row.ci95, 1)),
+    "baseline": ("str", lambda row: row.baseline and row.baseline.to),
+    "difference": ("float64", lambda row: (row.baseline or _NONE).value),
+    "difference_low": ("float64", lambda row: _interval((row.baseline or _NONE).ci95, 0)),
+    "difference_high": ("float64", lambda row: _interval((row.baseline or _NONE).ci95, 1)),
+    "p": ("float64", lambda row: (row.baseline or _NONE).p),
+    "p_holm": ("float64", lambda row: (row.baseline or _NONE).p_holm),
+    "line_difference": ("float64", lambda row: (row.difference or _NONE).value),
+    "line_low": ("float64", lambda row: _interval((row.difference or _NONE).ci95, 0)),
+    "line_high": ("float64", lambda row: _interval((row.difference or _NONE).ci95, 1)),
+    "best_share": ("float64", lambda row: row.best_share),
+    "ties": ("float64", lambda row: row.ties),
+    "equal_to": ("str", lambda row: row.equal_to),
+    "reason": ("str", lambda row: row.reason),
+}
+
+
+def report_frame(report: ReportData) -> pd.DataFrame:
+    """`model`, and the columns of `docs/reference/report-json.md`; a missing value is NaN."""
+    rows = report.results
+    columns = {name: (dtype, [of(row) for row in rows]) for name, (dtype, of) in _COLUMNS.items()}
+    models = [row.model or report.model["name"] for row in rows]
+    return dataframe({"model": ("str", models), **columns})
