@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from embedkit.cli import options, output
+from embedkit.cli import choices, options, output
 from embedkit.errors import InputError
 from embedkit.files import DEFAULT_MODEL, disk_errors
 
@@ -26,13 +26,16 @@ def encode_command(
         str,
         typer.Argument(
             metavar="INPUT",
-            help=f"File of texts: {options.TEXT_FILES}; - reads stdin, see --format.",
+            help=f"Encode the texts of this file: {options.TEXT_FILES}; - is stdin, see --format.",
             show_default=False,
         ),
     ],
     out: Annotated[
         Path,
-        options.option("Folder for the vectors. If it has some already, the work is resumed."),
+        options.option(
+            "Write the vectors into this folder. If it has some already, the work is resumed.",
+            panel=options.OUTPUT,
+        ),
     ],
     model: options.Model = DEFAULT_MODEL,
     text_column: options.TextColumn = None,
@@ -45,19 +48,37 @@ def encode_command(
     precision: options.Precision = "auto",
     reproducible: Annotated[
         bool,
-        typer.Option(
+        options.option(
+            "Give a text the same bits whatever else is encoded with it; this is slower.",
             "--reproducible",
-            help="Give a text the same bits whatever else is encoded with it; this is slower.",
+            panel=options.MODEL,
         ),
     ] = False,
+    batch_tokens: Annotated[
+        int | None,
+        options.option(
+            "Run at most this many tokens together, or one text; by default 4,096 on a CPU and "
+            "65,536 on a GPU. Fewer need less memory.",
+            panel=options.MODEL,
+        ),
+    ] = None,
     dtype: Annotated[
-        str, typer.Option(help="Data type of the stored vectors: float32 or float16.")
+        str,
+        options.with_default(
+            "Store the vectors in this data type.", panel=options.OUTPUT, values=choices.DTYPES
+        ),
     ] = "float32",
     texts: Annotated[
-        bool, typer.Option("--texts", help="Store the texts too, so that search can print them.")
+        bool,
+        options.option(
+            "Store the texts too, so that search can print them.", "--texts", panel=options.OUTPUT
+        ),
     ] = False,
     input_format: Annotated[
-        str, typer.Option("--format", help="Format of stdin: txt, csv, tsv or jsonl.")
+        str,
+        options.with_default(
+            "Read stdin in this format.", "--format", panel=options.DATA, values=_STDIN_FORMATS
+        ),
     ] = "txt",
     device: options.Device = None,
     revision: options.Revision = None,
@@ -94,6 +115,7 @@ def encode_command(
                 prompt_name=prompt_name,
                 dtype=dtype,
                 texts=texts,
+                batch_tokens=batch_tokens,
                 show_progress=True,
             )
         except KeyboardInterrupt:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedkit.cli import options
-from embedkit.data.tables import chunks
+from embedkit.cli import choices, options, output
 from embedkit.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -21,15 +19,18 @@ _CHUNK = 1024  # queries at a time
 
 
 def search_command(
-    index: Annotated[Path, typer.Argument(help="Folder of the index.", show_default=False)],
-    query: Annotated[str | None, typer.Argument(help="A text.", show_default=False)] = None,
-    k: Annotated[int, typer.Option("-k", help="Hits of a query at most.")] = 10,
+    index: options.IndexFolder,
+    query: Annotated[
+        str | None, typer.Argument(help="Search for this text.", show_default=False)
+    ] = None,
+    k: Annotated[
+        int,
+        options.with_default("Show at most this many hits of a query.", "-k", panel=options.SEARCH),
+    ] = 10,
     queries: Annotated[
         Path | None,
-        typer.Option(
-            help="File of queries instead: .txt (one a line), .csv, .tsv, .jsonl (each also .gz) "
-            "or .parquet.",
-            show_default=False,
+        options.option(
+            f"Read the queries from this file instead: {options.TEXT_FILES}.", panel=options.DATA
         ),
     ] = None,
     text_column: options.TextColumn = None,
@@ -37,11 +38,12 @@ def search_command(
     encoding: options.Encoding = "utf-8",
     model: Annotated[
         str | None,
-        typer.Option(
+        options.option(
+            "Load the index's model from here; by default from where it was.",
             "--model",
             "-m",
-            help="Where the index's model is now; by default where it was.",
-            show_default=False,
+            panel=options.MODEL,
+            autocompletion=choices.complete_model,
         ),
     ] = None,
     prompt: options.OwnQueryPrompt = None,
@@ -50,7 +52,10 @@ def search_command(
     nprobe: options.Nprobe = None,
     ef_search: options.EfSearch = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print an object a query on stdout, one a line.")
+        bool,
+        options.option(
+            "Print a JSON object a query on stdout, one a line.", "--json", panel=options.OUTPUT
+        ),
     ] = False,
 ) -> None:
     """Search an index for texts.
@@ -62,6 +67,7 @@ def search_command(
     if k < 1:
         raise InputError(f"-k is {k}; expected a whole number from 1")
     from embedkit.data.corpus import Corpus, Document
+    from embedkit.data.tables import chunks
 
     if query is not None:
         corpus: Corpus | list[Document] = [Document("QUERY", 0, query)]
@@ -86,7 +92,7 @@ def search_command(
         embedder = provenance.load(model, device=device)
     opened.embedder = embedder
     prompt = query_prompt(embedder, provenance, prompt, prompt_name)
-    print(f"prompt: {printable(described(prompt, embedder.settings.prompts))}", file=sys.stderr)
+    output.inform(f"prompt: {described(prompt, embedder.settings.prompts)}")
     for chunk in chunks(corpus, _CHUNK):
         texts = [document.text for document in chunk]
         results = opened.search(texts, k, prompt=prompt, nprobe=nprobe, ef_search=ef_search)
@@ -100,10 +106,8 @@ def _show(query: Document, hits: list[Hit], *, as_json: bool, named: bool) -> No
             {name: value for name, value in hit._asdict().items() if value is not None}
             for hit in hits
         ]
-        result: dict[str, Any] = {"query": query.text, "hits": rows}
-        if named:
-            result = {"id": query.id, **result}
-        sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
+        name = {"id": query.id} if named else {}
+        print(json.dumps({**name, "query": query.text, "hits": rows}, ensure_ascii=False))
         return
     if named:
         print(printable(f"{query.id}: {query.text}"))
