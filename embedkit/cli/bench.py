@@ -16,20 +16,15 @@ def bench_command(
     model: options.Model = DEFAULT_MODEL,
     texts: Annotated[
         Path | None,
-        options.option(
+        options.data_option(
             f"Encode the texts of this file: {options.TEXT_FILES}. By default they are the "
-            "sentences of first_look, English and Korean.",
-            panel=options.DATA,
+            "sentences of first_look, English and Korean."
         ),
     ] = None,
     text_column: options.TextColumn = None,
     encoding: options.Encoding = "utf-8",
-    limit: Annotated[
-        int, options.with_default("Encode at most this many texts.", panel=options.DATA)
-    ] = 2000,
-    rounds: Annotated[
-        int, options.with_default("Run each of them this many times.", panel="Timing")
-    ] = 5,
+    limit: Annotated[int, options.data_option("Encode at most this many texts.")] = 2000,
+    rounds: Annotated[int, options.option("Run each of them this many times.", panel="Timing")] = 5,
     device: options.Device = None,
     calibrate: Annotated[
         bool,

@@ -17,62 +17,52 @@ def compare_command(
     model: options.Model = DEFAULT_MODEL,
     recipes: Annotated[
         str | None,
-        options.option(
+        options.recipe_option(
             "Recipes to compare, separated by spaces or commas, such as 'mean cls@-2 "
             "mean@1,-1/whiten:256'; by default the poolings that a saved model can have, "
             "mean@first-last and the model's own recipe.",
-            panel=options.RECIPES,
             autocompletion=choices.complete_recipes,
         ),
     ] = None,
     layers: Annotated[
         str | None,
-        options.option(
-            "Compare the poolings at each of these hidden states: all, or numbers such as '0 6 "
-            "-1'.",
-            panel=options.RECIPES,
+        options.recipe_option(
+            "Compare the poolings at each of these hidden states: all, or numbers such as '0 6 -1'."
         ),
     ] = None,
     select: Annotated[
         list[str] | None,
-        options.option(
+        options.recipe_option(
             "Sentence pairs to select the best recipe and similarity on, so that the scores on "
             "DATA are not biased upwards. May be given several times.",
-            panel=options.RECIPES,
             autocompletion=choices.complete_data,
         ),
     ] = None,
     baseline: Annotated[
         str | None,
-        options.option(
+        options.recipe_option(
             "Recipe that the others are compared to; by default the model's own, else mean, else "
             "the first one.",
-            panel=options.RECIPES,
             autocompletion=choices.complete_recipes,
         ),
     ] = None,
     fit: options.FitFile,
     fit_on_data: Annotated[
         bool,
-        options.option(
-            "Fit steps on the scored sentences; the report says so.",
-            "--fit-on-data",
-            panel=options.RECIPES,
+        options.recipe_option(
+            "Fit steps on the scored sentences; the report says so.", "--fit-on-data"
         ),
     ] = False,
     head: Annotated[
         str | None,
-        options.option(
-            "Fit a regression head of this kind for each recipe.",
-            panel=options.HEADS,
-            values=choices.HEADS,
+        options.head_option(
+            "Fit a regression head of this kind for each recipe.", values=choices.HEADS
         ),
     ] = None,
     train: Annotated[
         list[str] | None,
-        options.option(
+        options.head_option(
             "Sentence pairs to fit the heads on. May be given several times.",
-            panel=options.HEADS,
             autocompletion=choices.complete_data,
         ),
     ] = None,
@@ -83,11 +73,10 @@ def compare_command(
     revision: options.Revision = None,
     save_best: Annotated[
         Path | None,
-        options.option(
+        options.output_option(
             "Folder to save the model in, with the recipe of the verdict: the best one if it is "
             "significantly better than the baseline, else the baseline. sentence-transformers "
-            "loads it.",
-            panel=options.OUTPUT,
+            "loads it."
         ),
     ] = None,
     report_files: options.ReportFiles,

@@ -32,9 +32,8 @@ def encode_command(
     ],
     out: Annotated[
         Path,
-        options.option(
-            "Write the vectors into this folder. If it has some already, the work is resumed.",
-            panel=options.OUTPUT,
+        options.output_option(
+            "Write the vectors into this folder. If it has some already, the work is resumed."
         ),
     ],
     model: options.Model = DEFAULT_MODEL,
@@ -48,37 +47,27 @@ def encode_command(
     precision: options.Precision = "auto",
     reproducible: Annotated[
         bool,
-        options.option(
+        options.model_option(
             "Give a text the same bits whatever else is encoded with it; this is slower.",
             "--reproducible",
-            panel=options.MODEL,
         ),
     ] = False,
     batch_tokens: Annotated[
         int | None,
-        options.option(
+        options.model_option(
             "Run at most this many tokens together, or one text; by default 4,096 on a CPU and "
-            "65,536 on a GPU. Fewer need less memory.",
-            panel=options.MODEL,
+            "65,536 on a GPU. Fewer need less memory."
         ),
     ] = None,
     dtype: Annotated[
-        str,
-        options.with_default(
-            "Store the vectors in this data type.", panel=options.OUTPUT, values=choices.DTYPES
-        ),
+        str, options.output_option("Store the vectors in this data type.", values=choices.DTYPES)
     ] = "float32",
     texts: Annotated[
         bool,
-        options.option(
-            "Store the texts too, so that search can print them.", "--texts", panel=options.OUTPUT
-        ),
+        options.output_option("Store the texts too, so that search can print them.", "--texts"),
     ] = False,
     input_format: Annotated[
-        str,
-        options.with_default(
-            "Read stdin in this format.", "--format", panel=options.DATA, values=_STDIN_FORMATS
-        ),
+        str, options.data_option("Read stdin in this format.", "--format", values=_STDIN_FORMATS)
     ] = "txt",
     device: options.Device = None,
     revision: options.Revision = None,

@@ -17,10 +17,9 @@ def evaluate_command(
     device: options.Device = None,
     precision: Annotated[
         str | None,
-        options.option(
+        options.model_option(
             "Run the encoder in this precision, float32 by default. A head's default and auto are "
             "the precision that it was trained in.",
-            panel=options.MODEL,
             values=choices.PRECISIONS,
         ),
     ] = None,

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from embedkit.retrieval.index import VectorIndex
 
 index_app = App(
-    help="Make and change an index of vectors.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
+    help="Make and change an index of vectors.", no_args_is_help=True, rich_markup_mode="rich"
 )
 
 _Vectors = Annotated[
@@ -31,10 +29,10 @@ _Vectors = Annotated[
 @index_app.command("build")
 def build_command(
     vectors: _Vectors,
-    out: Annotated[Path, options.option("Write the index into this folder.", panel=options.OUTPUT)],
+    out: Annotated[Path, options.output_option("Write the index into this folder.")],
     kind: Annotated[
         str,
-        options.with_default(
+        options.option(
             "Make an index of this kind: flat, which is exact, hnsw, or a factory string of FAISS "
             "such as IVF256,Flat.",
             panel="Index",
@@ -109,8 +107,7 @@ def remove_command(
         list[str] | None, typer.Argument(help="Remove the rows of these ids.", show_default=False)
     ] = None,
     file: Annotated[
-        Path | None,
-        options.option("Read ids from this file, one a line.", "--ids", panel=options.DATA),
+        Path | None, options.data_option("Read ids from this file, one a line.", "--ids")
     ] = None,
     encoding: options.Encoding = "utf-8",
     as_json: options.Json = False,

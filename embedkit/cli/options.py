@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 TEXT_FILES = ".txt (one text a line), .csv, .tsv, .jsonl (each also .gz) or .parquet"
 PAIR_FILES = ".tsv, .csv, .jsonl (each also .gz) or .parquet"
 
-# The groups of options in --help.
-MODEL, PROMPTS, RECIPES, DATA = "Model", "Prompts", "Recipes", "Data"
-HEADS, SCORING, SEARCH, OUTPUT = "Heads", "Scoring", "Search", "Output"
-
 
 def option(
     help: str,  # noqa: A002
@@ -35,27 +32,30 @@ def option(
     several: bool = False,
     **more: Any,
 ) -> Any:
-    """An option whose help says what the default is, where that needs words.
+    """`typer.Option` in a group of --help, with values to show and to complete.
 
     Args:
         help: full sentences.
         names: those that differ from the parameter's.
-        panel: its group in --help.
-        values: those that it can be set to, for --help and completion; the API checks them.
+        panel: the group.
+        values: those that it can be set to; the API checks them.
         several: whether it takes several of them in one string.
         more: other arguments of `typer.Option`.
     """
     if values:
         more.setdefault("metavar", f"[{'|'.join(values)}]{'...' if several else ''}")
         more.setdefault("autocompletion", choices.completion(values, several=several))
-    more.setdefault("show_default", False)
     return typer.Option(*names, help=help, rich_help_panel=panel, **more)
 
 
-def with_default(help: str, *names: str, **more: Any) -> Any:  # noqa: A002
-    """An option whose default is shown; see `option`."""
-    return option(help, *names, show_default=True, **more)
-
+model_option = partial(option, panel="Model")
+prompt_option = partial(option, panel="Prompts")
+recipe_option = partial(option, panel="Recipes")
+head_option = partial(option, panel="Heads")
+data_option = partial(option, panel="Data")
+scoring_option = partial(option, panel="Scoring")
+search_option = partial(option, panel="Search")
+output_option = partial(option, panel="Output")
 
 Data: TypeAlias = Annotated[
     list[str],
@@ -72,123 +72,98 @@ IndexFolder: TypeAlias = Annotated[
 ]
 Model: TypeAlias = Annotated[
     str,
-    with_default(
+    model_option(
         "Load this hub id, or this folder of transformers or sentence-transformers; "
         f"{DEFAULT_MODEL} is all-MiniLM-L6-v2 of the extra minilm.",
         "--model",
         "-m",
-        panel=MODEL,
         autocompletion=choices.complete_model,
     ),
 ]
 Revision: TypeAlias = Annotated[
-    str | None, option("Take this revision of the model from the hub.", panel=MODEL)
+    str | None, model_option("Take this revision of the model from the hub.")
 ]
 Device: TypeAlias = Annotated[
     str | None,
-    option(
+    model_option(
         "Run on this device, such as cpu or cuda; by default on a GPU if there is one.",
-        panel=MODEL,
         autocompletion=choices.completion(["cpu", "cuda"]),
     ),
 ]
 Precision: TypeAlias = Annotated[
     str,
-    with_default(
+    model_option(
         "Run the encoder in this precision; auto takes a low one if the device is faster in it "
         "and a fixed probe agrees with float32.",
-        panel=MODEL,
         values=choices.PRECISIONS,
     ),
 ]
 MaxLength: TypeAlias = Annotated[
     int | None,
-    option(
-        "Truncate texts to this many tokens, instead of the model's own maximum.",
-        panel=MODEL,
-    ),
+    model_option("Truncate texts to this many tokens, instead of the model's own maximum."),
 ]
 Recipe: TypeAlias = Annotated[
     str | None,
-    option(
+    model_option(
         "Use this recipe, such as mean@-2/normalize; by default the model's own.",
-        panel=MODEL,
         autocompletion=choices.complete_recipes,
     ),
 ]
 Nprobe: TypeAlias = Annotated[
     int | None,
-    option(
-        "Search this many lists of an IVF index; by default the square root of their number.",
-        panel=SEARCH,
-        min=1,
+    search_option(
+        "Search this many lists of an IVF index; by default the square root of their number.", min=1
     ),
 ]
 EfSearch: TypeAlias = Annotated[
     int | None,
-    option(
-        "Keep this many candidates in a search of an HNSW index; by default 100.",
-        panel=SEARCH,
-        min=1,
-    ),
+    search_option("Keep this many candidates in a search of an HNSW index; by default 100.", min=1),
 ]
 TextColumn: TypeAlias = Annotated[
     list[str] | None,
-    option(
+    data_option(
         "Read the texts from this column, text by default. Give it several times to join the "
-        "texts of several columns by a space.",
-        panel=DATA,
+        "texts of several columns by a space."
     ),
 ]
 IdColumn: TypeAlias = Annotated[
-    str | None,
-    option("Read the ids from this column; by default rows are numbered from 0.", panel=DATA),
+    str | None, data_option("Read the ids from this column; by default rows are numbered from 0.")
 ]
 Encoding: TypeAlias = Annotated[
     str,
-    with_default(
+    data_option(
         "Read text files in this encoding: utf-8, cp949, utf-16 or another that Python knows.",
-        panel=DATA,
         autocompletion=choices.completion(["utf-8", "cp949", "utf-16"]),
     ),
 ]
-Prompt: TypeAlias = Annotated[
-    str | None, option("Put this text in front of each text.", panel=PROMPTS)
-]
+Prompt: TypeAlias = Annotated[str | None, prompt_option("Put this text in front of each text.")]
 PromptName: TypeAlias = Annotated[
-    str | None,
-    option("Use the model's prompt of this name instead of --prompt.", panel=PROMPTS),
+    str | None, prompt_option("Use the model's prompt of this name instead of --prompt.")
 ]
 OwnDocumentPrompt: TypeAlias = Annotated[
     str | None,
-    option(
+    prompt_option(
         "Put this text in front of each text; '' is none. By default it is the one recorded in "
         "the folder, else the model's prompt called document, passage or corpus, else its default "
-        "one.",
-        panel=PROMPTS,
+        "one."
     ),
 ]
 OwnQueryPrompt: TypeAlias = Annotated[
     str | None,
-    option(
+    prompt_option(
         "Put this text in front of each query; '' is none. By default it is the one recorded in "
         "the folder, which is the model's prompt called query, else its default one.",
         "--prompt",
         "--query-prompt",
-        panel=PROMPTS,
     ),
 ]
 Sentence1: TypeAlias = Annotated[
-    str,
-    with_default("Read the first sentences from this column.", "--sentence1-column", panel=DATA),
+    str, data_option("Read the first sentences from this column.", "--sentence1-column")
 ]
 Sentence2: TypeAlias = Annotated[
-    str,
-    with_default("Read the second sentences from this column.", "--sentence2-column", panel=DATA),
+    str, data_option("Read the second sentences from this column.", "--sentence2-column")
 ]
-Json: TypeAlias = Annotated[
-    bool, option("Print JSON on stdout instead of text.", "--json", panel=OUTPUT)
-]
+Json: TypeAlias = Annotated[bool, output_option("Print JSON on stdout instead of text.", "--json")]
 
 
 @dataclass(frozen=True)
@@ -197,16 +172,12 @@ class PairFiles:
 
     sentence1: Sentence1 = "sentence1"
     sentence2: Sentence2 = "sentence2"
-    score: Annotated[
-        str, with_default("Read the scores from this column.", "--score-column", panel=DATA)
-    ] = "score"
+    score: Annotated[str, data_option("Read the scores from this column.", "--score-column")] = (
+        "score"
+    )
     subset: Annotated[
         str,
-        with_default(
-            "Read the subsets from this column, if the file has it.",
-            "--subset-column",
-            panel=DATA,
-        ),
+        data_option("Read the subsets from this column, if the file has it.", "--subset-column"),
     ] = "subset"
     encoding: Encoding = "utf-8"
 
@@ -233,17 +204,13 @@ class FitFile:
 
     fit: Annotated[
         Path | None,
-        option(
-            f"Fit steps such as whiten:256 on the texts of this file: {TEXT_FILES}.",
-            panel=RECIPES,
-        ),
+        recipe_option(f"Fit steps such as whiten:256 on the texts of this file: {TEXT_FILES}."),
     ] = None
     fit_column: Annotated[
         list[str] | None,
-        option(
+        recipe_option(
             "Read the texts of --fit from this column, text by default. Give it several times to "
-            "join the texts of several columns by a space.",
-            panel=RECIPES,
+            "join the texts of several columns by a space."
         ),
     ] = None
 
@@ -262,62 +229,56 @@ class Scoring:
 
     similarity: Annotated[
         str | None,
-        option(
+        scoring_option(
             "Compare embeddings by these similarities, cosine by default. Several are separated "
             "by spaces or commas.",
             "--similarity",
             "-s",
-            panel=SCORING,
             values=choices.SIMILARITIES,
             several=True,
         ),
     ] = None
     aggregation: Annotated[
         str,
-        with_default(
+        scoring_option(
             "Score data with subsets over all pairs, by the mean of the subsets, or by their mean "
             "weighted by size.",
-            panel=SCORING,
             values=choices.AGGREGATIONS,
         ),
     ] = "all"
     threshold: Annotated[
         float | None,
-        option(
-            "With a head, also report F1 of 'at least this score', such as 3 for KLUE-STS.",
-            panel=SCORING,
+        scoring_option(
+            "With a head, also report F1 of 'at least this score', such as 3 for KLUE-STS."
         ),
     ] = None
     prompt: Prompt = None
     prompt_name: PromptName = None
     query_prompt: Annotated[
         str | None,
-        option(
+        prompt_option(
             "Put this text in front of the queries of retrieval sets. By default it is --prompt, "
-            "else the model's prompt called query, else its default one.",
-            panel=PROMPTS,
+            "else the model's prompt called query, else its default one."
         ),
     ] = None
     document_prompt: Annotated[
         str | None,
-        option(
+        prompt_option(
             "Put this text in front of the documents of retrieval sets. By default it is "
             "--prompt, else the model's prompt called document, passage or corpus, else its "
-            "default one.",
-            panel=PROMPTS,
+            "default one."
         ),
     ] = None
     index: Annotated[
         str,
-        with_default(
+        scoring_option(
             "Search retrieval sets with this index: flat, which is exact, hnsw, or a factory "
             "string of FAISS.",
-            panel=SCORING,
             values=choices.INDEX_KINDS,
             metavar=choices.INDEX_METAVAR,
         ),
     ] = "flat"
-    seed: Annotated[int, with_default("Draw the bootstrap with this seed.", panel=SCORING)] = 0
+    seed: Annotated[int, scoring_option("Draw the bootstrap with this seed.")] = 0
 
     @property
     def similarities(self) -> list[str] | None:
@@ -343,15 +304,12 @@ class ReportFiles:
 
     as_json: Json = False
     out: Annotated[
-        Path | None,
-        option("Write report.json, report.md and report.html into this folder.", panel=OUTPUT),
+        Path | None, output_option("Write report.json, report.md and report.html into this folder.")
     ] = None
     lang: Annotated[
         str,
-        with_default(
-            "Write the table, report.md and report.html in this language.",
-            panel=OUTPUT,
-            values=LANGUAGES,
+        output_option(
+            "Write the table, report.md and report.html in this language.", values=LANGUAGES
         ),
     ] = "en"
 

@@ -23,10 +23,9 @@ def score_command(
     model: options.Model = DEFAULT_MODEL,
     out: Annotated[
         Path | None,
-        options.option(
+        options.output_option(
             "Write this file, in the format of its suffix; by default stdout, in the input's "
-            "format.",
-            panel=options.OUTPUT,
+            "format."
         ),
     ] = None,
     prompt: options.Prompt = None,
@@ -35,11 +34,7 @@ def score_command(
     revision: options.Revision = None,
     as_json: Annotated[
         bool,
-        options.option(
-            "Print a JSON object a line, whatever the input's format.",
-            "--json",
-            panel=options.OUTPUT,
-        ),
+        options.output_option("Print a JSON object a line, whatever the input's format.", "--json"),
     ] = False,
     sentence1: options.Sentence1 = "sentence1",
     sentence2: options.Sentence2 = "sentence2",

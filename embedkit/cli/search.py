@@ -23,26 +23,20 @@ def search_command(
     query: Annotated[
         str | None, typer.Argument(help="Search for this text.", show_default=False)
     ] = None,
-    k: Annotated[
-        int,
-        options.with_default("Show at most this many hits of a query.", "-k", panel=options.SEARCH),
-    ] = 10,
+    k: Annotated[int, options.search_option("Show at most this many hits of a query.", "-k")] = 10,
     queries: Annotated[
         Path | None,
-        options.option(
-            f"Read the queries from this file instead: {options.TEXT_FILES}.", panel=options.DATA
-        ),
+        options.data_option(f"Read the queries from this file instead: {options.TEXT_FILES}."),
     ] = None,
     text_column: options.TextColumn = None,
     id_column: options.IdColumn = None,
     encoding: options.Encoding = "utf-8",
     model: Annotated[
         str | None,
-        options.option(
+        options.model_option(
             "Load the index's model from here; by default from where it was.",
             "--model",
             "-m",
-            panel=options.MODEL,
             autocompletion=choices.complete_model,
         ),
     ] = None,
@@ -52,10 +46,7 @@ def search_command(
     nprobe: options.Nprobe = None,
     ef_search: options.EfSearch = None,
     as_json: Annotated[
-        bool,
-        options.option(
-            "Print a JSON object a query on stdout, one a line.", "--json", panel=options.OUTPUT
-        ),
+        bool, options.output_option("Print a JSON object a query on stdout, one a line.", "--json")
     ] = False,
 ) -> None:
     """Search an index for texts.
