@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from glob import escape, glob
 from pathlib import Path
 
 from embedkit.data.builtin import SHIPPED
@@ -47,5 +48,9 @@ def complete_model(incomplete: str) -> list[str]:
     return completion([DEFAULT_MODEL, *(name.replace("--", "/") for name in cached)])(incomplete)
 
 
-complete_data = completion(SHIPPED)
+def complete_data(incomplete: str) -> list[str]:
+    """A built-in data set, where no file begins so: the shell completes files by itself."""
+    return [] if glob(f"{escape(incomplete)}*") else completion(SHIPPED)(incomplete)
+
+
 complete_recipes = completion(POOLINGS, several=True)

@@ -187,8 +187,8 @@ def complete(
         ("embedkit compare -s 'cosine m", ["cosine manhattan"]),
         ("embedkit compare --recipes mean+cl", ["mean+cls"]),
         ("embedkit compare --baseline max", ["max", "max_content"]),
-        ("embedkit compare f", ["first_look"]),
-        ("embedkit compare a.tsv first_look --select f", ["first_look"]),
+        ("embedkit compare first", ["first_look"]),
+        ("embedkit compare a.tsv --select first", ["first_look"]),
         ("embedkit evaluate first_look -m m", ["minilm"]),
         ("embedkit evaluate x --device c", ["cpu", "cuda"]),
         ("embedkit evaluate x.tsv --index h", ["hnsw"]),
@@ -206,6 +206,17 @@ def test_completion_in_bash(
     complete: Callable[..., list[str]], line: str, offered: list[str]
 ) -> None:
     assert complete(line) == (offered or [""])
+
+
+def test_completion_leaves_files_to_the_shell(
+    complete: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert complete("embedkit compare ") == ["first_look"]
+    Path("folder").mkdir()
+    for line in ("embedkit compare ", "embedkit compare fo", "embedkit evaluate x f"):
+        assert complete(line) == [""]
+    assert complete("embedkit compare fi") == ["first_look"]
 
 
 def test_completion_in_zsh_and_fish(complete: Callable[..., list[str]]) -> None:

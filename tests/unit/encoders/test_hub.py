@@ -205,6 +205,16 @@ def test_no_connection(tmp_path: Path) -> None:
     )
 
 
+def test_a_cache_that_cannot_be_written(hub: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    cache = str(tmp_path / "file" / "hub")
+    got = find(tmp_path, {"some/good": {}}, HF_ENDPOINT=hub, HF_HUB_CACHE=cache)["some/good"]
+    problem = f"[Errno 20] Not a directory: '{tmp_path / 'file'}"
+    assert got.startswith(
+        f"model 'some/good': there is no such folder, and it could not be downloaded ({problem}"
+    )
+
+
 def test_the_hub_may_not_be_asked(hub: str, tmp_path: Path) -> None:
     """By the environment, or by an argument; both read what an earlier run has left."""
     find(tmp_path, {"some/good": {}}, HF_ENDPOINT=hub)
