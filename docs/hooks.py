@@ -60,14 +60,15 @@ def commands() -> Iterator[str]:
         yield f"## {path}"
         yield re.sub(r"\[bold\](.*?)\[/bold\]", r"`\1`", command.help or "", flags=re.DOTALL)
         context = typer.Context(command, info_name=path)
-        rows = [param.get_help_record(context) or argument(param) for param in command.params]
-        yield "\n".join(
-            ["| option | |", "| --- | --- |"]
-            + [
-                f"| `{cell(name)}` | {html.escape(cell(text), quote=False)} |"
-                for name, text in rows
-            ]
-        )
+        groups: dict[str, list[str]] = {}
+        for param in command.params:
+            name, text = param.get_help_record(context) or argument(param)
+            row = f"| `{cell(name)}` | {html.escape(cell(text), quote=False)} |"
+            groups.setdefault(param.rich_help_panel or "", []).append(row)
+        lines = ["| option | |", "| --- | --- |"]
+        for group in sorted(groups, key=bool):  # first those without one, such as arguments
+            lines += [f"| **{group}** | |"] * bool(group) + groups[group]
+        yield "\n".join(lines)
 
     yield from visit(typer.main.get_command(app), "embedkit")
 

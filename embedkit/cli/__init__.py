@@ -29,7 +29,6 @@ app = App(
     name="embedkit",
     help="Choose a pooling for sentence embeddings, test whether it matters, and save the model.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import fields, is_dataclass
 from functools import wraps
-from inspect import Parameter, Signature, signature
+from inspect import Parameter, Signature, getdoc, signature
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
@@ -29,6 +30,8 @@ class _Command(TyperCommand):
     """Refuses an option that is given twice, of which only the last value would be used."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing:  # a shell completes a command that is not finished
+            return super().parse_args(ctx, args)
         *_, given = self.make_parser(ctx).parse_args(list(args))
         single = [x for x in given if isinstance(x, TyperOption) and not (x.multiple or x.is_flag)]
         for option in single:
@@ -75,7 +78,8 @@ def expanded(function: Callable[..., None]) -> Callable[..., None]:
         with silence:
             function(**given)
 
-    # What Typer reads.
+    # What Typer reads; it keeps the line breaks of a paragraph.
+    run.__doc__ = re.sub(r"(?<!\n)\n(?!\n)", " ", getdoc(function) or "")
     run.__signature__ = Signature(list(parameters.values()))  # type: ignore[attr-defined]
     run.__annotations__ = {name: x.annotation for name, x in parameters.items()}
     return run

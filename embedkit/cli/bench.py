@@ -6,8 +6,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from embedkit.cli import options, output
 from embedkit.cli.info import show_calibration
 from embedkit.errors import InputError, printable
@@ -18,21 +16,22 @@ def bench_command(
     model: options.Model = DEFAULT_MODEL,
     texts: Annotated[
         Path | None,
-        options.option(
-            f"Texts to encode: {options.TEXT_FILES}. By default the sentences of first_look, "
-            "English and Korean."
+        options.data_option(
+            f"Encode the texts of this file: {options.TEXT_FILES}. By default they are the "
+            "sentences of first_look, English and Korean."
         ),
     ] = None,
     text_column: options.TextColumn = None,
     encoding: options.Encoding = "utf-8",
-    limit: Annotated[int, typer.Option(help="Encode at most this many texts.")] = 2000,
-    rounds: Annotated[int, typer.Option(help="How many times each of them runs.")] = 5,
+    limit: Annotated[int, options.data_option("Encode at most this many texts.")] = 2000,
+    rounds: Annotated[int, options.option("Run each of them this many times.", panel="Timing")] = 5,
     device: options.Device = None,
     calibrate: Annotated[
         bool,
-        typer.Option(
+        options.option(
+            "Measure this CPU again for --precision auto, and store the figures, instead.",
             "--calibrate",
-            help="Measure this CPU again for --precision auto, and store the figures, instead.",
+            panel="Timing",
         ),
     ] = False,
     as_json: options.Json = False,

@@ -6,9 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from embedkit.cli import options, output
+from embedkit.cli import choices, options, output
 from embedkit.errors import InputError
 from embedkit.files import DEFAULT_MODEL
 
@@ -22,46 +20,54 @@ def compare_command(
     model: options.Model = DEFAULT_MODEL,
     recipes: Annotated[
         str | None,
-        options.option(
+        options.recipe_option(
             "Recipes to compare, separated by spaces or commas, such as 'mean cls@-2 "
             "mean@1,-1/whiten:256'; by default the poolings that a saved model can have, "
-            "mean@first-last and the model's own recipe."
+            "mean@first-last and the model's own recipe.",
+            autocompletion=choices.complete_recipes,
         ),
     ] = None,
     layers: Annotated[
         str | None,
-        options.option(
+        options.recipe_option(
             "Compare the poolings at each of these hidden states: all, or numbers such as '0 6 -1'."
         ),
     ] = None,
     select: Annotated[
         list[str] | None,
-        options.option(
+        options.recipe_option(
             "Sentence pairs to select the best recipe and similarity on, so that the scores on "
-            "DATA are not biased upwards. May be given several times."
+            "DATA are not biased upwards. May be given several times.",
+            autocompletion=choices.complete_data,
         ),
     ] = None,
     baseline: Annotated[
         str | None,
-        options.option(
+        options.recipe_option(
             "Recipe that the others are compared to; by default the model's own, else mean, else "
-            "the first one."
+            "the first one.",
+            autocompletion=choices.complete_recipes,
         ),
     ] = None,
     fit: options.FitFile,
     fit_on_data: Annotated[
         bool,
-        typer.Option(
-            "--fit-on-data", help="Fit steps on the scored sentences; the report says so."
+        options.recipe_option(
+            "Fit steps on the scored sentences; the report says so.", "--fit-on-data"
         ),
     ] = False,
     head: Annotated[
         str | None,
-        options.option("Fit a regression head for each recipe: ridge, mlp or isotonic."),
+        options.head_option(
+            "Fit a regression head of this kind for each recipe.", values=choices.HEADS
+        ),
     ] = None,
     train: Annotated[
         list[str] | None,
-        options.option("Sentence pairs to fit the heads on. May be given several times."),
+        options.head_option(
+            "Sentence pairs to fit the heads on. May be given several times.",
+            autocompletion=choices.complete_data,
+        ),
     ] = None,
     scoring: options.Scoring,
     max_length: options.MaxLength = None,
@@ -70,15 +76,15 @@ def compare_command(
     revision: options.Revision = None,
     save_best: Annotated[
         Path | None,
-        options.option(
-            "Folder to save the model in, with the recipe of the verdict: the best one if it is "
+        options.output_option(
+            "Save the model in this folder with the recipe of the verdict: the best one if it is "
             "significantly better than the baseline, else the baseline. sentence-transformers "
             "loads it."
         ),
     ] = None,
     save: Annotated[
         tuple[str, Path] | None,
-        options.option(
+        options.output_option(
             "Save the model with this recipe, one of those compared, whatever the verdict.",
             metavar="RECIPE DIR",
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from embedkit.cli import options, output
+from embedkit.cli import choices, options, output
 from embedkit.files import DEFAULT_MODEL
 
 
@@ -17,9 +17,10 @@ def evaluate_command(
     device: options.Device = None,
     precision: Annotated[
         str | None,
-        options.option(
-            "Precision of the encoder: float32 (the default), bfloat16, float16, or auto. A head's "
-            "default and auto are the precision that it was trained in."
+        options.model_option(
+            "Run the encoder in this precision, float32 by default. A head's default and auto are "
+            "the precision that it was trained in.",
+            values=choices.PRECISIONS,
         ),
     ] = None,
     revision: options.Revision = None,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedkit.cli import options, output
+from embedkit.cli import choices, options, output
 from embedkit.cli.app import App
 from embedkit.errors import InputError, printable
 
@@ -16,36 +15,43 @@ if TYPE_CHECKING:
     from embedkit.retrieval.index import VectorIndex
 
 index_app = App(
-    help="Make and change an index of vectors.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
+    help="Make and change an index of vectors.", no_args_is_help=True, rich_markup_mode="rich"
 )
 
-_Index = Annotated[Path, typer.Argument(help="Folder of the index.", show_default=False)]
-_Vectors = Annotated[Path, typer.Argument(help="Folder of embedkit encode.", show_default=False)]
-_Json = Annotated[
-    bool, typer.Option("--json", help="Print the properties of the index as JSON on stdout.")
+_Vectors = Annotated[
+    Path,
+    typer.Argument(
+        help="Read the vectors that embedkit encode wrote into this folder.", show_default=False
+    ),
 ]
 
 
 @index_app.command("build")
 def build_command(
     vectors: _Vectors,
-    out: Annotated[Path, typer.Option(help="Folder for the index.", show_default=False)],
+    out: Annotated[Path, options.output_option("Write the index into this folder.")],
     kind: Annotated[
         str,
-        typer.Option(help="flat (exact), hnsw, or a factory string of FAISS such as IVF256,Flat."),
+        options.option(
+            "Make an index of this kind: flat, which is exact, hnsw, or a factory string of FAISS "
+            "such as IVF256,Flat.",
+            panel="Index",
+            values=choices.INDEX_KINDS,
+            metavar=choices.INDEX_METAVAR,
+        ),
     ] = "flat",
     similarity: Annotated[
         str | None,
-        typer.Option(
-            help="cosine, dot or euclidean; by default the model's own.", show_default=False
+        options.option(
+            "Rank by this similarity; by default by the model's own.",
+            panel="Index",
+            values=choices.INDEX_SIMILARITIES,
         ),
     ] = None,
     nprobe: options.Nprobe = None,
     ef_search: options.EfSearch = None,
     overwrite: options.Overwrite = False,
-    as_json: _Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Build an index from the vectors of a corpus.
 
@@ -72,12 +78,15 @@ def build_command(
 
 @index_app.command("add")
 def add_command(
-    index: _Index,
+    index: options.IndexFolder,
     vectors: _Vectors,
     update: Annotated[
-        bool, typer.Option("--update", help="Replace rows of ids that are there already.")
+        bool,
+        options.option(
+            "Replace the rows of ids that are there already.", "--update", panel="Index"
+        ),
     ] = False,
-    as_json: _Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Add the vectors of a corpus, all or none.
 
@@ -95,15 +104,15 @@ def add_command(
 
 @index_app.command("remove")
 def remove_command(
-    index: _Index,
+    index: options.IndexFolder,
     ids: Annotated[
-        list[str] | None, typer.Argument(help="Ids of rows.", show_default=False)
+        list[str] | None, typer.Argument(help="Remove the rows of these ids.", show_default=False)
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("--ids", help="File of ids, one a line.", show_default=False)
+        Path | None, options.data_option("Read ids from this file, one a line.", "--ids")
     ] = None,
     encoding: options.Encoding = "utf-8",
-    as_json: _Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Remove rows, all or none; their place is freed by compact.
 
@@ -123,7 +132,7 @@ def remove_command(
 
 
 @index_app.command("info")
-def info_command(index: _Index, as_json: _Json = False) -> None:
+def info_command(index: options.IndexFolder, as_json: options.Json = False) -> None:
     """Say what an index holds, after checking all of its files.
 
     Example: [bold]embedkit index info my-index[/bold]
@@ -134,7 +143,7 @@ def info_command(index: _Index, as_json: _Json = False) -> None:
 
 
 @index_app.command("compact")
-def compact_command(index: _Index, as_json: _Json = False) -> None:
+def compact_command(index: options.IndexFolder, as_json: options.Json = False) -> None:
     """Rewrite an index without its removed rows, as one segment.
 
     Example: [bold]embedkit index compact my-index[/bold]
@@ -156,7 +165,7 @@ def _as_integer(name: str) -> int:
 def _show(index: VectorIndex, *, as_json: bool, to_stdout: bool = False) -> None:
     info = index.info
     if as_json:
-        print(json.dumps({"schema": 1, "folder": str(index.folder), **info}, ensure_ascii=False))
+        output.print_json({"folder": str(index.folder), **info})
         return
     model = "an unknown model"
     if index.provenance is not None:

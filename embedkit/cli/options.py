@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
+from embedkit.cli import choices
 from embedkit.errors import InputError
+from embedkit.evaluation.report.locale import LANGUAGES
 from embedkit.files import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -20,105 +24,151 @@ TEXT_FILES = ".txt (one text a line), .csv, .tsv, .jsonl (each also .gz) or .par
 PAIR_FILES = ".tsv, .csv, .jsonl (each also .gz) or .parquet"
 
 
-def option(help: str, *names: str, **more: Any) -> Any:  # noqa: A002
-    """An option whose help says what the default is, where that needs words."""
-    return typer.Option(*names, help=help, show_default=False, **more)
+def option(
+    help: str,  # noqa: A002
+    *names: str,
+    panel: str | None = None,
+    values: Sequence[str] = (),
+    several: bool = False,
+    **more: Any,
+) -> Any:
+    """`typer.Option` in a group of --help, with values to show and to complete.
 
+    Args:
+        help: full sentences.
+        names: those that differ from the parameter's.
+        panel: the group.
+        values: those that it can be set to; the API checks them.
+        several: whether it takes several of them in one string.
+        more: other arguments of `typer.Option`.
+    """
+    if values:
+        more.setdefault("metavar", f"[{'|'.join(values)}]{'...' if several else ''}")
+        more.setdefault("autocompletion", choices.completion(values, several=several))
+    return typer.Option(*names, help=help, rich_help_panel=panel, **more)
+
+
+model_option = partial(option, panel="Model")
+prompt_option = partial(option, panel="Prompts")
+recipe_option = partial(option, panel="Recipes")
+head_option = partial(option, panel="Heads")
+data_option = partial(option, panel="Data")
+scoring_option = partial(option, panel="Scoring")
+search_option = partial(option, panel="Search")
+output_option = partial(option, panel="Output")
 
 Data: TypeAlias = Annotated[
     list[str],
     typer.Argument(
-        metavar="DATA...",
-        help=f"Files of sentence pairs: {PAIR_FILES}; first_look (first_look_en, first_look_ko) "
-        "comes with embedkit. A folder is a retrieval set in BEIR's layout.",
+        metavar="DATA",
+        help=f"Read these files of sentence pairs: {PAIR_FILES}; first_look "
+        "(first_look_en, first_look_ko) comes with embedkit. A folder is a retrieval set in "
+        "BEIR's layout.",
         show_default=False,
+        autocompletion=choices.complete_data,
     ),
+]
+IndexFolder: TypeAlias = Annotated[
+    Path, typer.Argument(help="Use the index in this folder.", show_default=False)
 ]
 Model: TypeAlias = Annotated[
     str,
-    typer.Option(
+    model_option(
+        "Load this hub id, or this folder of transformers or sentence-transformers; "
+        f"{DEFAULT_MODEL} is all-MiniLM-L6-v2 of the extra minilm.",
         "--model",
         "-m",
-        help="A hub id, or a folder that transformers or sentence-transformers can load; "
-        f"{DEFAULT_MODEL} is all-MiniLM-L6-v2 of the extra minilm.",
+        autocompletion=choices.complete_model,
     ),
 ]
-Revision: TypeAlias = Annotated[str | None, option("Revision of the model on the hub.")]
+Revision: TypeAlias = Annotated[
+    str | None, model_option("Take this revision of the model from the hub.")
+]
 Device: TypeAlias = Annotated[
-    str | None, option("Device to run on, such as cpu or cuda; by default a GPU if there is one.")
+    str | None,
+    model_option(
+        "Run on this device, such as cpu or cuda; by default on a GPU if there is one.",
+        autocompletion=choices.completion(["cpu", "cuda"]),
+    ),
 ]
 Precision: TypeAlias = Annotated[
     str,
-    typer.Option(
-        help="Precision of the encoder: float32, bfloat16, float16, or auto, which takes a low "
-        "one if the device is faster in it and a fixed probe agrees with float32."
+    model_option(
+        "Run the encoder in this precision; auto takes a low one if the device is faster in it "
+        "and a fixed probe agrees with float32.",
+        values=choices.PRECISIONS,
     ),
 ]
 MaxLength: TypeAlias = Annotated[
-    int | None, option("Truncate texts to this many tokens, instead of the model's own maximum.")
+    int | None,
+    model_option("Truncate texts to this many tokens, instead of the model's own maximum."),
 ]
 Recipe: TypeAlias = Annotated[
-    str | None, option("Recipe, such as mean@-2/normalize; by default the model's own.")
+    str | None,
+    model_option(
+        "Use this recipe, such as mean@-2/normalize; by default the model's own.",
+        autocompletion=choices.complete_recipes,
+    ),
 ]
 Nprobe: TypeAlias = Annotated[
     int | None,
-    option(
-        "How many lists an IVF index searches; by default the square root of their number.", min=1
+    search_option(
+        "Search this many lists of an IVF index; by default the square root of their number.", min=1
     ),
 ]
 EfSearch: TypeAlias = Annotated[
-    int | None, option("How many candidates an HNSW index keeps; by default 100.", min=1)
+    int | None,
+    search_option("Keep this many candidates in a search of an HNSW index; by default 100.", min=1),
 ]
 TextColumn: TypeAlias = Annotated[
     list[str] | None,
-    option(
-        "Column of the texts, text by default. Give it several times to join the texts of several "
-        "columns by a space."
+    data_option(
+        "Read the texts from this column, text by default. Give it several times to join the "
+        "texts of several columns by a space."
     ),
 ]
 IdColumn: TypeAlias = Annotated[
-    str | None, option("Column of the ids; by default rows are numbered from 0.")
+    str | None, data_option("Read the ids from this column; by default rows are numbered from 0.")
 ]
 Encoding: TypeAlias = Annotated[
     str,
-    typer.Option(
-        help="Encoding of the text files that are read: utf-8, cp949, utf-16 or another that "
-        "Python knows."
+    data_option(
+        "Read text files in this encoding: utf-8, cp949, utf-16 or another that Python knows.",
+        autocompletion=choices.completion(["utf-8", "cp949", "utf-16"]),
     ),
 ]
-Prompt: TypeAlias = Annotated[str | None, option("Text to put in front of each text.")]
+Prompt: TypeAlias = Annotated[str | None, prompt_option("Put this text in front of each text.")]
 PromptName: TypeAlias = Annotated[
-    str | None, option("Use the model's prompt of this name instead of --prompt.")
+    str | None, prompt_option("Use the model's prompt of this name instead of --prompt.")
 ]
 OwnDocumentPrompt: TypeAlias = Annotated[
     str | None,
-    option(
-        "Text to put in front of each text, '' for none. By default the one recorded in the "
-        "folder, else the model's prompt called document, passage or corpus, else its default one."
+    prompt_option(
+        "Put this text in front of each text; '' is none. By default it is the one recorded in "
+        "the folder, else the model's prompt called document, passage or corpus, else its default "
+        "one."
     ),
 ]
 OwnQueryPrompt: TypeAlias = Annotated[
     str | None,
-    option(
-        "Text to put in front of each query, '' for none. By default the one recorded in the "
-        "folder, which is the model's prompt called query, else its default one.",
+    prompt_option(
+        "Put this text in front of each query; '' is none. By default it is the one recorded in "
+        "the folder, which is the model's prompt called query, else its default one.",
         "--prompt",
         "--query-prompt",
     ),
 ]
 Sentence1: TypeAlias = Annotated[
-    str, typer.Option("--sentence1-column", help="Column of the first sentence.")
+    str, data_option("Read the first sentences from this column.", "--sentence1-column")
 ]
 Sentence2: TypeAlias = Annotated[
-    str, typer.Option("--sentence2-column", help="Column of the second sentence.")
+    str, data_option("Read the second sentences from this column.", "--sentence2-column")
 ]
-Json: TypeAlias = Annotated[
-    bool, typer.Option("--json", help="Print JSON on stdout instead of text.")
-]
+Json: TypeAlias = Annotated[bool, output_option("Print JSON on stdout instead of text.", "--json")]
 
 
 Overwrite: TypeAlias = Annotated[
-    bool, typer.Option("--overwrite", help="Replace the files of an earlier run.")
+    bool, output_option("Replace the files of an earlier run.", "--overwrite")
 ]
 
 
@@ -128,9 +178,12 @@ class PairFiles:
 
     sentence1: Sentence1 = "sentence1"
     sentence2: Sentence2 = "sentence2"
-    score: Annotated[str, typer.Option("--score-column", help="Column of the score.")] = "score"
+    score: Annotated[str, data_option("Read the scores from this column.", "--score-column")] = (
+        "score"
+    )
     subset: Annotated[
-        str, typer.Option("--subset-column", help="Column of the subset, if the file has one.")
+        str,
+        data_option("Read the subsets from this column, if the file has it.", "--subset-column"),
     ] = "subset"
     encoding: Encoding = "utf-8"
 
@@ -156,13 +209,14 @@ class FitFile:
     """The texts that fitted steps learn from."""
 
     fit: Annotated[
-        Path | None, option(f"Texts to fit steps such as whiten:256 on: {TEXT_FILES}.")
+        Path | None,
+        recipe_option(f"Fit steps such as whiten:256 on the texts of this file: {TEXT_FILES}."),
     ] = None
     fit_column: Annotated[
         list[str] | None,
-        option(
-            "Column of the texts in --fit, text by default. Give it several times to join the "
-            "texts of several columns by a space."
+        recipe_option(
+            "Read the texts of --fit from this column, text by default. Give it several times to "
+            "join the texts of several columns by a space."
         ),
     ] = None
 
@@ -181,47 +235,56 @@ class Scoring:
 
     similarity: Annotated[
         str | None,
-        option(
-            "One or more of cosine, dot, euclidean and manhattan, separated by spaces or commas; "
-            "cosine by default.",
+        scoring_option(
+            "Compare embeddings by these similarities, cosine by default. Several are separated "
+            "by spaces or commas.",
             "--similarity",
             "-s",
+            values=choices.SIMILARITIES,
+            several=True,
         ),
     ] = None
     aggregation: Annotated[
         str,
-        typer.Option(
-            help="How the values of subsets become one: all, mean or wmean (weighted by size)."
+        scoring_option(
+            "Score data with subsets over all pairs, by the mean of the subsets, or by their mean "
+            "weighted by size.",
+            values=choices.AGGREGATIONS,
         ),
     ] = "all"
     threshold: Annotated[
         float | None,
-        option("With a head: also report F1 of 'at least this score', such as 3 for KLUE-STS."),
+        scoring_option(
+            "With a head, also report F1 of 'at least this score', such as 3 for KLUE-STS."
+        ),
     ] = None
     prompt: Prompt = None
     prompt_name: PromptName = None
     query_prompt: Annotated[
         str | None,
-        option(
-            "Text to put in front of the queries of retrieval sets; by default --prompt, else the "
-            "model's prompt called query, else its default one."
+        prompt_option(
+            "Put this text in front of the queries of retrieval sets. By default it is --prompt, "
+            "else the model's prompt called query, else its default one."
         ),
     ] = None
     document_prompt: Annotated[
         str | None,
-        option(
-            "Text to put in front of the documents of retrieval sets; by default --prompt, else "
-            "the model's prompt called document, passage or corpus, else its default one."
+        prompt_option(
+            "Put this text in front of the documents of retrieval sets. By default it is "
+            "--prompt, else the model's prompt called document, passage or corpus, else its "
+            "default one."
         ),
     ] = None
     index: Annotated[
         str,
-        typer.Option(
-            help="Index to search retrieval sets with: flat, which is exact, hnsw, or a factory "
-            "string of FAISS."
+        scoring_option(
+            "Search retrieval sets with this index: flat, which is exact, hnsw, or a factory "
+            "string of FAISS.",
+            values=choices.INDEX_KINDS,
+            metavar=choices.INDEX_METAVAR,
         ),
     ] = "flat"
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0
+    seed: Annotated[int, scoring_option("Draw the bootstrap with this seed.")] = 0
 
     @property
     def similarities(self) -> list[str] | None:
@@ -231,7 +294,7 @@ class Scoring:
         names = self.similarity.replace(",", " ").split()
         if not names:
             raise InputError(
-                "--similarity is empty; expected some of cosine, dot, euclidean, manhattan"
+                f"--similarity is empty; expected some of {', '.join(choices.SIMILARITIES)}"
             )
         return names
 
@@ -247,10 +310,13 @@ class ReportFiles:
 
     as_json: Json = False
     out: Annotated[
-        Path | None, option("Folder to write report.json, report.md and report.html into.")
+        Path | None, output_option("Write report.json, report.md and report.html into this folder.")
     ] = None
     lang: Annotated[
-        str, typer.Option(help="Language of the table, report.md and report.html: en or ko.")
+        str,
+        output_option(
+            "Write the table, report.md and report.html in this language.", values=LANGUAGES
+        ),
     ] = "en"
     overwrite: Overwrite = False
 

@@ -9,9 +9,6 @@ from typing import Annotated
 import typer
 
 from embedkit.cli import options, output
-from embedkit.data.tables import chunks, format_of, read_rows, read_schema
-from embedkit.data.texts import check_text
-from embedkit.data.writers import open_writer
 from embedkit.errors import InputError
 from embedkit.files import DEFAULT_MODEL
 
@@ -20,12 +17,15 @@ _CHUNK = 4096  # pairs encoded at a time
 
 
 def score_command(
-    pairs: Annotated[Path, typer.Argument(help=f"File of sentence pairs: {options.PAIR_FILES}.")],
+    pairs: Annotated[
+        Path, typer.Argument(help=f"Score the sentence pairs of this file: {options.PAIR_FILES}.")
+    ],
     model: options.Model = DEFAULT_MODEL,
     out: Annotated[
         Path | None,
-        options.option(
-            "File to write, in the format of its suffix; by default stdout, in the input's format."
+        options.output_option(
+            "Write this file, in the format of its suffix; by default stdout, in the input's "
+            "format."
         ),
     ] = None,
     overwrite: options.Overwrite = False,
@@ -35,7 +35,7 @@ def score_command(
     revision: options.Revision = None,
     as_json: Annotated[
         bool,
-        typer.Option("--json", help="Print a JSON object a line, whatever the input's format."),
+        options.output_option("Print a JSON object a line, whatever the input's format.", "--json"),
     ] = False,
     sentence1: options.Sentence1 = "sentence1",
     sentence2: options.Sentence2 = "sentence2",
@@ -51,6 +51,9 @@ def score_command(
         raise InputError("got --json and --out; --json is for stdout, use a file name in .jsonl")
     if out is not None:
         output.check_unused(out, "--out", overwrite=overwrite)
+    from embedkit.data.tables import chunks, format_of, read_rows, read_schema
+    from embedkit.data.texts import check_text
+
     source = format_of(pairs)
     target = format_of(out) if out is not None else "jsonl" if as_json else source
     if target == "parquet" and out is None:
@@ -73,6 +76,7 @@ def score_command(
                 )
         total += 1
 
+    from embedkit.data.writers import open_writer
     from embedkit.progress import progress
     from embedkit.scoring.loading import load_scorer
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedkit.cli import options, output
-from embedkit.data.tables import chunks
+from embedkit.cli import choices, options, output
 from embedkit.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -21,27 +19,25 @@ _CHUNK = 1024  # queries at a time
 
 
 def search_command(
-    index: Annotated[Path, typer.Argument(help="Folder of the index.", show_default=False)],
-    query: Annotated[str | None, typer.Argument(help="A text.", show_default=False)] = None,
-    k: Annotated[int, typer.Option("-k", help="Hits of a query at most.")] = 10,
+    index: options.IndexFolder,
+    query: Annotated[
+        str | None, typer.Argument(help="Search for this text.", show_default=False)
+    ] = None,
+    k: Annotated[int, options.search_option("Show at most this many hits of a query.", "-k")] = 10,
     queries: Annotated[
         Path | None,
-        typer.Option(
-            help="File of queries instead: .txt (one a line), .csv, .tsv, .jsonl (each also .gz) "
-            "or .parquet.",
-            show_default=False,
-        ),
+        options.data_option(f"Read the queries from this file instead: {options.TEXT_FILES}."),
     ] = None,
     text_column: options.TextColumn = None,
     id_column: options.IdColumn = None,
     encoding: options.Encoding = "utf-8",
     model: Annotated[
         str | None,
-        typer.Option(
+        options.model_option(
+            "Load the index's model from here; by default from where it was.",
             "--model",
             "-m",
-            help="Where the index's model is now; by default where it was.",
-            show_default=False,
+            autocompletion=choices.complete_model,
         ),
     ] = None,
     prompt: options.OwnQueryPrompt = None,
@@ -50,7 +46,7 @@ def search_command(
     nprobe: options.Nprobe = None,
     ef_search: options.EfSearch = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print an object a query on stdout, one a line.")
+        bool, options.output_option("Print a JSON object a query on stdout, one a line.", "--json")
     ] = False,
 ) -> None:
     """Search an index for texts.
@@ -62,6 +58,7 @@ def search_command(
     if k < 1:
         raise InputError(f"-k is {k}; expected a whole number from 1")
     from embedkit.data.corpus import Corpus, Document
+    from embedkit.data.tables import chunks
 
     if query is not None:
         corpus: Corpus | list[Document] = [Document("QUERY", 0, query)]
@@ -100,10 +97,8 @@ def _show(query: Document, hits: list[Hit], *, as_json: bool, named: bool) -> No
             {name: value for name, value in hit._asdict().items() if value is not None}
             for hit in hits
         ]
-        result: dict[str, Any] = {"query": query.text, "hits": rows}
-        if named:
-            result = {"id": query.id, **result}
-        sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
+        name = {"id": query.id} if named else {}
+        print(json.dumps({**name, "query": query.text, "hits": rows}, ensure_ascii=False))
         return
     if named:
         print(printable(f"{query.id}: {query.text}"))

@@ -72,12 +72,13 @@ def run_texts(
     recipes: Sequence[BoundRecipe],
     *,
     reproducible: bool,
+    batch_tokens: int | None,
     show_progress: bool | None,
 ) -> Encoded:
     """`run` of texts, which are tokenized beside it on a GPU.
 
     Args:
-        encoder: see `run`, and for `recipes` and `reproducible`.
+        encoder: see `run`, and for `recipes`, `reproducible` and `batch_tokens` (its budget).
         tokenize: texts to tokens, and how many first ones are left out of the pooling.
         distinct: the texts.
         show_progress: a bar on stderr; None shows it where stderr is a terminal.
@@ -99,6 +100,7 @@ def run_texts(
                     recipes,
                     prompt_tokens=skipped,
                     reproducible=reproducible,
+                    budget=batch_tokens,
                     advance=advance,
                 )
             )

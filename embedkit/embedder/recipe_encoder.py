@@ -177,9 +177,10 @@ class RecipeEncoder:
         *,
         prompt: str | None = None,
         prompt_name: str | None = None,
+        batch_tokens: int | None = None,
         show_progress: bool | None = None,
     ) -> Encoded:
-        """Embeddings of many recipes from one pass; see `encode`."""
+        """Embeddings of many recipes from one pass; see `encode`, and `encode_corpus`."""
         distinct = Distinct.of(as_texts(texts))
         for bound in recipes:
             bound.check_fitted()
@@ -190,6 +191,7 @@ class RecipeEncoder:
             distinct,
             recipes,
             reproducible=self.reproducible,
+            batch_tokens=batch_tokens,
             show_progress=show_progress,
         )
 

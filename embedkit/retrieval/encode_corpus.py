@@ -20,6 +20,7 @@ from embedkit.recipes.steps import Float32Array
 from embedkit.retrieval.provenance import Provenance
 from embedkit.retrieval.resume import Plan
 from embedkit.retrieval.shards import DTYPES, MANIFEST, PARTIAL, Shard, ShardWriter, Store
+from embedkit.tokenization.batching import check_batch_tokens
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,6 +69,7 @@ def encode_corpus(
     prompt_name: str | None = None,
     dtype: str = "float32",
     texts: bool = False,
+    batch_tokens: int | None = None,
     show_progress: bool | None = None,
 ) -> Encoding:
     """Encode the documents of a corpus into Parquet shards, in memory that does not grow with it.
@@ -88,6 +90,9 @@ def encode_corpus(
         prompt_name: one of the model's prompts instead.
         dtype: float32 or float16, for the vectors on disk.
         texts: store the texts beside their vectors.
+        batch_tokens: tokens that the encoder runs together at most, or one text; None for what
+            suits the device. Vectors do not depend on it, except for rounding; another run may
+            take another.
         show_progress: bars on stderr; None shows them where stderr is a terminal.
 
     Raises:
@@ -110,6 +115,8 @@ def encode_corpus(
     target = Path(folder).resolve()
     if dtype not in DTYPES:
         raise InputError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
+    if batch_tokens is not None:
+        check_batch_tokens(batch_tokens, reproducible=embedder.reproducible)
     provenance = Provenance.of(embedder, role_prompt(embedder, "document", prompt, prompt_name))
     check_own(target, MANIFEST, "vectors")
     with sole_writer(target, MANIFEST):
@@ -136,7 +143,7 @@ def encode_corpus(
         try:
             store = _keep_matching(store, plan)
             kept = store.rows
-            encoder = _ShardEncoder(embedder, provenance.prompt)
+            encoder = _ShardEncoder(embedder, provenance.prompt, batch_tokens)
             with progress(plan.to_do, "texts", show=show_progress) as advance:
                 store = encoder.encode(store, _chunks(corpus, plan), advance)
             store = store.commit(complete=True)
@@ -237,8 +244,8 @@ def _chunks(corpus: Corpus, plan: Plan) -> Iterator[list[Document]]:
 class _ShardEncoder:
     """Encodes chunks of documents into shards, and counts the truncated texts."""
 
-    def __init__(self, embedder: Embedder, prompt: str) -> None:
-        self._embedder, self._prompt = embedder, prompt
+    def __init__(self, embedder: Embedder, prompt: str, batch_tokens: int | None) -> None:
+        self._embedder, self._prompt, self._batch_tokens = embedder, prompt, batch_tokens
         self.truncated = 0
 
     def encode(
@@ -282,7 +289,11 @@ class _ShardEncoder:
 
     def _vectors(self, texts: list[str]) -> Float32Array:
         encoded = self._embedder.encode_recipes(
-            texts, [self._embedder.bound], prompt=self._prompt, show_progress=False
+            texts,
+            [self._embedder.bound],
+            prompt=self._prompt,
+            batch_tokens=self._batch_tokens,
+            show_progress=False,
         )
         inverse = encoded.distinct.inverse
         self.truncated += int(encoded.tokens.truncated[inverse].sum())

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+
+from embedkit.arguments import check_type
+from embedkit.errors import InputError
 
 TOKEN_BUDGET = 4096
 GPU_TOKEN_BUDGET = 65_536  # on out-of-memory, `Batches.halve` makes batches smaller
@@ -39,6 +42,18 @@ class Batches:
         """Take back a batch that ran out of memory; from now on batches have half its tokens."""
         self._budget = int(self._lengths[texts].sum()) // 2
         self._left = np.concatenate([texts, self._left])
+
+
+def check_batch_tokens(batch_tokens: object, *, reproducible: bool) -> None:
+    """Refuse what is no number of tokens, and any where batches have fixed shapes."""
+    check_type("batch_tokens", batch_tokens, int, "a whole number from 1")
+    if cast("int", batch_tokens) < 1:
+        raise InputError(f"batch_tokens is {batch_tokens}; expected a whole number from 1")
+    if reproducible:
+        raise InputError(
+            "got batch_tokens and reproducible; expected one of them: reproducible batches have "
+            "fixed shapes"
+        )
 
 
 def padded(

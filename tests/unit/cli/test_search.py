@@ -21,8 +21,10 @@ from helpers.command import Run, refused
 from sentence_transformers import SentenceTransformer
 
 from embedkit import Embedder, VectorIndex, Vectors
+from embedkit.encoders.packed import PackedEncoder
 from embedkit.manifest import write_manifest
 from embedkit.retrieval import segments
+from embedkit.tokenization.token_batch import TokenBatch
 
 TEXTS = [text for text in tiny.TEXTS if text]
 
@@ -82,8 +84,43 @@ def test_from_a_file_to_hits(run: Run, model: Path, corpus: Path, tmp_path: Path
     ids.write_text("d1\nd2\n")
     assert run("index", "remove", index, "--ids", ids, "--json").json["rows"] == 5
     assert run("index", "compact", index, "--json").json["removed"] == 0
+    done = run("index", "info", index, "--json")
+    content = {"schema": 1, "folder": str(index), **VectorIndex.open(index).info}
+    assert done.out == json.dumps(content, indent=2) + "\n"
+    message = refused(run("index", "build", vectors, "--out", index, "--similarity", "manhattan"))
+    assert message == "similarity is 'manhattan'; an index has one of cosine, dot, euclidean"
     shown = run("index", "info", index)
     assert shown.out.startswith(f"{index}: 5 rows of 16 numbers by {model} (recipe mean); flat")
+
+
+def test_batch_tokens(
+    run: Run, model: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They limit what runs together, and change no vector."""
+    most = 0
+    call = PackedEncoder.__call__
+
+    def noting(self: PackedEncoder, batch: TokenBatch, *args: Any, **options: Any) -> Any:
+        nonlocal most
+        most = max(most, len(batch.token_ids))
+        return call(self, batch, *args, **options)
+
+    monkeypatch.setattr(PackedEncoder, "__call__", noting)
+    command = ("encode", corpus, *COLUMNS, "-m", model)
+    vectors = []
+    for name, options in (("plain", ()), ("limited", ("--batch-tokens", 30))):
+        most = 0
+        assert run(*command, "--out", tmp_path / name, *options).code == 0
+        vectors.append(Vectors.open(tmp_path / name).to_numpy())
+        assert (most <= 30) == (name == "limited")
+    np.testing.assert_allclose(*vectors, rtol=0, atol=1e-6)
+    assert "0 encoded, 7 kept" in run(*command, "--out", tmp_path / "limited").err
+    options = ("--out", tmp_path / "new", "--batch-tokens")
+    message = "batch_tokens is 0; expected a whole number from 1"
+    assert refused(run(*command, *options, 0)) == message
+    message = refused(run(*command, *options, 11, "--reproducible"))
+    assert message.startswith("got batch_tokens and reproducible; expected one of them")
+    assert not (tmp_path / "new").exists()
 
 
 def test_whole_numbers_as_ids(run: Run, model: Path, tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def test_a_revision_from_the_cache(hub_cache: Path, revision: str) -> None:
 
 
 def test_the_cache_lacks_the_revision(hub_cache: Path) -> None:
-    with pytest.raises(InputError, match=r"'somebody/tiny-bert'.* from the local cache"):
+    with pytest.raises(InputError, match=r"'somebody/tiny-bert'.* 'v3' is not in the local cache"):
         Embedder.from_pretrained("somebody/tiny-bert", revision="v3", local_files_only=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import gzip
 import json
@@ -21,8 +22,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from embedkit import Corpus, Embedder, InputError, Vectors, encode_corpus, manifest
+from embedkit.encoders.packed import PackedEncoder
 from embedkit.files import replacing, sole_writer
 from embedkit.retrieval import encode_corpus as encode
+from embedkit.tokenization.token_batch import TokenBatch
 from embedkit.tokenization.tokenizer import TextTokenizer
 
 ROWS = [{"id": f"d{n}", "title": f"title {n}", "text": text} for n, text in enumerate(tiny.TEXTS)]
@@ -644,3 +647,63 @@ def test_rows_do_not_depend_on_how_long_they_took(
     assert found.to_arrow().equals(want.to_arrow())
     shards = {0.0: 3, 11.0: 3, 31.0: 5}[jump]  # of 6 rows, or of 3
     assert len(list((tmp_path / "out").glob("*.parquet"))) == shards
+
+
+# How many tokens run together
+
+
+def sizes_of_batches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Tokens and texts of each batch that the encoder runs from now on."""
+    sizes: list[tuple[int, int]] = []
+    call = PackedEncoder.__call__
+
+    def noting(self: PackedEncoder, batch: TokenBatch, *args: Any, **options: Any) -> Any:
+        sizes.append((len(batch.token_ids), len(batch.offsets) - 1))
+        return call(self, batch, *args, **options)
+
+    monkeypatch.setattr(PackedEncoder, "__call__", noting)
+    return sizes
+
+
+def test_batch_tokens_limit_what_runs_together(
+    embedder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The vectors are the same, and another run over the folder may take another limit."""
+    sizes = sizes_of_batches(monkeypatch)
+    path = lines(tmp_path / "x.txt", ["a cat " * n for n in range(1, 7)])
+    encode_corpus(embedder, Corpus(path), tmp_path / "want")
+    encode_corpus(embedder, Corpus(path), tmp_path / "out", batch_tokens=12)
+    # 14, 12, 10, 8, 6 and 4 tokens, longest first
+    assert sizes == [(54, 6), (14, 1), (12, 1), (10, 1), (8, 1), (10, 2)]
+    got, want = (Vectors.open(tmp_path / name).to_numpy() for name in ("out", "want"))
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-6)
+    lines(path, ["a cat " * n for n in range(1, 9)])
+    again = encode_corpus(embedder, Corpus(path), tmp_path / "out", batch_tokens=5)
+    assert (again.kept, again.encoded) == (6, 2)
+    assert sizes[6:] == [(18, 1), (16, 1)]
+
+
+@pytest.mark.parametrize(
+    ("batch_tokens", "problem"),
+    [
+        (0, "batch_tokens is 0; expected a whole number from 1"),
+        (1.5, "batch_tokens is 1.5; expected a whole number from 1"),
+        (True, "batch_tokens is True; expected a whole number from 1"),
+        (
+            8,
+            "got batch_tokens and reproducible; expected one of them: reproducible batches have "
+            "fixed shapes",
+        ),
+    ],
+)
+def test_batch_tokens_that_are_wrong_are_refused_before_the_corpus_is_read(
+    embedder: Embedder, tmp_path: Path, batch_tokens: Any, problem: str
+) -> None:
+    embedder = copy.copy(embedder)
+    embedder.reproducible = batch_tokens == 8
+    with pytest.raises(InputError) as refused:
+        encode_corpus(
+            embedder, Corpus(tmp_path / "no.txt"), tmp_path / "out", batch_tokens=batch_tokens
+        )
+    assert str(refused.value) == problem
+    assert list(tmp_path.iterdir()) == []

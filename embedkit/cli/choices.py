@@ -1,0 +1,56 @@
+"""What options can be set to: for `--help` and for the completion of shells.
+
+The tables of the API, which check the values, load numpy or torch; tests compare them with these.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from glob import escape, glob
+from pathlib import Path
+
+from embedkit.data.builtin import SHIPPED
+from embedkit.files import DEFAULT_MODEL
+from embedkit.pooling import POOLINGS
+
+SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+INDEX_SIMILARITIES = ("cosine", "dot", "euclidean")
+INDEX_KINDS = ("flat", "hnsw")
+INDEX_METAVAR = "[flat|hnsw|FACTORY]"
+AGGREGATIONS = ("all", "mean", "wmean")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+DTYPES = ("float32", "float16")
+HEADS = ("ridge", "mlp", "isotonic")
+
+_SEPARATED = re.compile(r"(.*[\s,+])?", re.DOTALL)  # values that are complete
+
+Complete = Callable[[str], list[str]]
+
+
+def completion(names: Iterable[str], *, several: bool = False) -> Complete:
+    """What Typer calls to complete a word; with `several`, the last one of the word's values."""
+    known = tuple(names)
+
+    def complete(incomplete: str) -> list[str]:
+        match = _SEPARATED.match(incomplete) if several else None
+        before = match[0] if match else ""
+        return [before + name for name in known if name.startswith(incomplete[len(before) :])]
+
+    return complete
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """The built-in model, and those of the hub that are in the local cache."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    cached = sorted(path.name[len("models--") :] for path in Path(HF_HUB_CACHE).glob("models--*"))
+    return completion([DEFAULT_MODEL, *(name.replace("--", "/") for name in cached)])(incomplete)
+
+
+def complete_data(incomplete: str) -> list[str]:
+    """A built-in data set, where no file begins so: the shell completes files by itself."""
+    return [] if glob(f"{escape(incomplete)}*") else completion(SHIPPED)(incomplete)
+
+
+complete_recipes = completion(POOLINGS, several=True)
