@@ -30,7 +30,7 @@ def train_cross_encoder_command(
     settings: training_options.Settings = CROSS_ENCODER,
     max_length: options.MaxLength = None,
     revision: options.Revision = None,
-    as_json: options.Json = False,
+    shown: training_options.Shown,
     files: options.PairFiles,
 ) -> None:
     """Fine-tune an encoder that reads both sentences of a pair at once, by mean squared error.
@@ -44,7 +44,6 @@ def train_cross_encoder_command(
     labels = training_options.parse_range(label_range)
     sets = [files.read(path) for path in data]
     held_out = files.read(dev)
-    from embedkit.evaluation.evaluate import evaluate
     from embedkit.training.cross_encoder import train_cross_encoder
 
     trained = train_cross_encoder(
@@ -59,16 +58,9 @@ def train_cross_encoder_command(
         revision=revision,
         show_progress=True,
     )
-    training_options.show_trained(
-        "cross-encoder",
-        out,
-        started,
-        {
-            "reads": reads,
-            "label_range": list(trained.label_range),
-            "notes": dict(trained.notes),
-        },
-        report=evaluate(trained, held_out, show_progress=True),
-        notes=training_options.choice_notes(settings),
-        as_json=as_json,
-    )
+    content = {
+        "reads": reads,
+        "label_range": list(trained.label_range),
+        "notes": dict(trained.notes),
+    }
+    shown.show("cross-encoder", out, started, content, trained.training)
