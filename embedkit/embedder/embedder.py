@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from transformers import PreTrainedModel
 
+    from embedkit.training.outcome import TrainingOutcome
+
 
 class LoadOptions(TypedDict, total=False):
     """The options of `Embedder`."""
@@ -66,6 +68,7 @@ class Embedder(RecipeEncoder):
     Attributes:
         precision_choice: the precision that it runs in, why, and how near its embeddings are to
             those of float32.
+        training: how `train_bi_encoder` trained it; None for one that was loaded.
 
     Raises:
         InputError: what is wrong with the model or with an argument.
@@ -80,6 +83,7 @@ class Embedder(RecipeEncoder):
     """
 
     kind: ClassVar[Literal["model"]] = "model"
+    training: TrainingOutcome | None = None
 
     @standard_torch()
     def __init__(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,22 +16,6 @@ from embedkit.evaluation.pair_scores import similarities_of
 from embedkit.evaluation.results import Scored
 from embedkit.evaluation.significance import difference
 from embedkit.recipes.steps import Float32Array
-
-if TYPE_CHECKING:
-    from embedkit.scoring.pair_regressor import PairRegressor
-
-
-def train_head(
-    head: PairRegressor, sets: list[Pairs], *, show_progress: bool | None = None
-) -> None:
-    """Fit a head on the pairs of all sets, encoded in one pass."""
-    if head.embedder is None:
-        raise ValueError("the head has no embedder")
-    first = [text for pairs in sets for text in pairs.sentence1]
-    second = [text for pairs in sets for text in pairs.sentence2]
-    vectors = head.embedder.encode(first + second, prompt=head.prompt, show_progress=show_progress)
-    both = np.stack([vectors[: len(first)], vectors[len(first) :]], axis=1)
-    head.fit(both, np.concatenate([pairs.scores for pairs in sets]))
 
 
 @dataclass(frozen=True, eq=False)

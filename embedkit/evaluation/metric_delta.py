@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from embedkit.evaluation.bootstrap import seed_of
+from embedkit.evaluation.error_analysis import PairPredictions
 from embedkit.evaluation.pair_scores import Predictions, score_predictions
+from embedkit.evaluation.report.formatting import delta, number
+from embedkit.evaluation.report.locale import catalogue, translate_reason
 from embedkit.evaluation.report.report import Report
-from embedkit.evaluation.results import Difference
-from embedkit.evaluation.significance import difference
+from embedkit.evaluation.results import Difference, Scored
+from embedkit.evaluation.significance import LEVEL, difference
+from embedkit.evaluation.verdict import mean_score
 
 
 @dataclass(frozen=True)
 class MetricDelta:
-    """One metric of the cosine, before and after training."""
+    """One metric, before and after training."""
 
     dataset: str
     metric: str  # spearman or pearson
@@ -20,17 +26,30 @@ class MetricDelta:
     after: float | None
     difference: Difference  # with its paired interval
 
+    @property
+    def decision(self) -> str:
+        """`improved` or `worse` where the difference is significant, `not_improved`, or `none`."""
+        value, p = self.difference.value, self.difference.p
+        if value is None:
+            return "none"
+        if p is None or p >= LEVEL:
+            return "not_improved"
+        return "improved" if value > 0 else "worse"
+
     def __str__(self) -> str:
-        if self.before is None or self.after is None or self.difference.value is None:
-            return f"{self.dataset}: no {self.metric}, because {self.difference.reason}"
-        text = (
-            f"{self.dataset}: {self.metric} {100 * self.before:.2f} before, "
-            f"{100 * self.after:.2f} after, {100 * self.difference.value:+.2f}"
+        return self.in_words("en")
+
+    def in_words(self, language: str) -> str:
+        """Both values and their difference, in English (en) or Korean (ko)."""
+        words = catalogue(language)
+        return words["training"]["delta" if self.decision != "none" else "no_delta"].format(
+            dataset=self.dataset,
+            metric=words["table"][self.metric],
+            before=number(self.before, self.metric),
+            after=number(self.after, self.metric),
+            delta=delta(self.difference, self.metric),
+            reason=translate_reason(self.difference.reason or "", language),
         )
-        if self.difference.ci95 is None:
-            return text
-        low, high = self.difference.ci95
-        return f"{text} [{100 * low:+.2f}, {100 * high:+.2f}] (95 %, paired)"
 
 
 def metric_deltas(before: Report, after: Report) -> list[MetricDelta]:
@@ -40,24 +59,49 @@ def metric_deltas(before: Report, after: Report) -> list[MetricDelta]:
         before: of the embedder that training began with; its seed is that of the resamples.
         after: of the trained one.
     """
-    deltas = []
-    for old, new in zip(before.pair_predictions, after.pair_predictions, strict=True):
-        predictions = [
-            Predictions(name, "cosine", values)
-            for name, of_set in (("before", old), ("after", new))
-            for values in of_set.values.values()
-        ]
-        scored = score_predictions(new.pairs, predictions, seed=before.run_metadata.seed)
-        half = len(scored) // 2
-        deltas += [
-            MetricDelta(
-                new.pairs.name,
-                two.result.metric,
-                one.result.value,
-                two.result.value,
-                difference(two, one, "before"),
-            )
-            for one, two in zip(scored[:half], scored[half:], strict=True)
-            if two.result.aggregation == "all"
-        ]
+    scored = _scored(before.pair_predictions, after.pair_predictions, before.run_metadata.seed)
+    return [_delta(two.result.dataset, one, two) for one, two in scored]
+
+
+def mean_delta(
+    before: Sequence[PairPredictions], after: Sequence[PairPredictions], seed: int
+) -> MetricDelta:
+    """Spearman's correlation of one recipe, averaged over at least one set of pairs."""
+    scored = [one for both in _scored(before, after, seed) for one in both]
+    one, two = (mean_score(when, scored, "cosine", "all") for when in ("before", "after"))
+    return _delta(", ".join(of_set.pairs.name for of_set in after), one, two)
+
+
+def recipe_deltas(before: Report, after: Report) -> dict[str, MetricDelta]:
+    """`mean_delta` of each recipe of two comparisons of the same data; empty without pairs."""
+    old, new = before.pair_predictions, after.pair_predictions
+    deltas = {}
+    for recipe in before.rows():
+        if old and all(recipe in one.values for one in (*old, *new)):
+            alone = [
+                [replace(one, values={recipe: one.values[recipe]}) for one in side]
+                for side in (old, new)
+            ]
+            deltas[recipe] = mean_delta(alone[0], alone[1], before.run_metadata.seed)
     return deltas
+
+
+def _delta(dataset: str, one: Scored, two: Scored) -> MetricDelta:
+    values = one.result.value, two.result.value
+    return MetricDelta(dataset, two.result.metric, *values, difference(two, one, "before"))
+
+
+def _scored(
+    before: Sequence[PairPredictions], after: Sequence[PairPredictions], seed: int
+) -> Iterator[tuple[Scored, Scored]]:
+    """Both correlations on each set, each set with its own resamples."""
+    for position, (old, new) in enumerate(zip(before, after, strict=True)):
+        ((one,), (two,)) = old.values.values(), new.values.values()
+        predictions = [Predictions("before", "cosine", one), Predictions("after", "cosine", two)]
+        scored = [
+            row
+            for row in score_predictions(new.pairs, predictions, seed=seed_of(seed, position))
+            if row.result.aggregation == "all"
+        ]
+        half = len(scored) // 2
+        yield from zip(scored[:half], scored[half:], strict=True)

@@ -123,7 +123,7 @@ def decide(
     are tested with it. A `selection` leaves one recipe to test; without one all of them are.
     """
     means = {
-        recipe: _mean(recipe, scored, similarity, aggregation)
+        recipe: mean_score(recipe, scored, similarity, aggregation)
         for recipe in recipes
         if recipe not in equal
     }
@@ -186,7 +186,7 @@ def decide(
     )
 
 
-def _mean(recipe: str, scored: Sequence[Scored], similarity: str, aggregation: str) -> Scored:
+def mean_score(recipe: str, scored: Sequence[Scored], similarity: str, aggregation: str) -> Scored:
     """The main metric of a recipe averaged over the data sets, in each resample too."""
     wanted = [one for one in scored if one.result.similarity == similarity]
     shown = {id(row) for row in deciding([one.result for one in wanted], MAIN_METRICS, aggregation)}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -40,6 +40,9 @@ from embedkit.tokenization.loading import load_tokenizer
 from embedkit.tokenization.pairs import PairTokens
 from embedkit.tokenization.tokenizer import TextTokenizer, check_ids
 from embedkit.version import __version__
+
+if TYPE_CHECKING:
+    from embedkit.training.outcome import TrainingOutcome
 
 _CARD = """\
 ---
@@ -84,6 +87,7 @@ class CrossEncoder:
         name: the model that it was made from, or its folder.
         label_range: the lowest and the highest label that it was trained for.
         notes: on its training, for people.
+        training: how `train_cross_encoder` trained it; None for one that was loaded.
 
     Example:
         >>> from embedkit import CrossEncoder
@@ -100,6 +104,7 @@ class CrossEncoder:
     name: str
     label_range: tuple[float, float]
     notes: Mapping[str, Any] = field(default_factory=dict)
+    training: TrainingOutcome | None = None
 
     @classmethod
     @standard_torch()

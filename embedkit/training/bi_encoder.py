@@ -18,54 +18,39 @@ from embedkit.embedder.embedder import Embedder
 from embedkit.embedder.model_card import add_section, noted
 from embedkit.encoders.loading import without_bars
 from embedkit.errors import InputError
-from embedkit.evaluation.run_metadata import data_fingerprint
+from embedkit.evaluation.evaluate import evaluate
+from embedkit.evaluation.metric_delta import metric_deltas
 from embedkit.files import DEFAULT_MODEL, new_folder
 from embedkit.recipes.recipe import Recipe
 from embedkit.similarity import find_similarity
 from embedkit.training.arguments import BI_ENCODER, TrainingSettings
-from embedkit.training.cards import BI_ENCODER_SECTION, kept, named_sizes
-from embedkit.training.run import TrainingRun, spearman
+from embedkit.training.cards import BI_ENCODER_SECTION, add_scores, named_sizes, training_notes
+from embedkit.training.outcome import TrainingOutcome
+from embedkit.training.run import BestCheckpoint, TrainingRun, pairs_plan, selection_note, spearman
 
 
 class Loss(NamedTuple):
-    """A row of the table.
+    """A row of the table."""
 
-    Attributes:
-        name: what `--loss` says.
-        kind: its class in sentence_transformers.losses.
-        scored: whether it learns from scores; else from positive pairs.
-        note: what it asks for.
-    """
-
-    name: str
-    kind: str
-    scored: bool
-    note: str
+    name: str  # what `--loss` says
+    kind: str  # its class in sentence_transformers.losses
+    scored: bool  # whether it learns from scores; else from positive pairs
+    note: str  # what it asks for
 
 
-_ROWS = (
-    Loss(
-        "cosent",
-        "CoSENTLoss",
-        True,
-        "of two pairs of a batch, the higher score has the higher cosine (Su 2022)",
-    ),
-    Loss(
-        "cosine",
-        "CosineSimilarityLoss",
-        True,
-        "the cosine is the score, scaled to 0 to 1, by mean squared error "
-        "(Reimers and Gurevych 2019)",
-    ),
-    Loss(
-        "in-batch",
-        "MultipleNegativesRankingLoss",
-        False,
-        "the second sentence of a positive pair is nearer to the first than those of the other "
-        "pairs of the batch (Henderson et al. 2017)",
-    ),
+_COSENT = "of two pairs of a batch, the higher score has the higher cosine (Su 2022)"
+_COSINE = (
+    "the cosine is the score, scaled to 0 to 1, by mean squared error (Reimers and Gurevych 2019)"
 )
-
+_IN_BATCH = (
+    "the second sentence of a positive pair is nearer to the first than those of the other pairs "
+    "of the batch (Henderson et al. 2017)"
+)
+_ROWS = (
+    Loss("cosent", "CoSENTLoss", True, _COSENT),
+    Loss("cosine", "CosineSimilarityLoss", True, _COSINE),
+    Loss("in-batch", "MultipleNegativesRankingLoss", False, _IN_BATCH),
+)
 LOSSES: dict[str, Loss] = {row.name: row for row in _ROWS}
 
 
@@ -93,6 +78,7 @@ def train_bi_encoder(
     prompt: str | None = None,
     max_length: int | None = None,
     revision: str | None = None,
+    only_if_better: bool = False,
     show_progress: bool | None = None,
 ) -> Embedder:
     """Train an embedder and save it; a run that was killed is resumed.
@@ -113,10 +99,12 @@ def train_bi_encoder(
         prompt: put in front of each text; None for the model's default one.
         max_length: tokens of a text at most; None for the model's own.
         revision: of the hub id.
+        only_if_better: save it only if it is significantly better on `dev` than before.
         show_progress: on stderr; None shows it where stderr is a terminal.
 
     Returns:
-        The best checkpoint, as it was saved.
+        The best checkpoint. Its attribute `training` (`TrainingOutcome`) has the verdict, the
+        losses and the scores.
 
     Raises:
         InputError: wrong data, settings or model, before the first step; or no score on `dev`.
@@ -126,8 +114,9 @@ def train_bi_encoder(
         >>> texts = ["a cat", "a dog", "rain", "a car"]
         >>> pairs = Pairs.from_columns("made", texts, texts[::-1], [0.5, 0.9, 0.1, 0.0])
         >>> once = TrainingSettings(epochs=1, evaluations=1, device="cpu")
-        >>> train_bi_encoder([pairs], pairs, "my-model", settings=once).encode(texts).shape
-        (4, 384)
+        >>> trained = train_bi_encoder([pairs], pairs, "my-model", settings=once)
+        >>> trained.encode(texts).shape, trained.training.saved
+        ((4, 384), True)
     """
     settings.check_installed()
     row = find_loss(loss)
@@ -162,38 +151,43 @@ def train_bi_encoder(
     embedder.bound.check_fitted()
     embedder.check_saveable()
     prefix = embedder.prompt_text(prompt)
-    plan = {
-        "training": "bi-encoder",
-        "loss": loss,
-        "model": embedder.fingerprint,
-        "data": [_sha256(one) for one in data],
-        "dev": data_fingerprint(dev),
-        "label_range": None if limits is None else list(limits),
-        "prompt": prefix,
-    }
+    plan = pairs_plan(
+        "bi-encoder", embedder.fingerprint, data, dev, limits, loss=loss, prompt=prefix
+    )
     with TrainingRun.begin(out, settings, show_progress, plan) as run:
         best = _train(run, embedder, columns, dev, row, prefix)
-        trained = Embedder.from_pretrained(best, precision="float32", device=settings.device)
+        trained = Embedder.from_pretrained(best.folder, precision="float32", device=settings.device)
         trained.name = str(model)
         own = embedder.settings  # sentence-transformers adds prompts to those that there were
         trained.settings = replace(
             trained.settings, prompts=own.prompts, default_prompt_name=own.default_prompt_name
         )
-        notes = {
-            "trained on": named_sizes(data),
-            "loss": f"{loss}, {row.note}",
-            "recipe before training": embedder.recipe,
-            "prompt": json.dumps(prefix, ensure_ascii=False),
-            **kept(best, dev, settings),
-        }
-        with new_folder(Path(out)) as new:
-            trained.write(new)
-            add_section(new, BI_ENCODER_SECTION.format(notes=noted(notes)))
+        before, after = (
+            evaluate(one, dev, prompt=prefix, show_progress=show_progress)
+            for one in (embedder, trained)
+        )
+        deltas = tuple(metric_deltas(before, after))
+        trained.training = outcome = TrainingOutcome(
+            "bi-encoder",
+            after,
+            deltas,
+            saved=deltas[0].decision == "improved" or not only_if_better,
+            curve=best.curve,
+            notes=selection_note(settings),
+        )
+        if outcome.saved:
+            notes = {
+                "trained on": named_sizes(data),
+                "loss": f"{loss}, {row.note}",
+                "recipe before training": embedder.recipe,
+                "prompt": json.dumps(prefix, ensure_ascii=False),
+                **training_notes(best, dev, outcome, settings),
+            }
+            with new_folder(Path(out)) as new:
+                trained.write(new)
+                add_section(new, BI_ENCODER_SECTION.format(notes=noted(notes)))
+                add_scores(new, out, model, revision, after)
     return trained
-
-
-def _sha256(data: Pairs | Positives) -> str:
-    return data.sha256 if isinstance(data, Positives) else data_fingerprint(data)
 
 
 def _train(
@@ -203,8 +197,8 @@ def _train(
     dev: Pairs,
     loss: Loss,
     prefix: str,
-) -> Path:
-    """The folder of the best checkpoint, which is one of sentence-transformers."""
+) -> BestCheckpoint:
+    """The best checkpoint, which is a folder of sentence-transformers."""
     from datasets import Dataset
     from sentence_transformers import (
         SentenceTransformer,

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from embedkit.data.pairs import Pairs
 from embedkit.data.positives import Positives
+from embedkit.embedder.card_metadata import CardScore, add_card_metadata, base_model_metadata
+from embedkit.evaluation.report.formatting import interval, number
+from embedkit.evaluation.report.locale import catalogue
+from embedkit.evaluation.report.report import Report
+from embedkit.evaluation.results import Result
 from embedkit.training.arguments import TrainingSettings
-from embedkit.training.checkpoints import step_of
+from embedkit.training.outcome import Curve, TrainingOutcome
+
+if TYPE_CHECKING:
+    from embedkit.training.run import BestCheckpoint
 
 BI_ENCODER_SECTION = """
 ## Training
@@ -45,15 +55,69 @@ vectors = Embedder.from_pretrained("path/to/this/folder").encode(["..."])
 It is a folder of transformers, too: AutoModelForMaskedLM and AutoModel.
 """
 
+_MOST_LOSSES = 10  # of a card
+
 
 def named_sizes(data: Sequence[Pairs] | Sequence[Positives]) -> str:
     """The sets and how many pairs each has."""
     return ", ".join(f"{one.name} ({len(one.sentence1):,} pairs)" for one in data)
 
 
-def kept(best: Path, dev: Pairs, settings: TrainingSettings) -> dict[str, Any]:
-    """Which checkpoint was the best on `dev`, and how training ran."""
+def training_notes(
+    best: BestCheckpoint, dev: Pairs, outcome: TrainingOutcome, settings: TrainingSettings
+) -> dict[str, Any]:
+    """Which checkpoint was the best on `dev`, its scores, and how training ran."""
     return {
-        "kept": f"the checkpoint of the best Spearman on {dev.name}, after step {step_of(best)}",
+        "kept": f"the checkpoint of the best Spearman on {dev.name}, after step {best.step}",
+        **score_notes(outcome),
+        **loss_notes(best.curve),
         **settings.described(),
     }
+
+
+def loss_notes(curve: Curve) -> dict[str, str]:
+    """Training losses on the way, evenly spaced."""
+    chosen = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), _MOST_LOSSES)).astype(int))
+    losses = [
+        f"{loss:.4f} (step {curve[index]['step']})"
+        for index in chosen
+        if (loss := curve[index].get("loss")) is not None
+    ]
+    return {"training loss": ", ".join(losses)} if losses else {}
+
+
+def score_notes(outcome: TrainingOutcome) -> dict[str, str]:
+    """The scores of the trained model by data set, with intervals and those before."""
+    origin = catalogue("en")["training"][outcome.origin]
+    before = {(one.dataset, one.metric): one.before for one in outcome.deltas}
+    notes: dict[str, str] = {}
+    for row in _over_all(outcome.report):
+        text = f"{row.metric} {number(row.value, row.metric)} {interval(row.ci95, row.metric)}"
+        if (old := before.get((row.dataset, row.metric))) is not None:
+            text = f"{text} ({number(old, row.metric)} {origin})"
+        name = f"on {row.dataset}"
+        notes[name] = f"{notes[name]}, {text}" if name in notes else text
+    return notes | ({"scores": " ".join(outcome.notes_in("en"))} if outcome.notes else {})
+
+
+def add_scores(
+    folder: Path, out: str | Path, model: str | Path, revision: str | None, report: Report | None
+) -> None:
+    """Put base model, license and scores into the front matter of the card of what goes to OUT."""
+    scores = [
+        CardScore(
+            "semantic-similarity",
+            row.dataset,
+            f"{row.metric}_cosine" if row.similarity == "cosine" else row.metric,
+            row.value,
+            row.ci95,
+        )
+        for row in _over_all(report)
+        if row.value is not None
+    ]
+    name = Path(out).absolute().name
+    add_card_metadata(folder, name, base_model_metadata(model, revision), scores)
+
+
+def _over_all(report: Report | None) -> list[Result]:
+    return [] if report is None else [row for row in report.results if row.aggregation == "all"]

@@ -26,35 +26,22 @@ _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
 class Checkpoint(NamedTuple):
-    """A whole checkpoint of transformers' Trainer.
-
-    Attributes:
-        folder: of its files.
-        stopped: whether the training was over when it was written.
-    """
+    """A whole checkpoint of transformers' Trainer."""
 
     folder: Path
-    stopped: bool
+    stopped: bool  # whether the training was over when it was written
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Those of one training.
-
-    Attributes:
-        folder: where they are.
-    """
+    """Those of one training, in a folder."""
 
     folder: Path
 
     @classmethod
     @contextmanager
     def beside(cls, out: Path, plan: Mapping[str, Any]) -> Iterator[Checkpoints]:
-        """The folder OUT.training, new or of the same training; removed when all went well.
-
-        Args:
-            out: the folder that the model goes to.
-            plan: all that makes the training what it is, as JSON values.
+        """The folder OUT.training, new or of the same plan; removed when all went well.
 
         Raises:
             InputError: `out` cannot be written, another process trains there, or another training

@@ -14,15 +14,16 @@ from transformers import EvalPrediction, TrainingArguments
 
 from embedkit.data.labels import label_range, scaled
 from embedkit.data.pairs import Pairs
-from embedkit.evaluation.run_metadata import data_fingerprint
+from embedkit.evaluation.evaluate import evaluate
 from embedkit.files import DEFAULT_MODEL
 from embedkit.scoring.cross_encoder import CrossEncoder
 from embedkit.scoring.cross_encoder_network import rescale_output
 from embedkit.tokenization.pairs import PairTokens
 from embedkit.training.arguments import CROSS_ENCODER, TrainingSettings
-from embedkit.training.cards import kept, named_sizes
+from embedkit.training.cards import add_scores, named_sizes, training_notes
 from embedkit.training.order import ByLength, ByLengthTrainer
-from embedkit.training.run import TrainingRun, spearman
+from embedkit.training.outcome import TrainingOutcome
+from embedkit.training.run import BestCheckpoint, TrainingRun, pairs_plan, selection_note, spearman
 
 
 def train_cross_encoder(
@@ -53,7 +54,8 @@ def train_cross_encoder(
         show_progress: on stderr; None shows it where stderr is a terminal.
 
     Returns:
-        The best checkpoint, as it was saved: it gives scores on the labels' scale.
+        The best checkpoint, as it was saved: it gives scores on the labels' scale. Its attribute
+        `training` (`TrainingOutcome`) has the losses and the scores.
 
     Raises:
         InputError: wrong data, settings or model, before the first step; or no score on `dev`.
@@ -72,27 +74,26 @@ def train_cross_encoder(
     made = CrossEncoder.untrained(
         model, reads, (low, high), seed=settings.seed, max_length=max_length, revision=revision
     )
-    plan = {
-        "training": "cross-encoder",
-        "reads": reads,
-        "model": made.fingerprint,
-        "data": [data_fingerprint(pairs) for pairs in data],
-        "dev": data_fingerprint(dev),
-        "label_range": [low, high],
-    }
+    plan = pairs_plan("cross-encoder", made.fingerprint, data, dev, (low, high), reads=reads)
     with TrainingRun.begin(out, settings, show_progress, plan) as run:
         best = _train(run, made, data, dev)
-        made.network.load_state_dict(load_file(best / "model.safetensors"))
+        made.network.load_state_dict(load_file(best.folder / "model.safetensors"))
         made.network.eval()
         rescale_output(made.network, low, high)
-        notes = {"trained on": named_sizes(data), **kept(best, dev, settings)}
-        trained = replace(made, notes=notes)
+        report = evaluate(replace(made), dev, show_progress=show_progress)
+        outcome = TrainingOutcome(
+            "cross-encoder", report, curve=best.curve, notes=selection_note(settings)
+        )
+        notes = {"trained on": named_sizes(data), **training_notes(best, dev, outcome, settings)}
+        trained = replace(made, notes=notes, training=outcome)
         trained.save_pretrained(out)
+        add_scores(Path(out), out, model, revision, report)
     return trained
 
 
-def _train(run: TrainingRun, made: CrossEncoder, data: Sequence[Pairs], dev: Pairs) -> Path:
-    """The folder of the best checkpoint."""
+def _train(
+    run: TrainingRun, made: CrossEncoder, data: Sequence[Pairs], dev: Pairs
+) -> BestCheckpoint:
     settings = run.settings
     sets = [*data, dev]
     texts = [both for one in sets for both in zip(one.sentence1, one.sentence2, strict=True)]

@@ -20,6 +20,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from embedkit.embedder.card_metadata import CardScore, add_card_metadata, base_model_metadata
 from embedkit.embedder.fingerprint import state_sha256
 from embedkit.embedder.loading import load_folder
 from embedkit.embedder.model_card import noted, write_mark
@@ -29,14 +30,16 @@ from embedkit.encoders.hub import find_folder
 from embedkit.encoders.loading import load_pretrained, of_pooler
 from embedkit.encoders.weights import Weights
 from embedkit.errors import InputError
+from embedkit.evaluation.report.locale import catalogue
 from embedkit.files import DEFAULT_MODEL, load_json, new_folder, write_text
 from embedkit.progress import progress
 from embedkit.tokenization.tokenizer import TextTokenizer, check_ids
 from embedkit.training.arguments import MASKED_LM, TrainingSettings
-from embedkit.training.cards import MASKED_LM_CARD
+from embedkit.training.cards import MASKED_LM_CARD, loss_notes
 from embedkit.training.mlm_data import AdaptationTexts, Masking
 from embedkit.training.order import ByLength, ByLengthTrainer
-from embedkit.training.run import TrainingRun
+from embedkit.training.outcome import Curve
+from embedkit.training.run import BestCheckpoint, TrainingRun
 from embedkit.version import __version__
 
 _NEW_HEAD = "new; it began with random weights"
@@ -45,27 +48,28 @@ _OLD_POOLER = "the weights from before; masked-LM training does not change a poo
 
 @dataclass(frozen=True)
 class Adaptation:
-    """The figures of a masked-language-model training.
+    """The figures of a masked-language-model training."""
 
-    Attributes:
-        before: perplexity on the held-out texts, with the head that the model came with.
-        after: the same of what was saved, with the same masks.
-        texts: trained on.
-        held_out: texts.
-        left_out: texts that were there before, or have no token of their own.
-        truncated: texts that were cut to the maximum length.
-        new_head: the masked-LM head was random at first, so `before` says nothing of the encoder.
-        pooler: whether the folder has a pooler, whose weights are those from before.
-    """
-
-    before: float
-    after: float
-    texts: int
+    before: float  # perplexity on the held-out texts, with the head that the model came with
+    after: float  # the same of what was saved, with the same masks
+    texts: int  # trained on
     held_out: int
-    left_out: int
-    truncated: int
-    new_head: bool
-    pooler: bool
+    left_out: int  # texts that were there before, or have no token of their own
+    truncated: int  # texts that were cut to the maximum length
+    new_head: bool  # the head was random at first, so `before` says nothing of the encoder
+    pooler: bool  # whether the folder has a pooler, whose weights are those from before
+    curve: Curve = ()  # losses on the way, of the training and of the held-out texts
+
+    def in_words(self, language: str) -> str:
+        """Both perplexities, in English (en) or Korean (ko)."""
+        key = "perplexity_new_head" if self.new_head else "perplexity"
+        return catalogue(language)["training"][key].format(**vars(self))
+
+    def notes_in(self, language: str) -> list[str]:
+        """What became of the texts and of the pooler, in English (en) or Korean (ko)."""
+        keys = [name for name in ("left_out", "truncated") if getattr(self, name)]
+        keys.append("pooler_kept" if self.pooler else "no_pooler")
+        return [catalogue(language)["training"][key].format(**vars(self)) for key in keys]
 
 
 def train_masked_lm(
@@ -135,7 +139,7 @@ def train_masked_lm(
         batches = chosen.held_out_batches(settings.batch_size)
         before = perplexity(network, masking, batches, show_progress=show_progress)
         best = _train(run, network, batches, masking, order)
-        trained, _ = _load(best, settings.seed)
+        trained, _ = _load(best.folder, settings.seed)
         _move(trained, settings)
         after = perplexity(trained, masking, batches, show_progress=show_progress)
         with new_folder(Path(out)) as new:
@@ -149,6 +153,7 @@ def train_masked_lm(
                 int(chosen.tokens.truncated.sum()),
                 bool(drawn),
                 pooler,
+                best.curve,
             )
             _copy_modules(folder, parts.settings, new)
             card = asdict(result) | {
@@ -158,9 +163,12 @@ def train_masked_lm(
                 "version": __version__,
                 "head": _NEW_HEAD if drawn else "that of the checkpoint",
                 "pooler": _OLD_POOLER if pooler else "none",
-                "notes": noted(settings.described()),
+                "notes": noted(loss_notes(best.curve) | settings.described()),
             }
             write_text(new / "README.md", MASKED_LM_CARD.format(**card))
+            score = CardScore("fill-mask", "held-out texts", "perplexity", after)
+            base = base_model_metadata(model, revision)
+            add_card_metadata(new, Path(out).absolute().name, base, [score])
             write_mark(new, str(parts.bound.recipe), str(model))
     return result
 
@@ -194,8 +202,7 @@ def _train(
     held_out: Sequence[Sequence[int]],
     masking: Masking,
     order: ByLength,
-) -> Path:
-    """The folder of the best checkpoint."""
+) -> BestCheckpoint:
     arguments = run.arguments(TrainingArguments, len(order), metric="eval_loss", greater=False)
     # The batches of `perplexity`.
     arguments.per_device_eval_batch_size = run.settings.batch_size

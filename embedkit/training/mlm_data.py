@@ -29,19 +29,12 @@ MIN_TEXTS = 2 * HELD_OUT_EVERY
 
 @dataclass(frozen=True, eq=False)
 class AdaptationTexts:
-    """Distinct texts with tokens of their own: first those to train on, then those held out.
+    """Distinct texts with tokens of their own: first those to train on, then those held out."""
 
-    Attributes:
-        tokens: of all of them.
-        trained: how many are to train on.
-        left_out: texts that were there before, or have only special tokens.
-        sha256: of the texts and which of them are held out.
-    """
-
-    tokens: Tokenized
-    trained: int
-    left_out: int
-    sha256: str
+    tokens: Tokenized  # of all of them
+    trained: int  # how many are to train on
+    left_out: int  # texts that were there before, or have only special tokens
+    sha256: str  # of the texts and which of them are held out
 
     @classmethod
     def of(

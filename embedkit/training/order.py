@@ -55,12 +55,7 @@ class ByLength(Sampler[int]):
 
 
 class ByLengthTrainer(Trainer):
-    """A trainer that reads its examples in an order of ours.
-
-    Args:
-        order: of the training data.
-        options: for `Trainer`.
-    """
+    """A trainer that reads its examples in an order of ours."""
 
     def __init__(self, *, order: ByLength, **options: Any) -> None:
         self._order = order

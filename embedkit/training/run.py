@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,27 +22,33 @@ from transformers import (
     TrainerCallback,
 )
 
+from embedkit.data.pairs import Pairs
+from embedkit.data.positives import Positives
 from embedkit.encoders.loading import without_bars
 from embedkit.errors import InputError
 from embedkit.evaluation.correlation import measure
+from embedkit.evaluation.run_metadata import data_fingerprint
 from embedkit.progress import is_shown, progress
 from embedkit.training.arguments import TrainingSettings
 from embedkit.training.checkpoints import Checkpoints, commit
+from embedkit.training.outcome import Curve
+
+
+class BestCheckpoint(NamedTuple):
+    """The checkpoint of the best score, and losses and scores on the way."""
+
+    folder: Path
+    step: int
+    curve: Curve
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """One training under way, which can be killed and resumed.
-
-    Attributes:
-        settings: of the training.
-        checkpoints: beside the folder that the model goes to.
-        show_progress: on stderr; None shows it where stderr is a terminal.
-    """
+    """One training under way, which can be killed and resumed."""
 
     settings: TrainingSettings
     checkpoints: Checkpoints
-    show_progress: bool | None
+    show_progress: bool | None  # on stderr; None shows it where stderr is a terminal
 
     @classmethod
     @contextmanager
@@ -53,13 +59,10 @@ class TrainingRun:
         show_progress: bool | None,
         plan: Mapping[str, Any],
     ) -> Iterator[TrainingRun]:
-        """A run, new or of the same plan and settings; its checkpoints go when all went well.
+        """A run to the folder `out`, new or of the same plan and settings.
 
-        Args:
-            out: the folder that the model goes to.
-            settings: of the training.
-            show_progress: see the attribute.
-            plan: what else makes the training what it is, as JSON values.
+        The plan is what else makes the training what it is, as JSON values. The checkpoints go when
+        all went well.
 
         Raises:
             InputError: see `Checkpoints.beside`.
@@ -69,13 +72,9 @@ class TrainingRun:
             yield cls(settings, checkpoints, show_progress)
 
     def arguments(self, kind: Any, examples: int, *, metric: str, greater: bool = True) -> Any:
-        """The settings as transformers' TrainingArguments.
+        """The settings as TrainingArguments, or as that class of sentence-transformers (`kind`).
 
-        Args:
-            kind: the class, `TrainingArguments` or one of sentence-transformers.
-            examples: in the training data.
-            metric: that decides which checkpoint is the best, as the trainer calls it.
-            greater: whether more of it is better.
+        The `metric`, by the trainer's name for it, decides which checkpoint is the best.
         """
         settings, gpu = self.settings, torch.cuda.is_available()
         total = settings.steps(examples)
@@ -96,7 +95,8 @@ class TrainingRun:
             save_total_limit=2,
             metric_for_best_model=metric,
             greater_is_better=greater,
-            logging_strategy="no",
+            logging_strategy="no",  # `_Progress` asks for the loss at each evaluation
+            logging_nan_inf_filter=False,
             report_to="none",
             disable_tqdm=True,
             remove_unused_columns=False,
@@ -107,23 +107,19 @@ class TrainingRun:
             dataloader_pin_memory=settings.device != "cpu" and gpu,
         )
 
-    def train(self, trainer: Trainer) -> Path:
+    def train(self, trainer: Trainer) -> BestCheckpoint:
         """Train to the end, from the last whole checkpoint if there is one.
-
-        Returns:
-            The folder of the checkpoint of the best score.
 
         Raises:
             InputError: no evaluation had a score.
         """
-        last = self.checkpoints.last()
+        last, metric = self.checkpoints.last(), str(trainer.args.metric_for_best_model)
         if last is None or not last.stopped:
             for callback in (ProgressCallback, PrinterCallback):
                 trainer.remove_callback(callback)
             if self.settings.patience is not None:
                 trainer.add_callback(EarlyStoppingCallback(self.settings.patience))
             trainer.add_callback(_Committing())
-            metric = str(trainer.args.metric_for_best_model)
             trainer.add_callback(_Progress(metric, self.show_progress))
             trainer.train(resume_from_checkpoint=None if last is None else str(last.folder))
             last = self.checkpoints.last()
@@ -139,13 +135,52 @@ class TrainingRun:
                 f"finite; expected a lower learning rate than {trainer.args.learning_rate:g}, or "
                 "other data"
             )
-        return self.checkpoints.folder / f"checkpoint-{best}"
+        folder = self.checkpoints.folder / f"checkpoint-{best}"
+        return BestCheckpoint(folder, best, _curve(state["log_history"], metric))
+
+
+def pairs_plan(
+    training: str,
+    model: str,
+    data: Sequence[Pairs] | Sequence[Positives],
+    dev: Pairs,
+    label_range: tuple[float, float] | None,
+    **more: object,
+) -> dict[str, Any]:
+    """The plan of a training on sentence pairs, of a model with this fingerprint."""
+    return {
+        "training": training,
+        **more,  # before the model, whose fingerprint says less when it is another one
+        "model": model,
+        "data": [
+            one.sha256 if isinstance(one, Positives) else data_fingerprint(one) for one in data
+        ],
+        "dev": data_fingerprint(dev),
+        "label_range": None if label_range is None else list(label_range),
+    }
+
+
+def selection_note(settings: TrainingSettings) -> tuple[tuple[str, dict[str, Any]], ...]:
+    """That the scores are biased, if they chose one of several checkpoints."""
+    return (("chosen", {}),) if settings.evaluations > 1 else ()
 
 
 def spearman(predictions: NDArray[np.float64], scores: NDArray[np.float64]) -> dict[str, float]:
     """The score that trainers compare checkpoints by; NaN is never the best."""
     value, _ = measure("spearman", predictions, scores)
     return {"spearman": math.nan if value is None else value}
+
+
+def _curve(history: Sequence[Mapping[str, float]], metric: str) -> Curve:
+    """A row for each evaluation; None in place of what is not finite."""
+    score = "held_out_loss" if metric == "eval_loss" else metric.removeprefix("eval_")
+    rows: dict[float, dict[str, float | None]] = {}
+    for entry in history:
+        row = rows.setdefault(entry["step"], {"step": entry["step"]})
+        for name, logged in (("loss", "loss"), (score, metric)):
+            if logged in entry:
+                row[name] = entry[logged] if math.isfinite(entry[logged]) else None
+    return tuple(row for row in rows.values() if score in row)
 
 
 class _Committing(TrainerCallback):
@@ -157,7 +192,7 @@ class _Committing(TrainerCallback):
 
 
 class _Progress(TrainerCallback):
-    """A bar of steps, and a line an evaluation."""
+    """A bar of steps, and at each evaluation a line with the loss and the score."""
 
     def __init__(self, metric: str, show: bool | None) -> None:
         self._metric = metric
@@ -171,16 +206,20 @@ class _Progress(TrainerCallback):
         self._advance(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        control.should_log = control.should_evaluate
         self._advance(1)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._show:
             from tqdm.auto import tqdm
 
-            name = self._metric.removeprefix("eval_").replace("_", " ")
-            step = f"step {state.global_step:,} of {state.max_steps:,}"
-            score = kwargs["metrics"][self._metric]
-            tqdm.write(f"{step}: {name} {score:.4f}", file=sys.stderr)
+            row = dict(_curve(state.log_history, self._metric)[-1])
+            step = f"step {row.pop('step'):,} of {state.max_steps:,}"
+            values = [
+                f"{name.replace('_', ' ')} {math.nan if value is None else value:.4f}"
+                for name, value in row.items()
+            ]
+            tqdm.write(f"{step}: {', '.join(values)}", file=sys.stderr)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._open.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -46,11 +46,18 @@ def train_bi_encoder_command(
         str | None, option("With in-batch: label of the positive pairs, entailment by default.")
     ] = None,
     label_range: training_options.LabelRange = None,
+    only_if_better: Annotated[
+        bool,
+        typer.Option(
+            "--only-if-better",
+            help="Save the model only if it is significantly better on --dev than before training.",
+        ),
+    ] = False,
     settings: training_options.Settings = BI_ENCODER,
     prompt: options.Prompt = None,
     max_length: options.MaxLength = None,
     revision: options.Revision = None,
-    as_json: options.Json = False,
+    shown: training_options.Shown,
     files: options.PairFiles,
     dev_sentence1: Annotated[
         str | None,
@@ -88,10 +95,6 @@ def train_bi_encoder_command(
         sentence2=dev_sentence2 or files.sentence2,
     )
     held_out = dev_files.read(dev)
-    from embedkit.embedder.embedder import Embedder
-    from embedkit.evaluation.evaluate import evaluate
-    from embedkit.evaluation.metric_delta import metric_deltas
-
     trained = train_bi_encoder(
         sets,
         held_out,
@@ -104,27 +107,7 @@ def train_bi_encoder_command(
         prompt=prompt,
         max_length=max_length,
         revision=revision,
+        only_if_better=only_if_better,
     )
-    before = Embedder.from_pretrained(
-        model,
-        parsed,
-        revision=revision,
-        max_length=max_length,
-        device=settings.device,
-        precision="float32",
-    )
-    reports = [evaluate(embedder, held_out, prompt=prompt) for embedder in (before, trained)]
-    deltas = metric_deltas(*reports)
-    training_options.show_trained(
-        "model",
-        out,
-        started,
-        {
-            "loss": loss,
-            "recipe": str(trained.recipe),
-            "gain": [asdict(delta) for delta in deltas],
-        },
-        report=reports[1],
-        notes=[*deltas, *training_options.choice_notes(settings)],
-        as_json=as_json,
-    )
+    content = {"loss": loss, "recipe": str(trained.recipe)}
+    shown.show("model", out, started, content, trained.training)

@@ -30,7 +30,7 @@ def train_cross_encoder_command(
     settings: training_options.Settings = CROSS_ENCODER,
     max_length: options.MaxLength = None,
     revision: options.Revision = None,
-    as_json: options.Json = False,
+    shown: training_options.Shown,
     files: options.PairFiles,
 ) -> None:
     """Fine-tune an encoder that reads both sentences of a pair at once, by mean squared error.
@@ -44,7 +44,6 @@ def train_cross_encoder_command(
     labels = training_options.parse_range(label_range)
     sets = [files.read(path) for path in data]
     held_out = files.read(dev)
-    from embedkit.evaluation.evaluate import evaluate
     from embedkit.training.cross_encoder import train_cross_encoder
 
     trained = train_cross_encoder(
@@ -58,16 +57,9 @@ def train_cross_encoder_command(
         max_length=max_length,
         revision=revision,
     )
-    training_options.show_trained(
-        "cross-encoder",
-        out,
-        started,
-        {
-            "reads": reads,
-            "label_range": list(trained.label_range),
-            "notes": dict(trained.notes),
-        },
-        report=evaluate(trained, held_out),
-        notes=training_options.choice_notes(settings),
-        as_json=as_json,
-    )
+    content = {
+        "reads": reads,
+        "label_range": list(trained.label_range),
+        "notes": dict(trained.notes),
+    }
+    shown.show("cross-encoder", out, started, content, trained.training)

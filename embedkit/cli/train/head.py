@@ -31,13 +31,16 @@ def train_head_command(
         ),
     ] = None,
     label_range: training_options.LabelRange = None,
-    dev: Annotated[str | None, option("Sentence pairs to score the head on.")] = None,
+    dev: Annotated[
+        str | None,
+        option("Sentence pairs to score the head on; by default it is cross-validated."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of heads that draw random numbers.")] = 0,
     prompt: options.Prompt = None,
     max_length: options.MaxLength = None,
     device: options.Device = None,
     revision: options.Revision = None,
-    as_json: options.Json = False,
+    shown: training_options.Shown,
     files: options.PairFiles,
 ) -> None:
     """Train a regression head on frozen sentence embeddings, and save it with its embedder.
@@ -53,13 +56,12 @@ def train_head_command(
     import numpy as np
 
     from embedkit.embedder.embedder import Embedder
-    from embedkit.evaluation.evaluate import evaluate
     from embedkit.evaluation.fitting import CorpusTexts
-    from embedkit.evaluation.heads import train_head
     from embedkit.files import check_target
     from embedkit.scoring.pair_regressor import PairRegressor
     from embedkit.scoring.regressor_folder import save_head
-    from embedkit.training.cards import named_sizes
+    from embedkit.training.cards import add_scores, named_sizes, score_notes
+    from embedkit.training.head import train_head
 
     check_target(out)
     regressor = PairRegressor(
@@ -84,29 +86,19 @@ def train_head_command(
     regressor.embedder.check_saveable()
     if corpus is not None:
         regressor.embedder.fit(CorpusTexts(corpus), source=corpus.path.name, prompt=prompt)
-    train_head(regressor, sets)
-    report = None if held_out is None else evaluate(regressor, held_out)
+    outcome = train_head(regressor, sets, held_out)
     notes = {
         "trained on": named_sizes(sets),
         **({"seed": seed} if head == "mlp" else {}),
         **regressor.described,
+        **score_notes(outcome),
     }
-    if report is not None:
-        metrics = [
-            f"{row.metric} {row.value:.4f}" for row in report.results if row.value is not None
-        ]
-        notes[f"on {report.results[0].dataset}"] = ", ".join(metrics)
     save_head(regressor, out, notes=notes)
-    training_options.show_trained(
-        "head",
-        out,
-        started,
-        {
-            "head": head,
-            "features": list(regressor.features_),
-            "recipe": str(regressor.embedder.recipe),
-            "notes": notes,
-        },
-        report=report,
-        as_json=as_json,
-    )
+    add_scores(out, out, model, revision, outcome.report)
+    content = {
+        "head": head,
+        "features": list(regressor.features_),
+        "recipe": str(regressor.embedder.recipe),
+        "notes": notes,
+    }
+    shown.show("head", out, started, content, outcome, "cross_validation" if dev is None else "dev")

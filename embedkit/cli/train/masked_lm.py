@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,9 +15,6 @@ from embedkit.cli.train import training_options
 from embedkit.errors import printable
 from embedkit.files import DEFAULT_MODEL
 from embedkit.training.arguments import MASKED_LM
-
-if TYPE_CHECKING:
-    from embedkit.training.masked_lm import Adaptation
 
 
 def train_masked_lm_command(
@@ -46,7 +43,7 @@ def train_masked_lm_command(
     settings: training_options.Settings = MASKED_LM,
     max_length: options.MaxLength = None,
     revision: options.Revision = None,
-    as_json: options.Json = False,
+    shown: training_options.Shown,
     files: options.PairFiles,
 ) -> None:
     """Adapt an encoder to a domain: continue its masked-language-model training on your texts.
@@ -64,7 +61,10 @@ def train_masked_lm_command(
         others = [document.text for document in Corpus(held_out, named, encoding=files.encoding)]
     from embedkit.embedder.embedder import Embedder
     from embedkit.evaluation.compare import compare
+    from embedkit.evaluation.metric_delta import recipe_deltas
+    from embedkit.evaluation.report.locale import LANGUAGES
     from embedkit.training.masked_lm import train_masked_lm
+    from embedkit.training.outcome import TrainingOutcome
 
     result = train_masked_lm(
         learnt,
@@ -86,36 +86,28 @@ def train_masked_lm_command(
             precision="float32",
         )
         reports[when] = compare(embedder, sets)
+    deltas = recipe_deltas(*reports.values())
+    baseline = reports["before"].row_of(str(reports["before"].baseline))
+    changes = tuple(delta for recipe, delta in deltas.items() if recipe == baseline)
+    outcome = TrainingOutcome(baseline, None, changes)
+    text = {
+        language: f"{result.in_words(language)} {outcome.in_words(language)}".strip()
+        for language in LANGUAGES
+    }
     seconds = time.perf_counter() - started
-    if as_json:
+    if shown.as_json:
+        verdict = outcome.to_dict()["verdict"] or {"decision": outcome.decision}
         compared = {when: report.to_dict() for when, report in reports.items()}
-        output.print_json({**asdict(result), "seconds": seconds, "compare": compared})
+        gain = [{"recipe": recipe, **asdict(delta)} for recipe, delta in deltas.items()]
+        content = {**asdict(result), "verdict": {**verdict, "text": text}, "gain": gain}
+        output.print_json({**content, "seconds": seconds, "compare": compared})
         return
+    shown.verdict(text[shown.lang])
     console = output.console()
     for when, report in reports.items():
-        console.print(f"{when.capitalize()} training", style="bold")
-        report.print(console)
+        console.print(shown.words(when), style="bold")
+        report.print(console, shown.lang)
         console.print()
-    for note in _notes(result):
-        console.print(printable(note))
+    for note in result.notes_in(shown.lang):
+        print(printable(note))
     output.inform(f"Saved the model in {out} after {seconds:.1f} s.")
-
-
-def _notes(result: Adaptation) -> list[str]:
-    of_head = ", with a head that was drawn at random" if result.new_head else ""
-    notes = [
-        f"Perplexity on {result.held_out:,} held-out texts: {result.before:.2f} before{of_head}, "
-        f"{result.after:.2f} after {result.texts:,} texts."
-    ]
-    if result.left_out:
-        notes.append(f"{result.left_out:,} texts were repeated or empty, and left out.")
-    if result.truncated:
-        notes.append(f"{result.truncated:,} texts were cut to the maximum length.")
-    if result.pooler:
-        notes.append(
-            "The pooler's weights are those from before: masked-LM training does not change a "
-            "pooler."
-        )
-    else:
-        notes.append("The model has no pooler.")
-    return notes

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -16,7 +17,7 @@ from embedkit.errors import InputError, printable
 from embedkit.training.arguments import TrainingSettings
 
 if TYPE_CHECKING:
-    from embedkit.evaluation.report.report import Report
+    from embedkit.training.outcome import TrainingOutcome
 
 Data: TypeAlias = Annotated[
     list[str],
@@ -87,35 +88,52 @@ def parse_range(text: str | None) -> tuple[float, float] | None:
         ) from None
 
 
-def show_trained(
-    what: str,
-    out: Path,
-    started: float,
-    content: Mapping[str, Any],
-    *,
-    report: Report | None = None,
-    notes: Iterable[object] = (),
-    as_json: bool,
-) -> None:
-    """Print the content as JSON, or the report and the notes; and where the model was saved."""
-    seconds = time.perf_counter() - started
-    if as_json:
+@dataclass(frozen=True)
+class Shown:
+    """What a train command prints when it ends."""
+
+    as_json: options.Json = False
+    lang: Annotated[str, typer.Option(help="Language of verdict and table: en or ko.")] = "en"
+
+    def __post_init__(self) -> None:
+        from embedkit.evaluation.report.locale import check_language
+
+        check_language(self.lang)
+
+    def show(
+        self,
+        what: str,
+        out: Path,
+        started: float,
+        content: Mapping[str, Any],
+        outcome: TrainingOutcome | None,
+        scored: str = "dev",
+    ) -> None:
+        """Print JSON with the report as `scored`, or verdict, report and notes."""
+        if outcome is None:
+            raise ValueError("the model was not trained")
+        seconds, report = time.perf_counter() - started, outcome.report
+        if self.as_json:
+            if report is not None:
+                output.warn(report)
+            scores = {"dev": None, scored: None if report is None else report.to_dict()}
+            output.print_json({**content, "seconds": seconds, **outcome.to_dict(), **scores})
+            return
         if report is not None:
-            output.warn(report)
-        dev = None if report is None else report.to_dict()
-        output.print_json({**content, "seconds": seconds, "dev": dev})
-        return
-    if report is not None:
-        output.show_report(report, options.ReportFiles())
-    for note in notes:
-        print(printable(str(note)))
-    output.inform(f"Saved the {what} in {out} after {seconds:.1f} s.")
+            self.verdict(outcome.in_words(self.lang))
+            output.show_report(report, options.ReportFiles(lang=self.lang))
+        deltas = [delta.in_words(self.lang) for delta in outcome.deltas[1:]]
+        for note in [*deltas, *outcome.notes_in(self.lang)]:
+            print(printable(note))
+        end = f"Saved the {what} in" if outcome.saved else f"The {what} was not saved in"
+        output.inform(f"{end} {out} after {seconds:.1f} s.")
 
+    def verdict(self, text: str) -> None:
+        """Print the first line."""
+        output.console().print(printable(text), style="bold", markup=False)
 
-def choice_notes(settings: TrainingSettings) -> list[str]:
-    """A note, if one of several checkpoints was chosen on the pairs that score it."""
-    if settings.evaluations == 1:
-        return []
-    return [
-        "The checkpoint was chosen on these pairs, so its scores on them are biased upwards.",
-    ]
+    def words(self, key: str) -> str:
+        """A text on trainings in the language."""
+        from embedkit.evaluation.report.locale import catalogue
+
+        return catalogue(self.lang)["training"][key]

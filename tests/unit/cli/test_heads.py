@@ -18,8 +18,10 @@ import pytest
 import scipy.stats
 from helpers import tiny
 from helpers.command import Run, refused
+from huggingface_hub import ModelCard
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score, mean_squared_error
+from sklearn.model_selection import KFold
 
 from embedkit import Embedder, PairRegressor, Pairs, evaluate, load_head, save_head
 from embedkit.scoring.cross_encoder import CrossEncoder
@@ -110,7 +112,20 @@ def test_train_head(kind: str, run: Run, bert: Path, data: Path, tmp_path: Path)
     assert "- trained on: train (30 pairs)\n" in card
     assert f"- predictions are clipped to {SCORES.min():g} to {SCORES.max():g}\n" in card
     spearman = values(done.json["dev"])["spearman"]
-    assert f"- on dev: spearman {spearman:.4f}, pearson " in card
+    cosine = scipy.stats.spearmanr(
+        Embedder.from_pretrained(bert, "mean@1", device="cpu")
+        .similarity([a for a, _ in DEV], [b for _, b in DEV])
+        .diagonal(),
+        DEV_SCORES,
+    ).statistic
+    assert f"- on dev: spearman {100 * spearman:.2f} [" in card
+    assert f"] ({100 * cosine:.2f} by the cosine), pearson " in card
+    verdict = done.json["verdict"]
+    assert verdict["before"] == pytest.approx(cosine, abs=1e-4)
+    assert verdict["difference"] == pytest.approx(spearman - cosine, abs=1e-4)
+    on_hub = {one.metric_type: one for one in ModelCard.load(out / "README.md").data.eval_results}
+    assert {name: one.metric_value for name, one in on_hub.items()} == values(done.json["dev"])
+    assert {one.dataset_name for one in on_hub.values()} == {"dev"}
 
 
 def test_train_head_prints_a_table(run: Run, bert: Path, data: Path, tmp_path: Path) -> None:
@@ -120,16 +135,39 @@ def test_train_head_prints_a_table(run: Run, bert: Path, data: Path, tmp_path: P
     )
     assert done.code == 0, done.err
     assert "mse" in done.out
+    assert done.out.startswith("The head ")
     assert f"Saved the head in {tmp_path / 'out'}" in done.err
     loaded = load_head(tmp_path / "out", device="cpu")
     assert (loaded.features_, loaded.range_) == (("|u-v|", "cosine"), (0, 5))
 
 
-def test_train_head_without_dev_prints_nothing(
+def test_train_head_without_dev_is_cross_validated(
     run: Run, bert: Path, data: Path, tmp_path: Path
 ) -> None:
-    done = run("train", "head", data / "train.tsv", "-m", bert, "--out", tmp_path / "out")
-    assert (done.code, done.out) == (0, "")
+    """In the terminal, in JSON and in the card; all pairs with one verb are connected."""
+    command = ("train", "head", data / "train.tsv", "-m", bert, "--out", tmp_path / "out")
+    done = run(*command, "--json").json
+    scores = values(done["cross_validation"])
+    predictions = np.empty(30)
+    for learnt, predicted in KFold(5, shuffle=True, random_state=0).split(PAIRS):
+        head = PairRegressor(Embedder.from_pretrained(bert, device="cpu"))
+        head.fit([PAIRS[row] for row in learnt], SCORES[learnt])
+        predictions[predicted] = head.predict([PAIRS[row] for row in predicted])
+    assert scores["mse"] == pytest.approx(mean_squared_error(SCORES, predictions), abs=1e-3)
+    assert done["dev"] is None
+    assert done["verdict"]["dataset"] == "train (cross-validated)"
+    note = "Scored by 5-fold cross-validation on the training pairs; the folds share sentences"
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"- scores: {note}" in card
+    assert f"- on train (cross-validated): spearman {100 * scores['spearman']:.2f} [" in card
+    results = ModelCard.load(tmp_path / "out" / "README.md").data.eval_results
+    assert {one.metric_type: one.metric_value for one in results} == scores
+    said = run(*command).out
+    assert note in said
+    assert f"{100 * scores['spearman']:.2f}" in said
+    korean = run(*command, "--lang", "ko").out
+    assert "학습용 문장 쌍을 5겹 교차 검증하여" in korean
+    assert korean.startswith("train (cross-validated)에서 헤드 성능이 ")
 
 
 def test_train_head_on_two_files(run: Run, bert: Path, data: Path, tmp_path: Path) -> None:
@@ -137,6 +175,7 @@ def test_train_head_on_two_files(run: Run, bert: Path, data: Path, tmp_path: Pat
     done = run("train", "head", *files, "-m", bert, "--out", tmp_path / "out", "--json")
     assert done.json["notes"]["trained on"] == "train (30 pairs), dev (15 pairs)"
     assert done.json["dev"] is None
+    assert done.json["cross_validation"]["results"][0]["n"] == 45
     by_hand = PairRegressor(Embedder.from_pretrained(bert, device="cpu"))
     by_hand.fit(PAIRS + DEV, np.concatenate([SCORES, DEV_SCORES]))
     found = load_head(tmp_path / "out", device="cpu").predict(DEV)
@@ -158,6 +197,7 @@ def test_train_head_on_two_files(run: Run, bert: Path, data: Path, tmp_path: Pat
         ),
         (("--recipe", "maen"), "unknown pooling 'maen' (did you mean mean?)"),
         (("--dev", "nowhere.tsv"), "nowhere.tsv"),
+        (("--lang", "de"), "unknown language 'de'; choose from en, ko"),
         (("--score-column", "label"), "expected 'label' among them"),
     ],
 )

@@ -12,10 +12,12 @@ import torch
 from helpers import tiny
 from helpers.command import Run, refused, replaced
 from helpers.trainings import kill, write_pairs
+from huggingface_hub import ModelCard
 from sentence_transformers import SentenceTransformer
 
 from embedkit import Embedder, InputError, Pairs
 from embedkit.data.positives import PositiveColumns, Positives, read_positives
+from embedkit.embedder.card_metadata import add_card_metadata
 from embedkit.training.arguments import TrainingSettings
 from embedkit.training.bi_encoder import LOSSES, train_bi_encoder
 
@@ -209,9 +211,87 @@ def test_from_the_command_line(
     assert gain["difference"]["value"] == pytest.approx(expected - before, abs=1e-5)
     low, high = gain["difference"]["ci95"]
     assert low < gain["difference"]["value"] < high
-    assert f"dev: spearman {100 * gain['before']:.2f} before, " in done.out
-    assert f" [{100 * low:+.2f}, {100 * high:+.2f}] (95 %, paired)" in done.out
+    assert f"from {100 * gain['before']:.2f} before training to " in done.out
+    verdict = said["verdict"]
+    assert (verdict["decision"], said["saved"]) == ("improved", True)
+    assert verdict["difference"] == gain["difference"]["value"]
+    assert verdict["ci95"] == gain["difference"]["ci95"]
+    assert " ".join(done.out.split()).startswith(f"{verdict['text']['en']} ")
+    assert verdict["text"]["en"].startswith("The bi-encoder improved on dev: Spearman +")
+    steps = [row["step"] for row in said["curve"]]
+    assert len(steps) == 2
+    assert said["curve"][-1]["loss"] < said["curve"][0]["loss"]
+    assert max(row["spearman"] for row in said["curve"]) == pytest.approx(expected, abs=1e-5)
+    last = said["curve"][-1]
+    line = f"step {steps[-1]} of {steps[-1]}: loss {last['loss']:.4f}, spearman "
+    assert f"{line}{last['spearman']:.4f}" in done.err
+    assert f" [{100 * low:+.2f}, {100 * high:+.2f}], from " in done.out
+    pearson = said["gain"][1]
+    assert f"dev: pearson {100 * pearson['before']:.2f} before, " in done.out
     assert "chosen on these pairs, so its scores on them are biased upwards" in done.out
+
+
+def test_only_if_better(bert: Path, files: dict[str, Path], tmp_path: Path, run: Run) -> None:
+    """A learning rate of next to nothing changes nothing."""
+    command = ["train", "bi-encoder", files["train"], "--dev", files["dev"], "-m", bert]
+    command += ["--epochs", 1, "--evaluations", 1, "--device", "cpu", "--out", tmp_path / "out"]
+    nothing = [*command, "--learning-rate", 1e-12]
+    kept = run(*nothing, "--only-if-better")
+    assert "; not saved." in " ".join(kept.out.split())
+    assert "The model was not saved in" in kept.err
+    assert list(tmp_path.iterdir()) == []
+    said = run(*nothing, "--only-if-better", "--json").json
+    assert (said["saved"], said["verdict"]["decision"]) == (False, "not_improved")
+    assert list(tmp_path.iterdir()) == []
+    done = run(*nothing, "--lang", "ko")
+    assert done.out.startswith("dev에서 바이 인코더 성능이 유의하게 향상되지 않았습니다: 스피어만 ")
+    assert "그래도 모델을 저장했습니다." in " ".join(done.out.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    better = replaced(command, ["--learning-rate", "3e-3", "--epochs", "6"])
+    done = run(*better, "--only-if-better")
+    assert "; saved." in " ".join(done.out.split())
+    again = spearman(Embedder.from_pretrained(tmp_path / "out", device="cpu"))
+    assert again > spearman(Embedder.from_pretrained(bert, "mean", device="cpu")) + 0.3
+
+
+def test_the_hub_reads_the_card(bert: Path, tmp_path: Path) -> None:
+    """Scores before and after, license and base model of a folder that has them in its card."""
+    start = tmp_path / "start"
+    Embedder.from_pretrained(bert, "mean", device="cpu").save_pretrained(start)
+    add_card_metadata(start, "start", {"license": "mit", "base_model": "klue/bert-base"})
+    settings = replace(FAST, epochs=1)
+    trained = train_bi_encoder(
+        [TRAIN], DEV, tmp_path / "out", model=start, settings=settings, show_progress=False
+    )
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert (card.data.license, card.data.base_model) == ("mit", "klue/bert-base")
+    assert card.data.datasets is None
+    assert card.data.model_name == "out"
+    results = {one.metric_type: one for one in card.data.eval_results}
+    first = results["spearman_cosine"]
+    after = spearman(trained)
+    assert first.metric_value == pytest.approx(after, abs=1e-5)
+    assert (first.dataset_name, first.task_type) == ("dev", "semantic-similarity")
+    assert first.metric_args["ci95"][0] < after < first.metric_args["ci95"][1]
+    assert set(results) == {"spearman_cosine", "pearson_cosine"}
+    before = spearman(Embedder.from_pretrained(start, device="cpu"))
+    assert f"- on dev: spearman {100 * after:.2f} [" in card.text
+    assert f"] ({100 * before:.2f} before training), pearson " in card.text
+    outcome = trained.training
+    assert outcome is not None
+    losses = [f"{row['loss']:.4f} (step {row['step']})" for row in outcome.curve]
+    assert f"- training loss: {', '.join(losses)}\n" in card.text
+    assert Embedder.from_pretrained(tmp_path / "out").training is None
+
+
+def test_no_progress_prints_nothing(
+    bert: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = replace(FAST, epochs=1, evaluations=2)
+    train_bi_encoder(
+        [TRAIN], DEV, tmp_path / "out", model=bert, settings=settings, show_progress=False
+    )
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(
@@ -227,6 +307,7 @@ def test_from_the_command_line(
         (["--label-range", "5 0"], "expected two numbers such as '0 5', the lower one first"),
         (["--evaluations", "0"], "evaluations is 0; expected a whole number from 1"),
         (["--dev", "absent.tsv"], "absent.tsv"),
+        (["--lang", "de"], "unknown language 'de'; choose from en, ko"),
     ],
 )
 @pytest.mark.usefixtures("no_training")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from helpers import tiny
 from helpers.command import Run, refused, replaced
 from helpers.trainings import kill, write_pairs
+from huggingface_hub import ModelCard
 from transformers import Trainer
 
 from embedkit import InputError, Pairs
@@ -79,6 +81,12 @@ def test_it_learns_on_the_labels_scale(bert: Path, tmp_path: Path, reads: str) -
     card = (tmp_path / "out" / "README.md").read_text()
     for said in ("trained on: train (320 pairs)", "learning_rate: 0.003", "seed: 0"):
         assert said in card
+    value = scipy.stats.spearmanr(predictions, DEV.scores).statistic
+    results = ModelCard.load(tmp_path / "out" / "README.md").data.eval_results
+    on_hub = {one.metric_type: one.metric_value for one in results}
+    assert on_hub["spearman"] == pytest.approx(value)
+    assert on_hub["mse"] == pytest.approx(np.mean((predictions - DEV.scores) ** 2))
+    assert f"- on dev: spearman {100 * value:.2f} [" in card
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
 
@@ -95,6 +103,25 @@ def test_a_seed_is_all_there_is_to_chance(bert: Path, tmp_path: Path) -> None:
     ]
     assert same(trained[0], trained[1])
     assert not same(trained[0], trained[2])
+
+
+def test_the_loss_is_the_squared_error(tmp_path: Path) -> None:
+    """Of a network that does not change: with next to no learning rate, and without dropout."""
+    bert = tiny.make_bert(
+        tmp_path / "bert", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
+    untrained = CrossEncoder.untrained(bert, "mean", (0, 1), seed=0)
+    expected = np.mean((untrained.predict(both(TRAIN)) - (TRAIN.scores - 1) / 3) ** 2)
+    settings = TrainingSettings(epochs=2, learning_rate=1e-12, evaluations=2, device="cpu")
+    trained = train_cross_encoder(
+        [TRAIN], DEV, tmp_path / "out", model=bert, reads="mean", settings=settings
+    )
+    assert trained.training is not None
+    curve = trained.training.curve
+    assert [row["step"] for row in curve] == [20, 40]
+    assert [row["loss"] for row in curve] == pytest.approx([expected, expected], rel=1e-4)
+    losses = ", ".join(f"{row['loss']:.4f} (step {row['step']})" for row in curve)
+    assert trained.notes["training loss"] == losses
 
 
 def test_accumulated_gradients_are_those_of_one_batch(
@@ -246,7 +273,7 @@ def test_from_the_command_line(
     done = run(*command, "--reads", "mean", "--out", tmp_path / "out")
     assert done.code == 0
     assert "a cross-encoder that reads mean: correlations x 100" in done.out
-    assert "step 120 of 120: spearman 0." in done.err
+    assert re.search(r"step 120 of 120: loss 0\.\d{4}, spearman 0\.", done.err)
     assert "chosen on these pairs, so its scores on them are biased upwards" in done.out
     assert "Saved the cross-encoder in" in done.err
     assert "shards" not in done.err  # bars of transformers
@@ -256,6 +283,11 @@ def test_from_the_command_line(
     (row,) = (row for row in said["dev"]["results"] if row["metric"] == "spearman")
     assert row["value"] == pytest.approx(expected)
     assert said["label_range"] == [1, 4]
+    assert (said["verdict"]["decision"], said["gain"]) == ("single", [])
+    assert said["verdict"]["score"] == pytest.approx(expected)
+    assert said["verdict"] == said["dev"]["verdict"]
+    assert done.out.splitlines()[0] == said["verdict"]["text"]["en"]
+    assert [row["step"] for row in said["curve"]] == [30, 60, 90, 120]
     scored = run("score", files["dev"], "-m", tmp_path / "out", "--json")
     predictions = [json.loads(line)["prediction"] for line in scored.out.splitlines()]
     assert np.allclose(predictions, model.predict(both(DEV)))

@@ -15,6 +15,7 @@ from helpers import tiny
 from helpers.command import Run, refused, replaced
 from helpers.tiny_tokenizers import HANGUL
 from helpers.trainings import kill
+from huggingface_hub import ModelCard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
@@ -72,6 +73,13 @@ def test_it_learns(adapted: tuple[Adaptation, Path]) -> None:
     for said in (f"{result.before:.2f} before", f"{result.after:.2f} after", "from before; masked"):
         assert said in card
     assert "the weights from before" in card
+    assert [row["step"] for row in result.curve] == [36, 72, 108, 144]
+    assert result.curve[-1]["loss"] < result.curve[0]["loss"]
+    assert math.exp(min(row["held_out_loss"] for row in result.curve)) == pytest.approx(
+        result.after, rel=0.1
+    )
+    (score,) = ModelCard.load(folder / "README.md").data.eval_results
+    assert (score.metric_type, score.metric_value) == ("perplexity", result.after)
 
 
 def test_perplexity(bert: Path, adapted: tuple[Adaptation, Path]) -> None:
@@ -320,15 +328,17 @@ def test_from_the_command_line(bert: Path, tmp_path: Path, run: Run) -> None:
     done = run(*command, "--out", tmp_path / "out")
     assert done.code == 0, done.err
     before, _, after = done.out.partition("After training")
-    assert before.startswith("Before training")
+    verdict, _, before = before.partition("Before training")
     for table, name in ((before, bert), (after, tmp_path / "out")):
         assert f"{name}"[:20] in table
         assert "mean@1,-1" in table
-    assert "Perplexity on 30 held-out texts: " in after
+    assert verdict.startswith("Perplexity on 30 held-out texts: ")
+    assert " of the adapted encoder " in verdict
     assert "masked-LM training does not change a pooler" in after
     said = run(*command, "--out", tmp_path / "out", "--json").json
     assert said["held_out"] == 30
     assert said["after"] < said["before"]
+    assert " ".join(verdict.split()) == said["verdict"]["text"]["en"]
     expected = {
         name: Embedder.from_pretrained(path, "mean", device="cpu", precision="float32")
         for name, path in (("before", bert), ("after", tmp_path / "out"))
@@ -347,6 +357,9 @@ def test_from_the_command_line(bert: Path, tmp_path: Path, run: Run) -> None:
             if row.metric == "spearman" and row.aggregation == "all"
         )
         assert found["mean"] == pytest.approx(row.value)
+        (change,) = (one for one in said["gain"] if one["recipe"] == "mean")
+        assert change[name] == pytest.approx(row.value)
+    assert said["verdict"]["difference"] == pytest.approx(change["after"] - change["before"])
 
 
 @pytest.mark.parametrize(
