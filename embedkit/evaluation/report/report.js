@@ -169,11 +169,16 @@
       text: bin.value === null ? "-" : (100 * bin.value).toFixed(1),
       shown: withInterval(bin.value, bin.ci95),
     }));
+    if (values.every((bin) => bin.value === null)) {
+      $(id).textContent = words.no_value;
+      return null;
+    }
     const all = values.flatMap((bin) => [0, bin.value, bin.low, bin.end]);
     const [least, most] = [Math.min(...all), Math.max(...all) || 1];
     const domain = [least, most + 0.2 * (most - least)];  // room for the numbers
     const title = words.spearman + " x 100";
-    const x = (field) => ({ field, type: "quantitative", title, scale: { domain, nice: false } });
+    const axis = { labelExpr: "datum.value > 100 ? '' : datum.label" };
+    const x = (field) => ({ field, type: "quantitative", title, axis, scale: { domain, nice: false } });
     return plot(id, {
       height: 28 * values.length,
       data: { values },

@@ -769,6 +769,8 @@ def test_one_recipe_makes_a_page_too(browser: Any, bert: Path, tmp_path: Path, r
     for name in ("disagreement", "of_recipe"):
         assert not browser.find_element("id", name).is_displayed()
     assert browser.find_elements("css selector", "#comparison, #heat") == []
+    bars = browser.find_element("id", "by_length").text
+    assert (bars == ENGLISH["no_value"]) == (recipe == "cls@0")
 
 
 def test_a_cross_encoder_has_no_vectors_to_show(browser: Any, bert: Path, tmp_path: Path) -> None:
