@@ -97,13 +97,18 @@
       color: color(row.standing),
     }));
     const x = (field) => ({ field, type: "quantitative", scale: { zero: false }, title, axis: { orient: "top" } });
+    const long = (name) => name.length > 20 && name.includes("/");  // takes two lines
+    const test = "length(datum.label) > 20 && indexof(datum.label, '/') > 0";
+    const labelExpr = `${test} ? split(replace(datum.label, '/', '\\n/'), '\\n') : datum.label`;
+    const labelOffset = { condition: { test, value: -6 }, value: 0 };
+    const axis = { grid: true, labelLineHeight: 13, labelExpr, labelOffset };
     const hue = { field: "color", type: "nominal", scale: null };
     const rule = { data: { values: [{ value: line }] }, mark: { type: "rule", strokeDash: [4, 4], color: color("muted") } };
     return plot(id, {
-      height: 24 * values.length,
+      height: (values.some((row) => long(row.recipe)) ? 30 : 24) * values.length,
       data: { values },
       encoding: {
-        y: { field: "recipe", type: "nominal", sort: values.map((row) => row.recipe), title: null, axis: { grid: true } },
+        y: { field: "recipe", type: "nominal", sort: values.map((row) => row.recipe), title: null, axis },
         tooltip: [
           { field: "recipe", type: "nominal", title: words.recipe },
           { field: "shown", type: "nominal", title },
