@@ -162,6 +162,17 @@ def bootstrap_means(values: _Array, resamples: int = RESAMPLES, seed: Seed = SEE
     return _in_blocks(means, [np.arange(n)], resamples, seed)
 
 
+def bootstrap_spearman(
+    predictions: _Array, scores: _Array, resamples: int, seed: Seed = SEED
+) -> _Array:
+    """(k, resamples) Spearman's correlations of predictions (k, n) with the scores (n,)."""
+
+    def correlations(counts: _Array) -> _Array:
+        return Resamples(scores, counts).values("spearman", predictions)
+
+    return _in_blocks(correlations, [np.arange(len(scores))], resamples, seed)
+
+
 def _in_blocks(
     statistic: Callable[[_Array], _Array], strata: Sequence[_Rows], resamples: int, seed: Seed
 ) -> _Array:

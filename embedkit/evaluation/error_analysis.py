@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.data.pairs import Pairs
+from embedkit.evaluation.bootstrap import SEED, Seed, bootstrap_spearman, interval
 from embedkit.evaluation.correlation import average_ranks, measure
 from embedkit.recipes.steps import Float32Array
 from embedkit.similarity import unit
@@ -21,6 +22,7 @@ _Array = NDArray[np.float64]
 WORST = 20  # pairs with the largest rank errors of a recipe
 DISAGREEMENTS = 10  # pairs with the largest rank differences to the baseline
 BINS = 4
+BIN_RESAMPLES = 1_000  # of the pairs of a bin, for its interval
 MAX_CHARACTERS = 300  # of a quoted sentence
 _EDGE = re.compile(r"^\W+|\W+$")
 
@@ -34,6 +36,7 @@ class Bin:
     n: int
     value: float | None
     reason: str | None = None
+    ci95: tuple[float, float] | None = None  # None where some resamples have no value
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,10 @@ class ErrorAnalysis:
 
 
 def analyse_errors(
-    predictions: PairPredictions, geometries: Mapping[str, Geometry], baseline: str
+    predictions: PairPredictions,
+    geometries: Mapping[str, Geometry],
+    baseline: str,
+    seed: Seed = SEED,
 ) -> ErrorAnalysis:
     """The errors of every recipe.
 
@@ -93,29 +99,29 @@ def analyse_errors(
         predictions: for n pairs.
         geometries: by recipe, of those that have embeddings.
         baseline: the recipe that disagreements are with.
+        seed: of the bootstrap over the pairs of each bin.
     """
     pairs = predictions.pairs
     finite = {recipe: x for recipe, x in predictions.values.items() if np.isfinite(x).all()}
-    length_bins, overlap_bins = _quarters(word_lengths(pairs)), _quarters(word_overlaps(pairs))
+    if not finite:
+        return ErrorAnalysis(pairs.name, (), ())
     right = average_ranks(pairs.scores)
     ranks = {recipe: average_ranks(x) for recipe, x in finite.items()}
-
-    def bins(x: _Array, quarters: list[_Quarter]) -> tuple[Bin, ...]:
-        return tuple(
-            Bin(low, high, len(rows), *measure("spearman", x[rows], right[rows]))
-            for low, high, rows in quarters
-        )
+    by_length = _bins(word_lengths(pairs), list(finite.values()), right, seed)
+    by_overlap = _bins(word_overlaps(pairs), list(finite.values()), right, seed)
 
     recipes = tuple(
         RecipeErrors(
             recipe,
             geometries.get(recipe),
-            bins(x, length_bins),
-            bins(x, overlap_bins),
+            of_lengths,
+            of_overlaps,
             _largest(x, ranks[recipe] - right, WORST),
             _largest(x, ranks[recipe] - ranks.get(baseline, ranks[recipe]), DISAGREEMENTS),
         )
-        for recipe, x in finite.items()
+        for (recipe, x), of_lengths, of_overlaps in zip(
+            finite.items(), by_length, by_overlap, strict=True
+        )
     )
     named = sorted({miss.pair for one in recipes for miss in (*one.worst, *one.disagreements)})
     quoted = tuple(
@@ -160,6 +166,29 @@ def _quarters(x: _Array) -> list[_Quarter]:
     quarter = np.searchsorted(edges, x, side="left")
     chosen = [np.flatnonzero(quarter == index) for index in np.unique(quarter)]
     return [(float(x[rows].min()), float(x[rows].max()), rows) for rows in chosen]
+
+
+def _bins(
+    by: _Array, predictions: list[_Array], right: _Array, seed: Seed
+) -> list[tuple[Bin, ...]]:
+    """The bins of each recipe, all on the same resamples of a bin's pairs."""
+    columns = []
+    for low, high, rows in _quarters(by):
+        x = np.stack(predictions)[:, rows]
+        resampled = bootstrap_spearman(x, right[rows], BIN_RESAMPLES, seed)
+        columns.append(
+            [
+                Bin(
+                    low,
+                    high,
+                    len(rows),
+                    *measure("spearman", of_recipe, right[rows]),
+                    ci95=interval(values),
+                )
+                for of_recipe, values in zip(x, resampled, strict=True)
+            ]
+        )
+    return list(zip(*columns, strict=True))
 
 
 def _largest(predictions: _Array, off: _Array, count: int) -> tuple[Miss, ...]:

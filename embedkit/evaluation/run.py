@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from embedkit.data.pairs import Pairs
@@ -84,7 +85,12 @@ def report_of(
         truncated=predictions.truncations,
         pair_predictions=tuple(deciding.values()),
         error_analyses=tuple(
-            analyse_errors(of_set, predictions.geometries[dataset], against)
+            analyse_errors(
+                of_set,
+                predictions.geometries[dataset],
+                against,
+                seed=seed_of(options.seed, dataset),
+            )
             for dataset, of_set in deciding.items()
         ),
         baseline=against if several else None,
@@ -163,5 +169,6 @@ def _metadata(
         data=tuple(map(data_used, sets.all, sets.roles, predictions.truncated)),
         search=search,
         versions=library_versions(),
+        date=datetime.now().astimezone().isoformat(timespec="seconds"),
         **trained,
     )

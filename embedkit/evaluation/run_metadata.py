@@ -125,6 +125,7 @@ class RunMetadata:
     data: tuple[DataUsed, ...]
     search: Search | None  # None if there are only pairs
     versions: dict[str, str]  # of embedkit, Python and the libraries that compute
+    date: str  # when the run ended, in ISO 8601 with its time zone
     command: str | None = None  # as it was typed, or None for a call in Python
     label_range: tuple[float, float] | None = None  # that a head or cross-encoder was trained on
 

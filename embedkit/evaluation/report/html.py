@@ -1,7 +1,8 @@
 """Render report.html, one file that opens offline.
 
-Vega-Lite draws the plots, in SVG, so that the browser's own fonts draw Korean and its variables
-follow a dark theme; vl-convert carries its JavaScript, which goes into the page (0.9 MB).
+Vega-Lite draws the plots, in SVG: the browser's own fonts draw Korean, and CSS variables colour
+them for a light or dark theme, or for paper. vl-convert carries its JavaScript, which goes into the
+page (0.9 MB).
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from embedkit.evaluation.report.data import ReportData
+from embedkit.evaluation.report.heat_map import heat_map
 from embedkit.evaluation.report.locale import catalogue, check_language, note
 from embedkit.evaluation.report.notes import notes_of
-from embedkit.evaluation.report.page import metadata_rows, page_data, result_table
+from embedkit.evaluation.report.page import legend, metadata_rows, page_data, result_table
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -27,6 +29,16 @@ def render(report: ReportData, language: str = "en") -> str:
     """
     check_language(language)
     words = catalogue(language)["labels"]
+    data = page_data(report, language)
+    heat_maps = [heat_map(report, dataset, words) for dataset in report.datasets]
+    shown = {
+        "results": True,
+        "comparison": any(len(of_set["scores"]) > 1 for of_set in data["datasets"]),
+        "heat": any(heat_maps),
+        "notes": True,
+        "diagnosis": any(analysis.recipes for analysis in report.error_analyses),
+        "metadata": True,
+    }
     page = (
         _environment()
         .get_template("report.html.j2")
@@ -38,8 +50,11 @@ def render(report: ReportData, language: str = "en") -> str:
             verdict=report.verdict.in_words(language),
             notes=[note(key, language, **values) for key, values in notes_of(report)],
             tables=[result_table(report, dataset, words) for dataset in report.datasets],
+            legends=[legend(report, dataset, words) for dataset in report.datasets],
+            heat_maps=heat_maps,
+            sections=[section for section, has_content in shown.items() if has_content],
             metadata=metadata_rows(report, words),
-            data=page_data(report, language),
+            data=data,
             style=_read("report.css"),
             script=_read("report.js"),
             library=_library(),

@@ -14,9 +14,11 @@ from embedkit.evaluation.report.formatting import delta, interval, number, p_val
 from embedkit.evaluation.report.locale import catalogue
 from embedkit.evaluation.results import MAIN_METRICS, RETRIEVAL, Result
 from embedkit.evaluation.run_metadata import DataUsed, PairsUsed, RunMetadata
+from embedkit.evaluation.significance import LEVEL
 
 POINTS = 1500  # pairs of a data set in the page at most
 _DIGITS = 4  # of a prediction in the page
+STANDINGS = ("best", "baseline", "better", "worse", "other")  # of a recipe; a colour each
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Cell:
     text: str
     value: float | str | None = None  # what the column sorts by; None last
     marks: tuple[str, ...] = ()  # words beside the text
+    kind: str = ""  # better or worse, of a significant difference
 
 
 @dataclass(frozen=True)
@@ -103,13 +106,55 @@ def _difference(row: Result, metric: str, resamples: int) -> list[Cell]:
     if held is None:
         return [Cell(""), Cell(""), share]
     p = Cell(p_value(held, resamples), held.p_holm)
-    return [Cell(delta(held, metric), held.value), p, share]
+    return [Cell(delta(held, metric), held.value, kind=_significance(row)), p, share]
+
+
+def _significance(row: Result) -> str:
+    """Whether a main metric is significantly `better` or `worse` than the baseline's; or empty."""
+    held = row.baseline
+    if held is None or held.value is None or held.p_holm is None or held.p_holm >= LEVEL:
+        return ""
+    return "better" if held.value > 0 else "worse"
+
+
+def _standing(report: ReportData, row: Result) -> str:
+    """What the colour of a recipe says: baseline, best, better, worse, or other."""
+    if row.recipe == report.row_of(report.baseline or ""):
+        return "baseline"
+    return "best" if row.recipe == report.best_name else _significance(row) or "other"
+
+
+def legend(report: ReportData, dataset: str, words: dict[str, str]) -> dict[str, str]:
+    """What each colour in the plots of a data set says, and what the best recipe is worth."""
+    best = words["best" if report.selection is None else "selected"]
+    texts: dict[str, list[str]] = {}
+    for row in _drawn(report, dataset):
+        key = _standing(report, row)
+        tested = row.baseline is not None and row.baseline.p_holm is not None
+        worth = words[(_significance(row) or "other") if tested else "untested"]
+        if key == "baseline":
+            text = f"{words[key]}, {best}" if row.recipe == report.best_name else words[key]
+        else:
+            text = f"{best}: {worth}" if key == "best" else worth
+        texts.setdefault(key, []).append(text)
+    return {key: " / ".join(dict.fromkeys(texts[key])) for key in STANDINGS if key in texts}
+
+
+def _drawn(report: ReportData, dataset: str) -> list[Result]:
+    """The values in the plots of a data set, best first."""
+    rows = {
+        row.recipe: row
+        for row in report.deciding(*MAIN_METRICS)
+        if row.dataset == dataset and row.similarity == report.decided_by and row.value is not None
+    }
+    return [rows[recipe] for recipe in report.rows() if recipe in rows]
 
 
 def metadata_rows(report: ReportData, words: dict[str, str]) -> list[tuple[str, str]]:
     """The run metadata as names and values."""
     metadata = report.run_metadata
     rows = [
+        (words["date"], metadata.date.replace("T", " ")),
         (words["command"], metadata.command or words["python_call"]),
         (words["model"], report.model["name"]),
         (words["model_sha256"], metadata.model_sha256),
@@ -169,8 +214,7 @@ def _prompts(metadata: RunMetadata, words: dict[str, str]) -> Iterator[tuple[str
 
 def page_data(report: ReportData, language: str) -> dict[str, Any]:
     """What the script draws from."""
-    main = report.deciding(*MAIN_METRICS)
-    metrics = {row.dataset: row.metric for row in main}
+    metrics = {row.dataset: row.metric for row in report.deciding(*MAIN_METRICS)}
     words = catalogue(language)["labels"]
     predictions = {of_set.pairs.name: of_set for of_set in report.pair_predictions}
     analyses = {analysis.dataset: analysis for analysis in report.error_analyses}
@@ -181,13 +225,13 @@ def page_data(report: ReportData, language: str) -> dict[str, Any]:
             "scores": [
                 {
                     "recipe": row.recipe,
+                    "standing": _standing(report, row),
                     "value": row.value,
                     "ci95": row.ci95,
                     "difference": row.baseline and row.baseline.value,
                     "difference_ci95": row.baseline and row.baseline.ci95,
                 }
-                for row in main
-                if row.dataset == name and row.similarity == report.decided_by
+                for row in _drawn(report, name)
             ],
             # Of pairs only.
             "points": _points(predictions[name]) if name in predictions else None,
@@ -197,11 +241,11 @@ def page_data(report: ReportData, language: str) -> dict[str, Any]:
     ]
     return {
         "words": words,
+        "prediction": words.get(f"similarity_{report.decided_by}", words["prediction"]),
         "best": report.best_name,
         "baseline": report.baseline and report.row_of(report.baseline),
         "equal": report.equal,
         "ranking": report.ranking(),
-        "layers": _layers(report),
         "datasets": datasets,
     }
 
@@ -223,16 +267,4 @@ def _points(predictions: PairPredictions) -> dict[str, Any]:
             for recipe, values in predictions.values.items()
             if np.isfinite(values).all()
         },
-    }
-
-
-def _layers(report: ReportData) -> dict[str, tuple[str, int]]:
-    """Pooling and hidden state of the recipes that have one of each, and no step."""
-    top = int(report.model["layers"])
-    return {
-        name: (recipe.poolings[0], recipe.layers[0] % (top + 1))
-        for name, recipe in report.compared.items()
-        if len(recipe.poolings) == len(recipe.layers) == 1
-        and not recipe.steps
-        and recipe.poolings != ("pooler",)
     }

@@ -3,11 +3,14 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const words = data.words;
   const $ = (id) => document.getElementById(id);
-  const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-  const percent = (x) => (x === null ? "-" : (100 * x).toFixed(2));
-  const order = new Map(data.ranking.map((recipe, place) => [recipe, place]));
+  const color = (name) => `var(--${name})`;  // of the theme, or of paper
+  const percent = (x) => (100 * x).toFixed(2);
+  const withInterval = (value, ci95) =>
+    value === null ? "-" : percent(value) + (ci95 ? ` [${percent(ci95[0])}, ${percent(ci95[1])}]` : "");
+  const order = new Map(data.ranking.map((recipe, rank) => [recipe, rank]));
   const ranked = (rows) => [...rows].sort((a, b) => order.get(a.recipe) - order.get(b.recipe));
   const set = () => data.datasets[$("dataset") ? Number($("dataset").value) : 0];
+  const diagnosed = () => set().diagnosis !== null && set().diagnosis.recipes.length > 0;
 
   // Tables
 
@@ -64,85 +67,76 @@
   // Plots
 
   function plot(id, spec) {
-    const place = $(id);
-    const width = Math.max(220, Math.floor(place.clientWidth));
-    const ink = color("ink"), muted = color("muted"), line = color("line");
+    const element = $(id);
+    const width = Math.max(220, Math.floor(element.clientWidth));
+    const muted = color("muted"), line = color("line");
     const config = {
       background: "transparent",
       font: getComputedStyle(document.body).fontFamily,
       view: { stroke: "transparent" },
       axis: {
         labelColor: muted, titleColor: muted, gridColor: line, domainColor: line, tickColor: line,
-        titleFontWeight: "normal", labelFontSize: 12, titleFontSize: 12, labelLimit: 170,
+        titleFontWeight: "normal", labelFontSize: 12, titleFontSize: 12,
+        labelLimit: Math.min(190, 0.38 * width), titleLimit: 0.9 * width,
       },
-      legend: { labelColor: muted, titleColor: muted },
-      text: { color: ink },
+      axisQuantitative: { labelFlush: false, labelOverlap: "greedy", labelSeparation: 6, tickCount: Math.max(3, Math.floor(width / 90)) },
+      text: { color: color("ink") },
     };
     const whole = { description: words[id], width, autosize: { type: "fit-x", contains: "padding" }, config, ...spec };
-    return vegaEmbed(place, whole, { mode: "vega-lite", renderer: "svg", actions: false, ast: true });
+    return vegaEmbed(element, whole, { mode: "vega-lite", renderer: "svg", actions: false, ast: true });
   }
 
-  function drawForest() {
-    $("forest_help").textContent = words.forest_help.replace("{metric}", set().metric);
-    const rows = ranked(set().scores).filter((row) => row.value !== null && !data.equal[row.recipe]).map((row) => ({
+  // A point and an interval for each recipe, and a dashed line at the baseline.
+  function drawForest(id, title, rows, line) {
+    const values = rows.map((row) => ({
       recipe: row.recipe,
       value: 100 * row.value,
       low: row.ci95 && 100 * row.ci95[0],
       high: row.ci95 && 100 * row.ci95[1],
-      shown: row.ci95 ? `${percent(row.value)} [${percent(row.ci95[0])}, ${percent(row.ci95[1])}]` : percent(row.value),
-      chosen: row.recipe === data.best,
+      shown: withInterval(row.value, row.ci95),
+      color: color(row.standing),
     }));
-    if (!rows.length) {
-      $("forest").textContent = "-";
-      return null;
-    }
-    const baseline = rows.filter((row) => row.recipe === data.baseline);
-    const metric = set().metric;
-    const y = { field: "recipe", type: "nominal", sort: null, title: null };
-    const x = { type: "quantitative", scale: { zero: false }, title: metric + " x 100" };
-    const hue = { condition: { test: "datum.chosen", value: color("second") }, value: color("accent") };
-    const tooltip = [
-      { field: "recipe", type: "nominal", title: words.recipe },
-      { field: "shown", type: "nominal", title: metric },
-    ];
-    return plot("forest", {
-      height: 22 * rows.length,
-      data: { values: rows },
-      encoding: { y, tooltip },
+    const x = (field) => ({ field, type: "quantitative", scale: { zero: false }, title, axis: { orient: "top" } });
+    const long = (name) => name.length > 20 && name.includes("/");  // takes two lines
+    const test = "length(datum.label) > 20 && indexof(datum.label, '/') > 0";
+    const labelExpr = `${test} ? split(replace(datum.label, '/', '\\n/'), '\\n') : datum.label`;
+    const labelOffset = { condition: { test, value: -6 }, value: 0 };
+    const axis = { grid: true, labelLineHeight: 13, labelExpr, labelOffset };
+    const hue = { field: "color", type: "nominal", scale: null };
+    const rule = { data: { values: [{ value: line }] }, mark: { type: "rule", strokeDash: [4, 4], color: color("muted") } };
+    return plot(id, {
+      height: (values.some((row) => long(row.recipe)) ? 30 : 24) * values.length,
+      data: { values },
+      encoding: {
+        y: { field: "recipe", type: "nominal", sort: values.map((row) => row.recipe), title: null, axis },
+        tooltip: [
+          { field: "recipe", type: "nominal", title: words.recipe },
+          { field: "shown", type: "nominal", title },
+        ],
+      },
       layer: [
-        ...(baseline.length ? [{ data: { values: baseline }, mark: { type: "rule", strokeDash: [4, 4], color: color("muted") }, encoding: { x: { ...x, field: "value" }, y: null } }] : []),
-        { mark: { type: "rule", strokeWidth: 2 }, encoding: { x: { ...x, field: "low" }, x2: { field: "high" }, color: hue } },
-        { mark: { type: "point", filled: true, size: 60, opacity: 1 }, encoding: { x: { ...x, field: "value" }, color: hue } },
+        ...(line === null ? [] : [{ ...rule, encoding: { x: x("value"), y: null, tooltip: null } }]),
+        { mark: { type: "rule", strokeWidth: 2.5 }, encoding: { x: x("low"), x2: { field: "high" }, color: hue } },
+        { mark: { type: "point", filled: true, size: 75, opacity: 1 }, encoding: { x: x("value"), color: hue } },
       ],
     });
   }
 
-  function drawHeat() {
-    const cells = set().scores.filter((row) => row.value !== null && data.layers[row.recipe]).map((row) => ({
-      pooling: data.layers[row.recipe][0], layer: data.layers[row.recipe][1], value: 100 * row.value,
-    }));
-    if (new Set(cells.map((cell) => cell.layer)).size < 2) {
-      $("heat").textContent = words.all_layers;
-      $("heat").className = "help";
-      return null;
+  function drawComparison() {
+    const { metric, scores } = set();
+    const baseline = scores.find((row) => row.standing === "baseline");
+    const differences = scores.filter((row) => row === baseline || row.difference !== null).map((row) => (
+      { ...row, value: row === baseline ? 0 : row.difference, ci95: row.difference_ci95 }
+    ));
+    show("comparison", scores.length > 1);
+    if (scores.length < 2) return [];
+    $("of_baseline").hidden = differences.length < 2;
+    const plots = [drawForest("scores", `${metric} x 100`, scores, baseline ? 100 * baseline.value : null)];
+    if (differences.length > 1) {
+      const title = words.differences_axis.replace("{metric}", () => metric).replace("{baseline}", () => data.baseline);
+      plots.push(drawForest("differences", title, differences, 0));
     }
-    const values = cells.map((cell) => cell.value);
-    const middle = (Math.min(...values) + Math.max(...values)) / 2;
-    return plot("heat", {
-      height: 26 * new Set(cells.map((cell) => cell.layer)).size,
-      data: { values: cells },
-      encoding: {
-        x: { field: "pooling", type: "nominal", title: words.pooling, axis: { labelAngle: -35 } },
-        y: { field: "layer", type: "ordinal", sort: "descending", title: words.layer },
-      },
-      layer: [
-        { mark: "rect", encoding: { color: { field: "value", type: "quantitative", legend: null, scale: { range: [color("low"), color("high")], interpolate: "lab" } } } },
-        { mark: { type: "text", fontSize: 11 }, encoding: {
-          text: { field: "value", type: "quantitative", format: ".1f" },
-          color: { condition: { test: `datum.value > ${middle}`, value: color("high-ink") }, value: color("low-ink") },
-        } },
-      ],
-    });
+    return plots;
   }
 
   function drawScatter(recipe) {
@@ -152,19 +146,20 @@
     $("drawn").textContent = shown < points.n
       ? words.drawn.replace("{shown}", shown.toLocaleString()).replace("{n}", points.n.toLocaleString()) : "";
     if (!predictions) return null;
-    const values = predictions.map((prediction, place) => ({
-      prediction, score: points.scores[place],
-      sentence1: points.sentence1[place], sentence2: points.sentence2[place],
+    const values = predictions.map((prediction, row) => ({
+      prediction, score: points.scores[row], sentence1: points.sentence1[row], sentence2: points.sentence2[row],
     }));
-    const names = ["score", "prediction", "sentence1", "sentence2"];
+    const number = (field, title) => ({ field, type: "quantitative", title });
+    const text = (field) => ({ field, type: "nominal", title: words[field] });
+    const axes = [number("score", words.score), number("prediction", data.prediction)];
     return plot("scatter", {
       height: 320,
       data: { values },
       mark: { type: "point", filled: true, size: 24, opacity: 0.4, color: color("accent") },
       encoding: {
-        x: { field: "score", type: "quantitative", title: words.score, scale: { zero: false } },
-        y: { field: "prediction", type: "quantitative", title: words.prediction, scale: { zero: false } },
-        tooltip: names.map((field) => ({ field, type: field.startsWith("s") && field !== "score" ? "nominal" : "quantitative", title: words[field] })),
+        x: { ...axes[0], scale: { zero: false } },
+        y: { ...axes[1], scale: { zero: false } },
+        tooltip: [...axes, text("sentence1"), text("sentence2")],
       },
     });
   }
@@ -173,20 +168,33 @@
     const values = bins.map((bin) => ({
       name: `${bin.low.toFixed(digits)}–${bin.high.toFixed(digits)} (n = ${bin.n})`,
       value: bin.value === null ? null : 100 * bin.value,
-      shown: bin.value === null ? "-" : percent(bin.value),
+      low: bin.ci95 && 100 * bin.ci95[0],
+      high: bin.ci95 && 100 * bin.ci95[1],
+      end: 100 * Math.max(0, bin.value, ...(bin.ci95 || [])),
+      text: bin.value === null ? "-" : (100 * bin.value).toFixed(1),
+      shown: withInterval(bin.value, bin.ci95),
     }));
-    const all = [0, ...values.map((bin) => bin.value)];
-    const domain = [1.2 * Math.min(...all), 1.2 * Math.max(...all) || 1];  // room for the numbers
+    if (values.every((bin) => bin.value === null)) {
+      $(id).textContent = words.no_value;
+      return null;
+    }
+    const all = values.flatMap((bin) => [0, bin.value, bin.low, bin.end]);
+    const [least, most] = [Math.min(...all), Math.max(...all) || 1];
+    const domain = [least, most + 0.2 * (most - least)];  // room for the numbers
+    const title = words.spearman + " x 100";
+    const axis = { labelExpr: "datum.value > 100 ? '' : datum.label" };
+    const x = (field) => ({ field, type: "quantitative", title, axis, scale: { domain, nice: false } });
     return plot(id, {
-      height: 26 * values.length,
+      height: 28 * values.length,
       data: { values },
       encoding: {
         y: { field: "name", type: "nominal", sort: null, title: null },
-        x: { field: "value", type: "quantitative", title: words.spearman + " x 100", scale: { domain, nice: false } },
+        tooltip: [{ field: "shown", type: "nominal", title }],
       },
       layer: [
-        { mark: { type: "bar", color: color("accent"), height: 14 } },
-        { mark: { type: "text", align: "left", dx: 5, fontSize: 12 }, encoding: { text: { field: "shown" } } },
+        { mark: { type: "bar", color: color("bar"), height: 16 }, encoding: { x: x("value") } },
+        { mark: { type: "rule", color: color("ink"), strokeWidth: 1.5 }, encoding: { x: x("low"), x2: { field: "high" } } },
+        { mark: { type: "text", align: "left", dx: 6, fontSize: 12 }, encoding: { x: x("end"), text: { field: "text" } } },
       ],
     });
   }
@@ -202,9 +210,9 @@
     $("shape").hidden = !shaped.length;
     const rows = shaped.map((one) => [
       [one.recipe, one.recipe],
-      ...names.map((name, place) => {
+      ...names.map((name, column) => {
         const value = one.geometry[name];
-        return [value === null ? "-" : value.toFixed(digits[place]), value];
+        return [value === null ? "-" : value.toFixed(digits[column]), value];
       }),
     ]);
     fill($("geometry"), [words.recipe, ...names.map((name) => words[name])], rows);
@@ -219,11 +227,11 @@
         [String(pair.score), pair.score], [miss.prediction.toFixed(3), miss.prediction], off(miss.off),
       ];
     });
-    fill($("worst"), [words.sentence1, words.sentence2, words.score, words.prediction, words.off], rows);
+    fill($("worst"), [words.sentence1, words.sentence2, words.score, data.prediction, words.off], rows);
   }
 
   function ranks(values) {
-    const order = values.map((value, place) => [value, place]).sort((a, b) => a[0] - b[0]);
+    const order = values.map((value, row) => [value, row]).sort((a, b) => a[0] - b[0]);
     const found = new Array(values.length);
     for (let start = 0, end; start < order.length; start = end) {
       for (end = start; end < order.length && order[end][0] === order[start][0];) end++;
@@ -238,14 +246,14 @@
     if (!one || !other) return;
     const [a, b] = [ranks(one), ranks(other)];
     const span = Math.max(1, a.length - 1);
-    const places = a.map((_, place) => place)
-      .filter((place) => a[place] !== b[place])
+    const differing = a.map((_, pair) => pair)
+      .filter((pair) => a[pair] !== b[pair])
       .sort((x, y) => Math.abs(a[y] - b[y]) - Math.abs(a[x] - b[x])).slice(0, 20);
-    const rows = places.map((place) => [
-      [points.sentence1[place], points.sentence1[place]], [points.sentence2[place], points.sentence2[place]],
-      [String(points.scores[place]), points.scores[place]],
-      [one[place].toFixed(3), one[place]], [other[place].toFixed(3), other[place]],
-      off((a[place] - b[place]) / span),
+    const rows = differing.map((pair) => [
+      [points.sentence1[pair], points.sentence1[pair]], [points.sentence2[pair], points.sentence2[pair]],
+      [String(points.scores[pair]), points.scores[pair]],
+      [one[pair].toFixed(3), one[pair]], [other[pair].toFixed(3), other[pair]],
+      off((a[pair] - b[pair]) / span),
     ]);
     fill($("disagree"), [words.sentence1, words.sentence2, words.score, $("one").value, $("other").value, words.off], rows);
   }
@@ -275,6 +283,11 @@
     return sorted;
   }
 
+  // A section, and the link to it.
+  function show(id, visible) {
+    for (const element of document.querySelectorAll(`#${id}, nav a[href="#${id}"]`)) element.hidden = !visible;
+  }
+
   // While something is drawn, the page says so.
   async function drawn(work) {
     document.body.setAttribute("aria-busy", "true");
@@ -283,32 +296,33 @@
   }
 
   function draw() {
-    return drawn(() => Promise.all([drawForest(), drawHeat(), set().diagnosis && showRecipe()]));
+    return drawn(() => Promise.all([...($("comparison") ? drawComparison() : []), diagnosed() && showRecipe()]));
   }
 
-  function showDataset() {
-    const chosen = $("dataset") ? Number($("dataset").value) : 0;
-    document.querySelectorAll(".of-dataset").forEach((table, place) => { table.hidden = place !== chosen; });
-    $("of_pairs").hidden = !set().diagnosis;
-    if (!set().diagnosis) {
-      mark(data.best);
-      return draw();
-    }
+  function showErrors() {
     options($("recipe"), data.best);
     const sorted = options($("one"), data.best);
-    $("disagreement").hidden = sorted.length < 2;
+    $("of_recipe").hidden = $("disagreement").hidden = sorted.length < 2;
     const values = (recipe) => JSON.stringify(ranks(set().points.predictions[recipe]));
     const differing = sorted.find((recipe) => values(recipe) !== values($("one").value));
     options($("other"), data.baseline !== $("one").value ? data.baseline : differing);
     showGeometry();
     showDisagreement();
+  }
+
+  function showDataset() {
+    const chosen = $("dataset") ? $("dataset").value : "0";
+    for (const element of document.querySelectorAll("[data-set]")) element.hidden = element.dataset.set !== chosen;
+    if ($("heat")) show("heat", $("heat").querySelector(`[data-set="${chosen}"]`) !== null);
+    if ($("diagnosis")) show("diagnosis", diagnosed());
+    if (diagnosed()) showErrors();
+    else mark(data.best);
     return draw();
   }
 
   if ($("dataset")) $("dataset").addEventListener("change", showDataset);
-  $("recipe").addEventListener("change", () => drawn(showRecipe));
-  for (const id of ["one", "other"]) $(id).addEventListener("change", showDisagreement);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  if ($("recipe")) $("recipe").addEventListener("change", () => drawn(showRecipe));
+  for (const id of ["one", "other"]) if ($(id)) $(id).addEventListener("change", showDisagreement);
   let width = innerWidth;
   addEventListener("resize", () => {
     if (innerWidth !== width) { width = innerWidth; draw(); }

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -1069,6 +1070,8 @@ def test_repeated_options_every_command_has_a_model_or_a_folder() -> None:
 def test_a_report_does_not_depend_on_hash_seed_locale_zone_or_working_folder(
     bert: Path, data: Path, tmp_path: Path
 ) -> None:
+    zones = set()
+
     def report(folder: Path, **environment: str) -> dict[str, Any]:
         done = subprocess.run(
             [sys.executable, "-m", "embedkit", "compare", data, "-m", bert, "--json"],
@@ -1079,6 +1082,7 @@ def test_a_report_does_not_depend_on_hash_seed_locale_zone_or_working_folder(
         )
         said: dict[str, Any] = json.loads(done.stdout)
         assert said.pop("seconds")
+        zones.add(datetime.fromisoformat(said["protocol"].pop("date")).utcoffset())
         return said
 
     with ThreadPoolExecutor(2) as both:
@@ -1086,3 +1090,4 @@ def test_a_report_does_not_depend_on_hash_seed_locale_zone_or_working_folder(
         other = {"LC_ALL": "C", "LANG": "ko_KR", "TZ": "Asia/Seoul"}
         second = both.submit(report, tmp_path, PYTHONHASHSEED="2", **other)
     assert json.dumps(first.result()) == json.dumps(second.result())
+    assert zones == {timedelta(0), timedelta(hours=9)}

@@ -111,6 +111,47 @@ def test_quarters_are_about_equal() -> None:
     assert [one.n for one in found.by_length] == pytest.approx([100] * 4, abs=8)
 
 
+def test_intervals_of_bins_are_scipys() -> None:
+    """One bin of each kind, whose pairs scipy resamples too."""
+    generator = np.random.default_rng(0)
+    n = 120
+    pairs = Pairs.from_columns("x", ["a b"] * n, ["b c"] * n, generator.integers(0, 6, n).tolist())
+    recipes = {f"r{noise}": pairs.scores + generator.normal(0, noise, n) for noise in (1, 4)}
+    predictions = PairPredictions(pairs, recipes)
+    found = analyse_errors(predictions, dict.fromkeys(recipes, FLAT), "r1")
+    for one in found.recipes:
+        (by_length,), (by_overlap,) = one.by_length, one.by_overlap
+        assert by_length.ci95 is not None
+        assert by_length.ci95 == by_overlap.ci95  # the same pairs, and the same seed
+        expected = scipy.stats.bootstrap(
+            (recipes[one.recipe], pairs.scores),
+            lambda x, y: scipy.stats.spearmanr(x, y).statistic,
+            paired=True,
+            vectorized=False,
+            n_resamples=3000,
+            method="percentile",
+            rng=np.random.default_rng(1),
+        ).confidence_interval
+        assert by_length.ci95 == pytest.approx((expected.low, expected.high), abs=0.025)
+    assert (
+        analyse_errors(predictions, {}, "r1", seed=0).recipes[0].by_length
+        == found.recipes[0].by_length
+    )
+    other = analyse_errors(predictions, {}, "r1", seed=1).recipes[0].by_length
+    assert other[0].value == found.recipes[0].by_length[0].value
+    assert other[0].ci95 != found.recipes[0].by_length[0].ci95
+
+
+def test_bins_without_a_value_in_some_resample_have_no_interval() -> None:
+    pairs = Pairs.from_columns("x", ["a", "a b", "a b", "a b"], ["a"] * 4, [1, 2, 3, 4])
+    x = np.array([1.0, 2, 3, 4])
+    (found,) = analyse_errors(PairPredictions(pairs, {"m": x}), {"m": FLAT}, "m").recipes
+    assert [(one.n, one.ci95) for one in found.by_length] == [(1, None), (3, None)]
+    assert found.by_length[1].value == pytest.approx(1)
+    nothing = analyse_errors(PairPredictions(pairs, {"m": np.full(4, np.nan)}), {}, "m")
+    assert nothing.recipes == nothing.quoted == ()
+
+
 def test_the_worst_pairs_by_hand() -> None:
     pairs = pairs_of([1, 2, 3, 4, 5])
     x = np.array([0.1, 0.9, 0.3, 0.4, 0.2])  # ranks 1 5 3 4 2, right are 1 2 3 4 5

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -27,8 +31,10 @@ from embedkit import (
     compare,
     evaluate,
 )
+from embedkit.evaluation.report.heat_map import heat_map
 from embedkit.evaluation.report.locale import catalogue
-from embedkit.evaluation.report.page import POINTS, page_data
+from embedkit.evaluation.report.page import POINTS, legend, page_data, result_table
+from embedkit.evaluation.results import Difference
 
 HOSTILE = (
     "<script>window.hacked = 1</script>",
@@ -115,7 +121,8 @@ def test_the_page_is_whole_and_asks_for_nothing(report: Report) -> None:
     assert page.count("<script") == page.count("</script") == 3
     for tag, attributes in reader.tags:
         assert tag not in ("link", "img", "iframe")
-        assert not {"src", "href", "onerror", "onclick"} & attributes.keys()
+        assert not {"src", "onerror", "onclick"} & attributes.keys()
+        assert (attributes.get("href") or "#").startswith("#")
     assert "default-src 'none'" in page
 
 
@@ -188,6 +195,129 @@ def test_the_page_shows_retrieval(mixed: Report) -> None:
     assert f"8 queries, {len(TEXTS)} documents, " in text
     for note in mixed.notes_in("ko"):
         assert note in Reader(mixed.to_html("ko")).texts
+
+
+def test_the_verdict_and_the_date_come_first(report: Report) -> None:
+    date = datetime.fromisoformat(report.run_metadata.date)
+    assert date.tzinfo is not None
+    assert report.to_dict()["protocol"]["date"] == report.run_metadata.date
+    for language in ("en", "ko"):
+        reader = Reader(report.to_html(language))
+        texts = reader.texts[reader.texts.index(report.verdict.in_words(language)) :]
+        assert texts[2] == f"{date:%Y-%m-%d}"
+        assert ("time", {"datetime": report.run_metadata.date}) in reader.tags
+        assert str(date) in texts
+
+
+def test_every_section_is_in_the_navigation(report: Report, bert: Path) -> None:
+    alone = evaluate(Embedder.from_pretrained(bert, "mean"), make_pairs("x"))
+    always = {"results", "notes", "diagnosis", "metadata"}
+    for shown, expected in ((report, {"comparison", "heat"}), (alone, set())):
+        tags = Reader(shown.to_html()).tags
+        links = [attributes["href"] for tag, attributes in tags if tag == "a"]
+        sections = [f"#{attributes['id']}" for tag, attributes in tags if tag == "section"]
+        assert links == sections
+        assert {*sections} == {f"#{name}" for name in always | expected}
+
+
+def with_differences(report: Report, held: dict[str, tuple[float, float | None]]) -> Report:
+    """The report with other differences to the baseline, and p-values, on its first data set."""
+    rows = []
+    for row in report.results:
+        if row.dataset == report.datasets[0] and row.recipe in held:
+            value, p = held[row.recipe]
+            ci95 = None if p is None else (value - 0.1, value + 0.1)
+            rows.append(replace(row, baseline=Difference("mean", value, ci95, p, p)))
+        else:
+            rows.append(row)
+    return replace(report, results=tuple(rows))
+
+
+def test_colours_tell_what_is_significant(report: Report) -> None:
+    held = {"cls": (-0.2, 0.049), "max": (0.2, 0.049), "max@1": (0.2, 0.05), "last": (0.2, None)}
+    expected = {"cls": "worse", "max": "better", "max@1": "other", "last": "other"}
+    best = report.best_name
+    assert best is not None
+    assert report.baseline is not None
+    assert {best, report.baseline}.isdisjoint(held)
+    for p, worth in ((0.01, "significantly better"), (0.06, "not significant")):
+        changed = with_differences(report, held | {best: (0.3, p)})
+        scores = page_data(changed, "en")["datasets"][0]["scores"]
+        standings = {row["recipe"]: row["standing"] for row in scores}
+        assert standings.items() >= {**expected, best: "best", "mean": "baseline"}.items()
+        assert [row["recipe"] for row in scores] == [
+            recipe for recipe in report.rows() if recipe != "cls@0"
+        ]
+        shown = {row["recipe"]: row for row in scores}
+        assert (shown["cls"]["difference"], shown["cls"]["difference_ci95"]) == (
+            -0.2,
+            pytest.approx((-0.3, -0.1)),
+        )
+        assert legend(changed, report.datasets[0], ENGLISH) == {
+            "best": f"best: {worth}",
+            "baseline": "baseline",
+            "better": "significantly better",
+            "worse": "significantly worse",
+            "other": "not significant / not tested",
+        }
+        table = result_table(changed, report.datasets[0], KOREAN)
+        column = table.headings.index(KOREAN["difference"])
+        kinds = {row[0].text: row[column].kind for row in table.rows}
+        shown_kinds = [kinds[recipe] for recipe in ("cls", "max", "max@1", "mean")]
+        assert shown_kinds == ["worse", "better", "", ""]
+
+
+def test_the_heat_map_marks_what_is_missing(bert: Path) -> None:
+    recipes = ["mean@0", "mean@1", "cls@0", "max@1", "mean@0,1", "max/normalize"]
+    shown = compare(Embedder.from_pretrained(bert), make_pairs("x"), recipes)
+    value = {row.recipe: row.value for row in shown.deciding("spearman")}
+    found = heat_map(shown, "x", ENGLISH)
+    assert found is not None
+    assert found.unit == "Spearman x 100"
+    assert found.poolings == ("mean", "cls", "max")
+    defined = {name: value[name] for name in ("mean@0", "mean@1", "max@1")}
+    lowest, highest = min(defined.values()), max(defined.values())
+    assert (found.low, found.high) == (f"{100 * lowest:.1f}", f"{100 * highest:.1f}")
+    (one, last), (zero, first) = found.rows
+    assert (one, zero) == (1, 0)
+    cells = {"mean@1": last[0], "cls@1": last[1], "max@1": last[2]}
+    cells |= {"mean@0": first[0], "cls@0": first[1], "max@0": first[2]}
+    for name, number in defined.items():
+        share = round(100 * (number - lowest) / (highest - lowest))
+        assert (cells[name].text, cells[name].percent) == (f"{100 * number:.1f}", share)
+        assert cells[name].title.startswith(f"{name}: {100 * number:.2f} [")
+    assert cells["mean@0"].kind.split()[1:] == [
+        "best" if shown.best_name == "mean@0" else "baseline"
+    ]
+    assert cells["cls@0"].title == "cls@0: no value"
+    assert cells["cls@1"].title == "cls@1: not compared"
+    assert {cells[name].kind for name in ("cls@0", "cls@1", "max@0")} == {"missing"}
+    page = Reader(shown.to_html("ko"))
+    assert page.texts.count("–") == 3
+    assert "스피어만 x 100" in page.texts
+    assert "값이 없거나 비교하지 않음" in page.texts
+
+
+def test_one_hidden_state_has_no_heat_map(bert: Path) -> None:
+    shown = compare(Embedder.from_pretrained(bert), make_pairs("x"), ["mean", "max", "pooler"])
+    assert heat_map(shown, "x", ENGLISH) is None
+    assert ENGLISH["section_heat"] not in Reader(shown.to_html()).texts
+
+
+@pytest.mark.parametrize(
+    ("options", "english", "korean"),
+    [
+        ({}, "Cosine similarity", "코사인 유사도"),
+        ({"similarities": ["dot", "cosine"]}, "Dot product", "내적"),
+        ({"head": "ridge", "train": make_pairs("train")}, "Prediction", "예측"),
+    ],
+)
+def test_predictions_are_named_by_the_similarity(
+    bert: Path, options: dict[str, Any], english: str, korean: str
+) -> None:
+    shown = compare(Embedder.from_pretrained(bert), make_pairs("x"), ["mean", "max"], **options)
+    assert page_data(shown, "en")["prediction"] == english
+    assert page_data(shown, "ko")["prediction"] == korean
 
 
 def test_a_path_that_is_no_unicode_does_not_keep_the_page_from_being_written(
@@ -340,8 +470,18 @@ def cells(driver: Any, table: str, column: int) -> list[str]:
     return found
 
 
+def marks(driver: Any, plot: str, kind: str) -> list[dict[str, str]]:
+    """What a screen reader is told about the marks of a plot: titles of axes and values."""
+    labels: list[str] = driver.execute_script(
+        "return [...document.querySelectorAll(arguments[0])].map(mark => mark.ariaLabel)",
+        f"#{plot} .mark-{kind} [aria-label]",
+    )
+    parts = [label.replace("\u2212", "-").split("; ") for label in labels]
+    return [dict(part.rsplit(": ", 1) for part in of_mark) for of_mark in parts]
+
+
 def test_every_plot_is_drawn(page: Any) -> None:
-    for name in ("forest", "heat", "scatter", "by_length", "by_overlap"):
+    for name in ("differences", "scores", "scatter", "by_length", "by_overlap"):
         labels = page.execute_script(
             "return [...document.querySelectorAll(arguments[0])]"
             ".map(svg => svg.closest('[role=graphics-document]').ariaLabel)",
@@ -352,12 +492,86 @@ def test_every_plot_is_drawn(page: Any) -> None:
         page.execute_script("return document.querySelectorAll('#scatter .mark-symbol path').length")
         >= 60
     )
-    heat = page.execute_script("return document.querySelectorAll('#heat .mark-rect path').length")
-    assert heat == 3 * 6 - 1  # cls@0 has no value
+    shown = "#heat [data-set='0'] td"
+    assert len(page.find_elements("css selector", shown)) == 3 * 6
+    assert [cell.text for cell in page.find_elements("css selector", f"{shown}.missing")] == ["–"]
+
+
+def test_the_plots_show_paired_differences_beside_the_scores(page: Any, report: Report) -> None:
+    rows = {row.recipe: row for row in report.deciding("spearman") if row.dataset == "<i>one</i>"}
+    recipes = [recipe for recipe in report.rows() if rows[recipe].value is not None]
+    title = f"Spearman x 100, minus {report.baseline}"
+    for plot, axis in (("differences", title), ("scores", "Spearman x 100")):
+        shown = {mark["recipe"]: float(mark[axis]) for mark in marks(page, plot, "symbol")}
+        assert [*shown] == recipes
+        for recipe, number in shown.items():
+            row = rows[recipe]
+            if plot == "scores":
+                value = row.value
+            else:
+                value = 0.0 if row.baseline is None else row.baseline.value
+            assert value is not None
+            assert number == pytest.approx(100 * value, abs=1e-6)
+        intervals = {mark["recipe"]: mark for mark in marks(page, plot, "rule") if "high" in mark}
+        assert {*intervals} == {*recipes} - ({report.baseline} if plot == "differences" else set())
+        for recipe, mark in intervals.items():
+            held = rows[recipe].baseline
+            ci95 = rows[recipe].ci95 if plot == "scores" else held and held.ci95
+            assert ci95 is not None
+            low, high = float(mark[axis]), float(mark["high"])
+            assert (low, high) == pytest.approx((100 * ci95[0], 100 * ci95[1]), abs=1e-6)
+
+
+def test_the_axis_is_on_top_and_colours_have_a_legend(page: Any) -> None:
+    for plot in ("differences", "scores"):
+        ticks, points = (
+            page.execute_script(
+                "return [...document.querySelectorAll(arguments[0])]"
+                ".map(element => element.getBoundingClientRect().top)",
+                f"#{plot} {selector}",
+            )
+            for selector in (".role-axis-title text", ".mark-symbol path")
+        )
+        assert max(ticks) < min(points)
+        colours = page.execute_script(
+            "return [...document.querySelectorAll(arguments[0])]"
+            ".map(element => getComputedStyle(element).fill)",
+            f"#{plot} .mark-symbol path",
+        )
+        named = page.execute_script(
+            "return [...document.querySelectorAll('#comparison .legend:not([hidden]) .swatch')]"
+            ".map(element => getComputedStyle(element).backgroundColor)"
+        )
+        assert {*colours} == {*named}
+        assert len(named) == len({*named}) >= 3
+
+
+def test_bars_have_intervals(page: Any, report: Report) -> None:
+    diagnosis = report.error_analyses[0]
+    choose(page, "recipe", "max@1")
+    (one,) = (one for one in diagnosis.recipes if one.recipe == "max@1")
+    for plot, bins in (("by_length", one.by_length), ("by_overlap", one.by_overlap)):
+        bars = [float(mark["Spearman x 100"]) for mark in marks(page, plot, "rect")]
+        assert bars == pytest.approx([100 * of.value for of in bins if of.value is not None])
+        lines = [(float(m["Spearman x 100"]), float(m["high"])) for m in marks(page, plot, "rule")]
+        assert lines == [
+            pytest.approx((100 * of.ci95[0], 100 * of.ci95[1])) for of in bins if of.ci95
+        ]
+        assert lines
+
+
+def test_the_navigation_stays_beside_the_page(page: Any) -> None:
+    rectangle = "const {left, top, right, bottom} = document.querySelector(arguments[0])"
+    rectangle += ".getBoundingClientRect(); return {left, top, right, bottom}"
+    page.execute_script("document.querySelector('nav a[href=\"#metadata\"]').click()")
+    assert page.execute_script("return scrollY") > 500
+    nav, content = (page.execute_script(rectangle, name) for name in ("nav", ".page"))
+    assert nav["top"] == 0
+    assert nav["right"] <= content["left"]
 
 
 def test_headings_sort(page: Any, report: Report) -> None:
-    buttons = page.find_elements("css selector", ".of-dataset:not([hidden]) th button")
+    buttons = page.find_elements("css selector", "#results [data-set]:not([hidden]) th button")
     values = {
         row.recipe: row.value
         for row in report.deciding("spearman")
@@ -408,7 +622,7 @@ def test_two_recipes_disagree(page: Any, report: Report) -> None:
 
 def test_another_data_set_is_shown(page: Any) -> None:
     choose(page, "dataset", "1")
-    visible = page.find_elements("css selector", ".of-dataset:not([hidden]) caption")
+    visible = page.find_elements("css selector", "#results [data-set]:not([hidden]) caption")
     assert [caption.text for caption in visible] == ["두 번째"]
     symbols = "return document.querySelectorAll('#scatter .mark-symbol path').length"
     assert page.execute_script(symbols) >= 80
@@ -448,30 +662,68 @@ def test_a_point_tells_its_sentences(page: Any) -> None:
     assert "Sentence 1" in tip
 
 
-def test_dark_narrow_and_korean(page: Any, address: Callable[[str], str], report: Report) -> None:
-    background = "return getComputedStyle(document.body).backgroundColor"
-    label = "return document.querySelector('#forest text').getAttribute('fill')"
-    light = page.execute_script(background), page.execute_script(label)
-    features = [{"name": "prefers-color-scheme", "value": "dark"}]
-    size = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+@contextmanager
+def emulated(driver: Any, width: int = 0, **media: Any) -> Iterator[None]:
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": True}
     try:
-        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-        time.sleep(0.2)
-        settled(page)
-        dark = page.execute_script(background), page.execute_script(label)
-        assert dark[0] != light[0]
-        assert dark[1] != light[1]
-        page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        page.get(address("ko"))
-        settled(page)
-        width = page.execute_script("return document.documentElement.scrollWidth")
-        assert width <= 390
-        assert "결과" in page.execute_script("return document.body.innerText")
-        axis = page.execute_script("return document.querySelector('#forest').textContent")
-        assert "스피어만" in axis
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        if width:
+            driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        yield
     finally:
-        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def colours(driver: Any) -> list[str]:
+    """Of the page, a label, a point and a cell of the heat map."""
+    found: list[str] = driver.execute_script(
+        "const style = (name) => getComputedStyle(document.querySelector(name));"
+        "return [style('body').backgroundColor, style('#scores text').fill,"
+        "style('#scores .mark-symbol path').fill, style('.heat .low').backgroundColor]"
+    )
+    return found
+
+
+def test_dark_and_on_paper(page: Any) -> None:
+    light = colours(page)
+    dark_theme = [{"name": "prefers-color-scheme", "value": "dark"}]
+    with emulated(page, features=dark_theme):
+        dark = colours(page)
+        assert all(one != other for one, other in zip(light, dark, strict=True))
+    with emulated(page, media="print", features=dark_theme):
+        assert colours(page) == light
+        assert not page.find_element("css selector", "nav").is_displayed()
+        assert page.find_element("id", "scores").is_displayed()
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_on_a_phone(page: Any, address: Callable[[str], str], language: str) -> None:
+    with emulated(page, width=390):
+        page.get(address(language))
+        settled(page)
+        assert page.execute_script("return document.documentElement.scrollWidth") <= 390
+        nav, header = (
+            page.execute_script(
+                "return document.querySelector(arguments[0]).getBoundingClientRect()", name
+            )
+            for name in ("nav", "header")
+        )
+        assert nav["bottom"] <= header["top"]
+        for plot in ("differences", "scores", "scatter", "by_length", "by_overlap"):
+            ticks = page.execute_script(
+                "return [...document.querySelectorAll(arguments[0])]"
+                ".filter(text => Number(getComputedStyle(text).opacity) > 0)"
+                ".map(text => text.getBoundingClientRect())",
+                f"#{plot} .role-axis-label text",
+            )
+            assert len(ticks) >= 5
+            for one, other in itertools.combinations(ticks, 2):
+                beside = one["right"] < other["left"] or other["right"] < one["left"]
+                assert beside or one["bottom"] <= other["top"] or other["bottom"] <= one["top"]
+        metric = catalogue(language)["labels"]["spearman"]
+        axes = page.execute_script("return document.querySelector('#scores').textContent")
+        assert f"{metric} x 100" in axes
 
 
 def test_retrieval_in_the_browser(browser: Any, mixed: Report, tmp_path: Path) -> None:
@@ -485,16 +737,18 @@ def test_retrieval_in_the_browser(browser: Any, mixed: Report, tmp_path: Path) -
             "select.dispatchEvent(new Event('change'));",
             str(number),
         )
-        settled(browser, "forest")
-        captions = browser.find_elements("css selector", ".of-dataset:not([hidden]) caption")
+        settled(browser, "scores")
+        captions = browser.find_elements(
+            "css selector", "#results [data-set]:not([hidden]) caption"
+        )
         assert [caption.text for caption in captions] == [data]
-        assert browser.find_element("id", "of_pairs").is_displayed() == (data == "pairs")
-        axis = browser.execute_script("return document.querySelector('#forest').textContent")
+        assert browser.find_element("id", "diagnosis").is_displayed() == (data == "pairs")
+        axis = browser.execute_script("return document.querySelector('#scores').textContent")
         assert ("Spearman x 100" if data == "pairs" else "nDCG@10 x 100") in axis
-    button = browser.find_elements("css selector", ".of-dataset:not([hidden]) th button")[1]
+    button = browser.find_elements("css selector", "#results [data-set]:not([hidden]) th button")[1]
     button.click()
     values = {row.value for row in mixed.deciding("ndcg@10") if row.dataset == "second"}
-    shown = cells(browser, ".of-dataset:not([hidden]) .results", 1)
+    shown = cells(browser, "#results [data-set]:not([hidden]) .results", 1)
     assert shown[0] == f"{100 * max(value for value in values if value is not None):.2f}"
     assert browser.get_log("browser") == []
     assert browser.execute_script("return window.hacked") is None
@@ -512,7 +766,11 @@ def test_one_recipe_makes_a_page_too(browser: Any, bert: Path, tmp_path: Path, r
     browser.get(path.as_uri())
     settled(browser)
     assert browser.get_log("browser") == []
-    assert not browser.find_element("id", "disagreement").is_displayed()
+    for name in ("disagreement", "of_recipe"):
+        assert not browser.find_element("id", name).is_displayed()
+    assert browser.find_elements("css selector", "#comparison, #heat") == []
+    bars = browser.find_element("id", "by_length").text
+    assert (bars == ENGLISH["no_value"]) == (recipe == "cls@0")
 
 
 def test_a_cross_encoder_has_no_vectors_to_show(browser: Any, bert: Path, tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def report(*results: Result, **more: Any) -> Report:
         data=(used,),
         search=Search("flat", 1000, "query: ", "") if retrieval else None,
         versions={"embedkit": "1"},
+        date="2026-03-01T09:30:00+09:00",
     )
     fields: dict[str, Any] = {
         "model": {"name": "m", "family": "bert", "layers": 2, "width": 4, "recipe": None},
