@@ -28,7 +28,7 @@ from embedkit.encoders.loading import without_bars
 from embedkit.errors import InputError
 from embedkit.evaluation.correlation import measure
 from embedkit.evaluation.run_metadata import data_fingerprint
-from embedkit.progress import is_shown, progress
+from embedkit.progress import is_quiet, is_shown, progress
 from embedkit.training.arguments import TrainingSettings
 from embedkit.training.checkpoints import Checkpoints, commit
 from embedkit.training.outcome import Curve
@@ -197,6 +197,7 @@ class _Progress(TrainerCallback):
     def __init__(self, metric: str, show: bool | None) -> None:
         self._metric = metric
         self._show = is_shown(show)
+        self._lines = self._show or (show is None and not is_quiet())
         self._open = ExitStack()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -210,7 +211,7 @@ class _Progress(TrainerCallback):
         self._advance(1)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self._show:
+        if self._lines:
             from tqdm.auto import tqdm
 
             row = dict(_curve(state.log_history, self._metric)[-1])

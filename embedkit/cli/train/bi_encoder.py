@@ -6,10 +6,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from embedkit.cli import options
-from embedkit.cli.options import option
+from embedkit.cli import choices, options
 from embedkit.cli.train import training_options
 from embedkit.errors import InputError
 from embedkit.files import DEFAULT_MODEL
@@ -30,27 +27,29 @@ def train_bi_encoder_command(
     recipe: options.Recipe = None,
     loss: Annotated[
         str,
-        typer.Option(
-            help="Loss: cosent or cosine (mean squared error), which learn from scores, or "
-            "in-batch, which learns from entailment or other positive pairs."
+        training_options.training_option(
+            "Minimise this loss: cosent and cosine (mean squared error) learn from scores, "
+            "in-batch from entailment or other positive pairs.",
+            values=choices.LOSSES,
         ),
     ] = "cosent",
     label_column: Annotated[
         str | None,
-        option(
-            "With in-batch: column that tells which pairs are positive, label by default; if a "
-            "file has none, all of its pairs are."
+        options.data_option(
+            "With in-batch: read from this column which pairs are positive, label by default; if "
+            "a file has none, all of its pairs are."
         ),
     ] = None,
     positive: Annotated[
-        str | None, option("With in-batch: label of the positive pairs, entailment by default.")
+        str | None,
+        options.data_option("With in-batch: take the pairs of this label, entailment by default."),
     ] = None,
     label_range: training_options.LabelRange = None,
     only_if_better: Annotated[
         bool,
-        typer.Option(
+        options.output_option(
+            "Save the model only if it is significantly better on --dev than before training.",
             "--only-if-better",
-            help="Save the model only if it is significantly better on --dev than before training.",
         ),
     ] = False,
     settings: training_options.Settings = BI_ENCODER,
@@ -61,11 +60,17 @@ def train_bi_encoder_command(
     files: options.PairFiles,
     dev_sentence1: Annotated[
         str | None,
-        option("Column of the first sentence in --dev, if it differs.", "--dev-sentence1-column"),
+        options.data_option(
+            "Read the first sentences of --dev from this column, if it differs.",
+            "--dev-sentence1-column",
+        ),
     ] = None,
     dev_sentence2: Annotated[
         str | None,
-        option("Column of the second sentence in --dev, if it differs.", "--dev-sentence2-column"),
+        options.data_option(
+            "Read the second sentences of --dev from this column, if it differs.",
+            "--dev-sentence2-column",
+        ),
     ] = None,
 ) -> None:
     """Fine-tune an encoder with its recipe, on scored pairs or on pairs with the same meaning.
@@ -73,6 +78,7 @@ def train_bi_encoder_command(
     Example: [bold]embedkit train bi-encoder stsb_train.tsv --dev stsb_dev.tsv --out my-model[/bold]
     """
     started = time.perf_counter()
+    shown.check_out(out)
     from embedkit.data.positives import PositiveColumns, read_positives
     from embedkit.training.bi_encoder import find_loss, train_bi_encoder
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from typing import Annotated
 
-import typer
-
-from embedkit.cli import options
+from embedkit.cli import choices, options
 from embedkit.cli.train import training_options
 from embedkit.files import DEFAULT_MODEL
 from embedkit.training.arguments import CROSS_ENCODER
@@ -21,9 +19,9 @@ def train_cross_encoder_command(
     model: options.Model = DEFAULT_MODEL,
     reads: Annotated[
         str,
-        typer.Option(
-            help="Input of the classifier: pooler, pooler-fresh (with new weights), cls, mean or "
-            "max."
+        options.model_option(
+            "Let the classifier read this; pooler-fresh is a pooler with new weights.",
+            values=choices.READS,
         ),
     ] = "pooler",
     label_range: training_options.LabelRange = None,
@@ -38,6 +36,7 @@ def train_cross_encoder_command(
     Example: [bold]embedkit train cross-encoder stsb_train.tsv --dev stsb_dev.tsv --out my-ce[/bold]
     """
     started = time.perf_counter()
+    shown.check_out(out)
     from embedkit.scoring.cross_encoder_network import check_reads
 
     check_reads(reads)

@@ -6,10 +6,7 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from embedkit.cli import options
-from embedkit.cli.options import option
+from embedkit.cli import choices, options
 from embedkit.cli.train import training_options
 from embedkit.files import DEFAULT_MODEL
 from embedkit.recipes.recipe import Recipe
@@ -18,24 +15,28 @@ from embedkit.recipes.recipe import Recipe
 def train_head_command(
     data: training_options.Data,
     *,
-    out: Annotated[Path, option("Folder for the head and its embedder.")],
+    out: Annotated[Path, options.output_option("Save the head and its embedder in this folder.")],
     model: options.Model = DEFAULT_MODEL,
     recipe: options.Recipe = None,
     fit: options.FitFile,
-    head: Annotated[str, typer.Option(help="Kind of head: ridge, mlp or isotonic.")] = "ridge",
+    head: Annotated[
+        str, options.head_option("Train a head of this kind.", values=choices.HEADS)
+    ] = "ridge",
     features: Annotated[
         str | None,
-        option(
-            "Features of a pair: some of |u-v| u*v cosine u v, separated by spaces; by default "
-            "'|u-v| u*v', and cosine for isotonic."
+        options.head_option(
+            "Let the head read these features of a pair: some of |u-v| u*v cosine u v, separated "
+            "by spaces; by default '|u-v| u*v', and cosine for isotonic."
         ),
     ] = None,
     label_range: training_options.LabelRange = None,
     dev: Annotated[
         str | None,
-        option("Sentence pairs to score the head on; by default it is cross-validated."),
+        options.data_option(
+            "Score the head on these sentence pairs; by default it is cross-validated."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of heads that draw random numbers.")] = 0,
+    seed: Annotated[int, options.head_option("Seed heads that draw random numbers with this.")] = 0,
     prompt: options.Prompt = None,
     max_length: options.MaxLength = None,
     device: options.Device = None,
@@ -48,6 +49,7 @@ def train_head_command(
     Example: [bold]embedkit train head stsb_train.tsv --dev stsb_dev.tsv --out my-head[/bold]
     """
     started = time.perf_counter()
+    shown.check_out(out)
     sets = [files.read(path) for path in data]
     held_out = None if dev is None else files.read(dev)
     parsed = None if recipe is None else Recipe.parse(recipe)
@@ -57,13 +59,11 @@ def train_head_command(
 
     from embedkit.embedder.embedder import Embedder
     from embedkit.evaluation.fitting import CorpusTexts
-    from embedkit.files import check_target
     from embedkit.scoring.pair_regressor import PairRegressor
     from embedkit.scoring.regressor_folder import save_head
     from embedkit.training.cards import add_scores, named_sizes, score_notes
     from embedkit.training.head import train_head
 
-    check_target(out)
     regressor = PairRegressor(
         head=head,
         features=None if features is None else features.split(),

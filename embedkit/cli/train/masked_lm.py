@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from embedkit.cli import options, output
-from embedkit.cli.options import option
 from embedkit.cli.train import training_options
 from embedkit.errors import printable
 from embedkit.files import DEFAULT_MODEL
@@ -22,23 +21,27 @@ def train_masked_lm_command(
         list[str] | None,
         typer.Argument(
             metavar="[DATA...]",
-            help="Sentence pairs or retrieval sets to compare the recipes on, before and after; by "
-            "default first_look, which comes with embedkit.",
+            help="Compare the recipes on these sentence pairs or retrieval sets, before and after; "
+            "by default on first_look, which comes with embedkit.",
             show_default=False,
         ),
     ] = None,
     *,
-    texts: Annotated[Path, option(f"Texts of the domain: {options.TEXT_FILES}.")],
+    texts: Annotated[
+        Path, options.data_option(f"Train on these texts of the domain: {options.TEXT_FILES}.")
+    ],
     out: training_options.Out,
     text_column: options.TextColumn = None,
     held_out: Annotated[
         Path | None,
-        option("Other texts, for the perplexity; by default every 20th text of --texts."),
+        options.data_option(
+            "Measure the perplexity on these texts; by default on every 20th text of --texts."
+        ),
     ] = None,
     model: options.Model = DEFAULT_MODEL,
     new_head: Annotated[
         bool,
-        typer.Option("--new-head", help="Start from a random head if the checkpoint has none."),
+        options.model_option("Start from a random head if the checkpoint has none.", "--new-head"),
     ] = False,
     settings: training_options.Settings = MASKED_LM,
     max_length: options.MaxLength = None,
@@ -51,6 +54,7 @@ def train_masked_lm_command(
     Example: [bold]embedkit train mlm --texts notes.txt -m klue/bert-base --out my-bert[/bold]
     """
     started = time.perf_counter()
+    shown.check_out(out)
     from embedkit.data.corpus import Corpus
 
     sets = files.read_sets(data or ["first_look"])

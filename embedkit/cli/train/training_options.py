@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -12,63 +13,73 @@ import typer
 
 from embedkit.arguments import as_label_range
 from embedkit.cli import options, output
-from embedkit.cli.options import option
 from embedkit.errors import InputError, printable
 from embedkit.training.arguments import TrainingSettings
 
 if TYPE_CHECKING:
     from embedkit.training.outcome import TrainingOutcome
 
+training_option = partial(options.option, panel="Training")
+
 Data: TypeAlias = Annotated[
     list[str],
     typer.Argument(
         metavar="DATA...",
-        help=f"Files of sentence pairs to train on: {options.PAIR_FILES}.",
+        help=f"Train on these files of sentence pairs: {options.PAIR_FILES}.",
         show_default=False,
     ),
 ]
 Out: TypeAlias = Annotated[
     Path,
-    option(
-        "Folder for the model. Until it is complete, OUT.training beside it holds checkpoints: run "
-        "the same command again to resume from the last one."
+    options.output_option(
+        "Save the model in this folder. Until it is complete, OUT.training beside it holds "
+        "checkpoints: run the same command again to resume from the last one."
     ),
 ]
-Dev: TypeAlias = Annotated[str, option("Scored sentence pairs to choose the best checkpoint on.")]
+Dev: TypeAlias = Annotated[
+    str, options.data_option("Choose the best checkpoint on these scored sentence pairs.")
+]
 LabelRange: TypeAlias = Annotated[
     str | None,
-    option("Lowest and highest possible label, such as '0 5'; by default those of the data."),
+    options.data_option(
+        "Take these as the lowest and the highest possible label, such as '0 5'; by default those "
+        "of the data."
+    ),
 ]
 Settings: TypeAlias = Annotated[
     TrainingSettings,
     {
-        "epochs": Annotated[float, typer.Option(help="Passes over the training data.")],
-        "batch_size": Annotated[int, typer.Option(help="Examples per forward pass.")],
+        "epochs": Annotated[
+            float, training_option("Make this many passes over the training data.")
+        ],
+        "batch_size": Annotated[
+            int, training_option("Take this many examples into a forward pass.")
+        ],
         "accumulate": Annotated[
-            int, typer.Option(help="Forward passes whose gradients are accumulated for a step.")
+            int, training_option("Accumulate the gradients of this many forward passes for a step.")
         ],
         "learning_rate": Annotated[
             float,
-            typer.Option(help="Peak learning rate of AdamW; it rises and falls linearly."),
+            training_option("Let AdamW's learning rate rise to this and fall again, linearly."),
         ],
         "warmup": Annotated[
-            float, typer.Option(help="Fraction of the steps in which the learning rate rises.")
+            float, training_option("Let the learning rate rise in this fraction of the steps.")
         ],
-        "weight_decay": Annotated[float, typer.Option(help="Weight decay of AdamW.")],
+        "weight_decay": Annotated[float, training_option("Set AdamW's weight decay.")],
         "evaluations": Annotated[
-            int, typer.Option(help="Total number of times a checkpoint is scored and written.")
+            int, training_option("Score and write a checkpoint this many times in all.")
         ],
         "patience": Annotated[
             int | None,
-            option("Stop after this many evaluations in a row without a better score."),
+            training_option("Stop after this many evaluations in a row without a better score."),
         ],
         "seed": Annotated[
-            int, typer.Option(help="Seed of new weights, of the order of the data and of dropout.")
+            int, training_option("Seed new weights, the order of the data and dropout with this.")
         ],
         "device": Annotated[
             str | None,
-            option(
-                "Device to train on: cpu or cuda. By default a GPU if there is one, in bfloat16 "
+            training_option(
+                "Train on this device, cpu or cuda. By default a GPU if there is one, in bfloat16 "
                 "if it supports that."
             ),
         ],
@@ -93,12 +104,25 @@ class Shown:
     """What a train command prints when it ends."""
 
     as_json: options.Json = False
-    lang: Annotated[str, typer.Option(help="Language of verdict and table: en or ko.")] = "en"
+    lang: Annotated[
+        str,
+        options.output_option(
+            "Print the verdict and the table in this language.", values=options.LANGUAGES
+        ),
+    ] = "en"
+    overwrite: options.Overwrite = False
 
     def __post_init__(self) -> None:
         from embedkit.evaluation.report.locale import check_language
 
         check_language(self.lang)
+
+    def check_out(self, out: Path) -> None:
+        """Refuse to replace a model, before long work, unless the user asks for it."""
+        from embedkit.files import check_target
+
+        check_target(out)
+        output.check_unused(out, "--out", overwrite=self.overwrite)
 
     def show(
         self,

@@ -18,13 +18,16 @@ from huggingface_hub import constants
 
 from embedkit.cli import app, choices
 from embedkit.cli.encode import _STDIN_FORMATS
+from embedkit.data.builtin import SHIPPED
 from embedkit.data.tables import READERS
 from embedkit.embedder.precision import AUTO, PRECISIONS
 from embedkit.evaluation.correlation import AGGREGATIONS
 from embedkit.retrieval.faiss_index import KINDS, RANKINGS
 from embedkit.retrieval.shards import DTYPES
+from embedkit.scoring.cross_encoder_network import READS
 from embedkit.scoring.pair_regressor import HEADS
 from embedkit.similarity import SIMILARITIES
+from embedkit.training.bi_encoder import LOSSES
 
 
 def test_the_names_are_those_of_the_tables() -> None:
@@ -36,6 +39,8 @@ def test_the_names_are_those_of_the_tables() -> None:
     assert (AUTO, *PRECISIONS) == choices.PRECISIONS
     assert choices.DTYPES == DTYPES
     assert tuple(HEADS) == choices.HEADS
+    assert tuple(LOSSES) == choices.LOSSES
+    assert tuple(READS) == choices.READS
     assert {f".{name}" for name in _STDIN_FORMATS if name != "txt"} <= set(READERS)
 
 
@@ -78,7 +83,7 @@ def test_choices_are_shown_as_choices(command: str) -> None:
     assert {name: shown[name] for name in METAVARS[command]} == METAVARS[command]
 
 
-@pytest.mark.parametrize("path", [path for path in LEAVES if path[0] != "train"], ids="-".join)
+@pytest.mark.parametrize("path", LEAVES, ids="-".join)
 def test_every_option_has_a_group_and_every_help_is_a_sentence(path: tuple[str, ...]) -> None:
     for param in LEAVES[path].params:
         if param.param_type_name == "option" and param.name not in ("help", "quiet"):
@@ -187,8 +192,8 @@ def complete(
         ("embedkit compare -s 'cosine m", ["cosine manhattan"]),
         ("embedkit compare --recipes mean+cl", ["mean+cls"]),
         ("embedkit compare --baseline max", ["max", "max_content"]),
-        ("embedkit compare first", ["first_look"]),
-        ("embedkit compare a.tsv --select first", ["first_look"]),
+        ("embedkit compare first", [*SHIPPED]),
+        ("embedkit compare a.tsv --select first", [*SHIPPED]),
         ("embedkit evaluate first_look -m m", ["minilm"]),
         ("embedkit evaluate x --device c", ["cpu", "cuda"]),
         ("embedkit evaluate x.tsv --index h", ["hnsw"]),
@@ -212,11 +217,11 @@ def test_completion_leaves_files_to_the_shell(
     complete: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert complete("embedkit compare ") == ["first_look"]
+    assert complete("embedkit compare ") == [*SHIPPED]
     Path("folder").mkdir()
     for line in ("embedkit compare ", "embedkit compare fo", "embedkit evaluate x f"):
         assert complete(line) == [""]
-    assert complete("embedkit compare fi") == ["first_look"]
+    assert complete("embedkit compare fi") == [*SHIPPED]
 
 
 def test_completion_in_zsh_and_fish(complete: Callable[..., list[str]]) -> None:

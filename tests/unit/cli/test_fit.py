@@ -99,7 +99,9 @@ def test_fitted_on_the_data_is_said_everywhere(
     assert f"\n- {ON_DATA}\n" in markdown
     assert ON_DATA in " ".join(terminal.split())
     for text in (markdown, terminal):
-        (row,) = [line for line in text.splitlines() if line[2:].startswith("mean/whiten:3 ")]
+        (row,) = [
+            line for line in text.splitlines() if line.lstrip("│| ").startswith("mean/whiten:3 ")
+        ]
         assert "fitted on the data" in row
         assert text.count("fitted on the data") == 1
 

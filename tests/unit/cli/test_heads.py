@@ -147,6 +147,10 @@ def test_train_head_without_dev_is_cross_validated(
     """In the terminal, in JSON and in the card; all pairs with one verb are connected."""
     command = ("train", "head", data / "train.tsv", "-m", bert, "--out", tmp_path / "out")
     done = run(*command, "--json").json
+    assert refused(run(*command)) == (
+        f"--out: {tmp_path / 'out'} exists; expected a new place, or --overwrite to replace it"
+    )
+    command = (*command, "--overwrite")
     scores = values(done["cross_validation"])
     predictions = np.empty(30)
     for learnt, predicted in KFold(5, shuffle=True, random_state=0).split(PAIRS):
@@ -555,7 +559,18 @@ def test_scales_labels_on_another_scale_are_told(
     note = on_another_scale(SCORES.min(), SCORES.max())
     train, more = data / "train.tsv", ["--json"] * as_json
     commands = (
-        ["train", "head", train, "-m", bert, "--dev", unit_dev, "--out", tmp_path / "head"],
+        [
+            "train",
+            "head",
+            train,
+            "-m",
+            bert,
+            "--dev",
+            unit_dev,
+            "--out",
+            tmp_path / "head",
+            "--overwrite",
+        ],
         ["evaluate", unit_dev, "-m", head],
         ["compare", unit_dev, "-m", bert, "--recipes", "mean", "--head", "ridge", "--train", train],
     )

@@ -87,10 +87,16 @@ def test_from_a_file_to_hits(run: Run, model: Path, corpus: Path, tmp_path: Path
     done = run("index", "info", index, "--json")
     content = {"schema": 1, "folder": str(index), **VectorIndex.open(index).info}
     assert done.out == json.dumps(content, indent=2) + "\n"
-    message = refused(run("index", "build", vectors, "--out", index, "--similarity", "manhattan"))
+    message = refused(
+        run("index", "build", vectors, "--out", tmp_path / "new", "--similarity", "manhattan")
+    )
+    again = refused(run("index", "build", vectors, "--out", index))
+    assert again == f"--out: {index} exists; expected a new place, or --overwrite to replace it"
+    done = run("index", "build", vectors, "--out", index, "--overwrite", "--json")
+    assert done.json["rows"] == 7
     assert message == "similarity is 'manhattan'; an index has one of cosine, dot, euclidean"
     shown = run("index", "info", index)
-    assert shown.out.startswith(f"{index}: 5 rows of 16 numbers by {model} (recipe mean); flat")
+    assert shown.out.startswith(f"{index}: 7 rows of 16 numbers by {model} (recipe mean); flat")
 
 
 def test_batch_tokens(

@@ -200,7 +200,7 @@ def test_from_the_command_line(
     assert "recipe mean: correlations x 100" in done.out
     assert "Saved the model in" in done.err
     assert f"({POSITIVE.sum():,} pairs)" in (tmp_path / "out" / "README.md").read_text()
-    said = run(*command, "--out", tmp_path / "out", "--json").json
+    said = run(*command, "--out", tmp_path / "out", "--json", "--overwrite").json
     (row,) = (row for row in said["dev"]["results"] if row["metric"] == "spearman")
     expected = spearman(Embedder.from_pretrained(tmp_path / "out", device="cpu"))
     assert row["value"] == pytest.approx(expected, abs=1e-5)
@@ -234,7 +234,17 @@ def test_from_the_command_line(
 def test_only_if_better(bert: Path, files: dict[str, Path], tmp_path: Path, run: Run) -> None:
     """A learning rate of next to nothing changes nothing."""
     command = ["train", "bi-encoder", files["train"], "--dev", files["dev"], "-m", bert]
-    command += ["--epochs", 1, "--evaluations", 1, "--device", "cpu", "--out", tmp_path / "out"]
+    command += [
+        "--epochs",
+        1,
+        "--evaluations",
+        1,
+        "--device",
+        "cpu",
+        "--out",
+        tmp_path / "out",
+        "--overwrite",
+    ]
     nothing = [*command, "--learning-rate", 1e-12]
     kept = run(*nothing, "--only-if-better")
     assert "; not saved." in " ".join(kept.out.split())

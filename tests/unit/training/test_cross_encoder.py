@@ -277,7 +277,7 @@ def test_from_the_command_line(
     assert "chosen on these pairs, so its scores on them are biased upwards" in done.out
     assert "Saved the cross-encoder in" in done.err
     assert "shards" not in done.err  # bars of transformers
-    said = run(*command, "--reads", "mean", "--out", tmp_path / "out", "--json").json
+    said = run(*command, "--reads", "mean", "--out", tmp_path / "out", "--json", "--overwrite").json
     model = CrossEncoder.from_pretrained(tmp_path / "out", device="cpu")
     expected = scipy.stats.spearmanr(model.predict(both(DEV)), DEV.scores).statistic
     (row,) = (row for row in said["dev"]["results"] if row["metric"] == "spearman")
