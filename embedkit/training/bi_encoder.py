@@ -84,7 +84,7 @@ def train_bi_encoder(
     """Train an embedder and save it; a run that was killed is resumed.
 
     The weights of Dense layers train too, a pooler's among them, and so the recipe `pooler` becomes
-    `cls/dense`; the average of layers stays one.
+    `cls/dense`; so do the weights of `attention` and `mix`. The average of layers stays one.
 
     Args:
         data: sets to learn from together: `Pairs` for a loss on scores, `Positives` for in-batch.
@@ -148,6 +148,7 @@ def train_bi_encoder(
         precision="float32",
         device=settings.device,
     )
+    embedder = embedder.with_initial_weights()
     embedder.bound.check_fitted()
     embedder.check_saveable()
     prefix = embedder.prompt_text(prompt)
@@ -210,6 +211,8 @@ def _train(
     from sentence_transformers.sentence_transformer import losses
     from sentence_transformers.sentence_transformer.modules import WeightedLayerPooling
 
+    from embedkit.embedder.recipe_pooling import make_trainable, stand_in
+
     class DevSpearman(BaseEvaluator):
         def __init__(self) -> None:
             super().__init__()  # type: ignore[no-untyped-call]
@@ -230,10 +233,17 @@ def _train(
             """Ours does not quote the training data."""
 
     with tempfile.TemporaryDirectory() as scratch, without_bars():
-        embedder.write(Path(scratch))
+        bound, num_layers = embedder.bound, embedder.encoder.num_layers
+        trained = bool(bound.recipe.to_train)
+        (embedder.with_recipe(stand_in(bound, num_layers)) if trained else embedder).write(
+            Path(scratch)
+        )
         model = SentenceTransformer(
             scratch, device=run.settings.device, trust_remote_code=False, local_files_only=True
         )
+    if trained:
+        include_prompt = embedder.settings.include_prompt
+        make_trainable(model, bound, num_layers, include_prompt=include_prompt)
     for module in model:
         if isinstance(module, WeightedLayerPooling):
             module.requires_grad_(False)

@@ -1,0 +1,107 @@
+"""`RecipePooling`: trainable poolings as a module of sentence-transformers, for its trainer.
+
+Saved folders name this class where a recipe has `attention`. sentence-transformers then loads them
+with `trust_remote_code=True`; embedkit reads the weights and runs nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Self
+
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules.module import Module
+from torch import Tensor
+
+from embedkit.pooling import POOLINGS
+from embedkit.recipes.bound_recipe import BoundRecipe
+from embedkit.recipes.pooling_module import Pooling
+from embedkit.recipes.recipe import Recipe
+
+
+class RecipePooling(Module):
+    """The layers and poolings of a recipe, without its steps.
+
+    Args:
+        recipe: such as `attention` or `mean@mix`.
+        embedding_dimension: of the hidden states.
+        num_layers: of the encoder.
+        include_prompt: whether prompt tokens are pooled too.
+    """
+
+    config_keys = ["recipe", "embedding_dimension", "num_layers", "include_prompt"]  # noqa: RUF012
+
+    def __init__(
+        self,
+        recipe: str,
+        embedding_dimension: int,
+        num_layers: int,
+        include_prompt: bool = True,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.recipe = recipe
+        self.embedding_dimension = embedding_dimension
+        self.num_layers = num_layers
+        self.include_prompt = include_prompt
+        self.pooling = Pooling(recipe, dim=embedding_dimension, num_layers=num_layers)
+
+    def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Add sentence_embedding, (n, dim), to the features of a Transformer."""
+        hidden = features["token_embeddings"]
+        if self.pooling.mix is not None:
+            hidden = {"hidden_states": features["all_layer_embeddings"]}
+        skipped = 0 if self.include_prompt else features.get("prompt_length", 0)
+        skipped = int(skipped.flatten()[0]) if isinstance(skipped, Tensor) else skipped
+        features["sentence_embedding"] = self.pooling(
+            hidden, features["attention_mask"], prompt_tokens=skipped
+        )
+        return features
+
+    def get_embedding_dimension(self) -> int:
+        """Numbers of a sentence embedding."""
+        return self.embedding_dimension * len(self.pooling.recipe.poolings)
+
+    get_sentence_embedding_dimension = get_embedding_dimension  # its name before 5.4
+
+    def save(self, output_path: str, *_: Any, safe_serialization: bool = True, **__: Any) -> None:
+        """Write config.json and model.safetensors."""
+        self.save_config(output_path)
+        self.save_torch_weights(output_path, safe_serialization=safe_serialization)
+
+    @classmethod
+    def load(  # type: ignore[override]
+        cls, model_name_or_path: str, subfolder: str = "", **options: Any
+    ) -> Self:
+        """Read what `save` wrote."""
+        names = ("token", "cache_folder", "revision", "local_files_only")
+        hub: Any = {name: options[name] for name in names if name in options}
+        made = cls(**cls.load_config(model_name_or_path, subfolder=subfolder, **hub))
+        cls.load_torch_weights(model_name_or_path, subfolder=subfolder, model=made, **hub)
+        return made
+
+
+def stand_in(bound: BoundRecipe, num_layers: int) -> BoundRecipe:
+    """A recipe of the same dimensions and hidden states that sentence-transformers loads alone."""
+    theirs = [name for name, row in POOLINGS.items() if row.sentence_transformers]
+    recipe = bound.recipe
+    layers = tuple(range(num_layers + 1)) if recipe.mix else recipe.layers
+    poolings = tuple(theirs[: len(recipe.poolings)])
+    return BoundRecipe(Recipe(poolings, layers, recipe.steps).resolve(num_layers), bound.steps)
+
+
+def make_trainable(
+    model: SentenceTransformer, bound: BoundRecipe, num_layers: int, *, include_prompt: bool
+) -> None:
+    """Put the layers and poolings of a recipe where `stand_in` stood."""
+    recipe = bound.recipe
+    if recipe.mix:
+        del model[1]
+    transformer: Any = model[0]
+    pooling = RecipePooling(
+        str(Recipe(recipe.poolings, mix=recipe.mix)),
+        transformer.get_embedding_dimension(),
+        num_layers,
+        include_prompt,
+    )
+    pooling.pooling = Pooling(replace(bound, recipe=pooling.pooling.recipe, steps=()))
+    model[1] = pooling.to(model.device)
