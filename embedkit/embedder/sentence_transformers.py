@@ -288,24 +288,21 @@ def _read_recipe_pooling(
         raise InputError(f"{path}: recipe is {str(recipe)!r}; expected one such as attention@mix")
     weights = Weights(folder)
 
-    def read(part: str, name: str) -> Any:
+    def read(name: str, part: str) -> Any:
         if part not in recipe.to_train:
             return None
         tensor = weights[f"pooling.{name}"].float()
-        if tensor.ndim != 1 or not len(tensor) or not (tensor < np.inf).all():
+        if tensor.ndim == 1 and name == "mix":
+            tensor = tensor.softmax(0)
+        if tensor.ndim != 1 or not tensor.isfinite().all():
             raise InputError(
                 f"{folder}: {name} has shape {tuple(tensor.shape)}, or numbers that are not "
                 "finite; expected (n,) finite numbers"
             )
-        return tensor
+        return tensor.numpy()
 
-    query, logits = read("attention", "query"), read(MIX, "mix")
-    return (
-        recipe,
-        bool(config.get("include_prompt", True)),
-        None if query is None else query.numpy(),
-        None if logits is None else logits.softmax(0).numpy(),
-    )
+    include_prompt = bool(config.get("include_prompt", True))
+    return recipe, include_prompt, read("query", "attention"), read("mix", MIX)
 
 
 def _read_layers(folder: Path, encoder_folder: Path) -> tuple[tuple[int, ...], Float32Array | None]:
