@@ -1,8 +1,9 @@
 """Fine-tune a BERT with a pooling in a plain loop of PyTorch; the pooling is differentiable.
 
-    python examples/finetune_with_pooling.py MODEL [RECIPE] [PAIRS]
+    python examples/finetune_with_pooling.py MODEL [RECIPE] [PAIRS] [RATE]
 
-MODEL is a folder or hub id of transformers, PAIRS a file of sentence pairs with scores.
+MODEL is a folder or hub id of transformers, PAIRS a file of sentence pairs with scores,
+RATE the learning rate of the encoder.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from transformers import AutoModel, AutoTokenizer
 from embedkit import Pooling, read_pairs
 
 
-def main(name: str, recipe: str = "attention/normalize", data: str = "first_look") -> None:
+def main(
+    name: str, recipe: str = "attention/normalize", data: str = "first_look", rate: str = "2e-5"
+) -> None:
     torch.manual_seed(0)
     pairs = read_pairs(data)
     low, high = min(pairs.scores), max(pairs.scores)
@@ -30,9 +33,9 @@ def main(name: str, recipe: str = "attention/normalize", data: str = "first_look
         output = model(**tokens, output_hidden_states=True)
         return pooling(output, tokens["attention_mask"])
 
-    optimizer = torch.optim.AdamW(
-        [{"params": model.parameters(), "lr": 2e-5}, {"params": pooling.parameters(), "lr": 1e-2}]
-    )
+    encoder = {"params": [*model.parameters()], "lr": float(rate)}
+    weights = {"params": [*pooling.parameters()], "lr": 50 * float(rate)}  # they begin equal
+    optimizer = torch.optim.AdamW([encoder, weights])
     for epoch in range(3):
         total = 0.0
         for rows in torch.randperm(len(labels)).split(16):

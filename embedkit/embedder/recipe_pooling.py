@@ -6,17 +6,25 @@ with `trust_remote_code=True`; embedkit reads the weights and runs nothing.
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
-from typing import Any, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules.module import Module
+from sentence_transformers.sentence_transformer.modules import Pooling as TheirPooling
+from sentence_transformers.sentence_transformer.modules import WeightedLayerPooling
 from torch import Tensor
 
+from embedkit.encoders.loading import without_bars
 from embedkit.pooling import POOLINGS
 from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.pooling_module import Pooling
 from embedkit.recipes.recipe import Recipe
+
+if TYPE_CHECKING:
+    from embedkit.embedder.embedder import Embedder
 
 
 class RecipePooling(Module):
@@ -80,28 +88,36 @@ class RecipePooling(Module):
         return made
 
 
-def stand_in(bound: BoundRecipe, num_layers: int) -> BoundRecipe:
-    """A recipe of the same dimensions and hidden states that sentence-transformers loads alone."""
-    theirs = [name for name, row in POOLINGS.items() if row.sentence_transformers]
+def load_trainable(embedder: Embedder, device: str | None) -> SentenceTransformer:
+    """The embedder in sentence-transformers, to be trained; an average of layers stays one."""
+    bound, num_layers = embedder.bound, embedder.encoder.num_layers
     recipe = bound.recipe
-    layers = tuple(range(num_layers + 1)) if recipe.mix else recipe.layers
-    poolings = tuple(theirs[: len(recipe.poolings)])
-    return BoundRecipe(Recipe(poolings, layers, recipe.steps).resolve(num_layers), bound.steps)
-
-
-def make_trainable(
-    model: SentenceTransformer, bound: BoundRecipe, num_layers: int, *, include_prompt: bool
-) -> None:
-    """Put the layers and poolings of a recipe where `stand_in` stood."""
-    recipe = bound.recipe
+    written = embedder.with_recipe(_stand_in(bound, num_layers)) if recipe.to_train else embedder
+    with tempfile.TemporaryDirectory() as scratch, without_bars():
+        written.write(Path(scratch))
+        model = SentenceTransformer(
+            scratch, device=device, trust_remote_code=False, local_files_only=True
+        )
     if recipe.mix:
-        del model[1]
-    transformer: Any = model[0]
-    pooling = RecipePooling(
-        str(Recipe(recipe.poolings, mix=recipe.mix)),
-        transformer.get_embedding_dimension(),
-        num_layers,
-        include_prompt,
-    )
-    pooling.pooling = Pooling(replace(bound, recipe=pooling.pooling.recipe, steps=()))
-    model[1] = pooling.to(model.device)
+        del model[1]  # a WeightedLayerPooling
+    if recipe.to_train:
+        own = replace(bound, recipe=Recipe(recipe.poolings, mix=recipe.mix), steps=())
+        pooling = RecipePooling(
+            str(own.recipe), embedder.encoder.dim, num_layers, embedder.settings.include_prompt
+        )
+        pooling.pooling = Pooling(own)
+        (place,) = (i for i, module in enumerate(model) if isinstance(module, TheirPooling))
+        model[place] = pooling.to(model.device)
+    for module in model:
+        if isinstance(module, WeightedLayerPooling):
+            module.requires_grad_(False)
+    return model
+
+
+def _stand_in(bound: BoundRecipe, num_layers: int) -> BoundRecipe:
+    """A recipe of the same dimensions and hidden states that sentence-transformers has."""
+    recipe = bound.recipe
+    theirs = [name for name, row in POOLINGS.items() if row.sentence_transformers]
+    poolings = tuple(theirs[: len(recipe.poolings)])
+    layers = tuple(range(num_layers + 1)) if recipe.mix else recipe.layers
+    return BoundRecipe(Recipe(poolings, layers, recipe.steps).resolve(num_layers), bound.steps)
