@@ -47,10 +47,8 @@ class RecipePooling(Module):
         include_prompt: bool = True,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.recipe = recipe
-        self.embedding_dimension = embedding_dimension
-        self.num_layers = num_layers
-        self.include_prompt = include_prompt
+        self.recipe, self.include_prompt = recipe, include_prompt
+        self.embedding_dimension, self.num_layers = embedding_dimension, num_layers
         self.pooling = Pooling(recipe, dim=embedding_dimension, num_layers=num_layers)
 
     def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -68,8 +66,6 @@ class RecipePooling(Module):
     def get_embedding_dimension(self) -> int:
         """Numbers of a sentence embedding."""
         return self.embedding_dimension * len(self.pooling.recipe.poolings)
-
-    get_sentence_embedding_dimension = get_embedding_dimension  # its name before 5.4
 
     def save(self, output_path: str, *_: Any, safe_serialization: bool = True, **__: Any) -> None:
         """Write config.json and model.safetensors."""

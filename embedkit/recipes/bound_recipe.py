@@ -181,27 +181,20 @@ class BoundRecipe:
 
     def initialised(self, encoder_dim: int, num_layers: int) -> BoundRecipe:
         """With the weights that training begins with: attention is `mean`, mix a plain average."""
-        parts = self.recipe.to_train
-        query, layer_weights = self.query, self.layer_weights
-        if query is None and parts not in ((), (MIX,)):
+        query, weights = self.query, self.layer_weights
+        if query is None and "attention" in self.recipe.to_train:
             query = np.zeros(encoder_dim, np.float32)
-        if layer_weights is None and MIX in parts:
-            layer_weights = np.full(num_layers + 1, 1 / (num_layers + 1), np.float32)
-        return replace(self, query=query, layer_weights=layer_weights)
+        if weights is None and self.recipe.mix:
+            weights = np.full(num_layers + 1, 1 / (num_layers + 1), np.float32)
+        return replace(self, query=query, layer_weights=weights)
 
     def with_weights_of(self, trained: BoundRecipe | None) -> BoundRecipe:
-        """With the trained weights of another recipe that reads the same hidden states."""
-        recipe = self.recipe
-        if trained is None or (trained.recipe.layers, trained.recipe.mix) != (
-            recipe.layers,
-            recipe.mix,
-        ):
+        """With the trained weights of another recipe, where that reads the same hidden states."""
+        of_states = (self.recipe.layers, self.recipe.mix)
+        if trained is None or (trained.recipe.layers, trained.recipe.mix) != of_states:
             return self
-        return replace(
-            self,
-            query=trained.query if "attention" in recipe.poolings else None,
-            layer_weights=trained.layer_weights,
-        )
+        query = trained.query if "attention" in self.recipe.to_train else None
+        return replace(self, query=query, layer_weights=trained.layer_weights)
 
     def check_trained(self) -> None:
         """Refuse a recipe with a part that is not trained.

@@ -15,12 +15,13 @@ from embedkit.errors import InputError
 from embedkit.pooling import POOLINGS
 from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import LAST, MIX, Recipe
-from embedkit.recipes.torch_steps import step_module
+from embedkit.recipes.torch_steps import StepModule
 
 if TYPE_CHECKING:
     from embedkit.embedder.recipe_encoder import RecipeEncoder
 
 _ANY_DIM = 1 << 30  # steps are checked against the real one when it is known
+_CONFIG = {"dim": "hidden_size", "num_layers": "num_hidden_layers"}
 _HOW = "call the model with output_hidden_states=True"
 
 
@@ -67,7 +68,8 @@ class Pooling(nn.Module):
         num_layers: int | None = None,
     ) -> None:
         super().__init__()
-        for name, size in (("dim", dim), ("num_layers", num_layers)):
+        sizes = {"attention": ("dim", dim), MIX: ("num_layers", num_layers)}
+        for name, size in sizes.values():
             if size is not None:
                 check_type(name, size, int, "a whole number")
                 if size < 1:
@@ -82,23 +84,20 @@ class Pooling(nn.Module):
                 f"recipe {str(self.recipe)!r}: {bound.unfitted} is learned from texts; fit an "
                 "Embedder with this recipe, and take Pooling.of(embedder)"
             )
-        for part, size, name in (
-            ("attention", dim, "dim=model.config.hidden_size"),
-            (MIX, num_layers, "num_layers=model.config.num_hidden_layers"),
-        ):
-            if bound.untrained == part and size is None:
+        for part in self.recipe.to_train:
+            name, size = sizes[part]
+            if size is None and not isinstance(recipe, BoundRecipe):
                 raise InputError(
-                    f"recipe {str(self.recipe)!r}: {part} has weights; expected {name}"
+                    f"recipe {str(self.recipe)!r}: {part} has weights; expected {name}, such as "
+                    f"model.config.{_CONFIG[name]}"
                 )
         bound = bound.initialised(dim or 0, num_layers or 0)
-        learned = {"query": bound.query, "mix": bound.layer_weights}
-        tensors = {name: torch.tensor(x) for name, x in learned.items() if x is not None}
-        self.query = nn.Parameter(tensors["query"]) if "query" in tensors else None
-        # Layers without weight, as WeightedLayerPooling may leave out, stay without.
-        self.mix = nn.Parameter(tensors["mix"].log()) if "mix" in tensors else None
-        weights = bound.token_weights
+        query, mix, weights = bound.query, bound.layer_weights, bound.token_weights
+        self.query = None if query is None else nn.Parameter(torch.tensor(query))
+        # A layer without weight, as a WeightedLayerPooling may have, stays without.
+        self.mix = None if mix is None else nn.Parameter(torch.tensor(mix).log())
         self.register_buffer("token_weights", None if weights is None else torch.tensor(weights))
-        self.steps = nn.ModuleList(step_module(step) for step in bound.steps)
+        self.steps = nn.ModuleList(StepModule(step) for step in bound.steps)
 
     @classmethod
     def of(cls, embedder: RecipeEncoder) -> Pooling:

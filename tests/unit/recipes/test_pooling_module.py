@@ -486,8 +486,11 @@ def test_arguments_that_are_refused() -> None:
     [
         ("idf_mean", r"'idf_mean': idf_mean is learned from texts; fit an Embedder .* Pooling\.of"),
         ("mean/whiten:4", r"whiten:4 is learned from texts"),
-        ("attention", r"attention has weights; expected dim=model\.config\.hidden_size"),
-        ("mean@mix", r"mix has weights; expected num_layers=model\.config\.num_hidden_layers"),
+        ("attention", r"attention has weights; expected dim, such as model\.config\.hidden_size"),
+        (
+            "mean@mix",
+            r"mix has weights; expected num_layers, such as model\.config\.num_hidden_layers",
+        ),
         ("mean@mix,1", "layer 'mix' is not a number"),
         ("median", "unknown pooling 'median'"),
     ],
