@@ -81,6 +81,11 @@ class TokenStates:
                     f"{name} has shape {tuple(part.shape)}, and the attention mask "
                     f"{tuple(mask.shape)}; expected the same rows and length"
                 )
+        if pooler_output is not None and len(pooler_output) != len(mask):
+            raise InputError(
+                f"pooler_output has {len(pooler_output)} rows, and the attention mask {len(mask)}; "
+                "expected as many"
+            )
         offsets = F.pad(kept.sum(1).cumsum(0), (1, 0))
         batch = TokenBatch(
             (torch.zeros_like(kept) if token_ids is None else token_ids)[kept].long(),

@@ -209,6 +209,11 @@ class Pooling(nn.Module):
         if last and part("last_hidden_state") is not None:
             return {-1: _check_states(part("last_hidden_state"))}, None
         hidden = part("hidden_states")
+        if hidden is None and last:
+            raise InputError(
+                f"model_output is a {kind} without last_hidden_state and hidden_states; {_HOW}, or "
+                "pass a tensor (texts, length, dim)"
+            )
         if hidden is None:
             raise InputError(
                 f"recipe {str(recipe)!r} reads hidden_states, and the {kind} has none; {_HOW}"

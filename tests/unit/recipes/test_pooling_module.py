@@ -443,7 +443,13 @@ def test_padding_on_both_sides_is_packed_too() -> None:
             "reads hidden_states, and the BaseModelOutput has none; call the model with "
             "output_hidden_states=True$",
         ),
-        ("mean", MaskedLMOutput(logits=HIDDEN), "the MaskedLMOutput has none; call the model with"),
+        (
+            "mean",
+            MaskedLMOutput(logits=HIDDEN),
+            "is a MaskedLMOutput without last_hidden_state and hidden_states; call the model with",
+        ),
+        ("mean", HIDDEN.numpy(), r"is a ndarray .* or pass a tensor \(texts, length, dim\)$"),
+        ("pooler", {"pooler_output": HIDDEN[:2, 0]}, "pooler_output has 2 rows, and the .* mask 4"),
         (
             "pooler",
             BaseModelOutputWithPoolingAndCrossAttentions(last_hidden_state=HIDDEN),
@@ -454,7 +460,7 @@ def test_padding_on_both_sides_is_packed_too() -> None:
             Seq2SeqModelOutput(last_hidden_state=HIDDEN, encoder_last_hidden_state=HIDDEN),
             "with states of a decoder",
         ),
-        ("mean", (HIDDEN,), "reads hidden_states, and the tuple has none"),
+        ("mean", (HIDDEN,), "is a tuple without last_hidden_state and hidden_states"),
         ("mean@7", {"hidden_states": [HIDDEN] * 3}, "layer 7 is not in this model"),
         ("mean", HIDDEN[0], r"hidden states are torch.float32 \(7, 8\); expected floats"),
         ("mean", HIDDEN.long(), r"hidden states are torch.int64 \(4, 7, 8\); expected floats"),
