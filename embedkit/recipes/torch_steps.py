@@ -34,14 +34,15 @@ class StepModule(nn.Module):
         if isinstance(self.step, LayerNorm):
             return F.layer_norm(rows, rows.shape[1:], weight, bias)
         if isinstance(self.step, Dense) and weight is not None:
-            rows = F.linear(rows, weight, bias)
-            activated: Tensor = self.activation(rows) if slope is None else F.prelu(rows, slope)
-            return activated
+            mapped = F.linear(rows, weight, bias)
+            made: Tensor = self.activation(mapped) if slope is None else F.prelu(mapped, slope)
+            return made
         # normalize. The scale changes neither result nor gradient, and no square overflows.
         largest = rows.detach().abs().amax(1, keepdim=True)
         rows = rows / largest.where(largest > 0, 1)
         norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-        return rows / norms.where(norms > 0, 1)
+        units: Tensor = rows / norms.where(norms > 0, 1)
+        return units
 
     def extra_repr(self) -> str:
         """Its name."""
