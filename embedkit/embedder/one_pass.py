@@ -225,11 +225,11 @@ class _Pass:
         """For each recipe (texts, width) float32, before its steps; each pooling computed once."""
         states = self._encoder(batch, self._layers, pooler=self._pooler)
         states = states.without_prompt(self._prompt_tokens)
-        averaged = cache(lambda layers: states.average(layers) if layers else states)
 
         def on_device(values: Float32Array | None) -> Tensor | None:
             return None if values is None else torch.from_numpy(values).to(self._encoder.device)
 
+        averaged = cache(lambda layers: states.average(layers) if layers else states)
         pooled: dict[tuple[object, ...], Tensor] = {}
 
         def pool(name: str, layers: tuple[int, ...], bound: BoundRecipe) -> Tensor:
@@ -238,9 +238,8 @@ class _Pass:
             mix = bound.layer_weights
             key = (name, layers, id(weights), id(query), id(mix))
             if key not in pooled:
-                source = averaged(layers)
-                if mix is not None:
-                    source = states.average(layers, on_device(mix))
+                mixed = None if mix is None else states.average(layers, on_device(mix))
+                source = mixed or averaged(layers)
                 if weights is not None or query is not None:
                     source = replace(
                         source, token_weights=on_device(weights), query=on_device(query)
