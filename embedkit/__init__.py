@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from embedkit.evaluation.evaluate import evaluate
     from embedkit.evaluation.report.report import Report
     from embedkit.pooling import POOLINGS
+    from embedkit.recipes.pooling_module import Pooling
     from embedkit.recipes.recipe import Recipe, RecipeError
     from embedkit.retrieval.embeddings import Vectors
     from embedkit.retrieval.encode_corpus import encode_corpus
@@ -63,6 +64,7 @@ _PUBLIC = {
     "Positives": "embedkit.data.positives",
     "read_positives": "embedkit.data.positives",
     "POOLINGS": "embedkit.pooling",
+    "Pooling": "embedkit.recipes.pooling_module",
     "Recipe": "embedkit.recipes.recipe",
     "RecipeError": "embedkit.recipes.recipe",
 }
@@ -76,6 +78,7 @@ __all__ = [
     "PairColumns",
     "PairRegressor",
     "Pairs",
+    "Pooling",
     "PositiveColumns",
     "Positives",
     "Recipe",

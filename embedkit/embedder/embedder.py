@@ -182,7 +182,7 @@ class Embedder(RecipeEncoder):
         if not self.recipe.to_fit:
             raise InputError(f"recipe {str(self.recipe)!r} has nothing to fit on texts")
         prefix = self.prompt_text(prompt, prompt_name)
-        unfitted = BoundRecipe.of(self.recipe, self.encoder.dim)
+        unfitted = BoundRecipe.of(self.recipe, self.encoder.dim).with_weights_of(self.bound)
         (bound,) = self.fit_recipes(
             [unfitted], texts, source=source, prompt=prefix, show_progress=show_progress
         )

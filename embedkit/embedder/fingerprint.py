@@ -44,7 +44,8 @@ def identity(
         elif isinstance(step, LayerNorm):
             steps.append((step.name, _array(step.weight), _array(step.bias)))
     names = [step.name for step in bound.steps]  # as they run: dense, whatever it was fitted as
-    learnt = [] if bound.token_weights is None else [_array(bound.token_weights)]
+    weights = (bound.token_weights, bound.query, bound.layer_weights)
+    learnt = [_array(values) for values in weights if values is not None]
     backend = json.loads(tokenizer.backend.to_str())
     side = backend.pop("truncation")["direction"]
     default = settings.default_prompt_name

@@ -33,7 +33,7 @@ Turns a text into a vector of {width} float32 numbers. Saved by embedkit {versio
 ```python
 from sentence_transformers import SentenceTransformer
 
-vectors = SentenceTransformer("path/to/this/folder").encode(["..."])
+vectors = SentenceTransformer("path/to/this/folder"{trust}).encode(["..."])
 ```
 
 ```python
@@ -92,6 +92,7 @@ def write_card(
         similarity=settings.similarity,
         prompts=json.dumps(settings.prompts, ensure_ascii=False) if settings.prompts else "none",
         tei=tei,
+        trust=", trust_remote_code=True" if "RecipePooling" in modules else "",
     )
     write_text(folder / "README.md", card)
     write_mark(folder, str(recipe), name)

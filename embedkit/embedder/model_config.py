@@ -14,6 +14,7 @@ from embedkit.errors import InputError
 from embedkit.recipes.bound_recipe import BoundRecipe, Step, Truncate
 from embedkit.recipes.dense import Dense
 from embedkit.recipes.recipe import LAST, Recipe
+from embedkit.recipes.steps import Float32Array
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Settings:
         encoder_folder: where config.json and the weights are.
         recipe: its poolings, layers and steps, or None for a plain transformers folder.
         steps: the steps of `recipe`, with their weights; neighbours that are affine are one.
+        query: see `BoundRecipe`.
+        layer_weights: see `BoundRecipe`.
         max_length: tokens of a text at most, or None where it is left to the tokenizer.
         lower_case: texts are lower-cased first.
         include_prompt: prompt tokens count in the pooling.
@@ -36,6 +39,8 @@ class Settings:
     encoder_folder: Path
     recipe: Recipe | None = None
     steps: tuple[Step, ...] = ()
+    query: Float32Array | None = None
+    layer_weights: Float32Array | None = None
     max_length: int | None = None
     lower_case: bool = False
     include_prompt: bool = True
@@ -65,10 +70,23 @@ class Settings:
         return replace(self, prompts=together)
 
     def own(self, encoder: Encoder) -> BoundRecipe | None:
-        """The folder's own recipe, bound to its encoder."""
+        """The folder's own recipe, bound to its encoder.
+
+        Raises:
+            InputError: trained weights that do not fit the encoder.
+        """
         if self.recipe is None:
             return None
-        return BoundRecipe(_resolve(self.recipe, encoder), self.steps)
+        for what, weights, size in (
+            ("query of attention", self.query, encoder.dim),
+            ("weights of the layers", self.layer_weights, encoder.num_layers + 1),
+        ):
+            if weights is not None and len(weights) != size:
+                raise InputError(
+                    f"{self.encoder_folder}: the {what} are {len(weights)} numbers; expected {size}"
+                )
+        resolved = _resolve(self.recipe, encoder)
+        return BoundRecipe(resolved, self.steps, query=self.query, layer_weights=self.layer_weights)
 
     def bind(self, recipe: Recipe, encoder: Encoder) -> BoundRecipe:
         """A recipe bound to the encoder, with the folder's own steps where it is the own one.
@@ -80,7 +98,7 @@ class Settings:
         own = self.own(encoder)
         if own is not None and own.recipe == resolved:
             return own
-        return BoundRecipe.of(resolved, encoder.dim)
+        return BoundRecipe.of(resolved, encoder.dim).with_weights_of(own)
 
     def truncated(self, encoder: Encoder) -> Settings:
         """With `truncate_dim` as the last step, where the folder's vectors have more numbers."""

@@ -225,17 +225,25 @@ class _Pass:
         """For each recipe (texts, width) float32, before its steps; each pooling computed once."""
         states = self._encoder(batch, self._layers, pooler=self._pooler)
         states = states.without_prompt(self._prompt_tokens)
+
+        def on_device(values: Float32Array | None) -> Tensor | None:
+            return None if values is None else torch.from_numpy(values).to(self._encoder.device)
+
         averaged = cache(lambda layers: states.average(layers) if layers else states)
-        pooled: dict[tuple[str, tuple[int, ...], int], Tensor] = {}
+        pooled: dict[tuple[object, ...], Tensor] = {}
 
         def pool(name: str, layers: tuple[int, ...], bound: BoundRecipe) -> Tensor:
             weights = bound.token_weights if POOLINGS[name].fitted else None
-            key = (name, layers, id(weights))
+            query = bound.query if POOLINGS[name].trained else None
+            mix = bound.layer_weights
+            key = (name, layers, id(weights), id(query), id(mix))
             if key not in pooled:
-                source = averaged(layers)
-                if weights is not None:
-                    on_device = torch.from_numpy(weights).to(source.batch.offsets.device)
-                    source = replace(source, token_weights=on_device)
+                mixed = None if mix is None else states.average(layers, on_device(mix))
+                source = mixed or averaged(layers)
+                if weights is not None or query is not None:
+                    source = replace(
+                        source, token_weights=on_device(weights), query=on_device(query)
+                    )
                 pooled[key] = POOLINGS[name].reduce(source).float()
             return pooled[key]
 

@@ -14,7 +14,7 @@ from embedkit.embedder.one_pass import run
 from embedkit.encoders.encoder import Encoder
 from embedkit.errors import InputError
 from embedkit.recipes.bound_recipe import BoundRecipe
-from embedkit.recipes.recipe import Recipe
+from embedkit.recipes.recipe import LAST, Recipe
 from embedkit.recipes.steps import Float32Array
 from embedkit.similarity import find_similarity
 from embedkit.tokenization.tokenizer import Tokenized
@@ -186,6 +186,6 @@ def smallest_cosine(a: Float32Array, b: Float32Array) -> float:
 
 def _comparable(bound: BoundRecipe) -> BoundRecipe:
     """The recipe, or while it is not fitted the mean of its layers."""
-    return (
-        bound if bound.unfitted is None else BoundRecipe(Recipe(("mean",), bound.recipe.layers), ())
-    )
+    if bound.unfitted is None and bound.untrained is None:
+        return bound
+    return BoundRecipe(Recipe(("mean",), bound.recipe.layers or LAST), ())

@@ -121,6 +121,12 @@ class RecipeEncoder:
         bound = recipe if isinstance(recipe, BoundRecipe) else self.bind(recipe)
         return copy.copy(self)._settle(bound=bound)
 
+    def with_initial_weights(self) -> Self:
+        """The same, with the weights that training begins with where attention or mix has none."""
+        if self.bound.untrained is None:
+            return self
+        return self.with_recipe(self.bound.initialised(self.encoder.dim, self.encoder.num_layers))
+
     def in_recorded(self, precision: str) -> Self:
         """The same in the precision that a folder records, where it was left to `auto`."""
         if self._asked != AUTO or precision == self.precision:

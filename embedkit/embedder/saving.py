@@ -11,12 +11,14 @@ from safetensors.numpy import save_file
 
 from embedkit.embedder.model_card import write_card
 from embedkit.embedder.model_config import Settings
+from embedkit.embedder.sentence_transformers import RECIPE_POOLING
 from embedkit.encoders.encoder import Encoder
 from embedkit.errors import InputError
 from embedkit.files import write_text
 from embedkit.pooling import POOLINGS
 from embedkit.recipes.bound_recipe import BoundRecipe, Truncate
 from embedkit.recipes.dense import TANH, Dense, LayerNorm
+from embedkit.recipes.recipe import Recipe
 from embedkit.recipes.steps import Float32Array
 from embedkit.tokenization.tokenizer import TextTokenizer
 
@@ -40,7 +42,8 @@ def check_saveable(encoder: Encoder, bound: BoundRecipe, settings: Settings) -> 
             "pooling: sentence-transformers would feed the pooler the first token after the prompt"
         )
     for name in bound.recipe.poolings:
-        if name != "pooler" and POOLINGS[name].sentence_transformers is None:
+        spec = POOLINGS[name]
+        if name != "pooler" and spec.sentence_transformers is None and not spec.trained:
             raise InputError(
                 f"recipe {str(bound.recipe)!r} cannot be saved: sentence-transformers has no "
                 f"pooling {name}; choose one that it has, such as mean"
@@ -88,7 +91,9 @@ def write_folder(
         modules.append((kind, target.name))
 
     if weighted:
-        weights = np.array([k in used for k in range(used[0], num_layers + 1)], dtype=np.float32)
+        weights = bound.layer_weights
+        if weights is None:
+            weights = np.array([k in used for k in range(used[0], num_layers + 1)], np.float32)
         add_module(
             "WeightedLayerPooling",
             {
@@ -99,14 +104,23 @@ def write_folder(
             {"layer_weights": weights},
         )
     poolings = ("cls",) if pooler else recipe.poolings
-    add_module(
-        "Pooling",
-        {
-            "word_embedding_dimension": encoder.dim,
-            **{key: pool in poolings for key, pool in _LEGACY_POOLINGS.items()},
+    if bound.query is not None:
+        config = {
+            "recipe": str(Recipe(poolings)),
+            "embedding_dimension": encoder.dim,
+            "num_layers": num_layers,
             "include_prompt": settings.include_prompt,
-        },
-    )
+        }
+        add_module("RecipePooling", config, {"pooling.query": bound.query})
+    else:
+        add_module(
+            "Pooling",
+            {
+                "word_embedding_dimension": encoder.dim,
+                **{key: pool in poolings for key, pool in _LEGACY_POOLINGS.items()},
+                "include_prompt": settings.include_prompt,
+            },
+        )
     steps = bound.steps
     if pooler and (affine := encoder.pooler) is not None:
         weight, bias = (tensor.float().cpu().numpy() for tensor in (affine.weight, affine.bias))
@@ -156,7 +170,9 @@ def write_folder(
                 "idx": index,
                 "name": str(index),
                 "path": path,
-                "type": f"sentence_transformers.models.{kind}",
+                "type": {"RecipePooling": RECIPE_POOLING}.get(
+                    kind, f"sentence_transformers.models.{kind}"
+                ),
             }
             for index, (kind, path) in enumerate(modules)
         ],

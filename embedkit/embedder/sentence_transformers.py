@@ -23,9 +23,12 @@ from embedkit.files import load_json, read_json
 from embedkit.pooling import POOLINGS
 from embedkit.recipes.bound_recipe import RowStep, Step, Truncate
 from embedkit.recipes.dense import ACTIVATIONS, IDENTITY, TANH, Dense, LayerNorm
-from embedkit.recipes.recipe import LAST, Recipe
-from embedkit.recipes.steps import fold, split_step
+from embedkit.recipes.recipe import LAST, MIX, Recipe
+from embedkit.recipes.steps import Float32Array, fold, split_step
 from embedkit.similarity import SIMILARITIES
+
+# embedkit's own class for trained poolings; see `recipe_pooling`.
+RECIPE_POOLING = "embedkit.embedder.recipe_pooling.RecipePooling"
 
 _NEW = "sentence_transformers.sentence_transformer.modules"
 _BASE = "sentence_transformers.base.modules"
@@ -43,6 +46,7 @@ _CLASSES = {
     f"{_BASE}.dense.Dense": "Dense",
     f"{_NEW}.layer_norm.LayerNorm": "LayerNorm",
     f"{_BASE}.normalize.Normalize": "Normalize",
+    RECIPE_POOLING: "RecipePooling",
 }
 
 _LEGACY_POOLINGS = {row.legacy_key: name for name, row in POOLINGS.items() if row.legacy_key}
@@ -55,6 +59,8 @@ _TRANSFORMER_CONFIGS = tuple(
     f"sentence_{family}_config.json"
     for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
+
+_MOST_LAYERS = 1 << 10
 
 _TEXT_MODALITY = {"method": "forward", "method_output_name": "last_hidden_state"}
 
@@ -97,11 +103,16 @@ def read_settings(folder: Path) -> Settings:
     encoder_folder = modules[0][1]
     rest = modules[1:]
     layers: tuple[int, ...] = LAST
+    layer_weights = query = None
     if rest and rest[0][0] == "WeightedLayerPooling":
-        layers = _read_layers(rest.pop(0)[1], encoder_folder)
-    if not rest or rest[0][0] != "Pooling":
+        layers, layer_weights = _read_layers(rest.pop(0)[1], encoder_folder)
+    if rest and rest[0][0] == "RecipePooling":
+        pooling, include_prompt, query, mix = _read_recipe_pooling(rest.pop(0)[1])
+        poolings, layer_weights = pooling.poolings, layer_weights if mix is None else mix
+    elif rest and rest[0][0] == "Pooling":
+        poolings, include_prompt = _read_pooling(rest.pop(0)[1] / "config.json")
+    else:
         raise InputError(f"{modules_path}: got {' > '.join(kinds)}, expected a Pooling")
-    poolings, include_prompt = _read_pooling(rest.pop(0)[1] / "config.json")
     steps: list[Step] = []
     if ("Normalize", "Normalize") in pairwise(kind for kind, _ in rest):
         raise InputError(
@@ -117,8 +128,10 @@ def read_settings(folder: Path) -> Settings:
     config = _read_transformer(encoder_folder)
     return Settings(
         encoder_folder,
-        recipe=Recipe(poolings, layers, _step_names(folder, steps)),
+        recipe=Recipe(poolings, layers, _step_names(folder, steps), layer_weights is not None),
         steps=tuple(steps),
+        query=query,
+        layer_weights=layer_weights,
         max_length=config["max_seq_length"],
         lower_case=bool(config.get("do_lower_case", False)),
         include_prompt=include_prompt,
@@ -263,8 +276,37 @@ def _read_pooling(path: Path) -> tuple[tuple[str, ...], bool]:
     return tuple(poolings), bool(config.get("include_prompt", True))
 
 
-def _read_layers(folder: Path, encoder_folder: Path) -> tuple[int, ...]:
-    """The hidden states that a WeightedLayerPooling averages; others are not a recipe."""
+def _read_recipe_pooling(
+    folder: Path,
+) -> tuple[Recipe, bool, Float32Array | None, Float32Array | None]:
+    """Recipe, whether the prompt is pooled, query of attention, and weights of the layers."""
+    path = folder / "config.json"
+    config = read_json(path)
+    recipe = Recipe.parse(config.get("recipe", ""))
+    theirs = (POOLINGS[name].trained or POOLINGS[name].legacy_key for name in recipe.poolings)
+    if recipe.steps or not (recipe.mix or recipe.layers == LAST) or not all(theirs):
+        raise InputError(f"{path}: recipe is {str(recipe)!r}; expected one such as attention@mix")
+    weights = Weights(folder)
+
+    def read(name: str, part: str) -> Any:
+        if part not in recipe.to_train:
+            return None
+        tensor = weights[f"pooling.{name}"].float()
+        if tensor.ndim == 1 and name == "mix":
+            tensor = tensor.softmax(0)
+        if tensor.ndim != 1 or not tensor.isfinite().all():
+            raise InputError(
+                f"{folder}: {name} has shape {tuple(tensor.shape)}, or numbers that are not "
+                "finite; expected (n,) finite numbers"
+            )
+        return tensor.numpy()
+
+    include_prompt = bool(config.get("include_prompt", True))
+    return recipe, include_prompt, read("query", "attention"), read("mix", MIX)
+
+
+def _read_layers(folder: Path, encoder_folder: Path) -> tuple[tuple[int, ...], Float32Array | None]:
+    """The hidden states that a WeightedLayerPooling averages, or its weights of all of them."""
     if not read_json(encoder_folder / "config.json").get("output_hidden_states"):
         raise InputError(
             f"{folder}: sentence-transformers ignores this WeightedLayerPooling, because "
@@ -280,12 +322,14 @@ def _read_layers(folder: Path, encoder_folder: Path) -> tuple[int, ...]:
     if tensor.ndim != 1:
         raise InputError(f"{folder}: layer_weights have shape {tuple(tensor.shape)}; expected (n,)")
     weights = tensor.float().tolist()
+    if start > _MOST_LAYERS or not 0 < sum(weights) < np.inf or min(weights) < 0:
+        raise InputError(f"{folder}: the layers are weighted {weights}; expected weights from 0")
     used = [layer for layer, weight in enumerate(weights, start) if weight != 0]
-    if not used or len({weight for weight in weights if weight != 0}) > 1:
-        raise InputError(
-            f"{folder}: the layers are weighted {weights}; a recipe has only plain averages"
-        )
-    return tuple(used)
+    if len({weight for weight in weights if weight != 0}) == 1:
+        return tuple(used), None
+    total = sum(weights)
+    total = 1.0 if abs(total - 1) < 1e-6 else total  # those of embedkit keep their bits
+    return (), (np.array([0.0] * start + weights) / total).astype(np.float32)
 
 
 def _check_plain(path: Path, config: dict[str, Any]) -> None:

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from embedkit.errors import InputError
 from embedkit.tokenization.token_batch import TokenBatch
 
 
@@ -22,11 +24,12 @@ class TokenStates:
         first_position: the place of each text's first row in its text, counted from 1; above 1 when
             the prompt was left out.
         token_weights: (vocabulary,) what a token counts, where a pooling asks for it.
+        query: (dim,) that attention compares tokens with, where a pooling asks for it.
 
     Example:
         >>> hidden = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [0.0, 0.0]]])
         >>> mask = torch.tensor([[1, 1], [1, 0]])
-        >>> states = TokenStates.from_padded(hidden, mask, token_ids=torch.zeros_like(mask))
+        >>> states = TokenStates.from_padded(hidden, mask)
         >>> states.only.tolist(), states.batch.offsets.tolist()
         ([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], [0, 2, 3])
     """
@@ -36,6 +39,7 @@ class TokenStates:
     pooler_output: Tensor | None = None
     first_position: int = 1
     token_weights: Tensor | None = None
+    query: Tensor | None = None
 
     def __post_init__(self) -> None:
         for index, state in self.layers.items():
@@ -46,19 +50,50 @@ class TokenStates:
                 )
 
     @classmethod
-    def from_padded(cls, hidden: Tensor, mask: Tensor, token_ids: Tensor) -> TokenStates:
-        """Pack one hidden state from outside, such as transformers' last_hidden_state.
+    def from_padded(
+        cls,
+        hidden: Tensor | Mapping[int, Tensor],
+        mask: Tensor,
+        token_ids: Tensor | None = None,
+        special: Tensor | None = None,
+        pooler_output: Tensor | None = None,
+    ) -> TokenStates:
+        """Pack hidden states from outside, such as transformers' last_hidden_state.
 
         Args:
-            hidden: (texts, length, dim).
+            hidden: (texts, length, dim); or several by their number, or none for a pooler.
             mask: (texts, length), 1 for tokens and 0 for padding, which may be on either side.
-            token_ids: (texts, length) int64.
+            token_ids: (texts, length) of integers, where a pooling reads them.
+            special: (texts, length), 1 for special tokens, where a pooling reads it.
+            pooler_output: (texts, dim), where a pooling reads it.
+
+        Raises:
+            InputError: shapes that do not fit, or a row of the mask that has no tokens, a hole, or
+                values other than 0 and 1.
         """
-        kept = mask.bool()
-        offsets = torch.nn.functional.pad(kept.sum(1).cumsum(0), (1, 0))
-        tokens = token_ids[kept]
-        batch = TokenBatch(tokens, offsets, torch.zeros_like(tokens, dtype=torch.bool))
-        return cls({0: hidden[kept]}, batch)
+        layers = {0: hidden} if isinstance(hidden, Tensor) else hidden
+        kept = _check_mask(mask)
+        parts = {"input_ids": token_ids, "special_tokens_mask": special}
+        parts |= {f"hidden state {index}": state for index, state in layers.items()}
+        for name, part in parts.items():
+            if part is not None and part.shape[:2] != mask.shape:
+                raise InputError(
+                    f"{name} has shape {tuple(part.shape)}, and the attention mask "
+                    f"{tuple(mask.shape)}; expected the same rows and length"
+                )
+        if pooler_output is not None and len(pooler_output) != len(mask):
+            raise InputError(
+                f"pooler_output has {len(pooler_output)} rows, and the attention mask {len(mask)}; "
+                "expected as many"
+            )
+        offsets = F.pad(kept.sum(1).cumsum(0), (1, 0))
+        batch = TokenBatch(
+            (torch.zeros_like(kept) if token_ids is None else token_ids)[kept].long(),
+            offsets,
+            (torch.zeros_like(kept) if special is None else special)[kept].bool(),
+        )
+        packed = {index: state[kept] for index, state in layers.items()}
+        return cls(packed, batch, pooler_output)
 
     @property
     def only(self) -> Tensor:
@@ -67,12 +102,17 @@ class TokenStates:
             raise ValueError(f"expected the one layer that average leaves, got {list(self.layers)}")
         return next(iter(self.layers.values()))
 
-    def average(self, layers: tuple[int, ...]) -> TokenStates:
-        """The same tokens with one layer, float32, the mean of the given ones."""
-        if len(layers) == 1:
-            mean = self.layers[layers[0]].float()
+    def average(self, layers: tuple[int, ...], weights: Tensor | None = None) -> TokenStates:
+        """The same tokens with one layer, the mean of the given ones, or their weighted sum.
+
+        It is float32, or float64 where the states are.
+        """
+        states = [_at_least_float32(self.layers[index]) for index in layers]
+        if weights is not None:
+            stacked = torch.stack(states)
+            mean = (stacked * weights.to(stacked.dtype).view(-1, 1, 1)).sum(0)
         else:
-            mean = torch.stack([self.layers[index].float() for index in layers]).mean(0)
+            mean = states[0] if len(states) == 1 else torch.stack(states).mean(0)
         return replace(self, layers={layers[-1]: mean})
 
     def without_prompt(self, prompt_tokens: int) -> TokenStates:
@@ -86,4 +126,33 @@ class TokenStates:
             self.pooler_output,
             self.first_position + prompt_tokens,
             self.token_weights,
+            self.query,
         )
+
+
+def _at_least_float32(state: Tensor) -> Tensor:
+    return state.to(torch.promote_types(state.dtype, torch.float32))
+
+
+def _check_mask(mask: Tensor) -> Tensor:
+    """The mask as bool, each row one run of tokens."""
+    shape = getattr(mask, "shape", ())
+    if not isinstance(mask, Tensor) or len(shape) != 2 or not len(mask):
+        raise InputError(
+            f"the attention mask is a {type(mask).__name__} of shape {tuple(shape)}; expected a "
+            "tensor (texts, length)"
+        )
+    kept = mask.bool()
+    starts = (F.pad(kept.int(), (1, 0)).diff() > 0).sum(1)
+    flaws = {
+        "has values other than 0 and 1; expected 1 for tokens and 0 for padding": (
+            (mask != kept.to(mask.dtype)).any(1)
+        ),
+        "has no tokens; expected at least one": starts == 0,
+        "has padding between tokens; expected it on one side": starts > 1,
+    }
+    if torch.stack([*flaws.values()]).any():  # one wait for a GPU
+        for flaw, rows in flaws.items():
+            if rows.any():
+                raise InputError(f"row {int(rows.nonzero()[0])} of the attention mask {flaw}")
+    return kept

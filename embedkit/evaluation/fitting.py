@@ -48,6 +48,8 @@ def fit_recipes(
         InputError: a recipe to fit and no texts, texts and no recipe to fit, or scored texts to fit
             on whose roles have different prompts.
     """
+    for bound in bounds:
+        bound.check_trained()
     unfitted = [bound for bound in bounds if bound.unfitted is not None]
     if fit is None:
         if unfitted:

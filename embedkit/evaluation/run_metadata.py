@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import NamedTuple, TypeAlias
 
@@ -140,8 +140,7 @@ def model_fingerprint(embedder: Embedder) -> str:
     """SHA-256 of the whole model, whatever the recipe: weights, tokenizer, its own steps."""
     whole = Recipe(("mean",) if embedder.encoder.pooler is None else ("pooler",))
     own = embedder.own
-    steps, learnt = ((), None) if own is None else (own.steps, own.token_weights)
-    bound = BoundRecipe(whole, steps, learnt)
+    bound = BoundRecipe(whole, ()) if own is None else replace(own, recipe=whole)
     return fingerprint(identity(embedder.encoder, embedder.tokenizer, bound, embedder.settings))
 
 

@@ -5,7 +5,7 @@ Example:
     >>> from embedkit.encoders.states import TokenStates
     >>> hidden = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [0.0, 0.0]]])
     >>> mask = torch.tensor([[1, 1], [1, 0]])
-    >>> states = TokenStates.from_padded(hidden, mask, token_ids=torch.zeros_like(mask))
+    >>> states = TokenStates.from_padded(hidden, mask)
     >>> POOLINGS["mean"].reduce(states).tolist()
     [[2.0, 3.0], [5.0, 6.0]]
     >>> POOLINGS["max"].reduce(states).tolist()
@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from embedkit.pooling.attention import attention
 from embedkit.pooling.content import max_content, mean_content
 from embedkit.pooling.first_last import cls, last
 from embedkit.pooling.idf import idf_mean
@@ -42,6 +43,8 @@ class PoolingSpec(NamedTuple):
         sentence_transformers: its name in sentence-transformers 5.4 and later, or None.
         legacy_key: its key in the folders of sentence-transformers up to 5.3, or None.
         fitted: whether it learns token weights from texts.
+        trained: whether it has a query, which is trained with the encoder.
+        content: whether it reads which tokens are special.
     """
 
     name: str
@@ -52,6 +55,8 @@ class PoolingSpec(NamedTuple):
     sentence_transformers: str | None = None
     legacy_key: str | None = None
     fitted: bool = False
+    trained: bool = False
+    content: bool = False
 
 
 # First those of sentence-transformers, in its order of concatenation; a new row goes behind them.
@@ -116,6 +121,7 @@ _ROWS = (
         "sum(h_i) / n over content tokens",
         "mean without special tokens",
         "특수 토큰을 뺀 mean",
+        content=True,
     ),
     PoolingSpec(
         "max_content",
@@ -123,6 +129,7 @@ _ROWS = (
         "max over content tokens of h_i",
         "max without special tokens",
         "특수 토큰을 뺀 max",
+        content=True,
     ),
     PoolingSpec(
         "idf_mean",
@@ -131,6 +138,15 @@ _ROWS = (
         "frequent tokens count less (SIF, a = 0.001); p is a token's share of the fit texts",
         "흔한 토큰일수록 비중이 작다(SIF, a = 0.001). p는 학습 텍스트에서 토큰이 차지하는 비율",
         fitted=True,
+        content=True,
+    ),
+    PoolingSpec(
+        "attention",
+        attention,
+        "sum(a_i h_i), a = softmax(q · h_i)",
+        "a learned query q weighs the tokens; it is trained with the encoder",
+        "학습한 쿼리 q로 토큰에 가중치를 준다. 인코더와 함께 학습한다",
+        trained=True,
     ),
     PoolingSpec(
         "pooler",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
 from embedkit.errors import InputError
 from embedkit.recipes.dense import IDENTITY, Dense
-from embedkit.recipes.recipe import Recipe, RecipeError
+from embedkit.recipes.recipe import MIX, Recipe, RecipeError
 from embedkit.recipes.steps import STEPS, TRAINED, Float32Array, fold, output_dim, split_step
 
 
@@ -122,6 +123,8 @@ class BoundRecipe:
         recipe: resolved.
         steps: of `recipe`; affine neighbours are one.
         token_weights: (vocabulary,) float32, where a pooling of `recipe` learns them.
+        query: (encoder dim,) float32, trained, where `recipe` has the pooling attention.
+        layer_weights: (layers + 1,) float32 with sum 1, trained, where `recipe` mixes layers.
         fit: what was fitted here, if anything.
 
     Example:
@@ -136,6 +139,8 @@ class BoundRecipe:
     steps: tuple[Step, ...]
     token_weights: Float32Array | None = None
     fit: Fit | None = None
+    query: Float32Array | None = None
+    layer_weights: Float32Array | None = None
 
     @classmethod
     def of(cls, recipe: Recipe, encoder_dim: int) -> BoundRecipe:
@@ -168,12 +173,49 @@ class BoundRecipe:
                     return name
         return next((step.name for step in self.steps if isinstance(step, Unfitted)), None)
 
-    def check_fitted(self) -> None:
-        """Refuse a recipe with a part that is not fitted.
+    @property
+    def untrained(self) -> str | None:
+        """The first part that has no trained weights yet, as it prints."""
+        weights = {"attention": self.query, MIX: self.layer_weights}
+        return next((name for name in self.recipe.to_train if weights[name] is None), None)
+
+    def initialised(self, encoder_dim: int, num_layers: int) -> BoundRecipe:
+        """With the weights that training begins with: attention is `mean`, mix a plain average."""
+        query, weights = self.query, self.layer_weights
+        if query is None and "attention" in self.recipe.to_train:
+            query = np.zeros(encoder_dim, np.float32)
+        if weights is None and self.recipe.mix:
+            weights = np.full(num_layers + 1, 1 / (num_layers + 1), np.float32)
+        return replace(self, query=query, layer_weights=weights)
+
+    def with_weights_of(self, trained: BoundRecipe | None) -> BoundRecipe:
+        """With the trained weights of another recipe, where that reads the same hidden states."""
+        of_states = (self.recipe.layers, self.recipe.mix)
+        if trained is None or (trained.recipe.layers, trained.recipe.mix) != of_states:
+            return self
+        query = trained.query if "attention" in self.recipe.to_train else None
+        return replace(self, query=query, layer_weights=trained.layer_weights)
+
+    def check_trained(self) -> None:
+        """Refuse a recipe with a part that is not trained.
 
         Raises:
-            InputError: the part, and how to fit it.
+            InputError: the part, and how to train it.
         """
+        if self.untrained is not None:
+            raise InputError(
+                f"recipe {str(self.recipe)!r}: {self.untrained} is not trained yet; train it with "
+                f"embedkit train bi-encoder TRAIN --dev DEV --out DIR --recipe "
+                f"{shlex.quote(str(self.recipe))} and load DIR (train_bi_encoder in Python)"
+            )
+
+    def check_fitted(self) -> None:
+        """Refuse a recipe with a part that is not trained, or not fitted.
+
+        Raises:
+            InputError: the part, and how to train or fit it.
+        """
+        self.check_trained()
         if self.unfitted is not None:
             raise InputError(f"recipe {str(self.recipe)!r}: {_not_fitted(self.unfitted)}")
 

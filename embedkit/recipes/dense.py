@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from embedkit.errors import InputError
 from embedkit.recipes.steps import DENSE, LAYER_NORM, Float32Array
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -79,14 +83,22 @@ def _sigmoid(x: Float32Array) -> Float32Array:
     return y
 
 
+def torch_activation(name: str) -> nn.Module:
+    """The activation of a class name of torch.nn."""
+    import torch
+
+    module: Any = getattr(torch.nn, name)()
+    if getattr(module, "dim", 1) is None:
+        module.dim = 1  # Softmax and its like warn where they choose it themselves
+    made: nn.Module = module
+    return made
+
+
 def _of_torch(name: str, vectors: Float32Array) -> Float32Array:
     import torch
 
-    module = getattr(torch.nn, name)().eval()
-    if getattr(module, "dim", 1) is None:
-        module.dim = 1  # Softmax and its like warn where they choose it themselves
     with torch.inference_mode():
-        activated: Float32Array = module(torch.from_numpy(vectors)).numpy()
+        activated: Float32Array = torch_activation(name).eval()(torch.from_numpy(vectors)).numpy()
     return activated
 
 

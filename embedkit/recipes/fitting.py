@@ -155,8 +155,7 @@ def _prefix(bound: BoundRecipe) -> BoundRecipe:
     """The recipe up to its first step that is not fitted."""
     index, _ = _first_unfitted(bound)
     names = tuple(name for group in fold(bound.recipe.steps)[:index] for name in group)
-    recipe = Recipe(bound.recipe.poolings, bound.recipe.layers, names)
-    return replace(bound, recipe=recipe, steps=bound.steps[:index])
+    return replace(bound, recipe=replace(bound.recipe, steps=names), steps=bound.steps[:index])
 
 
 def fit_affine(steps: Sequence[str], vectors: StreamingCovariance) -> tuple[Dense, tuple[str, ...]]:

@@ -1,7 +1,8 @@
 """Recipes: everything between hidden states and sentence embeddings, as text and as a record.
 
 Grammar: ``POOL[+POOL...][@LAYER[,LAYER...]][/STEP[:K]...]``, for example ``mean``, ``cls@-2``,
-``mean@1,-1/normalize``, ``cls+mean/whiten:256/normalize``.
+``mean@1,-1/normalize``, ``cls+mean/whiten:256/normalize``. The layer ``mix`` is
+all of them, by trained weights.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 import reprlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from embedkit.arguments import check_type
@@ -19,6 +20,7 @@ from embedkit.recipes.steps import STEPS, TRAINED, split_step, step_problem, unk
 
 LAST = (-1,)
 FIRST_LAST = (1, -1)
+MIX = "mix"
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,8}", re.ASCII)
 _POOLER_LAYER = "pooler takes no layer, it always reads the last one"
@@ -44,6 +46,9 @@ class Recipe:
         layers: hidden states whose average is pooled; 0 is the input of the first layer, negative
             numbers count from the end.
         steps: the steps that follow, in order, as they print: `normalize`, `whiten:256`.
+        mix: all hidden states are pooled, averaged by softmax weights that are trained (Peters et
+            al. 2018, "Deep contextualized word representations", equation 1, without its scale);
+            `layers` is empty then.
 
     Raises:
         RecipeError: an unknown or repeated name, a step without the number that it needs, or a
@@ -53,6 +58,7 @@ class Recipe:
     poolings: tuple[str, ...]
     layers: tuple[int, ...] = LAST
     steps: tuple[str, ...] = ()
+    mix: bool = False
 
     def __post_init__(self) -> None:
         for name, kind in (("poolings", str), ("layers", int), ("steps", str)):
@@ -63,7 +69,9 @@ class Recipe:
                 raise RecipeError(
                     f"{name} is {reprlib.repr(parts)}; expected a tuple of {kind.__name__}"
                 )
-        if not self.poolings or not self.layers:
+        if self.mix:
+            object.__setattr__(self, "layers", ())
+        if not self.poolings or not (self.layers or self.mix):
             raise RecipeError("a recipe needs at least one pooling and one layer")
         if flaw := _find_flaw(self.poolings, self.layers, self.steps):
             raise RecipeError(flaw[2])
@@ -101,15 +109,18 @@ class Recipe:
             "step": _starts(len(head) + 2, steps),
         }
         layers: tuple[int, ...] = LAST
+        mix = layer_parts == [MIX]
         if layer_parts == ["first-last"]:
             layers = FIRST_LAST
+        elif mix:
+            layers = ()
         elif at:
             for start, part in zip(starts["layer"], layer_parts, strict=True):
                 if not _INTEGER.fullmatch(part):
                     raise error(
                         start,
                         f"layer {part!r} is not a number; expected a hidden state such as 0, 6 or "
-                        "-1, or first-last",
+                        "-1, first-last, or mix",
                     )
             layers = tuple(int(part) for part in layer_parts)
         for start, step in zip(starts["step"], steps, strict=True):
@@ -120,7 +131,7 @@ class Recipe:
             raise error(starts[kind][index], problem)
         if at and "pooler" in poolings:
             raise error(starts["layer"][0], _POOLER_LAYER)
-        return cls(tuple(poolings), layers, tuple(steps))
+        return cls(tuple(poolings), layers, tuple(steps), mix)
 
     @classmethod
     def of(cls, recipe: str | Recipe) -> Recipe:
@@ -130,7 +141,7 @@ class Recipe:
     def __str__(self) -> str:
         text = "+".join(self.poolings)
         if self.layers != LAST:
-            text += "@" + ",".join(map(str, self.layers))
+            text += "@" + (MIX if self.mix else ",".join(map(str, self.layers)))
         return "/".join((text, *self.steps))
 
     @property
@@ -139,6 +150,12 @@ class Recipe:
         poolings = tuple(name for name in self.poolings if POOLINGS[name].fitted)
         kinds = ((step, split_step(step)[0]) for step in self.steps if step not in TRAINED)
         return poolings + tuple(step for step, name in kinds if STEPS[name].fitted)
+
+    @property
+    def to_train(self) -> tuple[str, ...]:
+        """What has weights that are trained with the encoder: `attention`, `mix`."""
+        poolings = tuple(name for name in self.poolings if POOLINGS[name].trained)
+        return poolings + (MIX,) * self.mix
 
     def resolve(self, num_layers: int, *, has_pooler: bool = True) -> Recipe:
         """The recipe for a model of `num_layers` layers: recipes of one meaning become equal.
@@ -169,12 +186,14 @@ class Recipe:
                 )
             index = layer % (num_layers + 1)
             layers.add(-1 if index == num_layers else index)
-        return Recipe(self.poolings, tuple(layers), self.steps)
+        return replace(self, layers=tuple(layers))
 
     def states(self, num_layers: int) -> tuple[int, ...]:
         """The hidden states to ask an encoder for, counted from 0 and rising; none for a pooler."""
         if "pooler" in self.poolings:
             return ()
+        if self.mix:
+            return tuple(range(num_layers + 1))
         return tuple(sorted({layer % (num_layers + 1) for layer in self.layers}))
 
 

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from embedkit.encoders.loading import load_pretrained
-from embedkit.encoders.states import TokenStates
 from embedkit.errors import InputError, first_line
-from embedkit.pooling import POOLINGS
+from embedkit.recipes.pooling_module import Pooling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -33,7 +32,7 @@ class PooledRegressor(nn.Module):
 
     Args:
         encoder: of transformers.
-        reads: a name from the table of poolings.
+        reads: a pooling without weights: a name from the table of poolings.
     """
 
     def __init__(self, encoder: PreTrainedModel, reads: str) -> None:
@@ -41,7 +40,7 @@ class PooledRegressor(nn.Module):
         config = encoder.config
         dropout: float | None = getattr(config, "classifier_dropout", None)
         self.encoder = encoder
-        self.reads = reads
+        self.pooling = Pooling(reads)
         self.dropout = nn.Dropout(
             getattr(config, "hidden_dropout_prob", _DROPOUT) if dropout is None else dropout
         )
@@ -70,9 +69,8 @@ class PooledRegressor(nn.Module):
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         if token_type_ids is not None:
             inputs["token_type_ids"] = token_type_ids
-        hidden = self.encoder(**inputs).last_hidden_state
-        states = TokenStates.from_padded(hidden, attention_mask, input_ids)
-        logits = self.classifier(self.dropout(POOLINGS[self.reads].reduce(states)))
+        pooled = self.pooling(self.encoder(**inputs).last_hidden_state, attention_mask)
+        logits = self.classifier(self.dropout(pooled))
         loss = None if labels is None else nn.functional.mse_loss(logits.squeeze(-1), labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 

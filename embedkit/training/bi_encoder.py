@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from embedkit.data.pairs import Pairs
 from embedkit.data.positives import Positives
 from embedkit.embedder.embedder import Embedder
 from embedkit.embedder.model_card import add_section, noted
-from embedkit.encoders.loading import without_bars
 from embedkit.errors import InputError
 from embedkit.evaluation.evaluate import evaluate
 from embedkit.evaluation.metric_delta import metric_deltas
@@ -51,6 +49,10 @@ _ROWS = (
     Loss("cosine", "CosineSimilarityLoss", True, _COSINE),
     Loss("in-batch", "MultipleNegativesRankingLoss", False, _IN_BATCH),
 )
+
+# Of attention and mix, times that of the encoder, whose steps would leave them where they begin.
+_POOLING_RATE = 50
+
 LOSSES: dict[str, Loss] = {row.name: row for row in _ROWS}
 
 
@@ -84,7 +86,8 @@ def train_bi_encoder(
     """Train an embedder and save it; a run that was killed is resumed.
 
     The weights of Dense layers train too, a pooler's among them, and so the recipe `pooler` becomes
-    `cls/dense`; the average of layers stays one.
+    `cls/dense`; so do `attention` and `mix`, at 50 times the learning rate. The average of layers
+    stays one.
 
     Args:
         data: sets to learn from together: `Pairs` for a loss on scores, `Positives` for in-batch.
@@ -148,6 +151,7 @@ def train_bi_encoder(
         precision="float32",
         device=settings.device,
     )
+    embedder = embedder.with_initial_weights()
     embedder.bound.check_fitted()
     embedder.check_saveable()
     prefix = embedder.prompt_text(prompt)
@@ -201,14 +205,14 @@ def _train(
     """The best checkpoint, which is a folder of sentence-transformers."""
     from datasets import Dataset
     from sentence_transformers import (
-        SentenceTransformer,
         SentenceTransformerTrainer,
         SentenceTransformerTrainingArguments,
     )
     from sentence_transformers.base.evaluation import BaseEvaluator
     from sentence_transformers.base.sampler import BatchSamplers
     from sentence_transformers.sentence_transformer import losses
-    from sentence_transformers.sentence_transformer.modules import WeightedLayerPooling
+
+    from embedkit.embedder.recipe_pooling import load_trainable
 
     class DevSpearman(BaseEvaluator):
         def __init__(self) -> None:
@@ -229,17 +233,13 @@ def _train(
         def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
             """Ours does not quote the training data."""
 
-    with tempfile.TemporaryDirectory() as scratch, without_bars():
-        embedder.write(Path(scratch))
-        model = SentenceTransformer(
-            scratch, device=run.settings.device, trust_remote_code=False, local_files_only=True
-        )
-    for module in model:
-        if isinstance(module, WeightedLayerPooling):
-            module.requires_grad_(False)
+    model = load_trainable(embedder, run.settings.device)
     arguments = run.arguments(
         SentenceTransformerTrainingArguments, len(columns["sentence1"]), metric="eval_spearman"
     )
+    if embedder.recipe.to_train:
+        rate = _POOLING_RATE * run.settings.learning_rate
+        arguments.learning_rate_mapping = {r"\.pooling\.(query|mix)$": rate}
     if prefix:
         arguments.prompts = prefix
     if not loss.scored:

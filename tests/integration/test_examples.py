@@ -79,6 +79,19 @@ def test_comparing_poolings_and_keeping_the_best(
     assert abs(vectors - theirs).max() < 1e-5
 
 
+@pytest.mark.parametrize("recipe", ["attention/normalize", "mean@mix"])
+def test_finetuning_with_a_pooling(
+    example: Example, model: Path, tmp_path: Path, recipe: str
+) -> None:
+    path = tmp_path / "pairs.tsv"
+    shipped = SHIPPED["first_look"].read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(shipped[:41]), encoding="utf-8")
+    printed = example("finetune_with_pooling.py", model, recipe, path, "3e-3")
+    errors = [float(line.split()[-1]) for line in printed]
+    assert [line.split(":")[0] for line in printed] == ["epoch 1", "epoch 2", "epoch 3"]
+    assert errors[2] < 0.8 * errors[0]
+
+
 def test_the_loss_and_what_the_classifier_reads(example: Example) -> None:
     assert example("regression_loss.py") == [
         "BertForSequenceClassification, logits (2, 1)",

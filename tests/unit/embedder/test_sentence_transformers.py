@@ -659,9 +659,11 @@ def weigh(bert: Path, folder: Path, weights: list[float], start: int) -> Path:
         ([0.5, 0.0, 0.0, 0.5], 0, "mean@0,-1"),
         ([7.0, 0.0], 2, "mean@2"),
         ([1.0], 3, "mean"),
+        ([0.25, 0.75], 2, "mean@mix"),
+        ([3.0, 0.0, 1.0, 2.0], 0, "mean@mix"),
     ],
 )
-def test_read_equal_layer_weights(
+def test_read_layer_weights(
     bert: Path, weights: list[float], start: int, printed: str, tmp_path: Path
 ) -> None:
     folder = weigh(bert, tmp_path / "theirs", weights, start)
@@ -670,11 +672,13 @@ def test_read_equal_layer_weights(
     assert_same(embedder.encode(TEXTS), theirs(folder))
 
 
-def test_unequal_layer_weights_are_refused(bert: Path, tmp_path: Path) -> None:
-    folder = weigh(bert, tmp_path / "theirs", [0.25, 0.75], 2)
+@pytest.mark.parametrize("weights", [[-0.25, 1.25], [0.0, 0.0], [float("nan"), 1.0]])
+def test_layer_weights_below_0_are_refused(
+    bert: Path, weights: list[float], tmp_path: Path
+) -> None:
+    folder = weigh(bert, tmp_path / "theirs", weights, 2)
     with pytest.raises(
-        InputError,
-        match=r"the layers are weighted \[0\.25, 0\.75\]; a recipe has only plain averages$",
+        InputError, match=r"the layers are weighted \[.*\]; expected weights from 0$"
     ):
         Embedder.from_pretrained(folder)
 

@@ -250,7 +250,8 @@ def test_nothing_is_read_back_from_a_device(
     texts = random_texts([4, 9, 9, 5])
     states = meta(tiny.pack(texts), [0, 2, 3], pooler=encoder.pooler is not None)
     states = states.without_prompt(prompt_tokens).average((0, 3))
-    states = replace(states, token_weights=torch.ones(encoder.vocab_size, device="meta"))
+    weights, query = (torch.ones(n, device="meta") for n in (encoder.vocab_size, encoder.dim))
+    states = replace(states, token_weights=weights, query=query)
     for pooling in POOLINGS.values():
         if pooling.name != "pooler" or encoder.pooler is not None:
             vectors = pooling.reduce(states)

@@ -37,7 +37,9 @@ def make_states(lengths: Sequence[int], seed: int = 0, shift: float = 0) -> Toke
     batch = tiny.pack([range(n) for n in lengths])
     special = torch.rand(sum(lengths), generator=generator) < 0.3
     weights = torch.rand(max(lengths), generator=generator)
-    return TokenStates({1: rows}, replace(batch, special=special), pooler, token_weights=weights)
+    query = torch.randn(WIDTH, generator=generator)
+    batch = replace(batch, special=special)
+    return TokenStates({1: rows}, batch, pooler, token_weights=weights, query=query)
 
 
 def select(states: TokenStates, texts: Sequence[int]) -> TokenStates:
@@ -47,8 +49,7 @@ def select(states: TokenStates, texts: Sequence[int]) -> TokenStates:
     batch = replace(batch, special=states.batch.special[rows])
     assert states.pooler_output is not None
     pooler = states.pooler_output[list(texts)]
-    weights = states.token_weights
-    return TokenStates({1: states.only[rows]}, batch, pooler, token_weights=weights)
+    return replace(states, layers={1: states.only[rows]}, batch=batch, pooler_output=pooler)
 
 
 def reduce(name: str, states: TokenStates) -> Tensor:
@@ -204,6 +205,21 @@ def test_a_text_of_special_tokens_only_has_the_zero_vector() -> None:
     states = replace(states, batch=replace(states.batch, special=torch.ones(5, dtype=torch.bool)))
     for name in ("mean_content", "max_content", "idf_mean"):
         assert torch.equal(reduce(name, states), torch.zeros(2, WIDTH)), name
+
+
+@settings(max_examples=25, deadline=None)
+@given(lengths=many_lengths, seed=seeds)
+def test_attention_is_a_softmax_over_tokens(lengths: list[int], seed: int) -> None:
+    states = make_states(lengths, seed)
+    assert states.query is not None
+    rows = [text.double() for text in states.only.split(lengths)]
+    expected = torch.stack([(h @ states.query.double()).softmax(0) @ h for h in rows])
+    assert (reduce("attention", states) - expected).abs().max() <= 1e-5
+
+
+def test_attention_needs_a_query() -> None:
+    with pytest.raises(ValueError, match=r"^these states have no query$"):
+        reduce("attention", replace(make_states([2]), query=None))
 
 
 def test_idf_mean_needs_weights() -> None:

@@ -17,7 +17,7 @@ from embedkit.recipes.steps import DENSE, STEPS
 CHOICES = ", ".join(POOLINGS)
 STEP_CHOICES = ", ".join(spec.name + spec.parameter for spec in STEPS.values())
 WHOLE = "takes a whole number from 1, such as pca:8"
-NUMBER = "is not a number; expected a hidden state such as 0, 6 or -1, or first-last"
+NUMBER = "is not a number; expected a hidden state such as 0, 6 or -1, first-last, or mix"
 
 numbers = st.integers(1, 999_999_999)
 plain_steps = st.sampled_from([name for name, spec in STEPS.items() if spec.parameter != ":K"])
@@ -79,6 +79,17 @@ def test_parse_and_print(
     recipe = Recipe.parse(typed)
     assert (recipe.poolings, recipe.layers, recipe.steps) == (poolings, layers, steps)
     assert str(recipe) == printed
+
+
+def test_mix_is_all_layers() -> None:
+    recipe = Recipe.parse("mean+attention@mix/normalize")
+    assert recipe == Recipe(("mean", "attention"), steps=("normalize",), mix=True)
+    assert (recipe.layers, recipe.to_train) == ((), ("attention", "mix"))
+    assert recipe.states(3) == (0, 1, 2, 3)
+    assert str(recipe) == str(recipe.resolve(3)) == "mean+attention@mix/normalize"
+    assert recipe != Recipe.parse("mean+attention/normalize")
+    with pytest.raises(RecipeError, match="pooler takes no layer"):
+        Recipe.parse("pooler@mix")
 
 
 @settings(deadline=None)
@@ -245,7 +256,7 @@ def test_errors_name_the_place_and_the_choices(typed: str, place: int, problem: 
 
 def test_the_choices_are_all_poolings_and_steps() -> None:
     poolings = "cls max mean mean_sqrt_len weighted_mean last mean_content max_content"
-    assert [*poolings.split(), "idf_mean", "pooler"] == [*POOLINGS][:10]
+    assert [*poolings.split(), "idf_mean", "attention", "pooler"] == [*POOLINGS][:11]
     assert "whiten[:K], pca:K" in STEP_CHOICES
 
 

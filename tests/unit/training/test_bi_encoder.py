@@ -119,10 +119,12 @@ def test_it_learns(bert: Path, tmp_path: Path, loss: str) -> None:
         ("max@-2/normalize", "max/normalize"),  # the layers above are cut off
         ("pooler", "cls/dense"),
         ("cls+mean/normalize", "cls+mean/normalize"),
+        ("attention@1,-1", "attention@1,-1"),
+        ("mean+attention@mix/normalize", "mean+attention@mix/normalize"),
     ],
 )
 def test_recipes(bert: Path, tmp_path: Path, recipe: str, after: str) -> None:
-    before = Embedder.from_pretrained(bert, recipe, device="cpu")
+    before = Embedder.from_pretrained(bert, recipe, device="cpu").with_initial_weights()
     settings = FAST if recipe == "pooler" else replace(FAST, epochs=12, learning_rate=2e-3)
     trained = train_bi_encoder(
         [TRAIN], DEV, tmp_path / "out", model=bert, recipe=recipe, settings=settings
@@ -131,6 +133,27 @@ def test_recipes(bert: Path, tmp_path: Path, recipe: str, after: str) -> None:
     assert spearman(trained) > spearman(before) + 0.3
     again = Embedder.from_pretrained(tmp_path / "out", device="cpu")
     assert np.array_equal(vectors(again), vectors(trained))
+    for part, weights in (("attention", again.bound.query), ("mix", again.bound.layer_weights)):
+        assert (weights is None) == (part not in recipe)
+        assert weights is None or np.ptp(weights) > 1e-3  # they begin equal
+    theirs = SentenceTransformer(
+        str(tmp_path / "out"), device="cpu", trust_remote_code="attention" in recipe
+    )
+    assert np.allclose(
+        theirs.encode(list(DEV.sentence1)), vectors(again)[: len(DEV.scores)], atol=1e-5
+    )
+
+
+def test_a_layer_of_an_encoder_that_is_not_cut(tmp_path: Path) -> None:
+    """A WeightedLayerPooling of one layer stands before the attention."""
+    folder = tiny.make_model(tmp_path / "albert", "albert", layers=2)
+    settings = replace(FAST, epochs=2, learning_rate=1e-3, evaluations=1)
+    trained = train_bi_encoder(
+        [TRAIN], DEV, tmp_path / "out", model=folder, recipe="attention@1", settings=settings
+    )
+    assert str(trained.recipe) == "attention@1"
+    theirs = SentenceTransformer(str(tmp_path / "out"), device="cpu", trust_remote_code=True)
+    assert np.allclose(theirs.encode(list(DEV.sentence1)), vectors(trained)[:80], atol=1e-5)
 
 
 SLOW_FAMILIES = [pytest.param(x, marks=pytest.mark.slow) for x in ("roberta", "electra", "albert")]
@@ -172,7 +195,7 @@ def test_killed_and_taken_up_again(
 ) -> None:
     """The same bits as undisturbed, in the middle of a later epoch."""
     command = ["train", "bi-encoder", files["train"], "--dev", files["dev"], "-m", bert]
-    command += ["--loss", loss, "--recipe", "pooler" if loss == "cosent" else "mean"]
+    command += ["--loss", loss, "--recipe", "pooler" if loss == "cosent" else "attention@mix"]
     command += ["--epochs", 2, "--learning-rate", 1e-4, "--batch-size", 4, "--accumulate", 2]
     command += ["--evaluations", 4, "--device", "cpu"]
     kill(command, tmp_path / "out", batch=batch)
