@@ -27,7 +27,7 @@ class Window(NamedTuple):
     Attributes:
         text: index of the text.
         token_ids: (tokens,) int32, with the special ones.
-        labelled: (k,) the tokens that get a label: the first one of a word, or of a character.
+        labelled: (k,) the tokens that have a label: the first one of a word, or of a character.
         bounds: (k, 2) start and end of the word, or of the token's characters.
     """
 
@@ -40,8 +40,8 @@ class Window(NamedTuple):
 def windows_of(tokenizer: TextTokenizer, rows: Sequence[TaggedText]) -> Iterator[Window]:
     """The windows of texts, in order.
 
-    A token begins at its first character that is no space. It is labelled if it begins in a word,
-    or anywhere where the units are characters, and after all that is labelled already.
+    A token begins at its first character that is no space. It has a label if that is in a word, or
+    anywhere where the units are characters, and after all that has a label already.
     """
     backend = Tokenizer.from_str(tokenizer.backend.to_str())
     room = tokenizer.max_length - backend.num_special_tokens_to_add(is_pair=False)
@@ -66,8 +66,8 @@ class _Aligner:
 
     def __init__(self, row: TaggedText) -> None:
         self._row = row
-        self._end = 0  # of what is labelled
         self._words = {i: word for word in row.words or () for i in range(*word)}
+        self._end = 0  # of what has a label
 
     def __call__(
         self, part: Encoding, kept: Iterable[int]
@@ -80,11 +80,11 @@ class _Aligner:
             if not inside.strip() or start < self._end:
                 continue
             own = (start, start + len(inside.strip()))
-            word = self._words.get(start) if self._row.words is not None else own
-            if word is not None:
+            unit = own if self._row.words is None else self._words.get(start)
+            if unit is not None:
                 labelled.append(token)
-                bounds.append(word)
-                self._end = word[1]
+                bounds.append(unit)
+                self._end = unit[1]
         return np.array(labelled, np.int64), np.array(bounds, np.int64).reshape(-1, 2)
 
 
@@ -118,13 +118,12 @@ def spans_of(
         ]
     return [
         tuple(
-            Span(
-                tokens[first][0],
-                tokens[last][1],
-                kind,
-                float(np.mean([token[3] for token in tokens[first : last + 1]])),
-            )
-            for first, last, kind in entities(token[2] for token in tokens)
+            Span(tokens[first][0], tokens[last][1], kind, _mean(tokens[first : last + 1]))
+            for first, last, kind in entities(tag for _, _, tag, _ in tokens)
         )
         for tokens in joined
     ]
+
+
+def _mean(tokens: Sequence[tuple[int, int, str, float]]) -> float:
+    return float(np.mean([score for *_, score in tokens]))

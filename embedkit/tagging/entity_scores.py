@@ -149,7 +149,9 @@ def score_entities(
         value = float(np.nan_to_num(_ratio(name, overall)))
         add(f"entity_{name}", None, overall[2], value, _ratio(name, overall_drawn))
     macro = float(np.nan_to_num(_ratio("f1", sums.T)).mean())
-    macro_drawn = np.nanmean(_ratio("f1", drawn.transpose(1, 0, 2)), axis=0)
+    each_drawn = _ratio("f1", drawn.transpose(1, 0, 2))
+    with np.errstate(invalid="ignore"):  # the mean of the types that a resample has
+        macro_drawn = np.nansum(each_drawn, 0) / np.isfinite(each_drawn).sum(0)
     add("entity_macro_f1", None, overall[2], macro, macro_drawn)
     if data.unit == "character":
         characters = _characters(data.rows, predicted, types)

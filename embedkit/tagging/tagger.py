@@ -63,7 +63,7 @@ class Tagger:
     Attributes:
         network: gives logits (texts, tokens, labels).
         tokenizer: of the encoder.
-        unit: "word", whose first token has the label, or "character", where every token has one.
+        unit: "word" or "character", whose first token has the label.
         name: the model that it was made from, or its folder.
         notes: on its training, for people.
 
@@ -129,7 +129,8 @@ class Tagger:
                 inside = name.split(".")[0] == network.base_model_prefix
                 if isinstance(module, nn.Linear) and not inside:  # may be of other labels
                     nn.init.normal_(module.weight, std=0.02)
-                    nn.init.zeros_(module.bias)
+                    if module.bias is not None:
+                        nn.init.zeros_(module.bias)
         return cls(network.eval(), parts.tokenizer, unit, str(model))
 
     @classmethod

@@ -25,7 +25,7 @@ from embedkit.training.arguments import TOKEN_CLASSIFIER, TrainingSettings
 from embedkit.training.order import ByLength, ByLengthTrainer
 from embedkit.training.run import BestCheckpoint, TrainingRun
 
-_NO_LABEL = -100  # of other tokens than the first of a word or character, as torch's loss knows it
+_NO_LABEL = -100  # of a token that is not learnt from, as torch's loss knows it
 
 
 def train_token_classifier(
@@ -41,8 +41,8 @@ def train_token_classifier(
 ) -> Tagger:
     """Train a token classifier and save it; a run that was killed is resumed.
 
-    Only the first token of each word, or of each character, has a label. Texts over the maximum
-    length are cut into overlapping windows.
+    Only the first token of each word or character has a label. Texts over the maximum length are
+    cut into overlapping windows.
 
     Args:
         data: texts with entities, learnt from together.
@@ -71,10 +71,10 @@ def train_token_classifier(
         ['O', 'B-LC', 'I-LC']
     """
     settings.check_installed()
-    for one in (*data, dev):
+    for one in data:
         if one.unit != dev.unit:
             raise InputError(
-                f"{one.name} has the unit {one.unit}, {dev.name} {dev.unit}; expected one"
+                f"{one.name} has the unit {one.unit}, {dev.name} has {dev.unit}; expected one unit"
             )
     types = sorted({kind for one in data for kind in one.types})
     if not types or not dev.types:
