@@ -48,8 +48,7 @@ class MaskedLM:
         own_tokenizer: the same of transformers, which has the mask token.
 
     Example:
-        >>> from embedkit import TrainingSettings, train_masked_lm
-        >>> from embedkit.masked_lm import MaskedLM
+        >>> from embedkit import MaskedLM, TrainingSettings, train_masked_lm
         >>> texts = [f"The cat sees {n} dogs." for n in range(40)]
         >>> once = TrainingSettings(epochs=1, evaluations=1, device="cpu")
         >>> _ = train_masked_lm(texts, "my-bert", new_head=True, settings=once)

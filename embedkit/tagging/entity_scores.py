@@ -99,7 +99,7 @@ def evaluate_tagger(
         show_progress: on stderr; None shows it where stderr is a terminal.
 
     Example:
-        >>> from embedkit.data.entities import Span, TaggedText
+        >>> from embedkit import Span, TaggedText, TaggedTexts, Tagger
         >>> rows = (TaggedText("서울의 비", (Span(0, 2, "LC"),)),)
         >>> tagger = Tagger.untrained("minilm", ["LC"], "character")
         >>> report = evaluate_tagger(tagger, TaggedTexts("made", "character", rows))

@@ -68,7 +68,7 @@ class Tagger:
         notes: on its training, for people.
 
     Example:
-        >>> from embedkit.tagging.tagger import Tagger
+        >>> from embedkit import Tagger
         >>> tagger = Tagger.untrained("minilm", ["LC"], "word")  # `train_token_classifier` trains
         >>> len(tagger.tag(["She lives in Seoul.", "It rains."], show_progress=False))
         2

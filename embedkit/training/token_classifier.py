@@ -62,8 +62,7 @@ def train_token_classifier(
         InputError: wrong data, settings or model, before the first step.
 
     Example:
-        >>> from embedkit.data.entities import Span, TaggedText
-        >>> from embedkit import TrainingSettings
+        >>> from embedkit import Span, TaggedText, TaggedTexts, TrainingSettings
         >>> rows = [TaggedText(f"{x} is far", (Span(0, 5, "LC"),)) for x in ("Seoul", "Busan")]
         >>> cities = TaggedTexts("cities", "character", tuple(rows))
         >>> once = TrainingSettings(epochs=1, evaluations=1, device="cpu")
