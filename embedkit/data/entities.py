@@ -26,6 +26,10 @@ class Span:
         end: index after its last one.
         label: its type.
         score: mean probability of the labels of its tokens, if a model found it; not compared.
+
+    Example:
+        >>> Span(0, 2, "LC") == Span(0, 2, "LC", score=0.9)
+        True
     """
 
     start: int
@@ -45,6 +49,10 @@ class TaggedText:
 
     Raises:
         InputError: a span that is empty, overlaps another or leaves the text, or cuts a word.
+
+    Example:
+        >>> TaggedText("서울의 비", (Span(0, 2, "LC"),)).tags
+        ['B-LC', 'I-LC', 'O', 'O', 'O']
     """
 
     text: str

@@ -94,6 +94,11 @@ def write_entities(data: TaggedTexts, path: str | Path | None, *, conll: bool = 
     Raises:
         InputError: CoNLL cannot hold a text with a tab or a line break; or the file cannot be
             written.
+
+    Example:
+        >>> write_entities(TaggedTexts.untagged(["It rains."], "word"), "made.conll", conll=True)
+        >>> read_entities("made.conll").rows[0].text
+        'It rains .'
     """
     if not conll:
         with open_writer(path, "jsonl", ["text", "spans"]) as writer:
