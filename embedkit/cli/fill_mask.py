@@ -7,16 +7,14 @@ from typing import Annotated
 import typer
 
 from embedkit.cli import options, output
-from embedkit.cli.options import option
+from embedkit.cli.options import output_option
 
 
 def fill_mask_command(
     text: Annotated[str, typer.Argument(help="Text with the model's mask token, such as [MASK].")],
     *,
-    model: Annotated[
-        str, option("Folder or hub id of a model with a masked-LM head.", "--model", "-m")
-    ],
-    top_k: Annotated[int, typer.Option(help="Tokens to print for each mask.")] = 5,
+    model: options.Model,
+    top_k: Annotated[int, output_option("Print so many tokens for each mask.", "--top-k")] = 5,
     device: options.Device = None,
     revision: options.Revision = None,
     as_json: options.Json = False,

@@ -170,6 +170,7 @@ Unit: TypeAlias = Annotated[
         "What has a tag each: word or character. By default characters for JSONL and for CoNLL "
         "files in which every unit is one character, else words.",
         "--unit",
+        values=("word", "character"),
     ),
 ]
 Json: TypeAlias = Annotated[bool, output_option("Print JSON on stdout instead of text.", "--json")]

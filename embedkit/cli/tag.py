@@ -9,7 +9,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from embedkit.cli import options, output
-from embedkit.cli.options import option
+from embedkit.cli.options import data_option, output_option
 from embedkit.errors import InputError
 
 
@@ -22,17 +22,24 @@ def tag_command(
         ),
     ],
     *,
-    model: Annotated[str, option("Folder or hub id of a token classifier.", "--model", "-m")],
+    model: options.Model,
     out: Annotated[
         Path | None,
-        option("File to write, CoNLL if it ends in .conll or .bio, else JSONL; default stdout."),
+        output_option(
+            "Write this file, CoNLL if it ends in .conll or .bio, else JSONL; by default stdout.",
+            "--out",
+        ),
     ] = None,
     conll: Annotated[
-        bool, typer.Option("--conll", help="Print CoNLL with IOB2 tags instead of JSONL.")
+        bool, output_option("Print CoNLL with IOB2 tags instead of JSONL.", "--conll")
     ] = False,
     unit: Annotated[
         str | None,
-        option("What has a tag each: word or character; by default as in the training data."),
+        data_option(
+            "What has a tag each, a word or a character; by default as in the training data.",
+            "--unit",
+            values=("word", "character"),
+        ),
     ] = None,
     text_column: options.TextColumn = None,
     max_length: options.MaxLength = None,
@@ -40,7 +47,7 @@ def tag_command(
     revision: options.Revision = None,
     encoding: options.Encoding = "utf-8",
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON object a line, which is the default.")
+        bool, output_option("Print a JSON object a line, which is the default.", "--json")
     ] = False,
 ) -> None:
     """Find the entities of texts: one JSON object a text, with start, end, label and score.
