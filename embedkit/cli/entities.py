@@ -34,9 +34,7 @@ def evaluate_entities(
     from embedkit.tagging.tagger import Tagger
 
     tagger = Tagger.from_pretrained(model, **tagger_options)
-    reports = [
-        evaluate_tagger(tagger, one, seed=others["seed"], show_progress=True) for one in sets
-    ]
+    reports = [evaluate_tagger(tagger, one, seed=others["seed"]) for one in sets]
     if files.as_json:
         output.print_json(as_json(reports))
         return

@@ -72,7 +72,7 @@ def tag_command(
         model, unit=named, max_length=max_length, device=device, revision=revision
     )
     data = known or TaggedTexts.untagged(read, tagger.unit)
-    found = tagger.predict(data.rows, show_progress=True)
+    found = tagger.predict(data.rows)
     rows = tuple(replace(row, spans=own) for row, own in zip(data.rows, found, strict=True))
     write_entities(
         replace(data, rows=rows), out, conll=conll or (out is not None and is_conll(out))

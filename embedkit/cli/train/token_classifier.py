@@ -58,9 +58,8 @@ def train_token_classifier_command(
         settings=settings,
         max_length=max_length,
         revision=revision,
-        show_progress=True,
     )
-    report = evaluate_tagger(trained, held_out, show_progress=True)
+    report = evaluate_tagger(trained, held_out)
     seconds = time.perf_counter() - started
     notes = dict(trained.notes)
     if as_json:
