@@ -32,6 +32,7 @@ LAYERS = (
     ("scoring",),
     ("retrieval",),
     ("evaluation",),
+    ("tagging", "masked_lm"),
     ("benchmark",),
     ("training",),
     ("cli",),

@@ -11,6 +11,8 @@ from embedkit.version import __version__
 
 if TYPE_CHECKING:
     from embedkit.data.corpus import Corpus
+    from embedkit.data.entities import Span, TaggedText, TaggedTexts
+    from embedkit.data.entity_files import read_entities, write_entities
     from embedkit.data.pairs import PairColumns, Pairs, read_pairs
     from embedkit.data.positives import PositiveColumns, Positives, read_positives
     from embedkit.data.retrieval_set import RetrievalSet, read_retrieval
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from embedkit.evaluation.compare import compare
     from embedkit.evaluation.evaluate import evaluate
     from embedkit.evaluation.report.report import Report
+    from embedkit.masked_lm import MaskedLM
     from embedkit.pooling import POOLINGS
     from embedkit.recipes.pooling_module import Pooling
     from embedkit.recipes.recipe import Recipe, RecipeError
@@ -28,10 +31,13 @@ if TYPE_CHECKING:
     from embedkit.scoring.loading import load_model
     from embedkit.scoring.pair_regressor import PairRegressor
     from embedkit.scoring.regressor_folder import load_head, save_head
+    from embedkit.tagging.entity_scores import evaluate_tagger
+    from embedkit.tagging.tagger import Tagger
     from embedkit.training.arguments import TrainingSettings
     from embedkit.training.bi_encoder import train_bi_encoder
     from embedkit.training.cross_encoder import train_cross_encoder
     from embedkit.training.masked_lm import train_masked_lm
+    from embedkit.training.token_classifier import train_token_classifier
 
 # In a notebook without ipywidgets, bars are text. tqdm warns when transformers imports it.
 warnings.filterwarnings("ignore", message="IProgress not found")
@@ -60,6 +66,15 @@ _PUBLIC = {
     "train_cross_encoder": "embedkit.training.cross_encoder",
     "train_bi_encoder": "embedkit.training.bi_encoder",
     "train_masked_lm": "embedkit.training.masked_lm",
+    "train_token_classifier": "embedkit.training.token_classifier",
+    "Span": "embedkit.data.entities",
+    "TaggedText": "embedkit.data.entities",
+    "TaggedTexts": "embedkit.data.entities",
+    "read_entities": "embedkit.data.entity_files",
+    "write_entities": "embedkit.data.entity_files",
+    "Tagger": "embedkit.tagging.tagger",
+    "evaluate_tagger": "embedkit.tagging.entity_scores",
+    "MaskedLM": "embedkit.masked_lm",
     "PositiveColumns": "embedkit.data.positives",
     "Positives": "embedkit.data.positives",
     "read_positives": "embedkit.data.positives",
@@ -75,6 +90,7 @@ __all__ = [
     "CrossEncoder",
     "Embedder",
     "InputError",
+    "MaskedLM",
     "PairColumns",
     "PairRegressor",
     "Pairs",
@@ -85,6 +101,10 @@ __all__ = [
     "RecipeError",
     "Report",
     "RetrievalSet",
+    "Span",
+    "TaggedText",
+    "TaggedTexts",
+    "Tagger",
     "TrainingSettings",
     "VectorIndex",
     "Vectors",
@@ -92,8 +112,10 @@ __all__ = [
     "compare",
     "encode_corpus",
     "evaluate",
+    "evaluate_tagger",
     "load_head",
     "load_model",
+    "read_entities",
     "read_pairs",
     "read_positives",
     "read_retrieval",
@@ -101,6 +123,8 @@ __all__ = [
     "train_bi_encoder",
     "train_cross_encoder",
     "train_masked_lm",
+    "train_token_classifier",
+    "write_entities",
 ]
 
 

@@ -15,10 +15,12 @@ from embedkit.cli.bench import bench_command
 from embedkit.cli.compare import compare_command
 from embedkit.cli.encode import encode_command
 from embedkit.cli.evaluate import evaluate_command
+from embedkit.cli.fill_mask import fill_mask_command
 from embedkit.cli.index import index_app
 from embedkit.cli.info import info_command
 from embedkit.cli.score import score_command
 from embedkit.cli.search import search_command
+from embedkit.cli.tag import tag_command
 from embedkit.cli.train import train_app
 from embedkit.errors import InputError, printable
 from embedkit.version import __version__
@@ -55,6 +57,8 @@ app.command("evaluate")(evaluate_command)
 app.command("encode")(encode_command)
 app.command("search")(search_command)
 app.command("score")(score_command)
+app.command("tag")(tag_command)
+app.command("fill-mask")(fill_mask_command)
 app.command("info")(info_command)
 app.command("bench")(bench_command)
 app.add_typer(index_app, name="index")

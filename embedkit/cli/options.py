@@ -164,6 +164,15 @@ Sentence1: TypeAlias = Annotated[
 Sentence2: TypeAlias = Annotated[
     str, data_option("Read the second sentences from this column.", "--sentence2-column")
 ]
+Unit: TypeAlias = Annotated[
+    str | None,
+    data_option(
+        "What has a tag each: word or character. By default characters for JSONL and for CoNLL "
+        "files in which every unit is one character, else words.",
+        "--unit",
+        values=("word", "character"),
+    ),
+]
 Json: TypeAlias = Annotated[bool, output_option("Print JSON on stdout instead of text.", "--json")]
 
 

@@ -73,17 +73,26 @@ def open_writer(
         InputError: the file cannot be written, or not in this format.
     """
     where = "stdout" if path is None else str(path)
-    zipped = path is not None and is_gzip(Path(path))
     if format not in WRITERS:
         raise InputError(f"{where}: got format {format!r}, expected one of {', '.join(WRITERS)}")
-    if format == "parquet" and (path is None or zipped):
+    if format == "parquet" and (path is None or is_gzip(Path(path))):
         raise InputError(f"{where}: got format 'parquet', expected tsv, csv or jsonl")
     check_column_names(where, columns)
+    with (
+        output_file(path) as file,
+        closing(WRITERS[format](file, where, columns, schema)) as writer,
+    ):
+        yield writer
+
+
+@contextmanager
+def output_file(path: str | Path | None) -> Iterator[IO[bytes]]:
+    """Stdout for None, or a file that is there when the block ends well; `.gz` is packed."""
     with ExitStack() as stack:
         file = stack.enter_context(_stdout() if path is None else _replaced(Path(path)))
-        if zipped:
+        if path is not None and is_gzip(Path(path)):
             file = stack.enter_context(_zipped(file))
-        yield stack.enter_context(closing(WRITERS[format](file, where, columns, schema)))
+        yield file
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a folder holds: a model, a regression head, a cross-encoder, an index or stored vectors."""
+"""What a folder holds: a model of one of our kinds, an index or stored vectors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from embedkit.errors import InputError
 from embedkit.files import check_schema, read_json, read_mark, write_text
 from embedkit.version import __version__
 
-Kind: TypeAlias = Literal["cross-encoder", "head", "model", "index", "vectors"]
+Kind: TypeAlias = Literal["cross-encoder", "head", "token-classifier", "model", "index", "vectors"]
 SCHEMA = 1  # of the files that `write_record` writes
 
 
@@ -20,14 +20,21 @@ class _Row(NamedTuple):
     files: tuple[str, ...]  # one of them makes a folder one of this kind
     what: str
     made_by: str
+    architecture: str = ""  # how that of config.json ends, which makes it one too
 
 
-# In the order of the tests: a head's folder is that of a model too.
+# In the order of the tests: the folder of a head or a token classifier is that of a model too.
 _ROWS: dict[Kind, _Row] = {
     "cross-encoder": _Row(
         ("cross_encoder.json",), "a cross-encoder", "embedkit train cross-encoder"
     ),
     "head": _Row(("head.json",), "a regression head", "embedkit train head"),
+    "token-classifier": _Row(
+        ("token_classifier.json",),
+        "a token classifier",
+        "embedkit train token-classifier",
+        "ForTokenClassification",
+    ),
     "model": _Row(
         ("modules.json", "config.json"), "a model", "transformers or sentence-transformers"
     ),
@@ -51,6 +58,10 @@ def folder_kind(folder: Path) -> Kind | None:
     for kind, row in _ROWS.items():
         if any((folder / name).is_file() for name in row.files):
             return kind
+        if row.architecture and (config := folder / "config.json").is_file():
+            names = read_json(config).get("architectures")
+            if isinstance(names, list) and str([*names, ""][0]).endswith(row.architecture):
+                return kind
     return None
 
 
@@ -61,7 +72,8 @@ def check_kind(folder: Path, expected: Kind) -> None:
         InputError: what the folder is, and what was expected.
     """
     kind = folder_kind(folder)
-    if kind not in (None, expected) and (kind, expected) != ("head", "model"):
+    of_model = expected == "model" and kind in ("head", "token-classifier")
+    if kind not in (None, expected) and not of_model:
         raise InputError(
             f"{folder}: is {_ROWS[kind].what}; expected {_ROWS[expected].what}, a folder of "
             f"{_ROWS[expected].made_by}"

@@ -115,3 +115,4 @@ def _is_number(value: object) -> bool:
 CROSS_ENCODER = TrainingSettings()
 BI_ENCODER = TrainingSettings(epochs=1.0)
 MASKED_LM = TrainingSettings(epochs=1.0)
+TOKEN_CLASSIFIER = TrainingSettings()

@@ -8,17 +8,12 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import (
-    AutoModelForMaskedLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    TrainingArguments,
-)
+from transformers import PreTrainedModel, TrainingArguments
 
 from embedkit.embedder.card_metadata import CardScore, add_card_metadata, base_model_metadata
 from embedkit.embedder.fingerprint import state_sha256
@@ -27,11 +22,12 @@ from embedkit.embedder.model_card import noted, write_mark
 from embedkit.embedder.model_config import Settings
 from embedkit.encoders.devices import on_device
 from embedkit.encoders.hub import find_folder
-from embedkit.encoders.loading import load_pretrained, of_pooler
+from embedkit.encoders.loading import of_pooler
 from embedkit.encoders.weights import Weights
 from embedkit.errors import InputError
 from embedkit.evaluation.report.locale import catalogue
 from embedkit.files import DEFAULT_MODEL, load_json, new_folder, write_text
+from embedkit.masked_lm import load_mask_tokenizer, load_masked_lm
 from embedkit.progress import progress
 from embedkit.tokenization.tokenizer import TextTokenizer, check_ids
 from embedkit.training.arguments import MASKED_LM, TrainingSettings
@@ -115,7 +111,7 @@ def train_masked_lm(
     settings.check_installed()
     folder = find_folder(model, revision=revision)
     parts = load_folder(folder, None, max_length)
-    network, drawn = _load(parts.settings.encoder_folder, settings.seed)
+    network, drawn = load_masked_lm(parts.settings.encoder_folder, settings.seed)
     if drawn and not new_head:
         raise InputError(
             f"model {str(model)!r} has no weights for a masked-LM head ({', '.join(drawn[:3])}); "
@@ -123,7 +119,7 @@ def train_masked_lm(
             "one"
         )
     chosen = AdaptationTexts.of(texts, held_out, parts.tokenizer)
-    tokenizer = _load_tokenizer(parts.settings.encoder_folder)
+    tokenizer = load_mask_tokenizer(parts.settings.encoder_folder)
     check_ids(chosen.tokens.token_ids, network.config.vocab_size)
     plan = {
         "training": "mlm",
@@ -139,7 +135,7 @@ def train_masked_lm(
         batches = chosen.held_out_batches(settings.batch_size)
         before = perplexity(network, masking, batches, show_progress=show_progress)
         best = _train(run, network, batches, masking, order)
-        trained, _ = _load(best.folder, settings.seed)
+        trained, _ = load_masked_lm(best.folder, settings.seed)
         _move(trained, settings)
         after = perplexity(trained, masking, batches, show_progress=show_progress)
         with new_folder(Path(out)) as new:
@@ -218,29 +214,9 @@ def _train(
     return run.train(trainer)
 
 
-def _load(folder: Path, seed: int) -> tuple[PreTrainedModel, list[str]]:
-    """The network, and the names of the head's weights that the folder lacks, which were drawn."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        network, missing = load_pretrained(AutoModelForMaskedLM.from_config, folder)
-    network.accepts_loss_kwargs = False  # the loss is a mean, which the trainer has to be told
-    return network, sorted(missing)
-
-
 def _move(network: nn.Module, settings: TrainingSettings) -> None:
     with on_device(settings.device) as target:
         network.to(target)
-
-
-def _load_tokenizer(folder: Path) -> Any:
-    tokenizer = AutoTokenizer.from_pretrained(
-        folder, trust_remote_code=False, local_files_only=True
-    )
-    if tokenizer.mask_token is None:
-        raise InputError(
-            f"{folder}: its tokenizer has no mask token; expected that of a masked-LM model"
-        )
-    return tokenizer
 
 
 def _save_weights(

@@ -1,4 +1,4 @@
-"""`embedkit train`: head, cross-encoder, bi-encoder and mlm."""
+"""`embedkit train`: head, cross-encoder, bi-encoder, mlm and token-classifier."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from embedkit.cli.train.bi_encoder import train_bi_encoder_command
 from embedkit.cli.train.cross_encoder import train_cross_encoder_command
 from embedkit.cli.train.head import train_head_command
 from embedkit.cli.train.masked_lm import train_masked_lm_command
+from embedkit.cli.train.token_classifier import train_token_classifier_command
 
 train_app = App(help="Train a regression head, or an encoder.", no_args_is_help=True)
 train_app.command("head")(train_head_command)
 train_app.command("cross-encoder")(train_cross_encoder_command)
 train_app.command("bi-encoder")(train_bi_encoder_command)
 train_app.command("mlm")(train_masked_lm_command)
+train_app.command("token-classifier")(train_token_classifier_command)

@@ -1062,8 +1062,8 @@ def test_repeated_options_of_one_value_are_refused(
 
 
 def test_repeated_options_every_command_has_a_model_or_a_folder() -> None:
-    assert len(LEAVES) == 16
-    assert sum(option.name == "model" for _, option in SINGLE) == 11
+    assert len(LEAVES) == 19
+    assert sum(option.name == "model" for _, option in SINGLE) == 14
 
 
 @pytest.mark.process

@@ -1,0 +1,81 @@
+"""`embedkit tag`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+
+from embedkit.cli import options, output
+from embedkit.cli.options import data_option, output_option
+from embedkit.errors import InputError
+
+
+def tag_command(
+    texts: Annotated[
+        Path,
+        typer.Argument(
+            help=f"Texts: {options.TEXT_FILES}; or a CoNLL file (.conll, .bio), whose tags are "
+            "replaced."
+        ),
+    ],
+    *,
+    model: options.Model,
+    out: Annotated[
+        Path | None,
+        output_option(
+            "Write this file, CoNLL if it ends in .conll or .bio, else JSONL; by default stdout.",
+            "--out",
+        ),
+    ] = None,
+    conll: Annotated[
+        bool, output_option("Print CoNLL with IOB2 tags instead of JSONL.", "--conll")
+    ] = False,
+    unit: Annotated[
+        str | None,
+        data_option(
+            "What has a tag each, a word or a character; by default as in the training data.",
+            "--unit",
+            values=("word", "character"),
+        ),
+    ] = None,
+    text_column: options.TextColumn = None,
+    max_length: options.MaxLength = None,
+    device: options.Device = None,
+    revision: options.Revision = None,
+    encoding: options.Encoding = "utf-8",
+    as_json: Annotated[
+        bool, output_option("Print a JSON object a line, which is the default.", "--json")
+    ] = False,
+) -> None:
+    """Find the entities of texts: one JSON object a text, with start, end, label and score.
+
+    Example: [bold]embedkit tag notes.txt -m my-ner --out entities.jsonl[/bold]
+    """
+    from embedkit.data.entities import TaggedTexts
+    from embedkit.data.entity_files import is_conll, read_entities, write_entities
+
+    if (as_json and (conll or out is not None)) or (conll and out is not None):
+        raise InputError("got more than one of --json, --conll and --out; expected one")
+    named = cast("Any", unit)
+    known = read_entities(texts, named, encoding) if is_conll(texts) else None
+    if known is None:
+        corpus = options.corpus(texts, text_column, encoding)
+        read = [document.text for document in corpus]
+    elif text_column is not None:
+        raise InputError("got --text-column for a CoNLL file, which has no such column")
+    from embedkit.tagging.tagger import Tagger
+
+    tagger = Tagger.from_pretrained(
+        model, unit=named, max_length=max_length, device=device, revision=revision
+    )
+    data = known or TaggedTexts.untagged(read, tagger.unit)
+    found = tagger.predict(data.rows)
+    rows = tuple(replace(row, spans=own) for row, own in zip(data.rows, found, strict=True))
+    write_entities(
+        replace(data, rows=rows), out, conll=conll or (out is not None and is_conll(out))
+    )
+    if out is not None:
+        output.inform(f"Tagged {len(rows):,} texts in {out}.")

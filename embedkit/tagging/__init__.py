@@ -1,0 +1,1 @@
+"""Entities in texts: token classifiers (BertForTokenClassification), and their scores."""

@@ -1,0 +1,210 @@
+"""Entity scores: precision, recall and F1 of spans, and KLUE's F1 of characters, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedkit.data.entities import Span, TaggedText, TaggedTexts
+from embedkit.errors import InputError
+from embedkit.evaluation.bootstrap import NO_INTERVAL, SEED, bootstrap_means, interval
+from embedkit.evaluation.report.grid import Grid
+from embedkit.tagging.tagger import Tagger
+
+_Array = NDArray[np.float64]
+_HEADINGS = {
+    "en": ("", "precision", "recall", "F1", "95 % interval", "entities"),
+    "ko": ("", "정밀도", "재현율", "F1", "95% 신뢰 구간", "개체 수"),
+}
+_NAMES = {
+    "en": {"entity": "all entities", "entity_macro": "mean of types", "char": "characters"},
+    "ko": {"entity": "개체 전체", "entity_macro": "유형 평균", "char": "글자"},
+}
+
+
+@dataclass(frozen=True)
+class EntityResult:
+    """A score of all sentences of a data set, or of the entities of one type."""
+
+    dataset: str
+    metric: str  # {entity,label}_{precision,recall,f1}, entity_macro_f1 or char_f1
+    label: str | None  # the type
+    n: int  # entities, or characters
+    value: float
+    ci95: tuple[float, float] | None  # None where some resamples have no value
+    reason: str | None = None  # why there is no interval
+
+
+@dataclass(frozen=True)
+class EntityReport:
+    """The scores of a token classifier on one data set.
+
+    Attributes:
+        model: its name.
+        dataset: its name.
+        unit: of the data set, "word" or "character".
+        sentences: in it.
+        results: overall ones, then those of each type.
+    """
+
+    model: str
+    dataset: str
+    unit: str
+    sentences: int
+    results: tuple[EntityResult, ...]
+
+    def __getitem__(self, metric: str) -> EntityResult:
+        """The result of a metric of all entities, such as `entity_f1`."""
+        return next(one for one in self.results if one.metric == metric)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as `embedkit evaluate --json` prints them."""
+        return asdict(self)
+
+    def grid(self, lang: str = "en") -> Grid:
+        """The table, in English or Korean."""
+        rows: dict[str, list[str]] = {}
+        for one in self.results:
+            kind, _, measure = one.metric.rpartition("_")
+            cells = rows.setdefault(one.label or _NAMES[lang][kind], ["", "", "", "", ""])
+            cells[("precision", "recall", "f1").index(measure)] = f"{100 * one.value:.2f}"
+            if measure == "f1":
+                low, high = one.ci95 or (np.nan, np.nan)
+                cells[3] = f"[{100 * low:.1f}, {100 * high:.1f}]" if one.ci95 else "-"
+                cells[4] = f"{one.n:,}" if kind != "entity_macro" else ""
+        table = tuple((name, *cells) for name, cells in rows.items())
+        return Grid(_HEADINGS[lang], table, frozenset([0]), expendable=((5,), (1, 2)))
+
+    def caption(self, lang: str = "en") -> str:
+        """What was scored."""
+        korean = {"word": "단어", "character": "글자"}[self.unit]
+        if lang == "ko":
+            return f"{self.dataset}: 문장 {self.sentences:,}개, 태그 단위는 {korean}."
+        return f"{self.dataset}: {self.sentences:,} sentences, each {self.unit} has a tag."
+
+
+def evaluate_tagger(
+    tagger: Tagger, data: TaggedTexts, *, seed: int = SEED, show_progress: bool | None = None
+) -> EntityReport:
+    """Score a token classifier on a data set.
+
+    Args:
+        tagger: the model.
+        data: texts with entities.
+        seed: of the bootstrap over sentences.
+        show_progress: on stderr; None shows it where stderr is a terminal.
+
+    Example:
+        >>> from embedkit import Span, TaggedText, TaggedTexts, Tagger
+        >>> rows = (TaggedText("서울의 비", (Span(0, 2, "LC"),)),)
+        >>> tagger = Tagger.untrained("minilm", ["LC"], "character")
+        >>> report = evaluate_tagger(tagger, TaggedTexts("made", "character", rows))
+        >>> 0 <= report["entity_f1"].value <= 1
+        True
+    """
+    predicted = tagger.predict(data.rows, show_progress=show_progress)
+    results = score_entities(data, predicted, seed=seed)
+    return EntityReport(tagger.name, data.name, data.unit, len(data.rows), results)
+
+
+def score_entities(
+    data: TaggedTexts, predicted: Sequence[Sequence[Span]], *, seed: int = SEED
+) -> tuple[EntityResult, ...]:
+    """Scores with 95 % intervals, of resamples of the sentences.
+
+    Entities are scored as by seqeval: one is right if start, end and type are. For characters there
+    is KLUE's F1 too (Park et al. 2021): the mean over all IOB2 tags, O included, of the F1 of
+    characters that are no space; a tag that neither side has counts 1.
+
+    Raises:
+        InputError: neither the data nor the predictions have an entity.
+    """
+    types = sorted({s.label for row in predicted for s in row}.union(data.types))
+    if not types:
+        raise InputError(f"{data.name}: has no entity, and none was predicted; expected some")
+    counts = np.array(
+        [
+            [
+                [sum(s.label == kind for s in part) for part in _parts(row.spans, own)]
+                for kind in types
+            ]
+            for row, own in zip(data.rows, predicted, strict=True)
+        ],
+        dtype=np.float64,
+    )  # (sentences, types, right predicted gold)
+    sums, drawn = counts.sum(0), _resampled(counts, seed)
+    results: list[EntityResult] = []
+
+    def add(metric: str, kind: str | None, n: float, value: float, resampled: _Array) -> None:
+        ci95 = interval(resampled)
+        reason = NO_INTERVAL if ci95 is None else None
+        results.append(EntityResult(data.name, metric, kind, int(n), value, ci95, reason))
+
+    overall, overall_drawn = sums.sum(0), drawn.sum(0)
+    for name in _RATIOS:
+        value = float(np.nan_to_num(_ratio(name, overall)))
+        add(f"entity_{name}", None, overall[2], value, _ratio(name, overall_drawn))
+    macro = float(np.nan_to_num(_ratio("f1", sums.T)).mean())
+    each_drawn = _ratio("f1", drawn.transpose(1, 0, 2))
+    with np.errstate(invalid="ignore"):  # the mean of the types that a resample has
+        macro_drawn = np.nansum(each_drawn, 0) / np.isfinite(each_drawn).sum(0)
+    add("entity_macro_f1", None, overall[2], macro, macro_drawn)
+    if data.unit == "character":
+        characters = _characters(data.rows, predicted, types)
+        total = characters.sum(0)
+        resampled = _resampled(characters, seed).transpose(1, 0, 2)
+        values = [np.nan_to_num(_ratio("f1", x), nan=1.0).mean(0) for x in (total.T, resampled)]
+        add("char_f1", None, total[:, 2].sum(), float(values[0]), values[1])
+    for kind, own_sum, own_drawn in zip(types, sums, drawn, strict=True):
+        for name in _RATIOS:
+            value = float(np.nan_to_num(_ratio(name, own_sum)))
+            add(f"label_{name}", kind, own_sum[2], value, _ratio(name, own_drawn))
+    return tuple(results)
+
+
+def entity_f1(rows: Sequence[TaggedText], predicted: Sequence[Sequence[Span]]) -> float:
+    """F1 of all entities; 0 where nothing is right."""
+    parts = [_parts(row.spans, own) for row, own in zip(rows, predicted, strict=True)]
+    right, found, gold = (sum(map(len, part)) for part in zip(*parts, strict=True))
+    return 2 * right / max(1, found + gold)
+
+
+def _parts(gold: Sequence[Span], own: Sequence[Span]) -> tuple[set[Span], set[Span], set[Span]]:
+    return set(gold) & set(own), set(own), set(gold)
+
+
+def _resampled(counts: _Array, seed: int) -> _Array:
+    """(labels, 3, resamples) means of counts (sentences, labels, 3)."""
+    flat = bootstrap_means(counts.reshape(len(counts), -1).T, seed=seed)
+    return flat.reshape(*counts.shape[1:], -1)
+
+
+_RATIOS = ("precision", "recall", "f1")
+
+
+def _ratio(name: str, counts: _Array) -> _Array:
+    """(...) of counts (right predicted gold, ...); NaN where there is nothing to divide by."""
+    right, found, gold = counts
+    with np.errstate(invalid="ignore"):
+        if name == "f1":
+            return np.asarray(2 * right / (found + gold))
+        return np.asarray(right / (found if name == "precision" else gold))
+
+
+def _characters(
+    rows: Sequence[TaggedText], predicted: Sequence[Sequence[Span]], types: Sequence[str]
+) -> _Array:
+    """(sentences, IOB2 tags, 3) counts as of entities, of characters."""
+    tags = {tag: i for i, tag in enumerate(["O", *(f"{x}-{kind}" for kind in types for x in "BI")])}
+    counts = np.zeros((len(rows), len(tags), 3))
+    for row, own, cells in zip(rows, predicted, counts, strict=True):
+        both = zip(row.text, TaggedText(row.text, tuple(own)).tags, row.tags, strict=True)
+        for character, found, gold in both:
+            if character != " ":
+                cells[tags[found], :2] += (found == gold, 1)
+                cells[tags[gold], 2] += 1
+    return counts
