@@ -47,7 +47,7 @@ def check_out(files: ReportFiles, models: Mapping[str, Path] | None = None) -> N
     """
     from embedkit.evaluation.report.locale import check_language
     from embedkit.evaluation.report.report import FILES
-    from embedkit.files import check_target, check_writable
+    from embedkit.files import check_writable
 
     check_language(files.lang)
     folders = {} if files.out is None else {"--out": files.out}
@@ -56,8 +56,7 @@ def check_out(files: ReportFiles, models: Mapping[str, Path] | None = None) -> N
             if taken.resolve() == folder.resolve():
                 raise InputError(f"{other} and {option} are both {folder}; expected two folders")
         folders[option] = folder
-        check_target(folder)
-        check_unused(folder, option, overwrite=files.overwrite)
+        check_model_out(folder, option, overwrite=files.overwrite)
     out = files.out
     if out is None:
         return
@@ -66,6 +65,14 @@ def check_out(files: ReportFiles, models: Mapping[str, Path] | None = None) -> N
     check_writable(out)
     for name in FILES:
         check_unused(out / name, "--out", overwrite=files.overwrite)
+
+
+def check_model_out(folder: Path, option: str = "--out", *, overwrite: bool) -> None:
+    """Refuse to save a model over files of others, or over a model unless the user asks for it."""
+    from embedkit.files import check_target
+
+    check_target(folder)
+    check_unused(folder, option, overwrite=overwrite)
 
 
 def check_unused(path: Path, option: str, *, overwrite: bool) -> None:

@@ -30,13 +30,14 @@ def tag_command(
             "--out",
         ),
     ] = None,
+    overwrite: options.Overwrite = False,
     conll: Annotated[
         bool, output_option("Print CoNLL with IOB2 tags instead of JSONL.", "--conll")
     ] = False,
     unit: Annotated[
         str | None,
         data_option(
-            "What has a tag each, a word or a character; by default as in the training data.",
+            "Tag words or characters; by default as in the training data.",
             "--unit",
             values=("word", "character"),
         ),
@@ -59,6 +60,8 @@ def tag_command(
 
     if (as_json and (conll or out is not None)) or (conll and out is not None):
         raise InputError("got more than one of --json, --conll and --out; expected one")
+    if out is not None:
+        output.check_unused(out, "--out", overwrite=overwrite)
     named = cast("Any", unit)
     known = read_entities(texts, named, encoding) if is_conll(texts) else None
     if known is None:

@@ -71,7 +71,7 @@ def test_comparing_poolings_and_keeping_the_best(
     saved = tmp_path / "saved"
     printed = example("compare_klue.py", path, "--model", model, "--save", saved)
     for recipe in ("cls", "pooler", "mean", "max", "mean@1,-1", "mean@1", "cls+mean"):
-        assert any(f" {recipe} " in line for line in printed), recipe
+        assert any(f" {recipe} " in f" {line} " for line in printed), recipe
     best = printed[-1].split()[1]
     assert printed[-1] == f"Saved {best} in {saved}."
     vectors = Embedder.from_pretrained(model, best, device="cpu").encode(tiny.TEXTS)

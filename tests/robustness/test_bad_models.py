@@ -95,7 +95,7 @@ def test_an_unknown_hub_id_without_the_hub(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    refuse(name, f"^model '{name}': .* from the local cache", local_files_only=True)
+    refuse(name, f"^model '{name}': .* not in the local cache", local_files_only=True)
 
 
 @pytest.mark.process
@@ -108,7 +108,7 @@ def test_an_unknown_hub_id_offline(tmp_path: Path) -> None:
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path)}
     done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: model 'nobody/nothing': there is no such folder, and")
+    assert done.stderr.startswith("error: model 'nobody/nothing': there is no such folder, it is ")
     assert done.stderr.count("\n") == 1
 
 

@@ -115,7 +115,7 @@ def test_quiet_commands_print_results_only(
 ) -> None:
     vectors, index = tmp_path / "vectors", tmp_path / "index"
     encode = ("encode", texts, "-m", model, "--out", vectors)
-    build = ("index", "build", vectors, "--out", index)
+    build = ("index", "build", vectors, "--out", index, "--overwrite")
     search = ("search", index, "a dog", "-k", 1)
     compare = ("compare", "first_look", "-m", model, "--recipes", "mean cls")
     for command in (encode, build, search, compare):

@@ -8,7 +8,6 @@ from typing import Annotated, Any, cast
 import typer
 
 from embedkit.cli import options, output
-from embedkit.cli.options import option
 from embedkit.cli.train import training_options
 from embedkit.files import DEFAULT_MODEL
 from embedkit.training.arguments import TOKEN_CLASSIFIER
@@ -21,19 +20,22 @@ def train_token_classifier_command(
         list[str],
         typer.Argument(
             metavar="DATA...",
-            help=f"Texts with entities to train on: {_FILES}.",
+            help=f"Train on these texts with entities: {_FILES}.",
             show_default=False,
         ),
     ],
     *,
     out: training_options.Out,
-    dev: Annotated[str, option("Texts with entities to choose the best checkpoint on.")],
+    dev: Annotated[
+        str, options.data_option("Choose the best checkpoint on these texts with entities.")
+    ],
     model: options.Model = DEFAULT_MODEL,
     unit: options.Unit = None,
     settings: training_options.Settings = TOKEN_CLASSIFIER,
     max_length: options.MaxLength = None,
     revision: options.Revision = None,
     encoding: options.Encoding = "utf-8",
+    overwrite: options.Overwrite = False,
     as_json: options.Json = False,
 ) -> None:
     """Fine-tune an encoder that finds entities in texts: BertForTokenClassification.
@@ -41,6 +43,7 @@ def train_token_classifier_command(
     Example: [bold]embedkit train token-classifier train.conll --dev dev.conll --out my-ner[/bold]
     """
     started = time.perf_counter()
+    output.check_model_out(out, overwrite=overwrite)
     from embedkit.data.entity_files import read_entities
 
     named = cast("Any", unit)

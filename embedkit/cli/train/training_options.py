@@ -119,10 +119,7 @@ class Shown:
 
     def check_out(self, out: Path) -> None:
         """Refuse to replace a model, before long work, unless the user asks for it."""
-        from embedkit.files import check_target
-
-        check_target(out)
-        output.check_unused(out, "--out", overwrite=self.overwrite)
+        output.check_model_out(out, overwrite=self.overwrite)
 
     def show(
         self,

@@ -297,7 +297,7 @@ def work(model: Any) -> Any:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("on_disk", [False, True])
+@pytest.mark.parametrize("on_disk", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_an_index_with_its_embedder_travels_to_spawned_processes(
     folders: dict[str, Path], on_disk: bool, tmp_path: Path
 ) -> None:

@@ -116,10 +116,11 @@ def test_it_learns(bert: Path, tmp_path: Path, loss: str) -> None:
     [
         ("cls", "cls"),
         ("mean@1,-1", "mean@1,-1"),
-        ("max@-2/normalize", "max/normalize"),  # the layers above are cut off
+        # The layers above are cut off.
+        pytest.param("max@-2/normalize", "max/normalize", marks=pytest.mark.slow),
         ("pooler", "cls/dense"),
-        ("cls+mean/normalize", "cls+mean/normalize"),
-        ("attention@1,-1", "attention@1,-1"),
+        pytest.param("cls+mean/normalize", "cls+mean/normalize", marks=pytest.mark.slow),
+        pytest.param("attention@1,-1", "attention@1,-1", marks=pytest.mark.slow),
         ("mean+attention@mix/normalize", "mean+attention@mix/normalize"),
     ],
 )
@@ -156,10 +157,12 @@ def test_a_layer_of_an_encoder_that_is_not_cut(tmp_path: Path) -> None:
     assert np.allclose(theirs.encode(list(DEV.sentence1)), vectors(trained)[:80], atol=1e-5)
 
 
-SLOW_FAMILIES = [pytest.param(x, marks=pytest.mark.slow) for x in ("roberta", "electra", "albert")]
+SLOW_FAMILIES = [
+    pytest.param(x, marks=pytest.mark.slow) for x in ("roberta", "electra", "albert", "modernbert")
+]
 
 
-@pytest.mark.parametrize("family", ["distilbert", "modernbert", *SLOW_FAMILIES])
+@pytest.mark.parametrize("family", ["distilbert", *SLOW_FAMILIES])
 def test_other_families(tmp_path: Path, family: str) -> None:
     model = tiny.make_model(tmp_path / "model", family, layers=2)
     before = Embedder.from_pretrained(model, "mean", device="cpu")
@@ -189,7 +192,9 @@ def test_prompts_are_trained_with(bert: Path, tmp_path: Path) -> None:
     assert 'prompt: "query: "' in (tmp_path / "out7" / "README.md").read_text()
 
 
-@pytest.mark.parametrize(("loss", "batch"), [("cosent", 77), ("in-batch", 35)])
+@pytest.mark.parametrize(
+    ("loss", "batch"), [pytest.param("cosent", 77, marks=pytest.mark.slow), ("in-batch", 35)]
+)
 def test_killed_and_taken_up_again(
     bert: Path, files: dict[str, Path], tmp_path: Path, run: Run, loss: str, batch: int
 ) -> None:

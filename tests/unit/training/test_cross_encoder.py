@@ -67,7 +67,13 @@ def same(one: CrossEncoder, other: CrossEncoder) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
 
 
-@pytest.mark.parametrize("reads", READS)
+@pytest.mark.parametrize(
+    "reads",
+    [
+        name if name in ("pooler", "mean") else pytest.param(name, marks=pytest.mark.slow)
+        for name in READS
+    ],
+)
 def test_it_learns_on_the_labels_scale(bert: Path, tmp_path: Path, reads: str) -> None:
     trained = train_cross_encoder(
         [TRAIN], DEV, tmp_path / "out", model=bert, reads=reads, settings=FAST
@@ -211,7 +217,9 @@ def test_killed_after_it_had_stopped(
         assert again.notes == whole.notes
 
 
-@pytest.mark.parametrize(("reads", "batch"), [("pooler", 95), ("mean", 141)])
+@pytest.mark.parametrize(
+    ("reads", "batch"), [("pooler", 95), pytest.param("mean", 141, marks=pytest.mark.slow)]
+)
 def test_killed_and_taken_up_again(
     bert: Path, files: dict[str, Path], tmp_path: Path, run: Run, reads: str, batch: int
 ) -> None:

@@ -206,7 +206,8 @@ def test_no_head_in_the_checkpoint(tmp_path: Path, run: Run) -> None:
     model = tiny.make_bert(tmp_path / "model", layers=2)
     with pytest.raises(InputError, match=r"has no weights for a masked-LM head \(cls.predictions"):
         train_masked_lm(TEXTS, tmp_path / "out", model=model)
-    result = train_masked_lm(TEXTS, tmp_path / "out", model=model, new_head=True, settings=FAST)
+    settings = {"model": model, "new_head": True, "settings": FAST, "show_progress": False}
+    result = train_masked_lm(TEXTS, tmp_path / "out", **settings)
     assert result.new_head
     assert result.after < 0.5 * result.before
     card = (tmp_path / "out" / "README.md").read_text()
@@ -254,7 +255,14 @@ def test_only_what_modules_read_is_copied(bert: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "family", ["roberta", "xlm-roberta", "distilbert", "electra", "albert", "modernbert", "mpnet"]
+    "family",
+    [
+        "roberta",
+        *(
+            pytest.param(family, marks=pytest.mark.slow)
+            for family in ("xlm-roberta", "distilbert", "electra", "albert", "modernbert", "mpnet")
+        ),
+    ],
 )
 def test_other_families(tmp_path: Path, family: str) -> None:
     """A pooler stays where there is one, under whatever name."""
@@ -335,7 +343,7 @@ def test_from_the_command_line(bert: Path, tmp_path: Path, run: Run) -> None:
     assert verdict.startswith("Perplexity on 30 held-out texts: ")
     assert " of the adapted encoder " in verdict
     assert "masked-LM training does not change a pooler" in after
-    said = run(*command, "--out", tmp_path / "out", "--json").json
+    said = run(*command, "--out", tmp_path / "out", "--json", "--overwrite").json
     assert said["held_out"] == 30
     assert said["after"] < said["before"]
     assert " ".join(verdict.split()) == said["verdict"]["text"]["en"]
