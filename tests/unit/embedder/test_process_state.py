@@ -324,6 +324,7 @@ def test_models_travel_to_spawned_processes(folders: dict[str, Path]) -> None:
             np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_cross_validation_in_two_processes_is_that_of_one(folders: dict[str, Path]) -> None:
     embedder = Embedder.from_pretrained(folders["bert"], precision="float32", device="cpu")
     head = PairRegressor(embedder)

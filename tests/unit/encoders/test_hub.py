@@ -144,6 +144,7 @@ def find(cache: Path, models: dict[str, dict[str, object]], **environment: str) 
     return results
 
 
+@pytest.mark.slow
 def test_what_the_hub_answers_without_a_login(hub: str, tmp_path: Path) -> None:
     models: dict[str, dict[str, object]] = {
         f"some/{name}": {} for name in ("good", "cut", *ANONYMOUS)

@@ -609,6 +609,7 @@ def test_other_weights_have_another_fingerprint(embedder: Embedder, texts: list[
     assert len(found) == 2 * len(recipes) - 2
 
 
+@pytest.mark.slow
 @pytest.mark.thorough
 def test_a_full_whitening_of_minilm(shared_data: Callable[[str], Path], tmp_path: Path) -> None:
     """It has three dead dimensions."""

@@ -247,7 +247,10 @@ def test_a_topic_that_is_removed_leaves_the_rows_of_others(kind: str) -> None:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("kind", ["IVF64,Flat", "OPQ8,IVF64,Flat", "IVF64,Flat,RFlat"])
+@pytest.mark.parametrize(
+    "kind",
+    ["IVF64,Flat", pytest.param("OPQ8,IVF64,Flat", marks=pytest.mark.slow), "IVF64,Flat,RFlat"],
+)
 def test_a_topic_that_is_removed_leaves_its_queries_their_recall(kind: str) -> None:
     """Few live rows are left in the lists near such queries: more lists are probed."""
     queries = MANY[:1] + 0.1 * np.random.default_rng(1).normal(size=(50, MANY.shape[1]))

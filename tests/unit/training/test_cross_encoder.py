@@ -195,6 +195,7 @@ def test_it_stops_where_nothing_gets_better(
         assert err.count("spearman") == evaluations
 
 
+@pytest.mark.slow
 def test_killed_after_it_had_stopped(
     bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,6 +239,7 @@ def test_killed_and_taken_up_again(
     assert not (tmp_path / "out.training").exists()
 
 
+@pytest.mark.slow
 def test_killed_while_nothing_got_better(
     bert: Path, files: dict[str, Path], tmp_path: Path, run: Run
 ) -> None:

@@ -306,6 +306,7 @@ def test_no_mask_token(bert: Path, tmp_path: Path) -> None:
         train_masked_lm(TEXTS, tmp_path / "out", model=folder)
 
 
+@pytest.mark.slow
 def test_killed_and_taken_up_again(bert: Path, tmp_path: Path, run: Run) -> None:
     texts = tmp_path / "texts.txt"
     texts.write_text("\n".join(TEXTS), encoding="utf-8")
