@@ -19,10 +19,10 @@ compare: $(READY)
 test: $(READY)
 	$(PYTEST) $(PARALLEL)
 
-# The unit tests that take a moment: under a minute.
+# The unit tests of the Python API that take a moment: under a minute.
 FAST = not (slow or training or browser or process or thorough)
 test-fast: $(READY)
-	$(PYTEST) $(PARALLEL) -m "$(FAST)" tests/unit
+	$(PYTEST) $(PARALLEL) -m "$(FAST)" tests/unit --ignore tests/unit/cli
 
 # What `make test` leaves out, and the browser, which not every machine has: BROWSER=no where there
 # is none. Fails where a test is skipped because something is not installed.
