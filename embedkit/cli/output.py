@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -86,10 +87,17 @@ def check_unused(path: Path, option: str, *, overwrite: bool) -> None:
 
 
 def console() -> Console:
-    """The console of stdout, as wide as the terminal."""
+    """The console of stdout, as wide as the terminal. The work goes on where its reader is gone."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+    made = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+
+    def on_broken_pipe() -> None:  # rich would exit, before the model is saved
+        made.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    made.on_broken_pipe = on_broken_pipe  # type: ignore[method-assign]
+    return made
 
 
 def warn(report: Report) -> None:

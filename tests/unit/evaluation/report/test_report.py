@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -305,6 +308,18 @@ def test_missing_values_a_model_without_a_pooler_and_data_with_subsets(
         "report.json",
         "report.md",
     ]
+    assert (best / "modules.json").exists()
+
+
+@pytest.mark.process
+def test_a_reader_that_goes_away_loses_no_model(bert: Path, data: Path, tmp_path: Path) -> None:
+    """As in `embedkit compare ... | head`."""
+    best, reader = tmp_path / "best", os.pipe()
+    os.close(reader[0])
+    command = [sys.executable, "-m", "embedkit", "compare", data, "-m", bert, "--save-best", best]
+    with os.fdopen(reader[1], "w") as stdout:
+        done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 0, done.stderr
     assert (best / "modules.json").exists()
 
 
