@@ -21,7 +21,7 @@ def compare_command(
     recipes: Annotated[
         str | None,
         options.recipe_option(
-            "Recipes to compare, separated by spaces or commas, such as 'mean cls@-2 "
+            "Compare these recipes, separated by spaces or commas, such as 'mean cls@-2 "
             "mean@1,-1/whiten:256'; by default the poolings that a saved model can have, "
             "mean@first-last and the model's own recipe.",
             autocompletion=choices.complete_recipes,
@@ -36,7 +36,7 @@ def compare_command(
     select: Annotated[
         list[str] | None,
         options.recipe_option(
-            "Sentence pairs to select the best recipe and similarity on, so that the scores on "
+            "Select the best recipe and similarity on these sentence pairs, so that the scores on "
             "DATA are not biased upwards. May be given several times.",
             autocompletion=choices.complete_data,
         ),
@@ -44,7 +44,7 @@ def compare_command(
     baseline: Annotated[
         str | None,
         options.recipe_option(
-            "Recipe that the others are compared to; by default the model's own, else mean, else "
+            "Compare the others to this recipe; by default the model's own, else mean, else "
             "the first one.",
             autocompletion=choices.complete_recipes,
         ),
@@ -65,7 +65,7 @@ def compare_command(
     train: Annotated[
         list[str] | None,
         options.head_option(
-            "Sentence pairs to fit the heads on. May be given several times.",
+            "Fit the heads on these sentence pairs. May be given several times.",
             autocompletion=choices.complete_data,
         ),
     ] = None,
@@ -85,7 +85,7 @@ def compare_command(
     save: Annotated[
         tuple[str, Path] | None,
         options.output_option(
-            "Save the model with this recipe, one of those compared, whatever the verdict.",
+            "Save the model in DIR with RECIPE, one of those compared, whatever the verdict.",
             metavar="RECIPE DIR",
         ),
     ] = None,

@@ -175,7 +175,6 @@ Unit: TypeAlias = Annotated[
 ]
 Json: TypeAlias = Annotated[bool, output_option("Print JSON on stdout instead of text.", "--json")]
 
-
 Overwrite: TypeAlias = Annotated[
     bool, output_option("Replace the files of an earlier run.", "--overwrite")
 ]

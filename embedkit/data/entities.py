@@ -178,6 +178,7 @@ def tags_at(starts: Iterable[int], row: TaggedText) -> list[str]:
 
 
 def words_of(text: str, unit: Unit) -> tuple[tuple[int, int], ...] | None:
+    """Start and end of each word of a plain text; None for the unit character."""
     if unit == "character":
         return None
 
