@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import pytest
+import typer
 
-from embedkit.cli import main
+from embedkit.cli import app, main
 
 
 class Done(NamedTuple):
@@ -77,3 +78,14 @@ def refused(done: Done) -> str:
     assert done.err.endswith("\n")
     assert done.err.count("\n") == 1
     return done.err.removeprefix("error: ").rstrip("\n")
+
+
+def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The commands under a group, with what to type for each."""
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from leaves(inner, (*path, name))
+    if not hasattr(command, "commands"):
+        yield path, command
+
+
+LEAVES = dict(leaves(typer.main.get_command(app)))

@@ -6,14 +6,12 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import shellingham
-import typer
-from helpers.command import Run, refused
+from helpers.command import LEAVES, Run, refused
 from huggingface_hub import constants
 
 from embedkit.cli import app, choices
@@ -47,14 +45,6 @@ def test_the_names_are_those_of_the_tables() -> None:
 # --help
 
 
-def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    for name, inner in getattr(command, "commands", {}).items():
-        yield from leaves(inner, (*path, name))
-    if not hasattr(command, "commands"):
-        yield path, command
-
-
-LEAVES = dict(leaves(typer.main.get_command(app)))
 SIMILARITY = "[cosine|dot|euclidean|manhattan]..."
 PRECISION = "[auto|float32|bfloat16|float16]"
 KIND = "[flat|hnsw|FACTORY]"

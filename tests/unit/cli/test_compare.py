@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,15 +20,13 @@ import pytest
 import scipy.spatial.distance
 import scipy.stats
 import torch
-import typer
 from helpers import tiny
-from helpers.command import Done, Run, refused
+from helpers.command import LEAVES, Done, Run, refused
 from helpers.terminal import as_stderr
 from huggingface_hub import ModelCard
 from sentence_transformers import SentenceTransformer
 
 from embedkit import POOLINGS, Embedder, Pairs, __version__, compare, evaluate, read_pairs
-from embedkit.cli import app
 from embedkit.cli.compare import _split_recipes
 from embedkit.data.builtin import SHIPPED
 from embedkit.encoders.packed import PackedEncoder
@@ -1016,17 +1013,6 @@ def test_errors_do_not_reach_the_terminal_raw(run: Run, arguments: list[str]) ->
     message = refused(run(*arguments))
     assert message.isprintable()
     assert r"\x1b[31mred" in message
-
-
-def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """The commands under a group, with what to type for each."""
-    for name, inner in getattr(command, "commands", {}).items():
-        yield from leaves(inner, (*path, name))
-    if not hasattr(command, "commands"):
-        yield path, command
-
-
-LEAVES = dict(leaves(typer.main.get_command(app)))
 
 
 @pytest.mark.parametrize("path", LEAVES, ids="-".join)
