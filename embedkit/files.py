@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BufferedWriter
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from embedkit.errors import InputError
 DEFAULT_MODEL = "minilm"
 MARK = "embedkit.json"  # in a model folder that embedkit wrote: its model and the list of its files
 _SCHEMA = 1  # of such a folder; earlier ones, without a number, are read as this one
+_DEEPEST_JSON = 100  # levels; what people write has about ten
+_JSON_STRINGS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _MOST_JSON = 1 << 27  # bytes; the largest tokenizer.json in use have about a quarter of that
 
 # What embedkit wrote into model folders before it listed the files.
@@ -253,18 +257,36 @@ def new_folder(target: Path) -> Iterator[Path]:
         os.replace(new, target)
 
 
+def parse_json(text: str, **options: Any) -> Any:
+    """`json.loads`, for text that may be hostile: it refuses deep nesting before it parses.
+
+    `json` recurses, and a destructor that the garbage collector runs at the limit fails as well.
+
+    Raises:
+        ValueError: the text is no JSON, or is nested deeper than 100 levels.
+    """
+    if text.count("[") + text.count("{") > _DEEPEST_JSON:
+        brackets = (
+            _JSON_STRINGS.sub("", text).encode(errors="replace").translate(None, _NO_BRACKETS)
+        )
+        depths = accumulate(1 if bracket in b"[{" else -1 for bracket in brackets)
+        if max(depths, default=0) > _DEEPEST_JSON:
+            raise ValueError(f"nested deeper than {_DEEPEST_JSON} levels")
+    return json.loads(text, **options)
+
+
 def load_json(path: Path) -> Any:
     """What a JSON file of a model folder holds."""
     try:
         size = path.stat().st_size
         if size > _MOST_JSON:
             raise InputError(f"{path}: has {size:,} bytes; expected at most {_MOST_JSON:,}")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected a file") from error
     except InputError:
         raise
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"{path}: is not JSON ({error})") from error
 
 

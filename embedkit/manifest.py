@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from embedkit.arguments import as_path
 from embedkit.errors import InputError
-from embedkit.files import check_schema, disk_errors, replacing, write_text
+from embedkit.files import check_schema, disk_errors, parse_json, replacing, write_text
 
 T = TypeVar("T")
 
@@ -257,11 +257,11 @@ def _open_locked(path: Path) -> int:
 def _read_content(path: Path, descriptor: int) -> dict[str, Any]:
     try:
         with open(descriptor, encoding="utf-8", closefd=False) as file:
-            content: dict[str, Any] = json.load(file)
+            content: dict[str, Any] = parse_json(file.read())
         expected, schema = content.pop("crc32"), content["schema"]
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise InputError(f"{path}: is damaged, it is no manifest ({error})") from error
     check_schema(path, schema, SCHEMA)
     crc32 = _content_crc32(content)

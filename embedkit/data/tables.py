@@ -27,6 +27,7 @@ from embedkit.data.text_files import (
 )
 from embedkit.data.texts import Texts, check_id, check_label, check_number, listed
 from embedkit.errors import InputError
+from embedkit.files import parse_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -251,11 +252,11 @@ def _read_jsonl(path: Path, wanted: _Columns) -> Iterator[Row]:
     for row, (line_number, line) in enumerate(lines, start=1):
         location = row_location(path, row, line_number)
         try:
-            cells = json.loads(line, object_pairs_hook=_json_object)
+            cells = parse_json(line, object_pairs_hook=_json_object)
         except json.JSONDecodeError as error:
             problem = f"{error.msg} at character {error.colno}"
             raise InputError(f"{location}: got no JSON ({problem}), expected an object") from None
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise InputError(
                 f"{location}: got unusable JSON ({error}), expected an object"
             ) from None

@@ -24,6 +24,7 @@ from embedkit import (
     train_cross_encoder,
     train_masked_lm,
 )
+from embedkit.files import parse_json
 
 TEXTS = [f"{start} {text}" for start in ("a", "the") for text in tiny.TEXTS if text]
 MANY = [f"{text} {number}" for text in TEXTS for number in range(4)]
@@ -175,3 +176,27 @@ def test_folders_of_another_schema_are_refused_by_its_number(
         LOADERS[kind](out)
     with pytest.raises(InputError, match=message):
         SAVERS[kind](bert, out)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100 + "]" * 100,
+        "[" + ", ".join(["[[]]"] * 200) + "]",
+        json.dumps({"text": "[{" * 300, "quoted": '"' + "[" * 300, "path": "\\"}),
+        json.dumps(["\ud800 가", "[" * 101]),
+    ],
+    ids=["as deep as allowed", "wide", "brackets in texts", "half a surrogate pair"],
+)
+def test_json_is_read_as_the_standard_library_reads_it(text: str) -> None:
+    assert parse_json(text) == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 200_000, "[" * 101 + "]" * 101, '["' + '\\"[' * 50 + '", ' + '{"a": ' * 100, '"[' * 500],
+    ids=["unclosed", "closed", "after a text", "with unclosed texts"],
+)
+def test_deep_or_broken_json_raises_no_recursion_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r"nested deeper than 100 levels|Expecting|Unterminated"):
+        parse_json(text)
