@@ -23,19 +23,20 @@ def identity(
     tokenizer: TextTokenizer,
     bound: BoundRecipe,
     settings: Settings,
+    digests: dict[str, str] | None = None,
 ) -> dict[str, str | int | bool]:
     """All that goes into a float32 embedding, part by part, so that a difference can be named.
 
     Weights above the last layer that the recipe reads are left out, so a model and the shorter
-    one that `save_pretrained` writes have the same identity.
+    one that `save_pretrained` writes have the same identity. `digests` are those of weights by
+    name; what it lacks is added.
     """
     states = bound.recipe.states(encoder.num_layers)
     top = states[-1] if encoder.cuts and states else encoder.num_layers
-    used = {
-        name: _tensor(tensor)
-        for name, tensor in encoder.tensors(top).items()
-        if not states or not of_pooler(name)
-    }
+    digests, used = {} if digests is None else digests, {}
+    for name, tensor in encoder.tensors(top).items():
+        if not states or not of_pooler(name):
+            used[name] = digests[name] = digests.get(name) or _tensor(tensor)
     steps = []
     for step in bound.steps:
         if isinstance(step, Dense):

@@ -69,7 +69,8 @@ class RecipeEncoder:
         """Take another encoder, recipe or precision; with `auto`, choose the precision again."""
         self.encoder, self.bound = encoder or self.encoder, bound or self.bound
         self._asked = precision or self._asked
-        self.__dict__.pop("identity", None)  # it is cached
+        for cached in ("identity", "_digests"):
+            self.__dict__.pop(cached, None)
         self.encoder, self.precision_choice = choose(
             self.encoder, lambda texts: self._tokenize(texts, "")[0], self.bound, self._asked
         )
@@ -99,12 +100,21 @@ class RecipeEncoder:
     def identity(self) -> dict[str, str | int | bool]:
         """The parts of `fingerprint` by name."""
         self.bound.check_fitted()
-        return identity(self.encoder, self.tokenizer, self.bound, self.settings)
+        return identity(self.encoder, self.tokenizer, self.bound, self.settings, self._digests)
+
+    @cached_property
+    def _digests(self) -> dict[str, str]:
+        return {}
 
     @property
     def fingerprint(self) -> str:
         """64 hexadecimal digits, the same for embedders of equal embeddings in float32."""
         return fingerprint(self.identity)
+
+    def fingerprint_of(self, bound: BoundRecipe) -> str:
+        """The fingerprint with another recipe; the weights are read once for all of them."""
+        parts = identity(self.encoder, self.tokenizer, bound, self.settings, self._digests)
+        return fingerprint(parts)
 
     @property
     def own(self) -> BoundRecipe | None:

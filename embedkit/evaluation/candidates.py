@@ -1,4 +1,4 @@
-"""The recipes that a comparison scores, and the baseline among them."""
+"""The recipes of a model that an evaluation scores, and the baseline among them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ from embedkit.recipes.recipe import FIRST_LAST, Recipe
 
 @dataclass(frozen=True)
 class Candidates:
-    """The recipes that are compared."""
+    """The recipes of one model."""
 
     bounds: tuple[BoundRecipe, ...]  # each recipe once
     missing: tuple[Recipe, ...]  # recipes of the default list that the model does not have
     baseline: Recipe  # one of `bounds`
+
+    @classmethod
+    def own(cls, embedder: Embedder) -> Candidates:
+        """The embedder's present recipe alone."""
+        return cls((embedder.bound,), (), embedder.recipe)
 
     @classmethod
     def of(

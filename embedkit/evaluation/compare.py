@@ -1,22 +1,22 @@
-"""Compare recipes of one model on sentence pairs and retrieval sets, from a single pass."""
+"""Compare recipes of a model, or of several, on sentence pairs and retrieval sets."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedkit.data.datasets import Data
+from embedkit.embedder.embedder import Embedder
 from embedkit.evaluation.bootstrap import SEED
 from embedkit.evaluation.candidates import Candidates, parse_recipe, parse_recipes
-from embedkit.evaluation.evaluate import Model, load_embedder
-from embedkit.evaluation.exact_search import EXACT, check_index
-from embedkit.evaluation.fitting import FitTexts, fit_recipes
+from embedkit.evaluation.exact_search import EXACT
+from embedkit.evaluation.fitting import FitTexts
 from embedkit.evaluation.heads import HeadTraining
-from embedkit.evaluation.model_predictions import predict_by_embeddings, similarity_scorers
+from embedkit.evaluation.models import Models, ModelSettings, read_models
 from embedkit.evaluation.options import EvaluationSets, Options
 from embedkit.evaluation.report.report import Report
-from embedkit.evaluation.run import report_of
-from embedkit.evaluation.set_embeddings import SetEmbeddings
+from embedkit.evaluation.run_models import Work
 from embedkit.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def compare(
-    model: Model,
+    model: Models,
     data: Data,
     recipes: Sequence[str | Recipe] | None = None,
     *,
@@ -43,13 +43,16 @@ def compare(
     document_prompt: str | None = None,
     index: str = EXACT,
     seed: int = SEED,
+    suites: Mapping[str, Sequence[str]] | None = None,
+    cache: bool | str | Path | None = None,
     show_progress: bool | None = None,
 ) -> Report:
-    """Score many recipes of one model on sentence pairs and retrieval sets, in one pass.
+    """Score many recipes of a model on sentence pairs and retrieval sets, in one pass.
 
     Args:
         model: an `Embedder`, anything that `Embedder.from_pretrained` takes, or a function that
-            returns an embedder, which is called once all other arguments are checked.
+            returns an embedder, which is called once all other arguments are checked; or a list of
+            models, which are crossed with the recipes; see `evaluate`.
         data: one or several of: files of sentence pairs, folders of retrieval sets (see
             `read_pairs` and `read_retrieval`), `Pairs`, `RetrievalSet`.
         recipes: None for the poolings of sentence-transformers on the last layer, `pooler`,
@@ -57,7 +60,8 @@ def compare(
         select: files of sentence pairs or `Pairs` to select the best recipe and similarity on; None
             selects them on `data`, and the report says that their score is biased upwards.
         baseline: the recipe that differences are to; None for the model's own, else `mean`, else
-            the first one, of those that are compared.
+            the first one, of those that are compared. Of several models, the name of one, a recipe
+            of the first one, or both as in "minilm mean".
         layers: with `recipes` None, cross the poolings with these hidden states; "all" for all.
         fit: the texts that steps or poolings are fitted on: texts, a `Corpus`, or "data" for the
             texts of `data` themselves, which the report then says. One pass over them serves all
@@ -79,6 +83,10 @@ def compare(
         index: how retrieval sets are searched: `flat`, which is exact, `hnsw`, or a factory string
             of FAISS, to measure what approximation costs.
         seed: of the bootstrap.
+        suites: names of scored data sets to average over; None for the suites that `data` names,
+            or else all data sets.
+        cache: keep the embeddings, and do not compute those that are there: True, or a folder.
+            None does so for several models only. See `embedkit.embedder.cache`.
         show_progress: a bar on stderr; None shows it if stderr is a terminal.
 
     Raises:
@@ -89,61 +97,19 @@ def compare(
         >>> report.baseline, [row.recipe for row in report.deciding("spearman")]
         ('mean', ['mean', 'cls'])
     """
-    sets = EvaluationSets.read(data, select, train)
-    options = Options(
-        similarities,
-        aggregation,
-        threshold,
-        prompt,
-        prompt_name,
-        query_prompt,
-        document_prompt,
-        index,
-        seed,
-    )
-    options.check_data(sets.scored)
+    sets, options = EvaluationSets.read(data, select, train, suites), Options.of(locals())
     training = HeadTraining.of(head, sets.training, options.head_metrics)
-    if training is None:
-        options.check_no_threshold()
     named = parse_recipes(recipes, layers)
-    against = None if baseline is None else parse_recipe(baseline)
+    if baseline is not None and not isinstance(model, list | tuple):
+        parse_recipe(baseline)
 
-    embedder = load_embedder(model)
-    candidates = Candidates.of(embedder, named, layers, against)
-    prompts = options.prompts_of(embedder)
-    dims = [bound.dim(embedder.encoder.dim) for bound in candidates.bounds]
-    check_index(options.index, options.similarities, dims)
-    bounds = fit_recipes(
-        embedder, candidates.bounds, fit, sets.scored, prompts, show_progress=show_progress
-    )
-    embeddings = SetEmbeddings.of(embedder, sets.all, bounds, prompts, show_progress=show_progress)
-    scorers = [similarity_scorers(options.similarities) for _ in bounds]
-    if training is not None:
-        scorers = [
-            [*of_recipe, *training.fit(embeddings.training_pairs(position, sets))]
-            for position, of_recipe in enumerate(scorers)
-        ]
-    predictions = predict_by_embeddings(
-        embeddings,
-        bounds,
-        scorers,
-        sets,
-        options,
-        similarities=tuple(options.similarities),
-        decided_by=options.similarities[0] if training is None else "head",
-    )
-    return report_of(
-        predictions,
-        sets,
-        options,
-        baseline=candidates.baseline,
-        convention=baseline is None,
-        missing=candidates.missing,
-        fitted=[
-            bound
-            for bound, before in zip(bounds, candidates.bounds, strict=True)
-            if before.unfitted
-        ],
-        head=head,
-        label_range=None if training is None else training.label_range,
-    )
+    def choose(embedder: Embedder, settings: ModelSettings, against: Recipe | None) -> Candidates:
+        if settings.recipe is not None:
+            return Candidates.of(embedder, [embedder.recipe], None, against)
+        return Candidates.of(embedder, named, layers, against)
+
+    models = read_models(model, embedders=True, crossed=True)
+    if len(models) > 1 and isinstance(fit, Iterator):
+        fit = list(fit)
+    work = Work(sets, options, choose, fit=fit, training=training, show_progress=show_progress)
+    return work.report(models, baseline, cache)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ SAME_PREDICTION = 1e-6
 
 
 def equal_recipes(
-    predictions: Mapping[str, Sequence[NDArray[np.float64]]], own: str | None = None
+    predictions: Mapping[str, Sequence[NDArray[np.float64]]], own: Collection[str] = ()
 ) -> dict[str, str]:
     """Recipes that predict the same as another one, each with the name of the row they share.
 
@@ -19,7 +19,7 @@ def equal_recipes(
 
     Args:
         predictions: of each recipe, on every data set and by every similarity.
-        own: the model's own recipe.
+        own: the recipes of the models themselves.
 
     Example:
         >>> scores = {"mean": [0.1, 0.9], "cls": [0.2, 0.3], "mean/normalize": [0.1, 0.9]}
@@ -35,9 +35,11 @@ def equal_recipes(
         else:
             groups.append([recipe])
     names = {
-        recipe: own if own in group else min(group, key=len) for group in groups for recipe in group
+        recipe: next((name for name in group if name in own), min(group, key=len))
+        for group in groups
+        for recipe in group
     }
-    return {recipe: str(name) for recipe, name in names.items() if name != recipe}
+    return {recipe: name for recipe, name in names.items() if name != recipe}
 
 
 def _agree(one: Sequence[NDArray[np.float64]], other: Sequence[NDArray[np.float64]]) -> bool:

@@ -44,7 +44,7 @@ class HeadTraining:
         return cls(head, labels, metrics)
 
     @property
-    def label_range(self) -> tuple[float, float]:
+    def range_(self) -> tuple[float, float]:
         """The lowest and the highest label."""
         return float(self.labels.min()), float(self.labels.max())
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,12 @@ from embedkit.data.retrieval_set import RetrievalSet
 from embedkit.evaluation.bootstrap import resamples_for, seed_of
 from embedkit.evaluation.correlation import CORRELATIONS
 from embedkit.evaluation.error_analysis import Geometry
+from embedkit.evaluation.models import ModelSettings
 from embedkit.evaluation.options import EvaluationSets, Options
 from embedkit.evaluation.pair_scores import Predictions, similarities_of
 from embedkit.evaluation.results import CROSS_ENCODER, Scored
 from embedkit.evaluation.retrieval import IndexedQrels
-from embedkit.evaluation.run_metadata import ModelUsed
+from embedkit.evaluation.run_metadata import ModelRun, ModelUsed
 from embedkit.evaluation.set_embeddings import SetEmbeddings
 from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import Recipe
@@ -48,31 +49,73 @@ def similarity_scorers(names: Sequence[str]) -> list[PairScorer]:
     return [PairScorer(name, CORRELATIONS, partial(score, name)) for name in names]
 
 
+class Candidate(NamedTuple):
+    """What is compared: a model with a recipe."""
+
+    model: str
+    recipe: Recipe
+
+
 @dataclass(frozen=True, eq=False)
 class ModelPredictions:
-    """The predictions of a model for all data sets, which are named by their positions."""
+    """The predictions of a model for all data sets, which are named by their positions.
 
-    model: dict[str, Any]  # as a report describes it
-    model_used: ModelUsed
-    recipes: dict[str, Recipe]  # what is compared, by the names that results use
-    prompts: Mapping[str, str]  # by role
+    Those of several models are one such record, too; see `joined`.
+    """
+
+    models: dict[str, ModelRun]  # by the names that results use
+    recipes: dict[str, Candidate]  # what is compared, by the names that results use
     similarities: tuple[str, ...]  # as the run metadata list them
-    decided_by: str  # the similarity that decides which recipe is best
+    decided_by: str  # the similarity that decides which candidate is best
     of_pairs: dict[int, list[Predictions]]  # for each set of scored or selecting pairs
     of_retrieval: dict[int, list[Scored]]  # the results on each retrieval set
-    samples: dict[str, list[NDArray[np.float64]]]  # of each recipe, predictions to tell it by
-    geometries: dict[int, dict[str, Geometry]]  # for each set of scored pairs, by recipe
+    samples: dict[str, list[NDArray[np.float64]]]  # of each candidate, predictions to tell it by
+    geometries: dict[int, dict[str, Geometry]]  # for each set of scored pairs, by candidate
     truncated: list[NDArray[np.bool_]]  # of each set, the distinct texts (cross-encoder: pairs)
-    sentences: int  # in the data, queries and documents among them; two for each pair
-    forward_passes: int  # distinct texts (of a cross-encoder: pairs) that the network ran
-    truncations: int  # of these
-    encode_seconds: float
-    encoded_at: float  # when the network was ready, on the clock of `time.perf_counter`
+    score_seconds: float
+    baseline: str = ""  # the candidate that the others of its model are compared with
+    missing: dict[str, Candidate] = field(default_factory=dict)  # that the model does not have
+    fitted: dict[str, BoundRecipe] = field(default_factory=dict)  # for this evaluation
+    head: object = None  # of each recipe, or of the model
+    label_range: tuple[float, float] | None = None  # that it was trained on
 
     @property
     def resamples(self) -> int:
-        """How many resamples score the recipes."""
+        """How many resamples score the candidates."""
         return resamples_for(len(self.recipes))
+
+    @property
+    def own(self) -> list[str]:
+        """The candidates that are the recipe of their model's folder."""
+        recipes = {name: run.described["recipe"] for name, run in self.models.items()}
+        return [name for name, x in self.recipes.items() if str(x.recipe) == recipes[x.model]]
+
+    @property
+    def kind(self) -> str:
+        """What differs between the candidates: recipe, model, or both (candidate)."""
+        if len(self.models) == 1:
+            return "recipe"
+        return "model" if [*self.recipes] == [*self.models] else "candidate"
+
+    @classmethod
+    def joined(cls, parts: Sequence[ModelPredictions]) -> ModelPredictions:
+        """Those of several models on the same data sets."""
+        first, *others = parts
+        for part in others:
+            first = replace(
+                first,
+                **{
+                    name: getattr(first, name) | getattr(part, name)
+                    for name in ("models", "recipes", "samples", "missing", "fitted")
+                },
+                of_pairs={at: [*x, *part.of_pairs[at]] for at, x in first.of_pairs.items()},
+                of_retrieval={
+                    at: [*x, *part.of_retrieval[at]] for at, x in first.of_retrieval.items()
+                },
+                geometries={at: x | part.geometries[at] for at, x in first.geometries.items()},
+                score_seconds=first.score_seconds + part.score_seconds,
+            )
+        return first
 
 
 def predict_by_embeddings(
@@ -84,11 +127,12 @@ def predict_by_embeddings(
     *,
     similarities: tuple[str, ...],
     decided_by: str,
+    settings: ModelSettings,
 ) -> ModelPredictions:
     """The predictions of an embedder's recipes, each with the scorers of its pairs."""
-    encoded_at = time.perf_counter()
-    embedder, encoded = embeddings.embedder, embeddings.encoded.values()
-    recipes = {str(bound.recipe): bound.recipe for bound in bounds}
+    started = time.perf_counter()
+    model = settings.name or embeddings.embedder.name
+    recipes = {settings.candidate(bound.recipe): Candidate(model, bound.recipe) for bound in bounds}
     of_pairs: dict[int, list[Predictions]] = {}
     of_retrieval: dict[int, list[Scored]] = {}
     samples: dict[str, list[NDArray[np.float64]]] = {recipe: [] for recipe in recipes}
@@ -124,19 +168,8 @@ def predict_by_embeddings(
         for predicted in of_pairs[dataset]:
             samples[predicted.recipe].append(predicted.values)
     return ModelPredictions(
-        model={
-            "name": embedder.name,
-            "family": embedder.encoder.family,
-            "layers": embedder.encoder.num_layers,
-            "width": embedder.encoder.dim,
-            "pooler": embedder.encoder.pooler is not None,
-            "recipe": None if embedder.own is None else str(embedder.own.recipe),
-            "max_length": embedder.tokenizer.max_length,
-            "precision": embedder.precision,
-        },
-        model_used=ModelUsed.of(embedder),
+        models={model: ModelRun.of(embeddings)},
         recipes=recipes,
-        prompts=embeddings.prompts,
         similarities=similarities,
         decided_by=decided_by,
         of_pairs=of_pairs,
@@ -151,11 +184,7 @@ def predict_by_embeddings(
             if isinstance(data, Pairs)
         },
         truncated=[embeddings.truncated(dataset) for dataset in range(len(sets.all))],
-        sentences=sum(len(of_prompt.distinct.inverse) for of_prompt in encoded),
-        forward_passes=sum(len(of_prompt.distinct.texts) for of_prompt in encoded),
-        truncations=sum(int(of_prompt.tokens.truncated.sum()) for of_prompt in encoded),
-        encode_seconds=embeddings.seconds,
-        encoded_at=encoded_at,
+        score_seconds=time.perf_counter() - started,
     )
 
 
@@ -171,39 +200,45 @@ def predict_by_cross_encoder(
     model: CrossEncoder,
     sets: Sequence[Pairs],
     metrics: tuple[str, ...],
-    show_progress: bool | None = None,
+    show_progress: bool | None,
+    settings: ModelSettings,
 ) -> ModelPredictions:
     """The predictions of a cross-encoder, which reads both sentences of a pair at once."""
     from embedkit.tokenization.pairs import PairTokens
 
-    recipe = str(model.described["recipe"])
+    name, recipe = settings.name or model.name, str(model.described["recipe"])
+    own = settings.candidate(recipe)
     started = time.perf_counter()
     of_pairs, truncated = {}, []
     for dataset, pairs in enumerate(sets):
         both = list(zip(pairs.sentence1, pairs.sentence2, strict=True))
         tokens = PairTokens.of(model.tokenizer, both)
         values = model.predict_tokens(tokens, show_progress=show_progress)
-        of_pairs[dataset] = [Predictions(recipe, CROSS_ENCODER, values, metrics)]
+        of_pairs[dataset] = [Predictions(own, CROSS_ENCODER, values, metrics)]
         truncated.append(tokens.truncated)
-    encoded_at = time.perf_counter()
     total = sum(len(pairs.scores) for pairs in sets)
+    used = ModelUsed(str(model.device), "float32", model.tokenizer.max_length, model.fingerprint)
+    run = ModelRun(
+        model.described,
+        used,
+        {"sentence": ""},
+        sentences=2 * total,
+        forward_passes=total,
+        truncated=sum(int(of_set.sum()) for of_set in truncated),
+        cached=0,
+        seconds=time.perf_counter() - started,
+    )
     return ModelPredictions(
-        model=model.described,
-        model_used=ModelUsed(
-            str(model.device), "float32", model.tokenizer.max_length, model.fingerprint
-        ),
-        recipes={recipe: Recipe((recipe,))},
-        prompts={"sentence": ""},
+        models={name: run},
+        recipes={own: Candidate(name, Recipe((recipe,)))},
         similarities=(CROSS_ENCODER,),
         decided_by=CROSS_ENCODER,
         of_pairs=of_pairs,
         of_retrieval={},
-        samples={recipe: [of_set[0].values for of_set in of_pairs.values()]},
+        samples={own: [of_set[0].values for of_set in of_pairs.values()]},
         geometries={dataset: {} for dataset in of_pairs},
         truncated=truncated,
-        sentences=2 * total,
-        forward_passes=total,
-        truncations=sum(int(of_set.sum()) for of_set in truncated),
-        encode_seconds=encoded_at - started,
-        encoded_at=encoded_at,
+        score_seconds=0.0,
+        baseline=own,
+        label_range=model.label_range,
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from numbers import Real
+from typing import Any
 
 from embedkit.arguments import check_list
 from embedkit.data.datasets import SELECTION, Data, DataSet, check_names, only_pairs, read_sets
+from embedkit.data.named_sets import expand
 from embedkit.data.pairs import Pairs
 from embedkit.data.retrieval_set import RetrievalSet
 from embedkit.embedder.embedder import Embedder
@@ -56,6 +58,14 @@ class Options:
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise InputError(f"seed is {self.seed!r}; expected a whole number from 0")
 
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> Options:
+        """From the arguments of a function that has them all; no similarities are the cosine."""
+        own = {option.name: arguments[option.name] for option in fields(cls)}
+        if own["similarities"] is None:
+            del own["similarities"]
+        return cls(**own)
+
     @property
     def head_metrics(self) -> tuple[str, ...]:
         """The metrics of predictions that are on the labels' scale."""
@@ -98,21 +108,39 @@ class EvaluationSets:
     scored: list[DataSet]
     selecting: list[Pairs]  # the best recipe is selected on these
     training: list[Pairs]  # heads are fitted on these
+    suites: dict[str, tuple[str, ...]] = field(default_factory=dict)  # names of scored sets
 
     def __post_init__(self) -> None:
         check_names([*self.scored, *self.selecting])
+        names = [data.name for data in self.scored]
+        for suite, of_suite in self.suites.items():
+            if lacking := [name for name in of_suite if name not in names]:
+                raise InputError(
+                    f"suite {suite!r} has {lacking[0]!r}, which is not scored; expected some of "
+                    f"{', '.join(names)}"
+                )
 
     @classmethod
     def read(
-        cls, data: Data, select: Data | None = None, train: Data | None = None
+        cls,
+        data: Data,
+        select: Data | None = None,
+        train: Data | None = None,
+        suites: Mapping[str, Sequence[str]] | None = None,
     ) -> EvaluationSets:
-        """Read what is not read yet; with training pairs, all sets must be sentence pairs."""
+        """Read what is not read yet; with training pairs, all sets must be sentence pairs.
+
+        Suites are names of scored sets; None for those that `data` names.
+        """
         scored = read_sets(data)
         selecting = read_sets(select, argument="select") if select is not None else []
         training = read_sets(train, argument="train") if train is not None else []
         if training:
             only_pairs(scored)
-        return cls(scored, only_pairs(selecting, SELECTION), only_pairs(training))
+        if suites is None:
+            suites = expand(data if isinstance(data, list | tuple) else [data]).suites
+        named = {name: tuple(sets) for name, sets in suites.items()}
+        return cls(scored, only_pairs(selecting, SELECTION), only_pairs(training), named)
 
     @property
     def all(self) -> list[DataSet]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,11 +25,11 @@ class SubsetValue:
 class Difference:
     """A value minus another one, on the same resamples."""
 
-    to: str  # the other recipe or similarity
+    to: str  # the other candidate or similarity
     value: float | None
     ci95: tuple[float, float] | None = None  # None where some resamples have no value
     p: float | None = None  # two-sided, see `p_value`
-    p_holm: float | None = None  # corrected over the recipes that were compared
+    p_holm: float | None = None  # corrected over the candidates
     reason: str | None = None  # why there is no value, or no interval
 
 
@@ -38,7 +38,7 @@ class Result:
     """One number of a report."""
 
     recipe: str  # in its canonical form
-    dataset: str
+    dataset: str  # or the suite of an average
     n: int  # pairs, or queries
     similarity: str  # of vectors, or `head`, `line` (on the cosine) or `cross-encoder`
     metric: str  # spearman, pearson, mse or f1, or one of `RANKING_METRICS`
@@ -49,10 +49,15 @@ class Result:
     subsets: dict[str, SubsetValue] | None = None  # the metric within each subset of the pairs
     ties: float | None = None  # share of pairs with the same prediction as another pair
     difference: Difference | None = None  # of a head to a line on the cosine
-    baseline: Difference | None = None  # to the baseline recipe
-    best_share: float | None = None  # of the resamples in which no other recipe is better
-    equal_to: str | None = None  # the recipe whose row shows it, since both predict the same
-    model: str | None = None  # of the candidate; not in report.json, which is of one model
+    baseline: Difference | None = None  # to the baseline
+    best_share: float | None = None  # of the resamples in which no other candidate is better
+    equal_to: str | None = None  # the candidate whose row shows it, since both predict the same
+    model: str | None = None  # of the candidate; in report.json where there are several
+    candidate: str = ""  # what tables call it; by default the recipe
+
+    def __post_init__(self) -> None:
+        if not self.candidate:
+            object.__setattr__(self, "candidate", self.recipe)
 
 
 class Scored(NamedTuple):
@@ -78,6 +83,7 @@ RETRIEVAL = Task(
 )
 TASKS = (PAIRS, RETRIEVAL)
 MAIN_METRICS = tuple(task.main for task in TASKS)
+MEAN = "mean"  # the metric of an average over tasks of both kinds
 OTHER_METRICS = tuple(metric for task in TASKS for metric in task.others)
 
 
@@ -94,26 +100,26 @@ def deciding(results: Iterable[Result], metrics: Sequence[str], aggregation: str
 
 
 def averages(
-    results: Iterable[Result], recipes: Iterable[str], similarity: str, aggregation: str
+    results: Iterable[Result], candidates: Iterable[str], similarity: str, aggregation: str
 ) -> dict[str, float | None]:
-    """The main metric of each recipe, averaged over the data sets; None if one has no value."""
-    values: dict[str, list[float | None]] = {recipe: [] for recipe in recipes}
+    """The main metric of each candidate, averaged over the data sets; None if one has no value."""
+    values: dict[str, list[float | None]] = {name: [] for name in candidates}
     for result in deciding(results, MAIN_METRICS, aggregation):
         if result.similarity == similarity:
-            values[result.recipe].append(result.value)
+            values[result.candidate].append(result.value)
     means: dict[str, float | None] = {}
-    for recipe, of_recipe in values.items():
-        defined = [value for value in of_recipe if value is not None]
-        complete = 0 < len(defined) == len(of_recipe)
-        means[recipe] = sum(defined) / len(defined) if complete else None
+    for name, of_candidate in values.items():
+        defined = [value for value in of_candidate if value is not None]
+        complete = 0 < len(defined) == len(of_candidate)
+        means[name] = sum(defined) / len(defined) if complete else None
     return means
 
 
-def ranked(means: dict[str, float | None], own: str | None) -> list[str]:
-    """Recipes from best to worst; the model's own first among those equal to six digits."""
+def ranked(means: dict[str, float | None], own: Collection[str]) -> list[str]:
+    """Candidates from best to worst; a model's own recipe first among those equal to six digits."""
 
-    def key(recipe: str) -> tuple[bool, float, bool]:
-        mean = means[recipe]
-        return mean is None, -round(mean or 0, 6), recipe != own
+    def key(name: str) -> tuple[bool, float, bool]:
+        mean = means[name]
+        return mean is None, -round(mean or 0, 6), name not in own
 
     return sorted(means, key=key)

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from embedkit.data.pairs import Pairs
 from embedkit.data.retrieval_set import RetrievalSet
@@ -18,14 +17,18 @@ from embedkit.evaluation.model_predictions import ModelPredictions
 from embedkit.evaluation.options import EvaluationSets, Options
 from embedkit.evaluation.pair_scores import absent, score_predictions
 from embedkit.evaluation.report.report import Report
-from embedkit.evaluation.results import Scored
+from embedkit.evaluation.results import Result, Scored
 from embedkit.evaluation.retrieval import DEPTH, IndexedQrels
-from embedkit.evaluation.run_metadata import RunMetadata, Search, data_used, library_versions
+from embedkit.evaluation.run_metadata import (
+    ModelRun,
+    RunMetadata,
+    Search,
+    data_used,
+    library_versions,
+)
 from embedkit.evaluation.selection import Selection, select_best
 from embedkit.evaluation.significance import against_baseline
-from embedkit.evaluation.verdict import decide
-from embedkit.recipes.bound_recipe import BoundRecipe
-from embedkit.recipes.recipe import Recipe
+from embedkit.evaluation.verdict import decide, mean_score
 
 _NO_POOLER = "the checkpoint has no pooler weights"
 
@@ -35,23 +38,17 @@ def report_of(
     sets: EvaluationSets,
     options: Options,
     *,
-    baseline: Recipe | None = None,
+    baseline: str | None = None,
     convention: bool = False,
-    missing: Sequence[Recipe] = (),
-    fitted: Sequence[BoundRecipe] = (),
-    head: object = None,
-    label_range: tuple[float, float] | None = None,
 ) -> Report:
-    """The report of a model's predictions.
+    """The report of the predictions of a model, or of several that are joined.
 
-    `convention` says that nobody named the baseline; `missing` are recipes that the model does not
-    have, for results without a value; `fitted` those that were fitted for this report. `head` and
-    `label_range` go into the run metadata.
+    The `baseline` is a candidate; `convention` says that nobody named it.
     """
-    compared = predictions.recipes | {str(recipe): recipe for recipe in missing}
-    names = [str(recipe) for recipe in missing]
-    scored = with_line_differences(_scored(predictions, sets, options, names))
-    own = predictions.model["recipe"]
+    started = time.perf_counter()
+    candidates = predictions.recipes | predictions.missing
+    scored = with_line_differences(_scored(predictions, sets, options, [*predictions.missing]))
+    own = predictions.own
     equal = equal_recipes(predictions.samples, own)
     selection = _selection(predictions, sets, options) if sets.selecting else None
     decided_by = predictions.decided_by if selection is None else selection.similarity
@@ -62,27 +59,34 @@ def report_of(
         for dataset, of_set in predictions.of_pairs.items()
         if dataset < len(sets.scored) and isinstance(data := sets.scored[dataset], Pairs)
     }
-    against = str(baseline or next(iter(compared)))
-    several = len(compared) > 1
-    results = (
-        against_baseline(scored, against, equal) if several else [one.result for one in scored]
-    )
+    against = baseline or next(iter(candidates))
+    several = len(candidates) > 1
+
+    def results(scored: Sequence[Scored]) -> tuple[Result, ...]:
+        rows = against_baseline(scored, against, equal) if several else [x.result for x in scored]
+        named = ((row, candidates[row.candidate]) for row in rows)
+        return tuple(replace(row, model=x.model, recipe=str(x.recipe)) for row, x in named)
+
+    suites = sets.suites or {"all": tuple(data.name for data in sets.scored)}
+    averages = [
+        mean_score(name, scored, decided_by, options.aggregation, suite=suite, datasets=datasets)
+        for suite, datasets in suites.items()
+        for name in candidates
+    ]
+    runs = predictions.models
     return Report(
-        model=predictions.model,
-        results=tuple(replace(row, model=predictions.model["name"]) for row in results),
-        compared=compared,
-        fitted={str(bound.recipe): bound for bound in fitted},
+        model=runs[candidates[against].model].described,
+        models=runs if len(runs) > 1 else {},
+        results=results(scored),
+        averages=results(averages),
+        compared={name: one.recipe for name, one in candidates.items()},
+        fitted=predictions.fitted,
         decided_by=decided_by,
-        run_metadata=_metadata(
-            predictions,
-            sets,
-            options,
-            head=None if head is None else str(head),
-            label_range=label_range,
-        ),
-        sentences=predictions.sentences,
-        forward_passes=predictions.forward_passes,
-        truncated=predictions.truncations,
+        run_metadata=_metadata(predictions, sets, options, runs[candidates[against].model]),
+        sentences=sum(run.sentences for run in runs.values()),
+        forward_passes=sum(run.forward_passes for run in runs.values()),
+        truncated=sum(run.truncated for run in runs.values()),
+        cached=sum(run.cached for run in runs.values()),
         pair_predictions=tuple(deciding.values()),
         error_analyses=tuple(
             analyse_errors(
@@ -97,18 +101,19 @@ def report_of(
         equal=equal,
         verdict=decide(
             scored,
-            list(compared),
+            list(candidates),
             similarity=decided_by,
             aggregation=options.aggregation,
             baseline=against,
-            convention=convention and own is None,
+            convention=convention and not own,
             equal=equal,
             selection=selection,
+            kind=predictions.kind,
         ),
         selection=selection,
         seconds={
-            "encode": predictions.encode_seconds,
-            "score": time.perf_counter() - predictions.encoded_at,
+            "encode": sum(run.seconds for run in runs.values()),
+            "score": predictions.score_seconds + time.perf_counter() - started,
         },
     )
 
@@ -144,14 +149,14 @@ def _selection(predictions: ModelPredictions, sets: EvaluationSets, options: Opt
         [data for data in sets.scored if isinstance(data, Pairs)],
         similarities=["head"] if predictions.decided_by == "head" else options.similarities,
         aggregation=options.aggregation,
-        own=predictions.model["recipe"],
+        own=predictions.own,
     )
 
 
 def _metadata(
-    predictions: ModelPredictions, sets: EvaluationSets, options: Options, **trained: Any
+    predictions: ModelPredictions, sets: EvaluationSets, options: Options, run: ModelRun
 ) -> RunMetadata:
-    prompts, model = predictions.prompts, predictions.model_used
+    prompts, model = run.prompts, run.used
     search = None
     if any(isinstance(data, RetrievalSet) for data in sets.scored):
         search = Search(options.index, DEPTH, prompts["query"], prompts["document"])
@@ -170,5 +175,6 @@ def _metadata(
         search=search,
         versions=library_versions(),
         date=datetime.now().astimezone().isoformat(timespec="seconds"),
-        **trained,
+        head=None if predictions.head is None else str(predictions.head),
+        label_range=predictions.label_range,
     )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,8 @@ from embedkit.data.datasets import DataSet
 from embedkit.data.pairs import Pairs
 from embedkit.data.retrieval_set import RetrievalSet
 from embedkit.embedder.embedder import Embedder
-from embedkit.embedder.fingerprint import fingerprint, identity
 from embedkit.evaluation.correlation import tie_rate
+from embedkit.evaluation.set_embeddings import SetEmbeddings
 from embedkit.files import rows_sha256
 from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import Recipe
@@ -108,6 +108,45 @@ class ModelUsed(NamedTuple):
 
 
 @dataclass(frozen=True)
+class ModelRun:
+    """A model of an evaluation, and its passes over the data."""
+
+    described: dict[str, Any]  # as a report describes it
+    used: ModelUsed
+    prompts: Mapping[str, str]  # by role
+    sentences: int  # in the data, queries and documents among them; two for each pair
+    forward_passes: int  # distinct texts of each data set (of a cross-encoder: pairs)
+    truncated: int  # of these
+    cached: int  # of these, those that the network did not run
+    seconds: float  # that the passes took
+
+    @classmethod
+    def of(cls, embeddings: SetEmbeddings) -> ModelRun:
+        embedder = embeddings.embedder
+        described = {
+            "name": embedder.name,
+            "family": embedder.encoder.family,
+            "layers": embedder.encoder.num_layers,
+            "width": embedder.encoder.dim,
+            "pooler": embedder.encoder.pooler is not None,
+            "recipe": None if embedder.own is None else str(embedder.own.recipe),
+            "max_length": embedder.tokenizer.max_length,
+            "precision": embedder.precision,
+        }
+        truncated = [embeddings.truncated(dataset) for dataset in range(len(embeddings.rows))]
+        return cls(
+            described,
+            ModelUsed.of(embedder),
+            embeddings.prompts,
+            sentences=sum(len(rows) for of_set in embeddings.rows for rows in of_set.values()),
+            forward_passes=sum(map(len, truncated)),
+            truncated=sum(int(of_set.sum()) for of_set in truncated),
+            cached=embeddings.cached,
+            seconds=embeddings.seconds,
+        )
+
+
+@dataclass(frozen=True)
 class RunMetadata:
     """What one must know to repeat a run; `protocol` in report.json."""
 
@@ -141,7 +180,7 @@ def model_fingerprint(embedder: Embedder) -> str:
     whole = Recipe(("mean",) if embedder.encoder.pooler is None else ("pooler",))
     own = embedder.own
     bound = BoundRecipe(whole, ()) if own is None else replace(own, recipe=whole)
-    return fingerprint(identity(embedder.encoder, embedder.tokenizer, bound, embedder.settings))
+    return embedder.fingerprint_of(bound)
 
 
 def data_fingerprint(data: DataSet) -> str:

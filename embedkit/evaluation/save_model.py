@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from embedkit.embedder.card_metadata import CardScore, add_card_metadata, base_model_metadata
 from embedkit.embedder.model_card import add_section
 from embedkit.errors import InputError
-from embedkit.evaluation.report.grid import in_markdown
 from embedkit.evaluation.report.locale import catalogue
 from embedkit.evaluation.report.page import metadata_rows
 from embedkit.evaluation.report.report import Report
@@ -59,7 +58,9 @@ def add_comparison(
     Args:
         revision: of the model on the hub, whose card says the license.
     """
-    add_section(Path(folder), _section(report))
+    measured = metadata_rows(report, catalogue("en")["labels"])
+    verdict, body = report.markdown_parts(more=[f"{name}: {value}" for name, value in measured])
+    add_section(Path(folder), f"\n## Comparison\n\n{verdict}\n\n{body}")
     model = report.model["name"]
     metadata = base_model_metadata(model, revision)
     add_card_metadata(
@@ -67,18 +68,9 @@ def add_comparison(
     )
 
 
-def _section(report: Report) -> str:
-    """The verdict, the table, the notes, and how it was measured."""
-    measured = metadata_rows(report, catalogue("en")["labels"])
-    lines = [*report.notes, *(f"{name}: {value}" for name, value in measured)]
-    listed = "\n".join(f"- {in_markdown(line)}" for line in lines)
-    verdict = in_markdown(str(report.verdict))
-    return f"\n## Comparison\n\n{verdict}\n\n{report.grid().markdown()}\n\n{listed}\n"
-
-
 def _scores(report: Report, recipe: str) -> Iterator[CardScore]:
     for row in report.deciding(*MAIN_METRICS):
-        if row.recipe != recipe or row.similarity != report.decided_by or row.value is None:
+        if row.candidate != recipe or row.similarity != report.decided_by or row.value is None:
             continue
         if row.metric == PAIRS.main:
             task, metric = "semantic-similarity", f"{row.metric}_{row.similarity}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from embedkit.data.pairs import Pairs
@@ -29,7 +29,7 @@ def select_best(
     *,
     similarities: Sequence[str],
     aggregation: str,
-    own: str | None,
+    own: Collection[str],
 ) -> Selection:
     """The highest correlation; of equal ones the first similarity and the model's own recipe.
 

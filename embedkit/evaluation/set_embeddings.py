@@ -1,4 +1,4 @@
-"""The embeddings of every text of several data sets, for several recipes, from one pass."""
+"""The embeddings of every text of several data sets, for several recipes, from one pass each."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.data.datasets import DataSet
+from embedkit.embedder.cache import EmbeddingCache, EncodedTexts, encode_texts
 from embedkit.embedder.embedder import Embedder
-from embedkit.embedder.one_pass import Encoded
+from embedkit.embedder.one_pass import Distinct
 from embedkit.evaluation.error_analysis import Geometry
 from embedkit.evaluation.options import EvaluationSets
 from embedkit.recipes.bound_recipe import BoundRecipe
@@ -24,9 +25,9 @@ class SetEmbeddings:
 
     embedder: Embedder
     prompts: Mapping[str, str]  # by role (sentence, query, document)
-    encoded: dict[str, Encoded]  # by prompt, the embeddings of its distinct texts
+    encoded: list[dict[str, EncodedTexts]]  # of each set, its distinct texts behind each prompt
     rows: list[dict[str, NDArray[np.int64]]]  # of each set and role, the rows in `encoded`
-    seconds: float  # that the pass took
+    seconds: float  # that the passes took
 
     @classmethod
     def of(
@@ -36,37 +37,44 @@ class SetEmbeddings:
         bounds: Sequence[BoundRecipe],
         prompts: Mapping[str, str],
         *,
+        cache: EmbeddingCache | None = None,
         show_progress: bool | None = None,
     ) -> SetEmbeddings:
-        """Encode each distinct text once, behind the prompt of its role."""
-        by_prompt: dict[str, list[str]] = {}
-        spans: list[dict[str, slice]] = [{} for _ in sets]
-        for data, of_set in zip(sets, spans, strict=True):
+        """Encode each distinct text of a set once, behind the prompt of its role.
+
+        A pass is of one set, so that its embeddings are the same bits whatever the other sets are.
+        """
+        started = time.perf_counter()
+        encoded, rows = [], []
+        for data in sets:
+            by_prompt: dict[str, list[str]] = {}
+            spans = {}
             for role, texts in data.texts.items():
                 gathered = by_prompt.setdefault(prompts[role], [])
-                of_set[role] = slice(len(gathered), len(gathered) + len(texts))
+                spans[role] = slice(len(gathered), len(gathered) + len(texts))
                 gathered += texts
-        started = time.perf_counter()
-        encoded = {
-            prompt: embedder.encode_recipes(
-                texts, bounds, prompt=prompt, show_progress=show_progress
+            distinct = {prompt: Distinct.of(texts) for prompt, texts in by_prompt.items()}
+            rows.append(
+                {role: distinct[prompts[role]].inverse[span] for role, span in spans.items()}
             )
-            for prompt, texts in by_prompt.items()
-        }
-        seconds = time.perf_counter() - started
-        rows = [
-            {role: encoded[prompts[role]].distinct.inverse[span] for role, span in of_set.items()}
-            for of_set in spans
-        ]
-        return cls(embedder, prompts, encoded, rows, seconds)
+            encoded.append(
+                {
+                    prompt: encode_texts(
+                        embedder, own.texts, bounds, prompt, cache, show_progress=show_progress
+                    )
+                    for prompt, own in distinct.items()
+                }
+            )
+        return cls(embedder, prompts, encoded, rows, time.perf_counter() - started)
 
     def texts(self, recipe: int, dataset: int, role: str) -> Float32Array:
         """(texts, dim) float32."""
-        return self.encoded[self.prompts[role]].vectors[recipe][self.rows[dataset][role]]
+        vectors = self.encoded[dataset][self.prompts[role]].vectors[recipe]
+        return vectors[self.rows[dataset][role]]
 
     def pairs(self, recipe: int, dataset: int) -> Float32Array:
         """(n, 2, dim) float32, of a set of sentence pairs."""
-        vectors = self.encoded[self.prompts["sentence"]].vectors[recipe]
+        vectors = self.encoded[dataset][self.prompts["sentence"]].vectors[recipe]
         both: Float32Array = vectors[self.rows[dataset]["sentence"].reshape(2, -1).T]
         return both
 
@@ -77,17 +85,13 @@ class SetEmbeddings:
 
     def geometry(self, recipe: int, dataset: int) -> Geometry:
         """Of the distinct sentences of a set of sentence pairs."""
-        vectors = self.encoded[self.prompts["sentence"]].vectors[recipe]
-        return Geometry.of(vectors[np.unique(self.rows[dataset]["sentence"])])
+        return Geometry.of(self.encoded[dataset][self.prompts["sentence"]].vectors[recipe])
 
     def truncated(self, dataset: int) -> NDArray[np.bool_]:
         """Whether each distinct text of a set was truncated; behind two prompts one is two."""
-        by_prompt: dict[str, list[NDArray[np.int64]]] = {}
-        for role, rows in self.rows[dataset].items():
-            by_prompt.setdefault(self.prompts[role], []).append(rows)
-        return np.concatenate(
-            [
-                self.encoded[prompt].tokens.truncated[np.unique(np.concatenate(rows))]
-                for prompt, rows in by_prompt.items()
-            ]
-        )
+        return np.concatenate([one.truncated for one in self.encoded[dataset].values()])
+
+    @property
+    def cached(self) -> int:
+        """Distinct texts whose embeddings came from the cache."""
+        return sum(one.cached for of_set in self.encoded for one in of_set.values())

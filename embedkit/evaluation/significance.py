@@ -80,6 +80,11 @@ def difference(one: Scored, other: Scored, to: str) -> Difference:
     return Difference(to, value, ci95, p_value(resampled))
 
 
+def significant(delta: Difference | None) -> bool:
+    """Whether the corrected p of a difference is below the 5 % level."""
+    return delta is not None and delta.p_holm is not None and delta.p_holm < LEVEL
+
+
 def at_floor(delta: Difference, resamples: int) -> bool:
     """Whether no resample contradicts a difference: its p is the smallest that there can be."""
     return delta.p is not None and delta.p <= 2.5 / (resamples + 1)

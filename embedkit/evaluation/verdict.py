@@ -1,15 +1,15 @@
-"""The verdict of a report: keep the baseline, or use a recipe that is significantly better."""
+"""The verdict of a report: keep the baseline, or use what is significantly better."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from embedkit.evaluation.bootstrap import interval
-from embedkit.evaluation.report.locale import LANGUAGES, catalogue, translate_reason
-from embedkit.evaluation.results import MAIN_METRICS, TASKS, Result, Scored, deciding
+from embedkit.evaluation.report.locale import LANGUAGES, catalogue, kind_words, translate_reason
+from embedkit.evaluation.results import MAIN_METRICS, MEAN, TASKS, Result, Scored, deciding
 from embedkit.evaluation.selection import Selection
 from embedkit.evaluation.significance import LEVEL, at_floor, difference, holm
 
@@ -35,6 +35,7 @@ class Verdict:
         metrics: titles of the main metrics.
         selected: the recipe that was selected on other pairs.
         selected_on: names of these pairs; empty without a selection.
+        kind: what is compared: recipe, model, or both (candidate); a `recipe` above is one of them.
     """
 
     decision: str
@@ -51,6 +52,7 @@ class Verdict:
     metrics: tuple[str, ...] = ()
     selected: str | None = None
     selected_on: tuple[str, ...] = ()
+    kind: str = "recipe"
 
     @property
     def text(self) -> dict[str, str]:
@@ -82,6 +84,7 @@ class Verdict:
             metric=words["and"].join(words[title] for title in self.metrics),
             selected=self.selected,
             datasets=", ".join(self.selected_on),
+            **kind_words(self.kind, language),
         )
 
     @property
@@ -116,6 +119,7 @@ def decide(
     convention: bool,
     equal: Mapping[str, str],
     selection: Selection | None,
+    kind: str = "recipe",
 ) -> Verdict:
     """The verdict on results whose data sets were resampled independently.
 
@@ -136,6 +140,7 @@ def decide(
         metrics=tuple(task.title for task in TASKS if task.main in shown),
         selected=None if selection is None else selection.recipe,
         selected_on=() if selection is None else selection.datasets,
+        kind=kind,
     )
     if len(recipes) == 1:
         only = means[recipes[0]].result
@@ -186,9 +191,22 @@ def decide(
     )
 
 
-def mean_score(recipe: str, scored: Sequence[Scored], similarity: str, aggregation: str) -> Scored:
+def mean_score(
+    recipe: str,
+    scored: Sequence[Scored],
+    similarity: str,
+    aggregation: str,
+    *,
+    suite: str = "",
+    datasets: Collection[str] | None = None,
+) -> Scored:
     """The main metric of a recipe averaged over the data sets, in each resample too."""
-    wanted = [one for one in scored if one.result.similarity == similarity]
+    wanted = [
+        one
+        for one in scored
+        if one.result.similarity == similarity
+        and (datasets is None or one.result.dataset in datasets)
+    ]
     shown = {id(row) for row in deciding([one.result for one in wanted], MAIN_METRICS, aggregation)}
     of_sets = [one for one in wanted if id(one.result) in shown and one.result.recipe == recipe]
     values = [one.result.value for one in of_sets]
@@ -200,5 +218,7 @@ def mean_score(recipe: str, scored: Sequence[Scored], similarity: str, aggregati
         np.mean(resampled, axis=0) if complete and len(resampled) == len(values) else None
     )
     ci95 = None if of_resamples is None else interval(of_resamples)
-    result = Result(recipe, "", len(values), similarity, MAIN_METRICS[0], "all", mean, ci95=ci95)
+    metrics = {one.result.metric for one in of_sets}
+    metric = next(iter(metrics)) if len(metrics) == 1 else MEAN
+    result = Result(recipe, suite, len(values), similarity, metric, "all", mean, ci95=ci95)
     return Scored(result, of_resamples)

@@ -17,6 +17,7 @@ from embedkit.evaluation.error_analysis import PairPredictions
 from embedkit.evaluation.evaluate import evaluate
 from embedkit.evaluation.metric_delta import mean_delta
 from embedkit.evaluation.model_predictions import PairScorer, predict_by_embeddings
+from embedkit.evaluation.models import ModelSettings
 from embedkit.evaluation.options import EvaluationSets, Options
 from embedkit.evaluation.pair_scores import similarities_of
 from embedkit.evaluation.report.report import Report
@@ -76,9 +77,17 @@ def train_head(
     named = replace(pairs, name=f"{pairs.name} (cross-validated)")
     scored = EvaluationSets([named], [], [])
     predicted = predict_by_embeddings(
-        embeddings, bounds, [scorers], scored, options, similarities=("head",), decided_by="head"
+        embeddings,
+        bounds,
+        [scorers],
+        scored,
+        options,
+        similarities=("head",),
+        decided_by="head",
+        settings=ModelSettings(embedder),
     )
-    report = report_of(predicted, scored, options, head=head.head, label_range=head.range_)
+    trained = replace(predicted, head=head.head, label_range=head.range_)
+    report = report_of(trained, scored, options)
     cosines = similarities_of("cosine", vectors[:, 0], vectors[:, 1])
     before = [PairPredictions(named, {"cosine": cosines})]
     note = ("by_sentence" if grouped else "by_pair", {"folds": FOLDS})

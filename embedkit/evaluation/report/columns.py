@@ -1,8 +1,11 @@
-"""A report as a pandas DataFrame: a row for each result, flat columns of stable names."""
+"""A report as CSV and as a pandas DataFrame: a row for each result, columns of stable names."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
+from dataclasses import replace
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from embedkit.dataframe import dataframe
@@ -21,6 +24,7 @@ def _interval(ends: tuple[float, float] | None, end: int) -> float | None:
 
 # Values as in report.json, not x 100; `line_*` is a head's difference to a line on the cosine.
 _COLUMNS: dict[str, tuple[str, Callable[[Result], Any]]] = {
+    "model": ("str", lambda row: row.model),
     "recipe": ("str", lambda row: row.recipe),
     "dataset": ("str", lambda row: row.dataset),
     "metric": ("str", lambda row: row.metric),
@@ -43,12 +47,32 @@ _COLUMNS: dict[str, tuple[str, Callable[[Result], Any]]] = {
     "ties": ("float64", lambda row: row.ties),
     "equal_to": ("str", lambda row: row.equal_to),
     "reason": ("str", lambda row: row.reason),
+    "candidate": ("str", lambda row: row.candidate),
 }
 
 
+def report_columns(report: ReportData) -> dict[str, tuple[str, list[Any]]]:
+    """The columns of `docs/reference/report-json.md` by name, each with its dtype; None is missing.
+
+    Averages over several data sets come last, with `average` as their aggregation.
+    """
+    rows = [*report.results]
+    if len(report.datasets) > 1:
+        rows += [replace(row, aggregation="average") for row in report.averages]
+    rows = [row if row.model else replace(row, model=report.model["name"]) for row in rows]
+    return {name: (dtype, [of(row) for row in rows]) for name, (dtype, of) in _COLUMNS.items()}
+
+
 def report_frame(report: ReportData) -> pd.DataFrame:
-    """`model`, and the columns of `docs/reference/report-json.md`; a missing value is NaN."""
-    rows = report.results
-    columns = {name: (dtype, [of(row) for row in rows]) for name, (dtype, of) in _COLUMNS.items()}
-    models = [row.model or report.model["name"] for row in rows]
-    return dataframe({"model": ("str", models), **columns})
+    """`report_columns` as a DataFrame; a missing value is NaN."""
+    return dataframe(report_columns(report))
+
+
+def report_csv(report: ReportData) -> str:
+    """`report_columns` as CSV (RFC 4180 with plain newlines); a missing value is empty."""
+    columns = report_columns(report)
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*(values for _, values in columns.values()), strict=True))
+    return text.getvalue()

@@ -16,7 +16,7 @@ from embedkit.evaluation.results import (
     deciding,
     ranked,
 )
-from embedkit.evaluation.run_metadata import RunMetadata
+from embedkit.evaluation.run_metadata import ModelRun, RunMetadata
 from embedkit.evaluation.selection import Selection
 from embedkit.evaluation.verdict import Verdict
 from embedkit.recipes.bound_recipe import BoundRecipe
@@ -27,9 +27,9 @@ from embedkit.recipes.recipe import Recipe
 class ReportData:
     """What compare and evaluate found."""
 
-    model: dict[str, Any]  # name, family, layers, width, own recipe, maximum length, ...
+    model: dict[str, Any]  # of the baseline: name, family, layers, width, own recipe, ...
     results: tuple[Result, ...]
-    compared: dict[str, Recipe]  # by the names that `results` use
+    compared: dict[str, Recipe]  # by the names of the candidates
     fitted: dict[str, BoundRecipe]  # those fitted for the report, for `Embedder.with_recipe`
     decided_by: str  # the similarity (or head, cross-encoder) that decides which recipe is best
     run_metadata: RunMetadata
@@ -41,8 +41,31 @@ class ReportData:
     error_analyses: tuple[ErrorAnalysis, ...]  # of each set of pairs
     verdict: Verdict  # what to use
     equal: dict[str, str] = field(default_factory=dict)  # recipes that share the row of another
-    baseline: str | None = None  # the recipe that differences are to, if several are compared
+    baseline: str | None = None  # what differences are to, if several candidates are compared
     selection: Selection | None = None  # if the best was not selected on the data that scores it
+    averages: tuple[Result, ...] = ()  # of each candidate over each suite, or over all data sets
+    models: dict[str, ModelRun] = field(default_factory=dict)  # if there are several, by name
+    cached: int = 0  # of the distinct texts, those whose embeddings came from the cache
+
+    @property
+    def model_names(self) -> str:
+        """The name of the model, or the short names of several."""
+        return ", ".join(self.models) or str(self.model["name"])
+
+    @property
+    def kind(self) -> str:
+        """What differs between the candidates: recipe, model, or both (candidate)."""
+        return self.verdict.kind
+
+    @cached_property
+    def own(self) -> set[str]:
+        """The candidates that are the recipe of their model's folder."""
+        described = {name: run.described for name, run in self.models.items()}
+        return {
+            row.candidate
+            for row in self.results
+            if row.recipe == described.get(row.model or "", self.model)["recipe"]
+        }
 
     @property
     def aggregation(self) -> str:
@@ -81,7 +104,7 @@ class ReportData:
 
     def ranking(self) -> list[str]:
         """The names of the recipes from best to worst; those without a value last."""
-        return ranked(self.means, self.model["recipe"])
+        return ranked(self.means, self.own)
 
     @cached_property
     def means(self) -> dict[str, float | None]:
@@ -94,7 +117,7 @@ class ReportData:
         for dataset in self.datasets:
             rows = [row for row in self.results if row.dataset == dataset]
             means = averages(rows, self.compared, self.decided_by, self.aggregation)
-            first = ranked(means, self.model["recipe"])[0]
+            first = ranked(means, self.own)[0]
             if means[first] is not None:
                 best[dataset] = self.row_of(first)
         return best
@@ -104,7 +127,7 @@ class ReportData:
         several = len(self.compared) > 1
         best = "best" if self.selection is None else "selected"
         marks = [best] * (several and recipe == self.best_name)
-        marks += ["own"] * (recipe == self.model["recipe"])
+        marks += ["own"] * (recipe in self.own and self.kind != "model")
         if self.fit is not None and recipe in self.fitted:
             marks.append("fitted_on_the_data" if self.fit["on_data"] else "fitted")
         return marks

@@ -1,10 +1,13 @@
-"""A table of texts: printed in a terminal of any width, as Markdown and as HTML."""
+"""A table of texts: printed in a terminal of any width, as Markdown, HTML, LaTeX and CSV."""
 
 from __future__ import annotations
 
+import csv
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from io import StringIO
 from typing import TYPE_CHECKING
 
 from embedkit.errors import printable
@@ -16,6 +19,17 @@ if TYPE_CHECKING:
 
 # What Markdown, or the HTML in it, takes for markup; `_` within a word is none.
 _MARKUP = re.compile(r"[\\`*|~]|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])")
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    **{mark: f"\\{mark}" for mark in "&%$#_{}"},
+}
 
 _GAP = 2  # columns of a terminal between two of a table
 
@@ -30,6 +44,7 @@ class Grid:
     bold: int | None = None  # a row
     expendable: tuple[tuple[int, ...], ...] = ()  # columns to drop when narrow, first groups first
     equals: tuple[str, ...] = ()  # for each row, the names that its first cell stands for too
+    highest: frozenset[tuple[int, int]] = frozenset()  # cells, by row and column, bold in LaTeX
 
     def fitting(self, width: int) -> tuple[Grid, list[str]]:
         """This grid in a terminal of `width` columns, and the headings that are left out."""
@@ -60,12 +75,40 @@ class Grid:
     def markdown(self) -> str:
         """A Markdown table."""
         rules = tuple("---" if column in self.texts else "---:" for column in self._columns)
-        rows = [
-            (f"{first} = {equals}" if equals else first, *others)
-            for (first, *others), equals in zip(self.rows, self._equals, strict=True)
-        ]
-        lines = (self.headings, rules, *rows)
+        lines = (self.headings, rules, *self._cells)
         return "\n".join(f"| {' | '.join(map(in_markdown, cells))} |" for cells in lines)
+
+    def latex(self) -> str:
+        """A tabular of the package booktabs; Korean needs XeLaTeX, LuaLaTeX or kotex."""
+        sides = "".join("l" if column in self.texts else "r" for column in self._columns)
+        lines = [self.headings, *self._cells]
+
+        def line(row: int, cells: Sequence[str]) -> str:
+            shown = [in_latex(cell) for cell in cells]
+            for column in self._columns:
+                bold = (row, column) in self.highest if self.highest else row == self.bold
+                if bold and shown[column]:
+                    shown[column] = rf"\textbf{{{shown[column]}}}"
+            return " & ".join(shown) + r" \\"
+
+        head, *body = (line(row, cells) for row, cells in enumerate(lines, start=-1))
+        return "\n".join(
+            (
+                rf"\begin{{tabular}}{{{sides}}}",
+                r"\toprule",
+                head,
+                r"\midrule",
+                *body,
+                r"\bottomrule",
+                r"\end{tabular}",
+            )
+        )
+
+    def csv(self) -> str:
+        """The cells as CSV."""
+        text = StringIO()
+        csv.writer(text, lineterminator="\n").writerows([self.headings, *self._cells])
+        return text.getvalue()
 
     def html(self) -> str:
         """A plain HTML table."""
@@ -106,6 +149,14 @@ class Grid:
         return table
 
     @property
+    def _cells(self) -> list[tuple[str, ...]]:
+        """The rows, with what their first cell stands for."""
+        return [
+            (f"{first} = {equals}" if equals else first, *others)
+            for (first, *others), equals in zip(self.rows, self._equals, strict=True)
+        ]
+
+    @property
     def _equals(self) -> tuple[str, ...]:
         return self.equals or ("",) * len(self.rows)
 
@@ -117,3 +168,15 @@ class Grid:
 def in_markdown(text: str) -> str:
     """A text as Markdown that shows it as it is."""
     return _MARKUP.sub(r"\\\g<0>", escape(printable(text), quote=False))
+
+
+def in_latex(text: str) -> str:
+    """A text as LaTeX that shows it as it is; a mark of significance is raised, minus a minus.
+
+    Example:
+        >>> in_latex("50 % of a_b"), in_latex("82.03*"), in_latex("-0.5")
+        ('50 \\\\% of a\\\\_b', '82.03$^{*}$', '$-$0.5')
+    """
+    shown = "".join(_LATEX.get(mark, mark) for mark in printable(text))
+    shown = re.sub(r"(?<=\d)\*$", "$^{*}$", shown)
+    return re.sub(r"(?<![\w.}])-(?=\d)", "$-$", shown)

@@ -43,9 +43,11 @@ class HeatMap:
 
 
 def heat_map(report: ReportData, dataset: str, words: dict[str, str]) -> HeatMap | None:
-    """The heat map of a data set, if a pooling has scores at several hidden states."""
+    """The heat map of a data set, if a pooling of one model has scores at several hidden states."""
+    if report.models:
+        return None
     scores = {
-        row.recipe: row
+        row.candidate: row
         for row in report.deciding(*MAIN_METRICS)
         if row.dataset == dataset and row.similarity == report.decided_by
     }

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from embedkit.evaluation.report.data import ReportData
 from embedkit.evaluation.report.heat_map import heat_map
-from embedkit.evaluation.report.locale import catalogue, check_language, note
-from embedkit.evaluation.report.notes import notes_of
+from embedkit.evaluation.report.locale import catalogue, check_language
+from embedkit.evaluation.report.notes import notes_in
 from embedkit.evaluation.report.page import legend, metadata_rows, page_data, result_table
+from embedkit.evaluation.report.tables import table_of
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -46,9 +47,10 @@ def render(report: ReportData, language: str = "en") -> str:
             language=language,
             words=words,
             report=report,
-            title=report.model["name"],
+            title=report.model_names,
+            overview=table_of(report, language).html() if report.models else "",
             verdict=report.verdict.in_words(language),
-            notes=[note(key, language, **values) for key, values in notes_of(report)],
+            notes=notes_in(report, language),
             tables=[result_table(report, dataset, words) for dataset in report.datasets],
             legends=[legend(report, dataset, words) for dataset in report.datasets],
             heat_maps=heat_maps,

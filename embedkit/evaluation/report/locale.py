@@ -31,10 +31,24 @@ def catalogue(language: str) -> dict[str, dict[str, str]]:
     return texts
 
 
-def note(key: str, language: str = "en", **values: Any) -> str:
+def kind_words(kind: str, language: str) -> dict[str, str]:
+    """What to call a recipe, a model or a candidate, by the names that texts use."""
+    known = catalogue(language)["kinds"]
+    return {name.replace(kind, "kind", 1): known[name] for name in known if name.startswith(kind)}
+
+
+def note(key: str, language: str = "en", *, kind: str = "recipe", **values: Any) -> str:
     """One of the notes, with its values filled in; a `reason` among them is translated."""
     if "reason" in values:
         values["reason"] = translate_reason(values["reason"], language)
+    table = catalogue(language)["table"]
+    for phrase in ("strata", "cached"):  # empty unless they are true
+        if phrase in values:
+            count = values[phrase]
+            values[phrase] = table[phrase].format(count=count) if count else ""
+    if values.get("suite") == "all":
+        values["suite"] = table["all_sets"]
+    values |= kind_words(kind, language)
     return catalogue(language)["notes"][key].format(**values)
 
 

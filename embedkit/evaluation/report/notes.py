@@ -7,9 +7,10 @@ from typing import Any, TypeAlias
 
 from embedkit.evaluation.exact_search import EXACT
 from embedkit.evaluation.report.data import ReportData
+from embedkit.evaluation.report.locale import note
 from embedkit.evaluation.results import CROSS_ENCODER, MAIN_METRICS, PAIRS, RETRIEVAL
 from embedkit.evaluation.run_metadata import RetrievalUsed
-from embedkit.evaluation.significance import LEVEL
+from embedkit.evaluation.significance import LEVEL, significant
 
 Notes: TypeAlias = Iterator[tuple[str, dict[str, Any]]]  # keys of the texts, and their values
 
@@ -21,25 +22,20 @@ _INTERVALS = {
 }
 
 
+def notes_in(report: ReportData, language: str) -> list[str]:
+    """All notes in English (en) or Korean (ko)."""
+    return [note(key, language, kind=report.kind, **values) for key, values in notes_of(report)]
+
+
 def notes_of(report: ReportData) -> Notes:
     """All notes of a report."""
     metadata, rows = report.run_metadata, report.deciding(*MAIN_METRICS)
-    encoded = "encoded" if metadata.search is None else "encoded_texts"
-    yield (
-        "read_together" if report.decided_by == CROSS_ENCODER else encoded,
-        {
-            "distinct": report.forward_passes,
-            "sentences": report.sentences,
-            "truncated": report.truncated,
-            "share": 100 * report.truncated / report.forward_passes,
-            "max_length": metadata.max_length,
-        },
-    )
+    yield from _encoding_notes(report)
     yield from _search_notes(report)
     if report.aggregation != "all" and any(row.aggregation != "all" for row in rows):
         yield "aggregation", {"aggregation": report.aggregation}
     for key, recipe, reason in dict.fromkeys(
-        ("no_value" if row.value is None else "no_interval", row.recipe, row.reason)
+        ("no_value" if row.value is None else "no_interval", row.candidate, row.reason)
         for row in rows
         if row.reason
     ):
@@ -48,17 +44,68 @@ def notes_of(report: ReportData) -> Notes:
     yield from label_notes(report)
     if report.has_heads:
         yield "lines", {}
+    yield from _mean_label_notes(report)
     if any(row.ci95 for row in rows):
         values = {"resamples": metadata.resamples, "seed": metadata.seed}
+        values["strata"] = any(row.subsets for row in rows)
         yield _INTERVALS[tuple(report.tasks)], values
     if report.baseline is not None:
         yield "baseline", {"baseline": report.baseline}
+        if len(report.datasets) > 1 and any(significant(row.baseline) for row in rows):
+            yield "significant", {"baseline": report.baseline}
         tested = [row.baseline.p_holm for row in rows if row.baseline and row.baseline.ci95]
         if tested and all(p is not None and p >= LEVEL for p in tested):
             yield "same", {"baseline": report.baseline}
+    if len(report.datasets) > 1:
+        for suite in dict.fromkeys(row.dataset for row in report.averages):
+            n = next(row.n for row in report.averages if row.dataset == suite)
+            yield "averages", {"suite": suite, "n": n}
     if report.equal:
         yield "equal", {}
     yield from _selection_notes(report)
+
+
+def _encoding_notes(report: ReportData) -> Notes:
+    """What each model encoded."""
+    key = "encoded" if report.run_metadata.search is None else "encoded_texts"
+    max_length = report.run_metadata.max_length
+    runs = [
+        (
+            f"{name}: ",
+            run.sentences,
+            run.forward_passes,
+            run.truncated,
+            run.cached,
+            run.used.max_length,
+        )
+        for name, run in report.models.items()
+    ] or [
+        ("", report.sentences, report.forward_passes, report.truncated, report.cached, max_length)
+    ]
+    for prefix, sentences, distinct, truncated, cached, length in runs:
+        yield (
+            "read_together" if report.decided_by == CROSS_ENCODER else key,
+            {
+                "prefix": prefix,
+                "distinct": distinct,
+                "sentences": sentences,
+                "truncated": truncated,
+                "share": 100 * truncated / distinct,
+                "max_length": length,
+                "cached": cached,
+            },
+        )
+
+
+def _mean_label_notes(report: ReportData) -> Notes:
+    """What the MSE of heads is compared with: always predicting the mean of the labels."""
+    labels = {of_set.pairs.name: of_set.pairs.scores for of_set in report.pair_predictions}
+    for row in report.deciding("mse") if len(report.compared) == 1 else ():
+        if row.value is not None and row.similarity != "line" and row.dataset in labels:
+            value = float(labels[row.dataset].var())
+            key = "mean_label" if row.value < value else "mean_label_worse"
+            change = 100 * (1 - row.value / value) if value else 0.0
+            yield key, {"dataset": row.dataset, "value": value, "change": change}
 
 
 def label_notes(report: ReportData) -> Notes:
@@ -97,8 +144,8 @@ def _fit_notes(fit: dict[str, Any] | None) -> Notes:
     values = {"recipes": ", ".join(fit["recipes"]), "texts": fit["texts"], "source": fit["source"]}
     yield "fitted_on_data" if fit["on_data"] else "fitted", values
     for recipe, notes in fit["recipes"].items():
-        for note in notes:
-            yield "fit_note", {"recipe": recipe, "note": note}
+        for remark in notes:
+            yield "fit_note", {"recipe": recipe, "note": remark}
 
 
 def _selection_notes(report: ReportData) -> Notes:
@@ -109,7 +156,8 @@ def _selection_notes(report: ReportData) -> Notes:
             if len(winners := report.winners()) > 1:
                 named = (f"{dataset} {recipe}" for dataset, recipe in winners.items())
                 yield "winners", {"winners": ", ".join(named)}
-            yield "optimistic", {}
+            if report.kind != "model":
+                yield "optimistic", {}
         return
     values = {"datasets": ", ".join(selection.datasets)}
     if selection.value is None:

@@ -13,8 +13,8 @@ from embedkit.evaluation.report.data import ReportData
 from embedkit.evaluation.report.formatting import delta, interval, number, p_value, percent
 from embedkit.evaluation.report.locale import catalogue
 from embedkit.evaluation.results import MAIN_METRICS, RETRIEVAL, Result
-from embedkit.evaluation.run_metadata import DataUsed, PairsUsed, RunMetadata
-from embedkit.evaluation.significance import LEVEL
+from embedkit.evaluation.run_metadata import DataUsed, ModelRun, PairsUsed, RunMetadata
+from embedkit.evaluation.significance import significant
 
 POINTS = 1500  # pairs of a data set in the page at most
 _DIGITS = 4  # of a prediction in the page
@@ -46,8 +46,8 @@ def result_table(report: ReportData, dataset: str, words: dict[str, str]) -> Res
     metrics: dict[str, None] = {}
     for metric in dict.fromkeys(row.metric for row in report.results):
         for row in report.deciding(metric):
-            if row.dataset == dataset and row.recipe not in report.equal:
-                by_row.setdefault((row.recipe, row.similarity), {})[metric] = row
+            if row.dataset == dataset and row.candidate not in report.equal:
+                by_row.setdefault((row.candidate, row.similarity), {})[metric] = row
                 metrics[metric] = None
     first, *others = metrics
     similarities = list(dict.fromkeys(similarity for _, similarity in by_row))
@@ -60,7 +60,7 @@ def result_table(report: ReportData, dataset: str, words: dict[str, str]) -> Res
     subsets = list(
         dict.fromkeys(name for of in by_row.values() for name in of[first].subsets or {})
     )
-    headings = [words["recipe"], *[words["similarity"]] * several]
+    headings = [words[report.kind], *[words["similarity"]] * several]
     headings += [words.get(first, first), words["interval"]]
     if compared:
         headings += [words["difference"], words["p_holm"], words["best_in"]]
@@ -112,16 +112,16 @@ def _difference(row: Result, metric: str, resamples: int) -> list[Cell]:
 def _significance(row: Result) -> str:
     """Whether a main metric is significantly `better` or `worse` than the baseline's; or empty."""
     held = row.baseline
-    if held is None or held.value is None or held.p_holm is None or held.p_holm >= LEVEL:
+    if not significant(held) or held is None or held.value is None:
         return ""
     return "better" if held.value > 0 else "worse"
 
 
 def _standing(report: ReportData, row: Result) -> str:
     """What the colour of a recipe says: baseline, best, better, worse, or other."""
-    if row.recipe == report.row_of(report.baseline or ""):
+    if row.candidate == report.row_of(report.baseline or ""):
         return "baseline"
-    return "best" if row.recipe == report.best_name else _significance(row) or "other"
+    return "best" if row.candidate == report.best_name else _significance(row) or "other"
 
 
 def legend(report: ReportData, dataset: str, words: dict[str, str]) -> dict[str, str]:
@@ -133,7 +133,7 @@ def legend(report: ReportData, dataset: str, words: dict[str, str]) -> dict[str,
         tested = row.baseline is not None and row.baseline.p_holm is not None
         worth = words[(_significance(row) or "other") if tested else "untested"]
         if key == "baseline":
-            text = f"{words[key]}, {best}" if row.recipe == report.best_name else words[key]
+            text = f"{words[key]}, {best}" if row.candidate == report.best_name else words[key]
         else:
             text = f"{best}: {worth}" if key == "best" else worth
         texts.setdefault(key, []).append(text)
@@ -143,7 +143,7 @@ def legend(report: ReportData, dataset: str, words: dict[str, str]) -> dict[str,
 def _drawn(report: ReportData, dataset: str) -> list[Result]:
     """The values in the plots of a data set, best first."""
     rows = {
-        row.recipe: row
+        row.candidate: row
         for row in report.deciding(*MAIN_METRICS)
         if row.dataset == dataset and row.similarity == report.decided_by and row.value is not None
     }
@@ -156,9 +156,11 @@ def metadata_rows(report: ReportData, words: dict[str, str]) -> list[tuple[str, 
     rows = [
         (words["date"], metadata.date.replace("T", " ")),
         (words["command"], metadata.command or words["python_call"]),
-        (words["model"], report.model["name"]),
-        (words["model_sha256"], metadata.model_sha256),
+        *(_model_line(name, run, words) for name, run in report.models.items()),
     ]
+    if not report.models:
+        rows.append((words["model"], report.model["name"]))
+        rows.append((words["model_sha256"], metadata.model_sha256))
     rows += [
         (f"{words['data']}: {used.name} ({words['role_' + used.role]})", _data_line(used, words))
         for used in metadata.data
@@ -170,10 +172,8 @@ def metadata_rows(report: ReportData, words: dict[str, str]) -> list[tuple[str, 
     rows += [
         (words["similarity"], ", ".join(metadata.similarities)),
         (words["aggregation"], metadata.aggregation),
-        *_prompts(metadata, words),
-        (words["max_length"], str(metadata.max_length)),
-        (words["device"], metadata.device),
-        (words["precision"], metadata.precision),
+        *_prompts(report, words),
+        *(() if report.models else _setting_rows(metadata, words)),
         (words["resamples"], f"{metadata.resamples:,}"),
         (words["seed"], str(metadata.seed)),
     ]
@@ -197,15 +197,34 @@ def _data_line(used: DataUsed, words: dict[str, str]) -> str:
     return f"{sizes}, {truncated}, {ties}SHA-256 {used.sha256}"
 
 
-def _prompts(metadata: RunMetadata, words: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """The prompts, and how retrieval sets were searched."""
-    prompts = {}
+def _model_line(name: str, run: ModelRun, words: dict[str, str]) -> tuple[str, str]:
+    """One of several models: where it is from, and what was set for it."""
+    prompts = ", ".join(
+        f"{words['prompt' if role == 'sentence' else f'{role}_prompt']} {prompt!r}"
+        for role, prompt in run.prompts.items()
+        if prompt
+    )
+    used = (run.used.device, run.used.precision, f"{words['max_length']} {run.used.max_length}")
+    parts = (run.described["name"], *used, prompts, f"SHA-256 {run.used.sha256}")
+    return f"{words['model']}: {name}", ", ".join(filter(None, parts))
+
+
+def _setting_rows(metadata: RunMetadata, words: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """How one model ran."""
+    yield words["max_length"], str(metadata.max_length)
+    yield words["device"], metadata.device
+    yield words["precision"], metadata.precision
+
+
+def _prompts(report: ReportData, words: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """The prompts of one model, and how retrieval sets were searched."""
+    metadata, prompts = report.run_metadata, {}
     if any(isinstance(used, PairsUsed) for used in metadata.data):
         prompts["prompt"] = metadata.prompt
     if metadata.search is not None:
         prompts["query_prompt"] = metadata.search.query_prompt
         prompts["document_prompt"] = metadata.search.document_prompt
-    for name, prompt in prompts.items():
+    for name, prompt in prompts.items() if not report.models else ():
         yield words[name], repr(prompt) if prompt else words["none"]
     if metadata.search is not None:
         yield words["index"], metadata.search.index
@@ -224,7 +243,7 @@ def page_data(report: ReportData, language: str) -> dict[str, Any]:
             "metric": words.get(metrics[name], metrics[name]),
             "scores": [
                 {
-                    "recipe": row.recipe,
+                    "recipe": row.candidate,
                     "standing": _standing(report, row),
                     "value": row.value,
                     "ci95": row.ci95,

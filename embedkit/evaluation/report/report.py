@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from html import escape
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from embedkit.arguments import as_path
 from embedkit.errors import InputError, printable
-from embedkit.evaluation.report.columns import report_frame
+from embedkit.evaluation.report.columns import report_csv, report_frame
 from embedkit.evaluation.report.data import ReportData
 from embedkit.evaluation.report.grid import Grid, in_markdown
 from embedkit.evaluation.report.locale import catalogue, check_language, note
-from embedkit.evaluation.report.notes import label_notes, notes_of
+from embedkit.evaluation.report.notes import label_notes, notes_in
 from embedkit.evaluation.report.tables import table_of, title_of
 from embedkit.evaluation.results import Result
 from embedkit.files import write_text
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 FILES = ("report.json", "report.md", "report.html")  # the results first, which need no drawing
+_PASSES = ("sentences", "forward_passes", "truncated", "cached", "seconds")
 _OPTIONAL = ("reason", "subsets", "ties", "difference", "baseline", "best_share", "equal_to")
 
 
@@ -50,7 +51,7 @@ class Report(ReportData):
 
     def notes_in(self, language: str) -> list[str]:
         """The notes in English (en) or Korean (ko)."""
-        return [note(key, language, **values) for key, values in notes_of(self)]
+        return notes_in(self, language)
 
     @property
     def warnings(self) -> list[str]:
@@ -73,7 +74,9 @@ class Report(ReportData):
             "schema": SCHEMA,
             "embedkit": __version__,
             "model": self.model,
-            "results": _as_dicts(self.results),
+            **({"models": self._models()} if self.models else {}),
+            "results": self._as_dicts(self.results),
+            "averages": self._as_dicts(self.averages, "suite"),
             "verdict": {**asdict(self.verdict), "text": self.verdict.text},
             "best": self.best_name if len(self.compared) > 1 else None,
             "fit": self.fit,
@@ -83,7 +86,7 @@ class Report(ReportData):
             "selection": (
                 None
                 if selection is None
-                else {**asdict(selection), "results": _as_dicts(selection.results)}
+                else {**asdict(selection), "results": self._as_dicts(selection.results)}
             ),
             "protocol": asdict(self.run_metadata),
             "diagnosis": [asdict(analysis) for analysis in self.error_analyses],
@@ -91,8 +94,37 @@ class Report(ReportData):
             "sentences": self.sentences,
             "forward_passes": self.forward_passes,
             "truncated": self.truncated,
+            "cached": self.cached,
             "seconds": self.seconds,
         }
+
+    def _as_dicts(
+        self, results: Iterable[Result], dataset: str = "dataset"
+    ) -> list[dict[str, Any]]:
+        """Results without the fields that do not apply; `dataset` is what to call theirs."""
+        hidden = () if self.models else ("model", "candidate")
+        return [
+            {
+                dataset if key == "dataset" else key: value
+                for key, value in asdict(result).items()
+                if key not in hidden and (value is not None or key not in _OPTIONAL)
+            }
+            for result in results
+        ]
+
+    def _models(self) -> list[dict[str, Any]]:
+        """The models of a report of several, by the names that its results use."""
+        return [
+            {
+                **run.described,
+                "name": name,
+                "source": run.described["name"],
+                "prompts": dict(run.prompts),
+                **run.used._asdict(),
+                **{key: getattr(run, key) for key in _PASSES},
+            }
+            for name, run in self.models.items()
+        ]
 
     def with_command(self, command: str) -> Report:
         """The report with the command that made it in its metadata."""
@@ -105,10 +137,54 @@ class Report(ReportData):
     def to_markdown(self, lang: str = "en") -> str:
         """report.md: the verdict, the table and the notes, in English (en) or Korean (ko)."""
         check_language(lang)
-        notes = "\n".join(f"- {in_markdown(text)}" for text in self.notes_in(lang))
-        verdict, title = self.verdict.in_words(lang), title_of(self, lang)
-        table = self.grid(lang).markdown()
-        return f"# {in_markdown(verdict)}\n\n{in_markdown(title)}\n\n{table}\n\n{notes}\n"
+        title = in_markdown(title_of(self, lang))
+        verdict, body = self.markdown_parts(title, lang=lang)
+        return f"# {verdict}\n\n{body}"
+
+    def markdown_parts(
+        self, *above: str, more: Iterable[str] = (), lang: str = "en"
+    ) -> tuple[str, str]:
+        """The verdict, and the table with the notes and `more` of them below, as Markdown.
+
+        What is `above` the table is Markdown already.
+        """
+        notes = "\n".join(f"- {in_markdown(text)}" for text in (*self.notes_in(lang), *more))
+        body = "\n\n".join((*above, self.grid(lang).markdown(), notes))
+        return in_markdown(self.verdict.in_words(lang)), f"{body}\n"
+
+    def to_latex(self, lang: str = "en") -> str:
+        """The table as a `tabular` of LaTeX, for the package booktabs; the rest is in comments.
+
+        The highest value of each data set is bold, and `*` marks a significant difference to the
+        baseline. Korean needs XeLaTeX, LuaLaTeX or the package kotex.
+        """
+        check_language(lang)
+        above = (self.verdict.in_words(lang), title_of(self, lang), r"\usepackage{booktabs}")
+        lines = [f"% {printable(text)}" for text in above]
+        lines += [self.grid(lang).latex(), *(f"% {printable(x)}" for x in self.notes_in(lang))]
+        return "\n".join(lines) + "\n"
+
+    def to_csv(self) -> str:
+        """A row for each of `results`, and for each average; see `report_columns`."""
+        return report_csv(self)
+
+    def to_format(self, name: str, lang: str = "en") -> str:
+        """One of `FORMATS`, as text.
+
+        Raises:
+            InputError: another format or language.
+        """
+        check_language(lang)
+        formats: dict[str, Callable[[], str]] = {
+            "table": self.__str__,
+            "markdown": partial(self.to_markdown, lang),
+            "latex": partial(self.to_latex, lang),
+            "csv": self.to_csv,
+            "json": self.to_json,
+        }
+        if name not in formats:
+            raise InputError(f"unknown format {name!r}; choose from {', '.join(formats)}")
+        return formats[name]()
 
     def to_html(self, lang: str = "en") -> str:
         """report.html: one self-contained page, in English (en) or Korean (ko).
@@ -190,15 +266,3 @@ class Report(ReportData):
             raise InputError(
                 f"{target}: the report cannot be written ({error.strerror})"
             ) from error
-
-
-def _as_dicts(results: tuple[Result, ...]) -> list[dict[str, Any]]:
-    """Results without the fields that do not apply."""
-    return [
-        {
-            key: value
-            for key, value in asdict(result).items()
-            if key != "model" and (value is not None or key not in _OPTIONAL)
-        }
-        for result in results
-    ]

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from embedkit.evaluation.correlation import CORRELATIONS
 from embedkit.evaluation.report.data import ReportData
 from embedkit.evaluation.report.formatting import delta, interval, number, p_value, percent
 from embedkit.evaluation.report.grid import Grid
-from embedkit.evaluation.report.locale import catalogue
+from embedkit.evaluation.report.locale import catalogue, kind_words
 from embedkit.evaluation.results import (
     CROSS_ENCODER,
     MAIN_METRICS,
     OTHER_METRICS,
-    PAIRS,
     RETRIEVAL,
     Result,
 )
+from embedkit.evaluation.significance import significant
 
 # What a narrow terminal goes without, in this order; then all scores but the first.
-_OTHER, _SHARE, _SUBSET, _P, _INTERVAL, _DIFFERENCE, _SCORE = range(7)
+_RECIPE, _OTHER, _SHARE, _SUBSET, _P, _INTERVAL, _DIFFERENCE, _SCORE = range(8)
 
 
 def title_of(report: ReportData, language: str) -> str:
@@ -35,7 +36,7 @@ def title_of(report: ReportData, language: str) -> str:
     key = {CROSS_ENCODER: "of_cross_encoder", "head": "of_head"}.get(report.decided_by, "of_recipe")
     described = words["model" if model["recipe"] is not None else "model_without_recipe"]
     return words["compared" if several else key].format(
-        model=described.format(**model),
+        model=report.model_names if report.models else described.format(**model),
         recipe=next(iter(report.compared)),
         metrics=words["and"].join(metrics),
     )
@@ -47,7 +48,7 @@ def table_of(report: ReportData, language: str) -> Grid:
     if report.has_heads:
         return _heads(report, words)
     if len(report.compared) > 1:
-        return _comparison(report, words)
+        return _comparison(report, words, kind_words(report.kind, language)["kind"])
     return _evaluation(report, words)
 
 
@@ -58,10 +59,15 @@ class _Column(NamedTuple):
     group: int
 
 
-def _comparison(report: ReportData, words: dict[str, str]) -> Grid:
-    """A row for each recipe, best first; columns for each data set and similarity."""
+def _comparison(report: ReportData, words: dict[str, str], kind: str) -> Grid:
+    """A row for each candidate, best first; columns for each data set and similarity.
+
+    Of several data sets the intervals and the differences are those of averages; `*` marks a
+    significant difference on one of them.
+    """
     columns: dict[_Column, str] = {}
     cells: dict[tuple[str, _Column], str] = {}
+    values: dict[_Column, dict[str, float]] = {}
     rows = report.deciding(*MAIN_METRICS)
     several_sets = len({row.dataset for row in rows}) > 1
     several_similarities = len({row.similarity for row in rows}) > 1
@@ -70,38 +76,56 @@ def _comparison(report: ReportData, words: dict[str, str]) -> Grid:
     def add(row: Result, name: str, cell: str, group: int, *, heading: str) -> None:
         column = _Column(row.dataset, row.similarity, name, group)
         columns.setdefault(column, heading)
-        cells[row.recipe, column] = cell
+        cells[row.candidate, column] = cell
+        if group == _SCORE and row.value is not None:
+            values.setdefault(column, {})[row.candidate] = row.value
 
+    def add_interval(row: Result, names: list[str]) -> None:
+        shown = interval(row.ci95, row.metric)
+        add(row, "95 %", shown, _INTERVAL, heading=" ".join([*names, words["interval"]]))
+
+    def add_difference(row: Result, names: list[str]) -> None:
+        against = report.row_of(report.baseline or "")
+        is_baseline = row.candidate == against
+        shown = words["baseline"] if is_baseline else delta(row.baseline, row.metric)
+        heading = " ".join([*names, f"vs {against}"])
+        add(row, "difference", shown, _DIFFERENCE, heading=heading)
+        p = "" if is_baseline else p_value(row.baseline, report.run_metadata.resamples)
+        add(row, "p", p, _P, heading=" ".join([*names, words["p_holm"]]))
+        add(row, "share", percent(row.best_share), _SHARE, heading=words["best_in"])
+
+    if report.kind == "model":
+        for row in rows:
+            add(replace(row, dataset=""), "recipe", row.recipe, _RECIPE, heading=words["recipe"])
     for row in rows:
         names = [row.dataset] * several_sets + [row.similarity] * several_similarities
         names += [words[row.metric]] * several_tasks
-        value_names = [*names, *[row.aggregation] * bool(row.subsets)]
-        add(
-            row,
-            "",
-            number(row.value, row.metric),
-            _SCORE,
-            heading=" ".join(value_names) or words[row.metric],
-        )
+        heading = " ".join(names) or words[row.metric]
+        if row.subsets:
+            heading += f" ({row.aggregation})"
+        mark = "*" * (several_sets and significant(row.baseline))
+        add(row, "", number(row.value, row.metric) + mark, _SCORE, heading=heading)
         if several_similarities:  # the rest is too wide for a terminal, and stands in report.html
             continue
-        shown = interval(row.ci95, row.metric)
-        add(row, "95 %", shown, _INTERVAL, heading=" ".join([*names, words["interval"]]))
+        if not several_sets:
+            add_interval(row, names)
         for name, subset in (row.subsets or {}).items():
             shown = number(subset.value, row.metric)
             add(row, name, shown, _SUBSET, heading=" ".join([*names, name]))
-        if report.baseline is not None and report.tasks == [PAIRS] and not several_sets:
-            is_baseline = row.recipe == report.row_of(report.baseline)
-            shown = words["baseline"] if is_baseline else delta(row.baseline, row.metric)
-            heading = f"vs {report.row_of(report.baseline)}"
-            add(row, "difference", shown, _DIFFERENCE, heading=heading)
-            p = "" if is_baseline else p_value(row.baseline, report.run_metadata.resamples)
-            add(row, "p", p, _P, heading=words["p_holm"])
-            add(row, "share", percent(row.best_share), _SHARE, heading=words["best_in"])
-    if not several_similarities and not several_tasks:
+        if report.baseline is not None and not several_sets:
+            add_difference(row, names)
+    if several_sets and not several_similarities:
+        suites = dict.fromkeys(row.dataset for row in report.averages)
+        for row in report.averages:
+            names = [row.dataset] if row.dataset != "all" else [words["average"]]
+            add(row, "", number(row.value, row.metric), _SCORE, heading=names[0])
+            add_interval(row, names)
+            if report.baseline is not None:
+                add_difference(row, names if len(suites) > 1 else [])
+    if not several_similarities and not several_sets:
         for row in report.deciding(*OTHER_METRICS):
-            heading = " ".join([*[row.dataset] * several_sets, words[row.metric]])
-            add(row, row.metric, number(row.value, row.metric), _OTHER, heading=heading)
+            shown = number(row.value, row.metric)
+            add(row, row.metric, shown, _OTHER, heading=words[row.metric])
     groups = [
         tuple(at for at, column in enumerate(columns, start=1) if column.group == group)
         for group in range(_SCORE + 1)
@@ -110,19 +134,25 @@ def _comparison(report: ReportData, words: dict[str, str]) -> Grid:
     others += [(at,) for at in reversed(scores[1:])]
     best, ranking = report.best_name, report.rows()
     return Grid(
-        (words["recipe"], *columns.values(), ""),
+        (kind, *columns.values(), ""),
         tuple(
             (
-                recipe,
-                *(cells.get((recipe, column), "-") for column in columns),
-                _marks(report, recipe, words),
+                name,
+                *(cells.get((name, column), "-") for column in columns),
+                _marks(report, name, words),
             )
-            for recipe in ranking
+            for name in ranking
         ),
-        texts=frozenset({0, len(columns) + 1}),
+        texts=frozenset({0, len(columns) + 1, *groups[_RECIPE]}),
         bold=None if best is None else ranking.index(best),
         expendable=tuple(group for group in others if group),
-        equals=tuple(", ".join(report.equals(recipe)) for recipe in ranking),
+        equals=tuple(", ".join(report.equals(name)) for name in ranking),
+        highest=frozenset(
+            (ranking.index(name), at)
+            for at, column in enumerate(columns, start=1)
+            for name, value in values.get(column, {}).items()
+            if name in ranking and value == max(values[column].values())
+        ),
     )
 
 
@@ -132,13 +162,13 @@ def _heads(report: ReportData, words: dict[str, str]) -> Grid:
     metrics = (*CORRELATIONS, *(name for name in ("mse", "f1") if name in present))
 
     def key(row: Result) -> tuple[str, str, str]:
-        return row.recipe, row.dataset, row.similarity
+        return row.candidate, row.dataset, row.similarity
 
     by_metric = {(*key(row), row.metric): row for row in report.deciding(*metrics)}
     rows = []
     for recipe in report.rows():
         for row in report.deciding("spearman"):
-            if row.recipe != recipe:
+            if row.candidate != recipe:
                 continue
             by = {metric: by_metric.get((*key(row), metric)) for metric in metrics}
             values = [number(one.value if one else None, metric) for metric, one in by.items()]

@@ -406,7 +406,9 @@ def test_a_report_in_python_has_no_command(bert: Path) -> None:
 def fields(text: str) -> set[str]:
     from string import Formatter
 
-    return {name for _, name, _, _ in Formatter().parse(text) if name}
+    named = {name for _, name, _, _ in Formatter().parse(text) if name}
+    # What is compared has other forms in Korean.
+    return {"kind" if name.startswith("kind") else name for name in named}
 
 
 @pytest.mark.parametrize("key", catalogue("en")["notes"])

@@ -17,12 +17,12 @@ import embedkit.evaluation.bootstrap
 from embedkit import Pairs, Recipe, Report
 from embedkit.evaluation.bootstrap import bootstrap, seed_of
 from embedkit.evaluation.equal_recipes import equal_recipes
-from embedkit.evaluation.model_predictions import ModelPredictions
+from embedkit.evaluation.model_predictions import Candidate, ModelPredictions
 from embedkit.evaluation.options import EvaluationSets, Options
 from embedkit.evaluation.pair_scores import Predictions
 from embedkit.evaluation.report.grid import in_markdown
 from embedkit.evaluation.run import report_of
-from embedkit.evaluation.run_metadata import ModelUsed
+from embedkit.evaluation.run_metadata import ModelRun, ModelUsed
 
 Array = NDArray[np.float64]
 N = 80
@@ -62,10 +62,19 @@ def make_report(
     }
     model = {"name": "m", "family": "bert", "layers": 2, "width": 4, "recipe": own}
     made = ModelPredictions(
-        model=model,
-        model_used=ModelUsed("cpu", "float32", 128, "0" * 64),
-        recipes={recipe: Recipe.parse(recipe) for recipe in predictions},
-        prompts={"sentence": ""},
+        models={
+            "m": ModelRun(
+                model,
+                ModelUsed("cpu", "float32", 128, "0" * 64),
+                {"sentence": ""},
+                sentences=2 * N,
+                forward_passes=N,
+                truncated=0,
+                cached=0,
+                seconds=0,
+            )
+        },
+        recipes={recipe: Candidate("m", Recipe.parse(recipe)) for recipe in predictions},
         similarities=("cosine",),
         decided_by="cosine",
         of_pairs=of_pairs,
@@ -73,17 +82,13 @@ def make_report(
         samples=predictions,
         geometries={dataset: {} for dataset in range(len(sets))},
         truncated=[np.zeros(len(data.scores), bool) for data in (*sets, *select)],
-        sentences=2 * N,
-        forward_passes=N,
-        truncations=0,
-        encode_seconds=0,
-        encoded_at=0,
+        score_seconds=0,
     )
     return report_of(
         made,
         EvaluationSets([*sets], [*select], []),
         Options(seed=seed),
-        baseline=Recipe.parse(baseline),
+        baseline=baseline,
         convention=convention,
     )
 
@@ -379,7 +384,7 @@ def test_recipes_are_equal_if_all_predictions_agree() -> None:
     others = {"mean_sqrt_len": "mean", "mean/normalize": "mean"}
     assert equal_recipes(predictions) == others  # the shortest
     own = {"mean_sqrt_len": "mean/normalize", "mean": "mean/normalize"}
-    assert equal_recipes(predictions, "mean/normalize") == own
+    assert equal_recipes(predictions, ["mean/normalize"]) == own
     assert equal_recipes(predictions, "cls") == others
     assert equal_recipes({"mean": [a], "max": [a * np.nan], "last": [a * np.nan]}) == {}
 

@@ -59,7 +59,7 @@ def test_names_and_dtypes_stay(report: Report) -> None:
     texts = [name for name in frame if name not in numbers and name != "n"]
     assert texts == [
         *("model", "recipe", "dataset", "metric", "similarity", "aggregation"),
-        *("baseline", "equal_to", "reason"),
+        *("baseline", "equal_to", "reason", "candidate"),
     ]
     assert len({dtypes[name] for name in texts}) == 1
 

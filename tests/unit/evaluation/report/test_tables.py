@@ -55,11 +55,11 @@ def report() -> Report:
 @pytest.mark.parametrize(
     ("width", "columns"),
     [
-        (160, "all|95 %|en|ko|vs mean/normalize|p (Holm)|best in|pearson"),
-        (80, "all|95 %|vs mean/normalize|p (Holm)"),
-        (70, "all|95 %|vs mean/normalize"),
-        (60, "all|vs mean/normalize"),
-        (40, "all"),
+        (160, "spearman (all)|95 %|en|ko|vs mean/normalize|p (Holm)|best in|pearson"),
+        (80, "spearman (all)|95 %|vs mean/normalize|p (Holm)"),
+        (70, "spearman (all)|95 %|vs mean/normalize"),
+        (60, "spearman (all)|vs mean/normalize"),
+        (40, "spearman (all)"),
     ],
 )
 def test_a_narrow_terminal_keeps_what_decides(report: Report, width: int, columns: str) -> None:
@@ -74,7 +74,7 @@ def test_a_narrow_terminal_keeps_what_decides(report: Report, width: int, column
             number = r"[+-]?\d+\.\d\d"
             assert any(re.fullmatch(rf"{number} \[{number}, {number}\]", cell) for cell in row)
     left_out = [name for name in report.grid().headings if name not in [*header, ""]]
-    told = re.search(r"Too narrow for: (.*)\. report\.md and", " ".join(text.getvalue().split()))
+    told = re.search(r"Too narrow for: (.*)\. The Markdown form", " ".join(text.getvalue().split()))
     assert (told[1] if told else "") == ", ".join(left_out)
 
 
@@ -93,7 +93,7 @@ def test_korean_columns_are_aligned(report: Report, width: int) -> None:
         if (match := re.search(r" \d\d\.\d\d(?= )", line))
     }
     assert len(ends) == 1
-    assert ends == {cell_len(lines[rule - 1].partition("all")[0]) + 3}
+    assert ends == {cell_len(lines[rule - 1].partition("(all)")[0]) + 5}
 
 
 def test_a_long_recipe_is_folded_and_its_score_is_not() -> None:

@@ -1,0 +1,188 @@
+"""The one flow of compare and evaluate: models are loaded in turn, each predicts, one report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedkit.data.datasets import only_pairs
+from embedkit.embedder.cache import EmbeddingCache
+from embedkit.embedder.embedder import Embedder
+from embedkit.errors import InputError
+from embedkit.evaluation.candidates import Candidates, parse_recipe
+from embedkit.evaluation.exact_search import check_index
+from embedkit.evaluation.fitting import FitTexts, fit_recipes
+from embedkit.evaluation.heads import HeadTraining
+from embedkit.evaluation.model_predictions import (
+    Candidate,
+    ModelPredictions,
+    PairScorer,
+    predict_by_cross_encoder,
+    predict_by_embeddings,
+    similarity_scorers,
+)
+from embedkit.evaluation.models import ModelSettings
+from embedkit.evaluation.options import EvaluationSets, Options
+from embedkit.evaluation.report.report import Report
+from embedkit.evaluation.run import report_of
+from embedkit.evaluation.set_embeddings import SetEmbeddings
+from embedkit.recipes.recipe import Recipe
+
+if TYPE_CHECKING:
+    from embedkit.scoring.pair_regressor import PairRegressor
+
+# The candidates of an embedder, among them a recipe to compare with if one is named.
+Choose = Callable[[Embedder, ModelSettings, Recipe | None], Candidates]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is done with each model.
+
+    Attributes:
+        sets: the data sets.
+        options: of all models.
+        choose: the recipes to compare; None for the model's own, and for models of other kinds.
+        given: options that only embedders have, as error messages name them.
+        fit: see `fit_recipes`.
+        training: of heads, if some are compared.
+        show_progress: a bar on stderr; None shows it if stderr is a terminal.
+    """
+
+    sets: EvaluationSets
+    options: Options
+    choose: Choose | None = None
+    given: Collection[str] = ()
+    fit: FitTexts | None = None
+    training: HeadTraining | None = None
+    show_progress: bool | None = None
+
+    def report(
+        self,
+        models: Sequence[ModelSettings],
+        baseline: str | Recipe | None,
+        cache: bool | str | Path | None,
+    ) -> Report:
+        """Predict by one model after another, and report on all of them.
+
+        `baseline` is the model, the recipe, or both that differences are to.
+        """
+        for settings in models:
+            settings.options(self.options).check_data(self.sets.scored)
+        if self.choose is not None and self.training is None:
+            self.options.check_no_threshold()
+        against, recipe = _baseline(models, baseline, crossed=self.choose is not None)
+        parts = []
+        with _cache(len(models) > 1 if cache is None else cache) as store:
+            for settings in models:
+                named = recipe if settings is against else None
+                parts.append(self._predict(settings, named, store))
+        return report_of(
+            ModelPredictions.joined(parts),
+            self.sets,
+            self.options,
+            baseline=parts[models.index(against)].baseline,
+            convention=baseline is None and len(models) == 1,
+        )
+
+    def _predict(
+        self, settings: ModelSettings, baseline: Recipe | None, cache: EmbeddingCache | None
+    ) -> ModelPredictions:
+        model: Any = settings.load(embedder=self.choose is not None)
+        sets, options, progress = self.sets, settings.options(self.options), self.show_progress
+        if model.kind == "cross-encoder":
+            pairs = only_pairs(sets.scored, "a cross-encoder scores sentence pairs")
+            if self.given:
+                raise InputError("got a similarity or a prompt for a cross-encoder; it has neither")
+            return predict_by_cross_encoder(model, pairs, options.head_metrics, progress, settings)
+        embedder, similarities, head = model, tuple(options.similarities), None
+        if model.kind == "head":
+            head, embedder, similarities = model, model.embedder, ("head",)
+            options = replace(options, prompt=self._prompt_of_head(head), prompt_name=None)
+        elif self.training is None:
+            options.check_no_threshold()
+        prompts = options.prompts_of(embedder)
+        if self.choose is None:
+            chosen = Candidates.own(embedder)
+        else:
+            chosen = self.choose(embedder, settings, baseline)
+        dims = [bound.dim(embedder.encoder.dim) for bound in chosen.bounds]
+        check_index(options.index, options.similarities, dims)
+        bounds = fit_recipes(
+            embedder, chosen.bounds, self.fit, sets.scored, prompts, show_progress=progress
+        )
+        embeddings = SetEmbeddings.of(
+            embedder, sets.all, bounds, prompts, cache=cache, show_progress=progress
+        )
+        scorers = [similarity_scorers(similarities) for _ in bounds]
+        if head is not None:
+            scorers = [[PairScorer("head", options.head_metrics, head.predict)]]
+        if self.training is not None:
+            scorers = [
+                [*own, *self.training.fit(embeddings.training_pairs(position, sets))]
+                for position, own in enumerate(scorers)
+            ]
+        trained: Any = head or self.training
+        return replace(
+            predict_by_embeddings(
+                embeddings,
+                bounds,
+                scorers,
+                sets,
+                options,
+                similarities=similarities,
+                decided_by=similarities[0] if self.training is None else "head",
+                settings=settings,
+            ),
+            baseline=settings.candidate(chosen.baseline),
+            missing={
+                settings.candidate(recipe): Candidate(settings.name or embedder.name, recipe)
+                for recipe in chosen.missing
+            },
+            fitted={
+                settings.candidate(bound.recipe): bound
+                for bound, before in zip(bounds, chosen.bounds, strict=True)
+                if before.unfitted
+            },
+            head=trained and trained.head,
+            label_range=trained and trained.range_,
+        )
+
+    def _prompt_of_head(self, head: PairRegressor) -> str | None:
+        """The prompt of a head, which is scored on pairs by its own predictions."""
+        only_pairs(self.sets.scored)
+        if "similarity" in self.given:
+            raise InputError("got a similarity for a head; a head is scored by its predictions")
+        if "prompt" in self.given:
+            raise InputError("got a prompt for a head; it uses the one that it was trained with")
+        if head.embedder is None:
+            raise InputError("the head has no embedder; expected one that can read texts")
+        return head.prompt
+
+
+def _baseline(
+    models: Sequence[ModelSettings], baseline: str | Recipe | None, *, crossed: bool
+) -> tuple[ModelSettings, Recipe | None]:
+    """The model that the others are compared with, and its recipe if that is named."""
+    if len(models) == 1 and not crossed and baseline is not None:
+        raise InputError("got a baseline for one model; expected several models")
+    if baseline is None or len(models) == 1:
+        return models[0], None if baseline is None else parse_recipe(baseline)
+    for settings in models:
+        if str(baseline) in (settings.name, str(settings.model)):
+            return settings, None
+        if crossed and str(baseline).startswith(f"{settings.name} "):
+            return settings, parse_recipe(str(baseline).removeprefix(f"{settings.name} "))
+    if not crossed:
+        names = ", ".join(settings.name for settings in models)
+        raise InputError(f"baseline is {baseline!r}; expected one of the models: {names}")
+    return models[0], parse_recipe(baseline)
+
+
+def _cache(cache: bool | str | Path) -> AbstractContextManager[EmbeddingCache | None]:
+    if isinstance(cache, bool):
+        return EmbeddingCache() if cache else nullcontext()
+    return EmbeddingCache(cache)
