@@ -21,6 +21,7 @@ INDEX_METAVAR = "[flat|hnsw|FACTORY]"
 AGGREGATIONS = ("all", "mean", "wmean")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 DTYPES = ("float32", "float16")
+FORMATS = ("table", "markdown", "latex", "csv", "json")
 HEADS = ("ridge", "mlp", "isotonic")
 LOSSES = ("cosent", "cosine", "in-batch")
 READS = ("pooler", "pooler-fresh", "cls", "mean", "max")

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 from embedkit.cli import choices, options, output
 from embedkit.errors import InputError
-from embedkit.files import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from embedkit.embedder.embedder import Embedder
     from embedkit.evaluation.report.report import Report
 
 
 def compare_command(
     data: options.Data,
     *,
-    model: options.Model = DEFAULT_MODEL,
+    models: options.ModelsToCompare,
     recipes: Annotated[
         str | None,
         options.recipe_option(
@@ -36,8 +36,8 @@ def compare_command(
     select: Annotated[
         list[str] | None,
         options.recipe_option(
-            "Select the best recipe and similarity on these sentence pairs, so that the scores on "
-            "DATA are not biased upwards. May be given several times.",
+            "Select the best recipe and similarity on these pairs or this retrieval set, so that "
+            "the scores on DATA are not biased upwards. May be given several times.",
             autocompletion=choices.complete_data,
         ),
     ] = None,
@@ -45,7 +45,8 @@ def compare_command(
         str | None,
         options.recipe_option(
             "Compare the others to this recipe; by default the model's own, else mean, else "
-            "the first one.",
+            "the first one. Of several models it is the name of one, a recipe of the first one, or "
+            "both as in 'minilm mean'.",
             autocompletion=choices.complete_recipes,
         ),
     ] = None,
@@ -70,10 +71,7 @@ def compare_command(
         ),
     ] = None,
     scoring: options.Scoring,
-    max_length: options.MaxLength = None,
-    device: options.Device = None,
     precision: options.Precision = "float32",
-    revision: options.Revision = None,
     save_best: Annotated[
         Path | None,
         options.output_option(
@@ -96,21 +94,26 @@ def compare_command(
 
     Example: [bold]embedkit compare korsts_test.tsv -m klue/bert-base --save-best my-model[/bold]
     """
-    models = {} if save_best is None else {"--save-best": save_best}
+    folders = {} if save_best is None else {"--save-best": save_best}
     if save is not None:
-        models["--save"] = save[1]
-    output.check_out(report_files, models)
+        folders["--save"] = save[1]
+    output.check_out(report_files, folders)
     sets = files.read_sets(data)
     selecting = None if select is None else files.read_sets(select, "select")
     training = None if train is None else files.read_sets(train, "train")
     if fit.fit is not None and fit_on_data:
         raise InputError("got --fit and --fit-on-data; expected one of them")
     corpus = fit.corpus(files.encoding)
-    if head is not None and models:
+    if head is not None and folders:
         raise InputError(
-            f"got --head and {next(iter(models))}; train a recipe's head with embedkit train head"
+            f"got --head and {next(iter(folders))}; train a recipe's head with embedkit train head"
         )
-    from embedkit.embedder.embedder import Embedder
+    settings = models.read(precision)
+    if len(settings) > 1 and folders:
+        raise InputError(
+            f"got {next(iter(folders))} and several models; compare the one to save alone"
+        )
+    from embedkit.data.named_sets import expand
     from embedkit.embedder.saving import check_saveable
     from embedkit.evaluation.candidates import Candidates, parse_recipe, parse_recipes
     from embedkit.evaluation.compare import compare
@@ -122,9 +125,7 @@ def compare_command(
 
     def load() -> Embedder:
         """The model, once all options are checked; a recipe that cannot be saved is refused."""
-        embedder = Embedder.from_pretrained(
-            model, max_length=max_length, device=device, precision=precision, revision=revision
-        )
+        embedder = cast("Embedder", settings[0].load(embedder=True))
         loaded.append(embedder)
         saved = [] if save_best is None else named or [str(embedder.recipe)]
         if save is not None:
@@ -139,7 +140,7 @@ def compare_command(
         return embedder
 
     report = compare(
-        load,
+        load if folders else settings,
         sets,
         named,
         select=selecting,
@@ -149,6 +150,8 @@ def compare_command(
         similarities=scoring.similarities or ["cosine"],
         head=head,
         train=training,
+        suites=expand(data).suites,
+        cache=models.cache,
         **scoring.arguments,
     )
 
@@ -168,7 +171,7 @@ def compare_command(
 
     def write_cards(report: Report) -> None:
         for folder, recipe in saved.items():
-            add_comparison(report, folder, recipe, revision=revision)
+            add_comparison(report, folder, recipe, revision=models.revision)
 
     output.show_report(report, report_files, save_models, write_cards)
 

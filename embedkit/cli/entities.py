@@ -35,7 +35,7 @@ def evaluate_entities(
 
     tagger = Tagger.from_pretrained(model, **tagger_options)
     reports = [evaluate_tagger(tagger, one, seed=others["seed"]) for one in sets]
-    if files.as_json:
+    if files.check_format(("table", "json")) == "json":
         output.print_json(as_json(reports))
         return
     for report in reports:

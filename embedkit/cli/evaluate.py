@@ -6,16 +6,20 @@ from typing import Annotated
 
 from embedkit.cli import choices, options, output
 from embedkit.errors import InputError
-from embedkit.files import DEFAULT_MODEL
 
 
 def evaluate_command(
     data: options.Data,
     *,
-    model: options.Model = DEFAULT_MODEL,
+    models: options.ModelsToCompare,
+    baseline: Annotated[
+        str | None,
+        options.model_option(
+            "Compare the other models to this one, as -m or the table names it; by default the "
+            "first one."
+        ),
+    ] = None,
     scoring: options.Scoring,
-    max_length: options.MaxLength = None,
-    device: options.Device = None,
     precision: Annotated[
         str | None,
         options.model_option(
@@ -24,14 +28,14 @@ def evaluate_command(
             values=choices.PRECISIONS,
         ),
     ] = None,
-    revision: options.Revision = None,
     report_files: options.ReportFiles,
     files: options.PairFiles,
     unit: options.Unit = None,
 ) -> None:
     """Score a model's own recipe on pairs and retrieval sets, or a head or cross-encoder on pairs.
 
-    A token classifier is scored on CoNLL files (.conll, .bio) and JSONL with spans.
+    Several models make one table, with averages and paired differences. A token classifier is
+    scored on CoNLL files (.conll, .bio) and JSONL with spans.
 
     Example: [bold]embedkit evaluate stsb_test.tsv korsts_test.tsv -m klue/bert-base[/bold]
     """
@@ -41,21 +45,34 @@ def evaluate_command(
     if any(map(holds_entities, data)):
         from embedkit.cli.entities import evaluate_entities
 
-        others = {"out": report_files.out, "precision": precision, **vars(scoring)}
-        tagger = {"max_length": max_length, "device": device, "revision": revision}
-        evaluate_entities(data, model, unit, files.encoding, others, report_files, **tagger)
+        model, *others = models.sources
+        if others or baseline is not None:
+            raise InputError("got several models or a --baseline for entities; expected one model")
+        evaluate_entities(
+            data,
+            model,
+            unit,
+            files.encoding,
+            {"out": report_files.out, "precision": precision, **vars(scoring)},
+            report_files,
+            max_length=models.max_length,
+            device=models.device,
+            revision=models.revision,
+        )
         return
     if unit is not None:
         raise InputError("got --unit for sentence pairs; it is for texts with entities")
     sets = files.read_sets(data)
+    from embedkit.data.named_sets import expand
     from embedkit.evaluation.evaluate import evaluate
-    from embedkit.scoring.loading import LoadedModel, load_model
 
-    def load() -> LoadedModel:
-        """The model, once all options are checked."""
-        return load_model(
-            model, max_length=max_length, device=device, precision=precision, revision=revision
-        )
-
-    report = evaluate(load, sets, similarities=scoring.similarities, **scoring.arguments)
+    report = evaluate(
+        models.read(precision),
+        sets,
+        baseline=baseline,
+        suites=expand(data).suites,
+        similarities=scoring.similarities,
+        cache=models.cache,
+        **scoring.arguments,
+    )
     output.show_report(report, report_files)

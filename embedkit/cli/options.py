@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from embedkit.data.corpus import Corpus
     from embedkit.data.datasets import DataSet
     from embedkit.data.pairs import PairColumns, Pairs
+    from embedkit.evaluation.models import ModelSettings
 
 TEXT_FILES = ".txt (one text a line), .csv, .tsv, .jsonl (each also .gz) or .parquet"
 PAIR_FILES = ".tsv, .csv, .jsonl (each also .gz) or .parquet"
@@ -173,11 +174,77 @@ Unit: TypeAlias = Annotated[
         values=("word", "character"),
     ),
 ]
+Format: TypeAlias = Annotated[
+    str | None,
+    output_option(
+        "Print the results on stdout as a table, Markdown, LaTeX (booktabs), CSV or JSON.",
+        values=choices.FORMATS,
+    ),
+]
 Json: TypeAlias = Annotated[bool, output_option("Print JSON on stdout instead of text.", "--json")]
 
 Overwrite: TypeAlias = Annotated[
     bool, output_option("Replace the files of an earlier run.", "--overwrite")
 ]
+
+
+@dataclass(frozen=True)
+class ModelsToCompare:
+    """The models of `compare` and `evaluate`, and whether their embeddings are kept."""
+
+    model: Annotated[
+        list[str] | None,
+        model_option(
+            "Load this hub id, or this folder of transformers or sentence-transformers; by default "
+            f"{DEFAULT_MODEL}, which is all-MiniLM-L6-v2 of the extra minilm. Give it several "
+            "times to compare models.",
+            "--model",
+            "-m",
+            autocompletion=choices.complete_model,
+        ),
+    ] = None
+    models: Annotated[
+        Path | None,
+        model_option(
+            "Compare the models of this TOML file, a [[model]] each with name and, for it alone, "
+            "recipe, prompt, query_prompt, document_prompt or precision."
+        ),
+    ] = None
+    max_length: MaxLength = None
+    device: Device = None
+    revision: Revision = None
+    cache: Annotated[
+        bool | None,
+        model_option(
+            "Keep the embeddings on disk, and do not compute those that are there; by default "
+            "with several models only. See embedkit cache.",
+            "--cache/--no-cache",
+        ),
+    ] = None
+
+    @property
+    def sources(self) -> list[Any]:
+        """What was named, each as the API takes it."""
+        from embedkit.evaluation.models import read_model_file
+
+        of_file = [] if self.models is None else read_model_file(self.models)
+        return [*(self.model or []), *of_file] or [DEFAULT_MODEL]
+
+    def read(self, precision: str | None) -> list[ModelSettings]:
+        """The models, with the options of all of them."""
+        from embedkit.evaluation.models import ModelSettings
+
+        sources = self.sources
+        if self.revision is not None and len(sources) > 1:
+            raise InputError("got --revision and several models; expected one model")
+        options = {
+            "max_length": self.max_length,
+            "device": self.device,
+            "revision": self.revision,
+            "precision": precision,
+        }
+        loading = {name: value for name, value in options.items() if value is not None}
+        return [replace(ModelSettings.of(source), loading=loading) for source in sources]
 
 
 @dataclass(frozen=True)
@@ -314,9 +381,10 @@ class Scoring:
 
 @dataclass(frozen=True)
 class ReportFiles:
-    """Where a report goes."""
+    """Where a report goes, and in which form."""
 
     as_json: Json = False
+    format: Format = None
     out: Annotated[
         Path | None, output_option("Write report.json, report.md and report.html into this folder.")
     ] = None
@@ -327,6 +395,15 @@ class ReportFiles:
         ),
     ] = "en"
     overwrite: Overwrite = False
+
+    def check_format(self, known: Sequence[str] = choices.FORMATS) -> str:
+        """The name of the format."""
+        name = self.format or ("json" if self.as_json else "table")
+        if name not in known:
+            raise InputError(f"--format is {name!r}; expected one of {', '.join(known)}")
+        if self.as_json and name != "json":
+            raise InputError(f"got --json and --format {name}; expected one of them")
+        return name
 
 
 def corpus(path: Path, columns: list[str] | None, encoding: str, ids: str | None = None) -> Corpus:

@@ -51,6 +51,7 @@ def check_out(files: ReportFiles, models: Mapping[str, Path] | None = None) -> N
     from embedkit.files import check_writable
 
     check_language(files.lang)
+    files.check_format()
     folders = {} if files.out is None else {"--out": files.out}
     for option, folder in (models or {}).items():
         for other, taken in folders.items():
@@ -126,7 +127,11 @@ def show_report(
     report = report.with_command(printable(shlex.join(["embedkit", *sys.argv[1:]])))
 
     def show() -> None:
-        print(report.to_json()) if files.as_json else report.print(console(), files.lang)
+        name = files.check_format()
+        if name == "table":
+            report.print(console(), files.lang)
+        else:
+            print(report.to_format(name, files.lang).rstrip("\n"))
 
     tasks: dict[str, Callable[[], object]] = {"the table": show}
     if save is not None:
@@ -151,6 +156,6 @@ def show_report(
         raise typer.Exit(1)
     for wrong_input in failed.values():
         raise wrong_input
-    if files.out is not None and not files.as_json:
+    if files.out is not None and files.check_format() == "table":
         names = " and ".join(str(files.out / name) for name in FILES)
         console().print(printable(f"Wrote {names}."), markup=False)

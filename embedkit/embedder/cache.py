@@ -43,6 +43,7 @@ _SIZE = "EMBEDKIT_CACHE_SIZE"
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 _WAIT = 60  # seconds for another process
+_BESIDE = 128  # bytes of the file for each vector, beside it
 # `texts`: of those encoded together, or empty where an embedding does not depend on them.
 _TABLES = """
 PRAGMA page_size = 32768;
@@ -50,7 +51,7 @@ PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
 CREATE TABLE IF NOT EXISTS passes (
     id INTEGER PRIMARY KEY, fingerprint TEXT, prompt TEXT, precision TEXT, engine TEXT,
-    device TEXT, reproducible INTEGER, texts TEXT, used REAL,
+    device TEXT, reproducible INTEGER, texts TEXT, used REAL, bytes INTEGER,
     UNIQUE (fingerprint, prompt, precision, engine, device, reproducible, texts));
 CREATE TABLE IF NOT EXISTS embeddings (
     pass INTEGER, text BLOB, vector BLOB, truncated INTEGER, checksum INTEGER,
@@ -122,7 +123,12 @@ class EmbeddingCache:
                 "SELECT (SELECT COUNT(*) FROM embeddings), COUNT(DISTINCT fingerprint) FROM passes"
             )
             embeddings, recipes = file.execute(query).fetchone()
-            return {"bytes": _used(file), "embeddings": embeddings, "recipes": recipes}
+            pages, free, size = (
+                file.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+            used = (pages - free) * size
+            return {"bytes": used, "embeddings": embeddings, "recipes": recipes}
 
         counted = self._do(count, None) if self.path.exists() else None
         empty = {"bytes": 0, "embeddings": 0, "recipes": 0}
@@ -171,13 +177,15 @@ class EmbeddingCache:
         def insert(file: sqlite3.Connection) -> None:
             with file:
                 file.execute("BEGIN IMMEDIATE")
-                if not self._make_room(file, sum(len(vector) + 64 for vector, _ in rows.values())):
+                size = sum(len(vector) + _BESIDE for vector, _ in rows.values())
+                if not self._make_room(file, size):
                     return
                 file.execute(
-                    "INSERT OR IGNORE INTO passes VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT OR IGNORE INTO passes VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
                     (*key.columns, time.time()),
                 )
                 own = _pass_of(file, key)
+                file.execute("UPDATE passes SET bytes = bytes + ? WHERE id = ?", (size, own))
                 file.executemany(
                     "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?, ?)",
                     ((own, text, *row, _checksum(text, *row)) for text, row in rows.items()),
@@ -187,13 +195,14 @@ class EmbeddingCache:
 
     def _make_room(self, file: sqlite3.Connection, size: int) -> bool:
         """Remove what was not read for longest; whether there is room for `size` more bytes."""
-        while _used(file) + size > self._limit:
-            oldest = file.execute("SELECT id FROM passes ORDER BY used LIMIT 1").fetchone()
-            if oldest is None:
-                return False
-            file.execute("DELETE FROM embeddings WHERE pass = ?", oldest)
-            file.execute("DELETE FROM passes WHERE id = ?", oldest)
-        return True
+        query = "SELECT id, bytes FROM passes ORDER BY used DESC"
+        kept = size
+        for own, held in file.execute(query).fetchall():
+            kept += held
+            if kept > self._limit:
+                file.execute("DELETE FROM embeddings WHERE pass = ?", (own,))
+                file.execute("DELETE FROM passes WHERE id = ?", (own,))
+        return size <= self._limit
 
     def _do(self, work: Callable[[sqlite3.Connection], _T], default: _T) -> _T:
         """Work on the file; the default where that fails."""
@@ -328,15 +337,6 @@ def _pass_of(file: sqlite3.Connection, key: _Key) -> int | None:
 
 def _checksum(text: bytes, vector: bytes, truncated: int) -> int:
     return zlib.crc32(b"%d" % truncated + text + vector)
-
-
-def _used(file: sqlite3.Connection) -> int:
-    """Bytes of the file that hold something."""
-    pages, free, size = (
-        int(file.execute(f"PRAGMA {name}").fetchone()[0])
-        for name in ("page_count", "freelist_count", "page_size")
-    )
-    return (pages - free) * size
 
 
 def _size() -> int:

@@ -33,7 +33,8 @@ Model: TypeAlias = (
 )
 AnyModel: TypeAlias = "Model | PairRegressor | CrossEncoder | Callable[[], Any]"
 # One model or several; a mapping has the fields of a [[model]] of a file of models.
-Models: TypeAlias = "AnyModel | Mapping[str, Any] | Sequence[AnyModel | Mapping[str, Any]]"
+_OneModel: TypeAlias = "AnyModel | Mapping[str, Any] | ModelSettings"
+Models: TypeAlias = "_OneModel | Sequence[_OneModel]"
 
 KEYS = ("name", "recipe", "prompt", "query_prompt", "document_prompt", "precision")
 _PROMPTS = KEYS[2:5]

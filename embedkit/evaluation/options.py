@@ -9,7 +9,7 @@ from numbers import Real
 from typing import Any
 
 from embedkit.arguments import check_list
-from embedkit.data.datasets import SELECTION, Data, DataSet, check_names, only_pairs, read_sets
+from embedkit.data.datasets import Data, DataSet, check_names, only_pairs, read_sets
 from embedkit.data.named_sets import expand
 from embedkit.data.pairs import Pairs
 from embedkit.data.retrieval_set import RetrievalSet
@@ -106,7 +106,7 @@ class EvaluationSets:
     """
 
     scored: list[DataSet]
-    selecting: list[Pairs]  # the best recipe is selected on these
+    selecting: list[DataSet]  # the best recipe is selected on these
     training: list[Pairs]  # heads are fitted on these
     suites: dict[str, tuple[str, ...]] = field(default_factory=dict)  # names of scored sets
 
@@ -136,11 +136,11 @@ class EvaluationSets:
         selecting = read_sets(select, argument="select") if select is not None else []
         training = read_sets(train, argument="train") if train is not None else []
         if training:
-            only_pairs(scored)
+            only_pairs([*scored, *selecting])
         if suites is None:
             suites = expand(data if isinstance(data, list | tuple) else [data]).suites
         named = {name: tuple(sets) for name, sets in suites.items()}
-        return cls(scored, only_pairs(selecting, SELECTION), only_pairs(training), named)
+        return cls(scored, selecting, only_pairs(training), named)
 
     @property
     def all(self) -> list[DataSet]:

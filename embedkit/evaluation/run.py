@@ -15,10 +15,11 @@ from embedkit.evaluation.error_analysis import PairPredictions, analyse_errors
 from embedkit.evaluation.heads import with_line_differences
 from embedkit.evaluation.model_predictions import ModelPredictions
 from embedkit.evaluation.options import EvaluationSets, Options
-from embedkit.evaluation.pair_scores import absent, score_predictions
+from embedkit.evaluation.pair_scores import absent, measured, score_predictions
 from embedkit.evaluation.report.report import Report
 from embedkit.evaluation.results import Result, Scored
-from embedkit.evaluation.retrieval import DEPTH, IndexedQrels
+from embedkit.evaluation.retrieval import DEPTH, Rankings
+from embedkit.evaluation.retrieval_errors import analyse_retrieval_errors
 from embedkit.evaluation.run_metadata import (
     ModelRun,
     RunMetadata,
@@ -97,6 +98,15 @@ def report_of(
             )
             for dataset, of_set in deciding.items()
         ),
+        retrieval_error_analyses=tuple(
+            analyse_retrieval_errors(
+                qrels,
+                [one for one in rankings if one.similarity == decided_by],
+                seed=seed_of(options.seed, dataset),
+            )
+            for dataset, (qrels, rankings) in predictions.of_retrieval.items()
+            if dataset < len(sets.scored)
+        ),
         baseline=against if several else None,
         equal=equal,
         verdict=decide(
@@ -125,9 +135,15 @@ def _scored(
     scored: list[Scored] = []
     for dataset, data in enumerate(sets.scored):
         if isinstance(data, RetrievalSet):
-            scored += predictions.of_retrieval[dataset]
-            for name in missing:
-                scored += IndexedQrels.of(data).absent(name, options.similarities, _NO_POOLER)
+            qrels, rankings = predictions.of_retrieval[dataset]
+            no_pooler = [
+                Rankings(name, similarity, None, reason=_NO_POOLER)
+                for name in missing
+                for similarity in options.similarities
+            ]
+            seed = seed_of(options.seed, dataset)
+            for one in (*rankings, *no_pooler):
+                scored += qrels.score(one, resamples=predictions.resamples, seed=seed)
         else:
             scored += score_predictions(
                 data,
@@ -142,11 +158,18 @@ def _scored(
 
 
 def _selection(predictions: ModelPredictions, sets: EvaluationSets, options: Options) -> Selection:
-    first = len(sets.scored)
+    results: list[Result] = []
+    for dataset, data in enumerate(sets.selecting, start=len(sets.scored)):
+        if isinstance(data, RetrievalSet):
+            qrels, rankings = predictions.of_retrieval[dataset]
+            results += [row for one in rankings for row in qrels.results(one)]
+        else:
+            predicted = predictions.of_pairs[dataset]
+            results += [row for one in predicted for row in measured(data, one)]
     return select_best(
-        [predictions.of_pairs[first + position] for position in range(len(sets.selecting))],
+        results,
         sets.selecting,
-        [data for data in sets.scored if isinstance(data, Pairs)],
+        sets.scored,
         similarities=["head"] if predictions.decided_by == "head" else options.similarities,
         aggregation=options.aggregation,
         own=predictions.own,
@@ -158,7 +181,7 @@ def _metadata(
 ) -> RunMetadata:
     prompts, model = run.prompts, run.used
     search = None
-    if any(isinstance(data, RetrievalSet) for data in sets.scored):
+    if any(isinstance(data, RetrievalSet) for data in sets.all):
         search = Search(options.index, DEPTH, prompts["query"], prompts["document"])
     return RunMetadata(
         prompt=prompts["sentence"],

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from embedkit.arguments import as_path
 from embedkit.errors import InputError, printable
+from embedkit.evaluation.error_analysis import WORST
 from embedkit.evaluation.report.columns import report_csv, report_frame
 from embedkit.evaluation.report.data import ReportData
 from embedkit.evaluation.report.grid import Grid, in_markdown
 from embedkit.evaluation.report.locale import catalogue, check_language, note
 from embedkit.evaluation.report.notes import label_notes, notes_in
+from embedkit.evaluation.report.query_tables import query_tables
 from embedkit.evaluation.report.tables import table_of, title_of
 from embedkit.evaluation.results import Result
 from embedkit.files import write_text
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 FILES = ("report.json", "report.md", "report.html")  # the results first, which need no drawing
+_WORST_PRINTED = 5  # queries, in a terminal
 _PASSES = ("sentences", "forward_passes", "truncated", "cached", "seconds")
 _OPTIONAL = ("reason", "subsets", "ties", "difference", "baseline", "best_share", "equal_to")
 
@@ -90,6 +93,7 @@ class Report(ReportData):
             ),
             "protocol": asdict(self.run_metadata),
             "diagnosis": [asdict(analysis) for analysis in self.error_analyses],
+            "retrieval_diagnosis": [asdict(one) for one in self.retrieval_error_analyses],
             "notes": self.notes,
             "sentences": self.sentences,
             "forward_passes": self.forward_passes,
@@ -139,7 +143,11 @@ class Report(ReportData):
         check_language(lang)
         title = in_markdown(title_of(self, lang))
         verdict, body = self.markdown_parts(title, lang=lang)
-        return f"# {verdict}\n\n{body}"
+        errors = "".join(
+            f"\n## {in_markdown(heading)}\n\n{grid.markdown()}\n"
+            for heading, grid in query_tables(self, lang, WORST)
+        )
+        return f"# {verdict}\n\n{body}{errors}"
 
     def markdown_parts(
         self, *above: str, more: Iterable[str] = (), lang: str = "en"
@@ -227,6 +235,9 @@ class Report(ReportData):
         console.print()
         for text in notes:
             console.print(printable(text), markup=False, highlight=False)
+        for heading, grid in query_tables(self, lang, _WORST_PRINTED):
+            console.print(f"\n{printable(heading)}", markup=False, highlight=False)
+            grid.print(console)
 
     def __str__(self) -> str:
         from rich.console import Console

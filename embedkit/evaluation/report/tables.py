@@ -101,7 +101,7 @@ def _comparison(report: ReportData, words: dict[str, str], kind: str) -> Grid:
         names = [row.dataset] * several_sets + [row.similarity] * several_similarities
         names += [words[row.metric]] * several_tasks
         heading = " ".join(names) or words[row.metric]
-        if row.subsets:
+        if row.aggregation != "all":
             heading += f" ({row.aggregation})"
         mark = "*" * (several_sets and significant(row.baseline))
         add(row, "", number(row.value, row.metric) + mark, _SCORE, heading=heading)
