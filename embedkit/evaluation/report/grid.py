@@ -1,13 +1,11 @@
-"""A table of texts: printed in a terminal of any width, as Markdown, HTML, LaTeX and CSV."""
+"""A table of texts: printed in a terminal of any width, as Markdown, HTML and LaTeX."""
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from io import StringIO
 from typing import TYPE_CHECKING
 
 from embedkit.errors import printable
@@ -24,10 +22,7 @@ _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    **{mark: f"${mark}$" for mark in "<>|"},
     **{mark: f"\\{mark}" for mark in "&%$#_{}"},
 }
 
@@ -103,12 +98,6 @@ class Grid:
                 r"\end{tabular}",
             )
         )
-
-    def csv(self) -> str:
-        """The cells as CSV."""
-        text = StringIO()
-        csv.writer(text, lineterminator="\n").writerows([self.headings, *self._cells])
-        return text.getvalue()
 
     def html(self) -> str:
         """A plain HTML table."""
