@@ -20,7 +20,6 @@ import time
 import warnings
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -69,9 +68,8 @@ class EncodedTexts(NamedTuple):
     cached: int  # texts that the encoder did not run
 
 
-@dataclass(frozen=True)
-class _Key:
-    """What an embedding depends on, but for its text."""
+class _Key(NamedTuple):
+    """What an embedding depends on, but for its text; the columns of a pass."""
 
     fingerprint: str
     prompt: str
@@ -80,10 +78,6 @@ class _Key:
     device: str
     reproducible: bool
     texts: str
-
-    @property
-    def columns(self) -> tuple[object, ...]:
-        return tuple(vars(self).values())
 
 
 class EmbeddingCache:
@@ -182,7 +176,7 @@ class EmbeddingCache:
                     return
                 file.execute(
                     "INSERT OR IGNORE INTO passes VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
-                    (*key.columns, time.time()),
+                    (*key, time.time()),
                 )
                 own = _pass_of(file, key)
                 file.execute("UPDATE passes SET bytes = bytes + ? WHERE id = ?", (size, own))
@@ -234,11 +228,13 @@ class EmbeddingCache:
         except OSError as problem:
             self._go_without(problem)
             return
-        _warn(f"{self.path}: the cache of embeddings was damaged ({error}), and is begun anew")
+        told = f"{self.path}: the cache of embeddings was damaged ({error}), and is begun anew"
+        warnings.warn(told, stacklevel=2)
 
     def _go_without(self, error: Exception) -> None:
         self._off = True
-        _warn(f"{self.path}: embeddings are not cached ({error}); the work goes on without")
+        told = f"{self.path}: embeddings are not cached ({error}); the work goes on without"
+        warnings.warn(told, stacklevel=2)
 
 
 def encode_texts(
@@ -282,18 +278,8 @@ def _encode_together(
         return EncodedTexts(encoded.vectors, encoded.tokens.truncated, 0)
     hashes = [hashlib.sha256(text.encode()).digest() for text in texts]
     together = "" if embedder.reproducible else hashlib.sha256(b"".join(hashes)).hexdigest()
-    keys = [
-        _Key(
-            embedder.fingerprint_of(bound),
-            prompt,
-            embedder.precision,
-            ENGINE,
-            embedder.device.type,
-            embedder.reproducible,
-            together,
-        )
-        for bound in bounds
-    ]
+    ran_as = (embedder.precision, ENGINE, embedder.device.type, embedder.reproducible)
+    keys = [_Key(embedder.fingerprint_of(bound), prompt, *ran_as, together) for bound in bounds]
     dims = [bound.dim(embedder.encoder.dim) for bound in bounds]
     kept = [cache.read(key, hashes, dim) for key, dim in zip(keys, dims, strict=True)]
     lacking = [at for at, rows in enumerate(kept) if len(rows) < len(texts)]
@@ -327,11 +313,9 @@ def _encode_together(
 
 
 def _pass_of(file: sqlite3.Connection, key: _Key) -> int | None:
-    query = (
-        "SELECT id FROM passes WHERE fingerprint = ? AND prompt = ? AND precision = ? AND "
-        "engine = ? AND device = ? AND reproducible = ? AND texts = ?"
-    )
-    row = file.execute(query, key.columns).fetchone()
+    columns = "(fingerprint, prompt, precision, engine, device, reproducible, texts)"
+    query = f"SELECT id FROM passes WHERE {columns} = (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+    row = file.execute(query, key).fetchone()
     return None if row is None else int(row[0])
 
 
@@ -345,7 +329,3 @@ def _size() -> int:
     if match is None:
         raise InputError(f"{_SIZE} is {text!r}; expected a number of bytes, such as 500MB or 2GB")
     return int(float(match[1]) * _UNITS[match[2].upper()])
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, stacklevel=2)

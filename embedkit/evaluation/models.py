@@ -94,10 +94,13 @@ class ModelSettings:
         kind = str(getattr(self.model, "kind", "model"))
         if isinstance(self.model, str | Path):
             folder = find_folder(self.model, revision=self.loading.get("revision"))
-            if embedder:
+            of_folder = folder_kind(folder)
+            if of_folder is None:
+                raise InputError(f"{folder}: has no config.json; expected a model folder")
+            if embedder or of_folder not in ("head", "cross-encoder"):
                 check_kind(folder, "model")
-                return "model"
-            kind = folder_kind(folder) or "model"
+            else:
+                kind = of_folder
         if kind != "model" and self.own:
             raise InputError(f"got {', '.join(self.own)} for {self.name}, a {kind}; expected none")
         return kind
@@ -114,7 +117,7 @@ class ModelSettings:
         options = {**self.loading, **{key: x for key, x in own.items() if x is not None}}
         if isinstance(model, Embedder):
             if options.get("precision", model.precision) != model.precision:
-                raise InputError(f"got a precision for {self.name}, which is loaded already")
+                raise InputError(f"got a precision for {model.name}, which is loaded already")
             return model if self.recipe is None else model.with_recipe(self.recipe)
         if embedder:
             return Embedder.from_pretrained(model, **{"precision": "float32", **options})

@@ -70,8 +70,7 @@ class Work:
 
         `baseline` is the model, the recipe, or both that differences are to.
         """
-        for settings in models:
-            settings.options(self.options).check_data(self.sets.all)
+        self.options.check_data(self.sets.all)
         if self.choose is not None and self.training is None:
             self.options.check_no_threshold()
         against, recipe = _baseline(models, baseline, crossed=self.choose is not None)

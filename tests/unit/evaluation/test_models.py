@@ -318,6 +318,8 @@ def test_names_are_short_and_distinct(
     given: list[Any], names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedkit.evaluation.models, "find_folder", lambda *_, **__: Path("none"))
+    monkeypatch.setattr(embedkit.evaluation.models, "folder_kind", lambda _: "model")
+    monkeypatch.setattr(embedkit.evaluation.models, "check_kind", lambda *_: None)
     assert [x.name for x in read_models(given, embedders=False, crossed=False)] == names
 
 
@@ -327,6 +329,7 @@ def test_wrong_models(models: list[Path], monkeypatch: pytest.MonkeyPatch) -> No
     for given, problem in (
         ([models[0], models[0].parent / "none"], "none': there is no such folder"),
         ([models[0], models[0]], "model a is given twice"),
+        ([models[0], models[0].parent], "has no config.json; expected a model folder"),
         ([], "there is no model"),
     ):
         with pytest.raises(InputError, match=problem):
