@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
-import torch
 from helpers import tiny
 from helpers.command import Run, refused, replaced
 from helpers.trainings import kill, write_pairs
@@ -414,7 +413,7 @@ def test_wrong_positives(
         read_positives(write(tmp_path / "x.tsv", content), PositiveColumns(**columns))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_on_a_gpu(bert: Path, tmp_path: Path) -> None:
     trained = train_bi_encoder(
         [TRAIN],
