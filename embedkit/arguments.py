@@ -26,9 +26,6 @@ def check_list(
     """Refuse what is no list: one text, a dict, a set, a table, an array of other dimensions.
 
     Iterating over them would give characters, keys, column names, or rows in no order.
-
-    Raises:
-        InputError: the argument, its type, and what to pass.
     """
     import numpy as np  # not at the top: parsing a recipe needs no numpy
 
@@ -45,12 +42,7 @@ def check_list(
 
 
 def as_path(name: str, value: str | os.PathLike[str]) -> Path:
-    """The path, `~` resolved.
-
-    Raises:
-        InputError: no path, or one that is not UTF-8: FAISS, Arrow, tokenizers and safetensors
-            cannot open it.
-    """
+    """The path, `~` resolved."""
     try:
         text = os.fspath(value)
         if isinstance(text, str) and text and "\0" not in text:

@@ -117,21 +117,13 @@ USUAL = tuple(name for name in CONTESTANTS if name not in (f"{OURS} float32", f"
 
 @dataclass(frozen=True)
 class Lap:
-    """The figures of one contestant.
+    """The figures of one contestant."""
 
-    Attributes:
-        seconds: of each round, for all texts.
-        times_peer: speed relative to sentence-transformers, the median over the rounds.
-        query_ms: the median milliseconds of a single text.
-        smallest_cosine: of a text's vector to that of sentence-transformers in float32.
-        choice: of embedkit's precision, None for a peer.
-    """
-
-    seconds: list[float]
-    times_peer: float
-    query_ms: float
-    smallest_cosine: float
-    choice: Choice | None = None
+    seconds: list[float]  # of each round, for all texts
+    times_peer: float  # speed relative to sentence-transformers, the median over the rounds
+    query_ms: float  # the median milliseconds of a single text
+    smallest_cosine: float  # of a text's vector to that of sentence-transformers in float32
+    choice: Choice | None = None  # of embedkit's precision, None for a peer
 
     @property
     def median(self) -> float:
@@ -140,24 +132,16 @@ class Lap:
 
 @dataclass(frozen=True)
 class Race:
-    """The figures of all contestants.
-
-    Attributes:
-        model: its name.
-        texts: how many, all distinct.
-        tokens: of them all.
-        laps: by contestant.
-        absent: contestants that could not run, and why.
-        bound: for embedkit's precision the seconds of the matrix products alone, of each round.
-        machine: threads, device, processor and versions.
-    """
+    """The figures of all contestants."""
 
     model: str
-    texts: int
-    tokens: int
+    texts: int  # how many, all distinct
+    tokens: int  # of them all
     laps: dict[str, Lap]
-    absent: dict[str, str]
+    absent: dict[str, str]  # contestants that could not run, and why
+    # for embedkit's precision the seconds of the matrix products alone, of each round
     bound: dict[str, list[float]] = field(default_factory=dict)
+    # threads, device, processor and versions
     machine: dict[str, str | int] = field(default_factory=dict)
 
     def share_of_bound(self, contestant: str) -> float | None:
@@ -207,7 +191,7 @@ def race(
     model: str | Path,
     texts: Sequence[str],
     *,
-    contestants: Sequence[str] = USUAL,
+    contestants: Sequence[str] = USUAL,  # names of CONTESTANTS; sentence-transformers runs anyway
     rounds: int = 5,
     device: str | None = None,
     show_progress: bool | None = None,
@@ -216,17 +200,6 @@ def race(
 
     Each first encodes a few texts, which is not timed. Texts are deduplicated, because embedkit
     would run equal ones once.
-
-    Args:
-        model: as for `Embedder.from_pretrained`.
-        texts: what to encode.
-        contestants: names of CONTESTANTS; sentence-transformers runs anyway.
-        rounds: how often.
-        device: cpu, cuda, ...
-        show_progress: a bar on stderr; None shows it where stderr is a terminal.
-
-    Raises:
-        InputError: no texts, an unknown contestant, no round, or a model that does not load.
     """
     as_texts(texts)
     if unknown := [name for name in contestants if name not in CONTESTANTS]:

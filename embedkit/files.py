@@ -102,9 +102,6 @@ def sole_writer(folder: Path, manifest: str) -> Iterator[None]:
     """Be the only process that writes what a manifest names; the folder is made if need be.
 
     The system releases the lock when the process ends, however it ends.
-
-    Raises:
-        InputError: another process writes there, or the folder cannot be made.
     """
     from filelock import FileLock, Timeout
 
@@ -201,9 +198,6 @@ def check_target(folder: Path) -> None:
 
     A folder without a list of files, of an earlier version, may be replaced where all its files
     have names that embedkit gave.
-
-    Raises:
-        InputError: a file, a folder with something else in it, or a path that is not UTF-8.
     """
     _check_folder(folder, "to save the model in")
     check_writable(folder)
@@ -237,9 +231,6 @@ def new_folder(target: Path) -> Iterator[Path]:
     """An empty folder for a model, which takes the place of `target` when the block ends well.
 
     The block writes `embedkit.json` among its files; the list of all files is added to it.
-
-    Raises:
-        InputError: see `check_target`, or the folder cannot be made.
     """
     check_target(target)
     with disk_errors(target, InputError):

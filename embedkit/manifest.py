@@ -48,17 +48,12 @@ def new_identity() -> str:
 
 
 class FileEntry(NamedTuple):
-    """A file as it was written.
-
-    Attributes:
-        name: in the manifest's folder.
-        bytes: its size.
-        crc32: of its bytes, as 8 hexadecimal digits: against damage, not against malice, and
-            three times as fast as SHA-256.
-    """
+    """A file as it was written."""
 
     name: str
     bytes: int
+    # of its bytes, as 8 hexadecimal digits: against damage, not against malice, and three
+    # times as fast as SHA-256
     crc32: str
 
     @classmethod
@@ -206,24 +201,14 @@ class NoManifestError(InputError):
 def read_manifest(
     folder: Path,
     name: str,
-    expected: str,
+    expected: str,  # what a folder with it is, for errors
+    # makes a record of its content; a KeyError, TypeError or ValueError means damage
     parse: Callable[[dict[str, Any]], T],
+    # is given the open descriptor; until it is closed, `collect` leaves the files that the
+    # manifest names
     hold: Callable[[int], object] = os.close,
 ) -> T:
-    """Read and parse what `write_manifest` was given.
-
-    Args:
-        folder: where the manifest is.
-        name: its name.
-        expected: what a folder with it is, for errors.
-        parse: makes a record of its content; a KeyError, TypeError or ValueError means damage.
-        hold: is given the open descriptor; until it is closed, `collect` leaves the files that the
-            manifest names.
-
-    Raises:
-        InputError: the file is absent (`NoManifestError`), cannot be read, is damaged, or of
-            another schema.
-    """
+    """Read and parse what `write_manifest` was given."""
     as_path("folder", folder)
     path = folder / name
     try:

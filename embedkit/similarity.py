@@ -84,9 +84,6 @@ SIMILARITIES: dict[str, Similarity] = {row.name: row for row in _ROWS}
 def as_vectors(values: object, name: str) -> _Array | None:
     """Finite vectors (n, dim) of an array, a tensor or lists of numbers; None for anything else.
 
-    Raises:
-        InputError: numbers of another shape, rows of different lengths, or NaN.
-
     Example:
         >>> as_vectors([[1, 2], [3, 4]], "a")
         array([[1., 2.],
@@ -120,9 +117,6 @@ def as_vectors(values: object, name: str) -> _Array | None:
 def find_similarity(name: str) -> Similarity:
     """A row of the table by name.
 
-    Raises:
-        InputError: an unknown name.
-
     Example:
         >>> a, b = np.array([[1.0, 0.0]]), np.array([[3.0, 4.0], [0.0, 2.0]])
         >>> find_similarity("cosine").matrix(a, b)
@@ -136,11 +130,7 @@ def find_similarity(name: str) -> Similarity:
 
 
 def float32_matrix(name: str, a: _Array, b: _Array) -> NDArray[np.float32]:
-    """The similarity (n, m) of each a (n, dim) with each b (m, dim).
-
-    Raises:
-        InputError: a similarity that float32 cannot hold, with its row and column.
-    """
+    """The similarity (n, m) of each a (n, dim) with each b (m, dim)."""
     exact = find_similarity(name).matrix(a, b)
     with np.errstate(over="ignore"):
         matrix = exact.astype(np.float32)

@@ -80,9 +80,6 @@ def as_texts(values: Iterable[str], name: str = "texts", *, first: int = 0) -> T
         values: the texts, at least one.
         name: of the argument, for errors.
         first: the index of the first text, for errors.
-
-    Raises:
-        InputError: no list (see `check_list`), no texts, or the index of what is no text.
     """
     if isinstance(values, Texts):
         return values
@@ -105,11 +102,7 @@ def as_python(values: Iterable[T]) -> Iterable[T]:
 
 
 def as_pairs(pairs: Iterable[Sequence[str]], name: str = "pairs") -> tuple[Texts, Texts]:
-    """The first and the second texts of pairs: lists, tuples, an array (n, 2), or an iterator.
-
-    Raises:
-        InputError: no list (see `check_list`), no pairs, or the index of what is no pair of texts.
-    """
+    """The first and the second texts of pairs: lists, tuples, an array (n, 2), or an iterator."""
     check_list(name, pairs, "a list of pairs of str", array_dims=2)
     rows = [row.tolist() if hasattr(row, "tolist") else row for row in pairs]  # of numpy, too
     for index, row in enumerate(rows):

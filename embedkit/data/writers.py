@@ -31,12 +31,7 @@ class Writer(Protocol):
     """What `open_writer` gives."""
 
     def write(self, rows: Iterable[dict[str, object]]) -> None:
-        """Write rows, each its cells by column.
-
-        Raises:
-            InputError: the format cannot hold one of them; it names the row, counted from 1 as
-                in the file that is read, and none of these rows is written.
-        """
+        """Write rows, each its cells by column."""
 
     def close(self) -> None:
         """For `open_writer` alone: write what is left."""
@@ -68,9 +63,6 @@ def open_writer(
         format: one of those in `WRITERS`; Parquet is neither for stdout nor for `.gz`.
         columns: those of every row, in the file's order; JSONL does not look at them.
         schema: for Parquet; without it the values in the first row group decide on the types.
-
-    Raises:
-        InputError: the file cannot be written, or not in this format.
     """
     where = "stdout" if path is None else str(path)
     if format not in WRITERS:

@@ -48,23 +48,14 @@ _FINE = 1e-5  # seconds: a clock with larger steps cannot time a product
 
 @dataclass(frozen=True)
 class Measurement:
-    """The shortest times of a product on one thread.
+    """The shortest times of a product on one thread."""
 
-    Attributes:
-        cpu: its model, and what oneDNN was limited to, if it was.
-        cores: that the system counts.
-        torch: its version.
-        engine: that ran the products.
-        microseconds: by precision.
-        rounds: how often each ran.
-    """
-
-    cpu: str
+    cpu: str  # its model, and what oneDNN was limited to, if it was
     cores: int
     torch: str
-    engine: str
+    engine: str  # that ran the products
     microseconds: Mapping[str, float]
-    rounds: int
+    rounds: int  # how often each ran
 
     def __post_init__(self) -> None:
         if not all(0 < self.microseconds[name] < math.inf for name in ("float32", "bfloat16")):

@@ -15,20 +15,12 @@ _LICENSE = ("license", "license_name", "license_link")
 
 
 class CardScore(NamedTuple):
-    """A row of `model-index`, in the terms of sentence-transformers' model cards.
+    """A row of `model-index`, in the terms of sentence-transformers' model cards."""
 
-    Attributes:
-        task: `semantic-similarity`, `information-retrieval` or `fill-mask`.
-        dataset: name of the data set.
-        metric: such as `spearman_cosine`.
-        value: as it was measured: 0.85, not 85.
-        ci95: its interval.
-    """
-
-    task: str
+    task: str  # `semantic-similarity`, `information-retrieval` or `fill-mask`
     dataset: str
     metric: str
-    value: float
+    value: float  # as it was measured: 0.85, not 85
     ci95: tuple[float, float] | None = None
 
 

@@ -66,11 +66,7 @@ def folder_kind(folder: Path) -> Kind | None:
 
 
 def check_kind(folder: Path, expected: Kind) -> None:
-    """Refuse a folder of another kind; one of no kind is left to the reader of its files.
-
-    Raises:
-        InputError: what the folder is, and what was expected.
-    """
+    """Refuse a folder of another kind; one of no kind is left to the reader of its files."""
     kind = folder_kind(folder)
     of_model = expected == "model" and kind in ("head", "token-classifier")
     if kind not in (None, expected) and not of_model:
@@ -81,11 +77,7 @@ def check_kind(folder: Path, expected: Kind) -> None:
 
 
 def read_record(folder: Path, kind: Kind) -> tuple[Path, dict[str, Any]]:
-    """The file that makes a folder one of this kind, and the JSON object in it.
-
-    Raises:
-        InputError: a folder of another kind, or a file that is no JSON or of another schema.
-    """
+    """The file that makes a folder one of this kind, and the JSON object in it."""
     path = folder / _ROWS[kind].files[0]
     check_kind(folder, kind)
     if not path.is_file():

@@ -64,9 +64,6 @@ def load_folder(folder: Path, recipe: Recipe | None, max_length: int | None) -> 
         folder: where config.json, or modules.json, is.
         recipe: None for the folder's own, or `mean` where it has none.
         max_length: tokens; None for the folder's own.
-
-    Raises:
-        InputError: what is wrong with the folder, or a recipe that its model does not have.
     """
     check_kind(folder, "model")
     read_mark(folder)

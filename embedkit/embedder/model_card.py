@@ -48,22 +48,16 @@ vectors = Embedder.from_pretrained("path/to/this/folder").encode(["..."])
 
 def write_card(
     folder: Path,
-    modules: Sequence[str],
-    encoder: Encoder,
+    modules: Sequence[str],  # the kinds of the folder's modules, in order
+    encoder: Encoder,  # as it was loaded; `num_layers` of it are saved
     bound: BoundRecipe,
     settings: Settings,
     *,
-    name: str,
+    name: str,  # the model that it was made from
     num_layers: int,
     max_length: int,
 ) -> None:
-    """Write README.md and the mark.
-
-    Args:
-        modules: the kinds of the folder's modules, in order.
-        encoder: as it was loaded; `num_layers` of it are saved.
-        name: the model that it was made from.
-    """
+    """Write README.md and the mark."""
     recipe, total = bound.recipe, encoder.num_layers
     single = len(recipe.poolings) == 1 and recipe.poolings[0] in ("cls", "mean", "last")
     if single and set(modules) <= {"Transformer", "Pooling", "Normalize"}:

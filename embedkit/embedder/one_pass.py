@@ -33,15 +33,10 @@ _U = TypeVar("_U")
 
 @dataclass(frozen=True)
 class Distinct:
-    """Texts without repetition.
+    """Texts without repetition."""
 
-    Attributes:
-        texts: each distinct text once, in order of first appearance.
-        inverse: (n,) int64; text i of the original is `texts[inverse[i]]`.
-    """
-
-    texts: list[str]
-    inverse: NDArray[np.int64]
+    texts: list[str]  # each distinct text once, in order of first appearance
+    inverse: NDArray[np.int64]  # (n,) int64; text i of the original is `texts[inverse[i]]`
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Distinct:
@@ -52,21 +47,17 @@ class Distinct:
 
 @dataclass(frozen=True)
 class Encoded:
-    """What one pass over texts gives.
+    """What one pass over texts gives."""
 
-    Attributes:
-        vectors: for each recipe float32 (distinct texts, dim).
-        distinct: the distinct texts, and where each text is among them.
-        tokens: of the distinct texts, prompt included.
-    """
-
-    vectors: list[Float32Array]
-    distinct: Distinct
-    tokens: Tokenized
+    vectors: list[Float32Array]  # for each recipe float32 (distinct texts, dim)
+    distinct: Distinct  # the distinct texts, and where each text is among them
+    tokens: Tokenized  # of the distinct texts, prompt included
 
 
 def run_texts(
+    # see `run`, and for `recipes`, `reproducible` and `batch_tokens` (its budget)
     encoder: Encoder,
+    # texts to tokens, and how many first ones are left out of the pooling
     tokenize: Callable[[Sequence[str]], tuple[Tokenized, int]],
     distinct: Distinct,
     recipes: Sequence[BoundRecipe],
@@ -75,14 +66,7 @@ def run_texts(
     batch_tokens: int | None,
     show_progress: bool | None,
 ) -> Encoded:
-    """`run` of texts, which are tokenized beside it on a GPU.
-
-    Args:
-        encoder: see `run`, and for `recipes`, `reproducible` and `batch_tokens` (its budget).
-        tokenize: texts to tokens, and how many first ones are left out of the pooling.
-        distinct: the texts.
-        show_progress: a bar on stderr; None shows it where stderr is a terminal.
-    """
+    """`run` of texts, which are tokenized beside it on a GPU."""
     texts = distinct.texts
     size = _texts_at_once(encoder)
     parts = [texts[start : start + size] for start in range(0, len(texts), size)]
@@ -129,28 +113,21 @@ def _ahead(function: Callable[[_T], _U], items: Sequence[_T]) -> Iterator[_U]:
 
 
 def run(
-    encoder: Encoder,
+    encoder: Encoder,  # asked for the union of the recipes' layers; states live for one batch only
     tokens: Tokenized,
-    recipes: Sequence[BoundRecipe],
+    recipes: Sequence[BoundRecipe],  # resolved against `encoder`
     *,
-    prompt_tokens: int = 0,
-    reproducible: bool = False,
+    prompt_tokens: int = 0,  # first tokens of each text that are left out of the pooling
+    reproducible: bool = False,  # the same bits for a text whatever the others; see `equal_batches`
+    # tokens of a batch; None for what suits the device. Out of memory on a GPU halves it
     budget: int | None = None,
+    # called with the number of tokens after each batch
     advance: Callable[[int], None] = lambda tokens: None,
 ) -> list[Float32Array]:
     """Sentence vectors of every recipe, each text run through the encoder once.
 
     A GPU is never waited for while it has work: what it computes is copied as it comes, and the
     steps of one batch run while it is at the next.
-
-    Args:
-        encoder: asked for the union of the recipes' layers; states live for one batch only.
-        tokens: n texts.
-        recipes: resolved against `encoder`.
-        prompt_tokens: first tokens of each text that are left out of the pooling.
-        reproducible: the same bits for a text whatever the others; see `equal_batches`.
-        budget: tokens of a batch; None for what suits the device. Out of memory on a GPU halves it.
-        advance: called with the number of tokens after each batch.
 
     Returns:
         For each recipe float32 (n, dim).

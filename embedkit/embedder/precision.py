@@ -87,25 +87,15 @@ class Choice:
 
 
 class Candidate(NamedTuple):
-    """A low precision to try on a device, or None.
+    """A low precision to try on a device, or None."""
 
-    Attributes:
-        name: of it.
-        reason: why this one, or why none.
-        measured: see `Choice`.
-    """
-
-    name: str | None
-    reason: str
-    measured: Measurement | None = None
+    name: str | None  # of it
+    reason: str  # why this one, or why none
+    measured: Measurement | None = None  # see `Choice`
 
 
 def check_precision(precision: str) -> None:
-    """Refuse an unknown precision.
-
-    Raises:
-        InputError: what is expected.
-    """
+    """Refuse an unknown precision."""
     if not isinstance(precision, str) or precision not in (AUTO, *PRECISIONS):
         raise InputError(
             f"precision is {precision!r}; expected one of {', '.join((AUTO, *PRECISIONS))}"
@@ -115,25 +105,16 @@ def check_precision(precision: str) -> None:
 def choose(
     encoder: Encoder,
     tokenize: Callable[[list[str]], Tokenized],
-    bound: BoundRecipe,
-    precision: str,
+    bound: BoundRecipe,  # the recipe; while it is not fitted the mean of its layers stands for it
+    precision: str,  # a name of PRECISIONS, or `auto`
     *,
+    # for a device what to try, instead of `fast_precision`
     candidate: Callable[[torch.device], Candidate] | None = None,
 ) -> tuple[Encoder, Choice]:
     """The encoder in the precision that was asked for, or for `auto` in the best one.
 
     `auto` takes the low precision of the device where it is faster and the vectors of PROBE agree
     with those of float32 (cosine of AGREEMENT or more); it reads no text of the caller's.
-
-    Args:
-        encoder: on its device.
-        tokenize: texts to tokens.
-        bound: the recipe; while it is not fitted the mean of its layers stands for it.
-        precision: a name of PRECISIONS, or `auto`.
-        candidate: for a device what to try, instead of `fast_precision`.
-
-    Raises:
-        InputError: another precision.
     """
     check_precision(precision)
     if precision != AUTO:

@@ -26,11 +26,7 @@ _LEGACY_POOLINGS = {row.legacy_key: name for name, row in POOLINGS.items() if ro
 
 
 def check_saveable(encoder: Encoder, bound: BoundRecipe, settings: Settings) -> None:
-    """Refuse what a sentence-transformers folder cannot express.
-
-    Raises:
-        InputError: the reason.
-    """
+    """Refuse what a sentence-transformers folder cannot express."""
     if not encoder.whole:
         raise InputError(
             f"the encoder of a {encoder.family} model cannot be saved: AutoModel would look for "
@@ -57,16 +53,9 @@ def write_folder(
     bound: BoundRecipe,
     settings: Settings,
     *,
-    name: str,
+    name: str,  # what the model card calls the model
 ) -> None:
-    """Write encoder, tokenizer, recipe, prompts and similarity into an empty folder.
-
-    Args:
-        name: what the model card calls the model.
-
-    Raises:
-        InputError: see `check_saveable`.
-    """
+    """Write encoder, tokenizer, recipe, prompts and similarity into an empty folder."""
     check_saveable(encoder, bound, settings)
     recipe = bound.recipe
     pooler = recipe.poolings == ("pooler",)

@@ -87,12 +87,7 @@ _TRANSFORMER_KEYS: dict[str, tuple[Any, frozenset[str]]] = {
 
 
 def read_settings(folder: Path) -> Settings:
-    """What the folder's modules.json and its companions say.
-
-    Raises:
-        InputError: a path that leaves the folder, a class that is not sentence-transformers' own,
-            or one that no recipe can express.
-    """
+    """What the folder's modules.json and its companions say."""
     modules_path = folder / "modules.json"
     if not modules_path.exists():
         return Settings(folder)

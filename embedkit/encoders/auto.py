@@ -58,9 +58,6 @@ class AutoModelEncoder:
             folder: the model's folder.
             family: the model_type of its config.json.
             weights: its weights.
-
-        Raises:
-            InputError: transformers has no such family, or cannot load or run the model.
         """
         import transformers
 

@@ -96,11 +96,7 @@ class Encoder(Engine, Protocol):
 
 
 def load_encoder(folder: Path) -> Encoder:
-    """The encoder of a model folder: packed where we run its family, else an AutoModel.
-
-    Raises:
-        InputError: no config.json, no weights, damaged or wrong ones, or an unknown family.
-    """
+    """The encoder of a model folder: packed where we run its family, else an AutoModel."""
     from embedkit.encoders.auto import AutoModelEncoder
     from embedkit.encoders.packed import PackedEncoder, runs
     from embedkit.encoders.weights import Weights

@@ -40,23 +40,14 @@ class LayerNames:
 
 @dataclass(frozen=True)
 class Family:
-    """A family of encoders.
+    """A family of encoders."""
 
-    Attributes:
-        architecture: transformers' class of the encoder alone.
-        prefix: in front of the names in a checkpoint with a head.
-        keys: of config.json, by the fields of EncoderConfig.
-        layer: in front of the names of a layer, its number in place of {}.
-        names: of a layer's tensors.
-        has_pooler: whether a checkpoint may have one.
-    """
-
-    architecture: str
-    prefix: str
-    keys: Keys
-    layer: str = "encoder.layer.{}."
+    architecture: str  # transformers' class of the encoder alone
+    prefix: str  # in front of the names in a checkpoint with a head
+    keys: Keys  # of config.json, by the fields of EncoderConfig
+    layer: str = "encoder.layer.{}."  # in front of the names of a layer, its number in place of {}
     names: LayerNames = LayerNames()
-    has_pooler: bool = True
+    has_pooler: bool = True  # whether a checkpoint may have one
 
     def layer_names(self, index: int) -> dict[str, str]:
         """LayerNames of a layer, in full."""
@@ -154,11 +145,7 @@ class EncoderConfig:
 
     @classmethod
     def from_json(cls, config: dict[str, Any], family: Family, source: str) -> EncoderConfig:
-        """Read and check the numbers of a config.json.
-
-        Raises:
-            InputError: a value of the wrong kind or out of range.
-        """
+        """Read and check the numbers of a config.json."""
         values: dict[str, Any] = {}
         for name, (key, default) in family.keys.items():
             value = config.get(key, default)

@@ -49,10 +49,6 @@ def load_pretrained(
         decoder: whether the model may have a decoder beside its encoder.
         resize: whether weights of another shape are drawn anew too; else they are refused.
         changes: of the configuration.
-
-    Raises:
-        InputError: transformers has no such family, or cannot load the folder, or the folder lacks
-            weights of the encoder.
     """
     import transformers
 

@@ -68,9 +68,6 @@ class PackedEncoder:
         config: a config.json for which `runs` is true.
         weights: its tensors under transformers' names, with or without the family's prefix.
         source: what errors call the model.
-
-    Raises:
-        InputError: a missing tensor or a wrong shape.
     """
 
     cuts = True

@@ -17,15 +17,6 @@ from embedkit.tokenization.token_batch import TokenBatch
 class TokenStates:
     """What an encoder returns and every pooling reads.
 
-    Attributes:
-        layers: hidden state k -> (tokens, dim), floats; 0 is the input of the first layer.
-        batch: the tokens behind the rows.
-        pooler_output: (texts, dim) tanh(W h_cls + b), where it was asked for.
-        first_position: the place of each text's first row in its text, counted from 1; above 1 when
-            the prompt was left out.
-        token_weights: (vocabulary,) what a token counts, where a pooling asks for it.
-        query: (dim,) that attention compares tokens with, where a pooling asks for it.
-
     Example:
         >>> hidden = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [0.0, 0.0]]])
         >>> mask = torch.tensor([[1, 1], [1, 0]])
@@ -34,11 +25,16 @@ class TokenStates:
         ([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], [0, 2, 3])
     """
 
+    # hidden state k -> (tokens, dim), floats; 0 is the input of the first layer
     layers: Mapping[int, Tensor]
-    batch: TokenBatch
-    pooler_output: Tensor | None = None
+    batch: TokenBatch  # the tokens behind the rows
+    pooler_output: Tensor | None = None  # (texts, dim) tanh(W h_cls + b), where it was asked for
+    # the place of each text's first row in its text, counted from 1; above 1 when the prompt
+    # was left out
     first_position: int = 1
+    # (vocabulary,) what a token counts, where a pooling asks for it
     token_weights: Tensor | None = None
+    # (dim,) that attention compares tokens with, where a pooling asks for it
     query: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -52,25 +48,16 @@ class TokenStates:
     @classmethod
     def from_padded(
         cls,
+        # (texts, length, dim); or several by their number, or none for a pooler
         hidden: Tensor | Mapping[int, Tensor],
+        # (texts, length), 1 for tokens and 0 for padding, which may be on either side
         mask: Tensor,
-        token_ids: Tensor | None = None,
+        token_ids: Tensor | None = None,  # (texts, length) of integers, where a pooling reads them
+        # (texts, length), 1 for special tokens, where a pooling reads it
         special: Tensor | None = None,
-        pooler_output: Tensor | None = None,
+        pooler_output: Tensor | None = None,  # (texts, dim), where a pooling reads it
     ) -> TokenStates:
-        """Pack hidden states from outside, such as transformers' last_hidden_state.
-
-        Args:
-            hidden: (texts, length, dim); or several by their number, or none for a pooler.
-            mask: (texts, length), 1 for tokens and 0 for padding, which may be on either side.
-            token_ids: (texts, length) of integers, where a pooling reads them.
-            special: (texts, length), 1 for special tokens, where a pooling reads it.
-            pooler_output: (texts, dim), where a pooling reads it.
-
-        Raises:
-            InputError: shapes that do not fit, or a row of the mask that has no tokens, a hole, or
-                values other than 0 and 1.
-        """
+        """Pack hidden states from outside, such as transformers' last_hidden_state."""
         layers = {0: hidden} if isinstance(hidden, Tensor) else hidden
         kept = _check_mask(mask)
         parts = {"input_ids": token_ids, "special_tokens_mask": special}

@@ -21,9 +21,6 @@ class Weights:
     """The tensors of a checkpoint by name, read when asked for.
 
     Safetensors, else pickles read with weights_only, in one file or in shards.
-
-    Raises:
-        InputError: no weights, or damaged ones.
     """
 
     def __init__(self, folder: Path) -> None:

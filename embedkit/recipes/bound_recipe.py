@@ -96,18 +96,12 @@ def _not_fitted(what: str) -> str:
 
 @dataclass(frozen=True)
 class Fit:
-    """What a recipe was fitted on.
-
-    Attributes:
-        source: where the texts are from, for people.
-        texts: how many.
-        sha256: of the texts, see `RowDigest`.
-        notes: what a reader must know of the result, such as directions that were dropped.
-    """
+    """What a recipe was fitted on."""
 
     source: str
     texts: int
-    sha256: str
+    sha256: str  # of the texts, see `RowDigest`
+    # what a reader must know of the result, such as directions that were dropped
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -119,14 +113,6 @@ class Fit:
 class BoundRecipe:
     """A recipe resolved against an encoder, with its steps ready to run.
 
-    Attributes:
-        recipe: resolved.
-        steps: of `recipe`; affine neighbours are one.
-        token_weights: (vocabulary,) float32, where a pooling of `recipe` learns them.
-        query: (encoder dim,) float32, trained, where `recipe` has the pooling attention.
-        layer_weights: (layers + 1,) float32 with sum 1, trained, where `recipe` mixes layers.
-        fit: what was fitted here, if anything.
-
     Example:
         >>> bound = BoundRecipe.of(Recipe.parse("mean/truncate:2/normalize"), encoder_dim=4)
         >>> bound.dim(encoder_dim=4)
@@ -136,20 +122,18 @@ class BoundRecipe:
     """
 
     recipe: Recipe
-    steps: tuple[Step, ...]
+    steps: tuple[Step, ...]  # of `recipe`; affine neighbours are one
+    # (vocabulary,) float32, where a pooling of `recipe` learns them
     token_weights: Float32Array | None = None
-    fit: Fit | None = None
+    fit: Fit | None = None  # what was fitted here, if anything
+    # (encoder dim,) float32, trained, where `recipe` has the pooling attention
     query: Float32Array | None = None
+    # (layers + 1,) float32 with sum 1, trained, where `recipe` mixes layers
     layer_weights: Float32Array | None = None
 
     @classmethod
     def of(cls, recipe: Recipe, encoder_dim: int) -> BoundRecipe:
-        """Bind a recipe as it was typed; what it learns from texts is still to be fitted.
-
-        Raises:
-            RecipeError: a trained step of a model, or a step that keeps more numbers than there
-                are.
-        """
+        """Bind a recipe as it was typed; what it learns from texts is still to be fitted."""
         dim = encoder_dim * len(recipe.poolings)
         for step in recipe.steps:
             if step in TRAINED:
@@ -197,11 +181,7 @@ class BoundRecipe:
         return replace(self, query=query, layer_weights=trained.layer_weights)
 
     def check_trained(self) -> None:
-        """Refuse a recipe with a part that is not trained.
-
-        Raises:
-            InputError: the part, and how to train it.
-        """
+        """Refuse a recipe with a part that is not trained."""
         if self.untrained is not None:
             raise InputError(
                 f"recipe {str(self.recipe)!r}: {self.untrained} is not trained yet; train it with "
@@ -210,11 +190,7 @@ class BoundRecipe:
             )
 
     def check_fitted(self) -> None:
-        """Refuse a recipe with a part that is not trained, or not fitted.
-
-        Raises:
-            InputError: the part, and how to train or fit it.
-        """
+        """Refuse a recipe with a part that is not trained, or not fitted."""
         self.check_trained()
         if self.unfitted is not None:
             raise InputError(f"recipe {str(self.recipe)!r}: {_not_fitted(self.unfitted)}")

@@ -18,19 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Dense:
-    """activation(W v + b): steps fitted and folded, or a trained layer of a folder.
+    """activation(W v + b): steps fitted and folded, or a trained layer of a folder."""
 
-    Attributes:
-        weight: (out, in) float32.
-        bias: (out,) float32, or None.
-        activation: a name from `ACTIVATIONS`.
-        slope: (1,) or (out,) float32 of negative numbers, where the activation is PReLU.
-    """
-
-    weight: Float32Array
-    bias: Float32Array | None
-    activation: str
+    weight: Float32Array  # (out, in) float32
+    bias: Float32Array | None  # (out,) float32, or None
+    activation: str  # a name from `ACTIVATIONS`
     name: str = DENSE
+    # (1,) or (out,) float32 of negative numbers, where the activation is PReLU
     slope: Float32Array | None = None
 
     def dim(self, before: int) -> int:

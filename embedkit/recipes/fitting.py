@@ -31,12 +31,14 @@ _RESOLUTION = 4 * float(np.finfo(np.float32).eps)
 
 
 def fit_recipes(
-    bounds: Sequence[BoundRecipe],
-    texts: Iterable[str],
-    encode: Encode,
+    bounds: Sequence[BoundRecipe],  # recipes; those that are fitted already stay as they are
+    texts: Iterable[str],  # texts, or anything that yields them; read again for each pass
+    encode: Encode,  # texts and recipes -> for each recipe float32 (texts, dim)
+    # texts -> int64 (vocabulary,), occurrences of each token, without special ones
     count_tokens: CountTokens,
     *,
     source: str,
+    # a bar on stderr for each pass; None shows it where stderr is a terminal
     show_progress: bool | None = None,
 ) -> list[BoundRecipe]:
     """The recipes, each with its steps and token weights fitted.
@@ -44,18 +46,6 @@ def fit_recipes(
     One pass over the texts serves all recipes. A step behind one that is not affine, such as
     `normalize`, takes a pass of its own, because it must see vectors that are normalized:
     `center/normalize/pca:64` takes two. `idf_mean` takes one more pass, which only tokenizes.
-
-    Args:
-        bounds: recipes; those that are fitted already stay as they are.
-        texts: texts, or anything that yields them; read again for each pass.
-        encode: texts and recipes -> for each recipe float32 (texts, dim).
-        count_tokens: texts -> int64 (vocabulary,), occurrences of each token, without special ones.
-        source: where the texts are from, for people.
-        show_progress: a bar on stderr for each pass; None shows it where stderr is a terminal.
-
-    Raises:
-        InputError: a text that is none, too few texts, or texts that can be read only once where
-            more passes are needed.
     """
     check_type("source", source, str, "where the texts are from")
     check_list("texts", texts, "texts to fit on")
@@ -170,9 +160,6 @@ def fit_affine(steps: Sequence[str], vectors: StreamingCovariance) -> tuple[Dens
 
     Returns:
         The map, and notes on directions that were dropped.
-
-    Raises:
-        InputError: too few vectors for a step, or vectors that do not vary.
 
     Example:
         >>> vectors = StreamingCovariance(2)

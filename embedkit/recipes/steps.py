@@ -19,19 +19,12 @@ Float64Array: TypeAlias = "NDArray[np.float64]"
 
 
 class Sample(NamedTuple):
-    """What an affine step sees of the vectors that it is fitted on.
+    """What an affine step sees of the vectors that it is fitted on."""
 
-    Attributes:
-        step: the step as it prints, for errors and notes.
-        size: number of vectors.
-        covariance: (dim, dim), divided by size - 1.
-        noise: the variance up to which a direction is rounding error.
-    """
-
-    step: str
+    step: str  # the step as it prints, for errors and notes
     size: int
-    covariance: Float64Array
-    noise: float
+    covariance: Float64Array  # (dim, dim), divided by size - 1
+    noise: float  # the variance up to which a direction is rounding error
 
     def check_size(self, most: int) -> None:
         """Refuse `most` vectors or fewer."""
@@ -140,25 +133,17 @@ class StepSpec(NamedTuple):
 
     A step is an affine map, which has `fit` and is folded into one matrix with its neighbours, or
     it has `apply`.
-
-    Attributes:
-        name: its name in a recipe.
-        parameter: how it takes a number K: "" for not at all, ":K", or "[:K]" if it may.
-        note: what it does with a vector.
-        note_ko: the same in Korean.
-        fitted: whether it learns from texts. Such a step subtracts the mean first.
-        keeps: whether K is the dimension of its result.
-        fit: of an affine step: sample and K (the dimension, where the recipe has no K) -> matrix.
-        apply: of another step: rows (n, dim) -> rows (n, dim).
     """
 
     name: str
-    parameter: str
-    note: str
-    note_ko: str
-    fitted: bool = False
-    keeps: bool = False
+    parameter: str  # how it takes a number K: "" for not at all, ":K", or "[:K]" if it may
+    note: str  # what it does with a vector
+    note_ko: str  # the same in Korean
+    fitted: bool = False  # whether it learns from texts. Such a step subtracts the mean first
+    keeps: bool = False  # whether K is the dimension of its result
+    # of an affine step: sample and K (the dimension, where the recipe has no K) -> matrix
     fit: Callable[[Sample, int], Fitted] | None = None
+    # of another step: rows (n, dim) -> rows (n, dim)
     apply: Callable[[Float32Array], Float32Array] | None = None
 
 

@@ -45,19 +45,14 @@ def _norms(vectors: Float32Array) -> NDArray[np.float64]:
 
 
 class Ranking(NamedTuple):
-    """A similarity as FAISS computes it.
-
-    Attributes:
-        metric: FAISS's.
-        prepare: (n, dim) -> (n, dim), done to stored vectors and to queries.
-        score: FAISS's distances -> scores; larger is more similar.
-        longest: the largest norm whose scores fit into float32.
-    """
+    """A similarity as FAISS computes it."""
 
     metric: int
+    # (n, dim) -> (n, dim), done to stored vectors and to queries
     prepare: Callable[[Float32Array], Float32Array]
+    # FAISS's distances -> scores; larger is more similar
     score: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-    longest: float = 1e18
+    longest: float = 1e18  # the largest norm whose scores fit into float32
 
     def check_norms(self, what: str, vectors: Float32Array, first_row: int = 0) -> None:
         """Refuse vectors whose scores would overflow."""
@@ -242,17 +237,11 @@ def probed_lists(index: Any, queries: Float32Array, nprobe: int) -> NDArray[np.i
 
 
 class Effort(NamedTuple):
-    """How much of an index a search looks at.
+    """How much of an index a search looks at."""
 
-    Attributes:
-        option: `nprobe` or `ef_search`; None for a kind without one.
-        value: the kind's default.
-        most: a larger value changes nothing.
-    """
-
-    option: str | None
-    value: int
-    most: int
+    option: str | None  # `nprobe` or `ef_search`; None for a kind without one
+    value: int  # the kind's default
+    most: int  # a larger value changes nothing
 
     @classmethod
     def of(cls, index: Any) -> Effort:

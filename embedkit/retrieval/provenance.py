@@ -26,21 +26,9 @@ _PARTS = {
 
 @dataclass(frozen=True)
 class Provenance:
-    """The embedder behind vectors, as a manifest records it.
+    """The embedder behind vectors, as a manifest records it."""
 
-    Attributes:
-        model: name or folder, to load it again.
-        recipe: in its canonical form.
-        max_length: tokens of a text at most.
-        precision: of the encoder.
-        prompt: put in front of each text.
-        similarity: the model's.
-        fingerprint: see `Embedder.fingerprint`.
-        identity: its parts.
-        query_prompt: put in front of each query; None where an older version wrote the folder.
-    """
-
-    model: str
+    model: str  # name or folder, to load it again
     recipe: str
     max_length: int
     precision: str
@@ -48,6 +36,7 @@ class Provenance:
     similarity: str
     fingerprint: str
     identity: Mapping[str, str | int | bool] = field(repr=False)
+    # put in front of each query; None where an older version wrote the folder
     query_prompt: str | None = None
 
     @classmethod
@@ -81,9 +70,6 @@ class Provenance:
         Args:
             model: where it is now; None for where it was.
             device: see `Embedder.from_pretrained`.
-
-        Raises:
-            InputError: the model is no longer where it was, or is another.
         """
         from embedkit.embedder.embedder import Embedder
 
@@ -101,9 +87,6 @@ class Provenance:
         """The embedder, in the precision of the vectors where its own was left to `auto`.
 
         An explicit precision and the prompt may differ.
-
-        Raises:
-            InputError: its vectors are others, and why.
         """
         if embedder.fingerprint != self.fingerprint:
             raise InputError(

@@ -45,31 +45,19 @@ class Shard(NamedTuple):
 
 @dataclass(frozen=True)
 class Store:
-    """What a manifest records.
-
-    Attributes:
-        folder: where it is.
-        provenance: the embedder behind the vectors; the key in the file is `origin`.
-        dimension: numbers in a vector.
-        dtype: float32 or float16, as they are stored.
-        texts: whether the texts are stored too.
-        integer_ids: whether ids are int64, not strings.
-        complete: whether the corpus was encoded to its end.
-        shards: in order.
-        next: number of the next shard, so that no name is used twice.
-        identity: in the names of shards; None where an older version of embedkit wrote them, or
-            before there are some.
-    """
+    """What a manifest records."""
 
     folder: Path
-    provenance: Provenance
+    provenance: Provenance  # the embedder behind the vectors; the key in the file is `origin`
     dimension: int
-    dtype: str
+    dtype: str  # float32 or float16, as they are stored
     texts: bool
-    integer_ids: bool
-    complete: bool = False
+    integer_ids: bool  # whether ids are int64, not strings
+    complete: bool = False  # whether the corpus was encoded to its end
     shards: tuple[Shard, ...] = ()
-    next: int = 1
+    next: int = 1  # number of the next shard, so that no name is used twice
+    # in the names of shards; None where an older version of embedkit wrote them, or before
+    # there are some
     identity: str | None = None
 
     @property

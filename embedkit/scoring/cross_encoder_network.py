@@ -48,18 +48,12 @@ class PooledRegressor(nn.Module):
 
     def forward(
         self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        token_type_ids: Tensor | None = None,
-        labels: Tensor | None = None,
+        input_ids: Tensor,  # (n, length) int64, padded on the right
+        attention_mask: Tensor,  # (n, length), 1 for tokens
+        token_type_ids: Tensor | None = None,  # (n, length) int64, or None
+        labels: Tensor | None = None,  # (n,) floats
     ) -> SequenceClassifierOutput:
         """Score n pairs.
-
-        Args:
-            input_ids: (n, length) int64, padded on the right.
-            attention_mask: (n, length), 1 for tokens.
-            token_type_ids: (n, length) int64, or None.
-            labels: (n,) floats.
 
         Returns:
             logits (n, 1), and with labels the loss, their mean squared error.
@@ -76,20 +70,14 @@ class PooledRegressor(nn.Module):
 
 
 class Reading(NamedTuple):
-    """A row of the table.
+    """A row of the table."""
 
-    Attributes:
-        name: what `--reads` says.
-        build: from a transformers folder with an encoder, the network; new weights are drawn from
-            torch's generator.
-        saved_as: the row that reads a trained network of this one again.
-        note: what the classifier sits on.
-    """
-
-    name: str
+    name: str  # what `--reads` says
+    # from a transformers folder with an encoder, the network; new weights are drawn from
+    # torch's generator
     build: Callable[[Path], nn.Module]
-    saved_as: str
-    note: str
+    saved_as: str  # the row that reads a trained network of this one again
+    note: str  # what the classifier sits on
 
 
 def _with_pooler(folder: Path) -> nn.Module:
@@ -136,11 +124,7 @@ READS: dict[str, Reading] = {row.name: row for row in _ROWS}
 
 
 def check_reads(name: object) -> Reading:
-    """The row of this name.
-
-    Raises:
-        InputError: there is none.
-    """
+    """The row of this name."""
     if not isinstance(name, str) or name not in READS:
         raise InputError(f"unknown reading {name!r}; choose from {', '.join(READS)}")
     return READS[name]
@@ -153,9 +137,6 @@ def build_network(folder: Path, reads: str, seed: int) -> nn.Module:
         folder: where config.json and the encoder's weights are.
         reads: a name from the table.
         seed: of what is drawn anew: the classifier, and a fresh pooler.
-
-    Raises:
-        InputError: an unknown reading, a folder that transformers cannot read, or no pooler in it.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -180,11 +161,7 @@ def save_network(network: nn.Module, folder: Path) -> None:
 
 
 def load_network(folder: Path, reads: str) -> nn.Module:
-    """Read what `save_network` wrote.
-
-    Raises:
-        InputError: an unknown reading, or weights that are absent or damaged.
-    """
+    """Read what `save_network` wrote."""
     if check_reads(reads).saved_as == "pooler":
         network, missing = _load_classifier(folder)
         if missing:

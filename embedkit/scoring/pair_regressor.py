@@ -32,19 +32,12 @@ STRENGTHS = tuple(10.0**power for power in np.arange(-1, 6.5, 0.5))
 
 
 class Head(NamedTuple):
-    """A row of the table.
+    """A row of the table."""
 
-    Attributes:
-        make: a regressor of scikit-learn, from a seed.
-        min_pairs: that it can be trained on.
-        features: the default ones.
-        only_default: whether it takes no others.
-    """
-
-    make: Callable[[int], Any]
-    min_pairs: int = 10
-    features: tuple[str, ...] = ("|u-v|", "u*v")
-    only_default: bool = False
+    make: Callable[[int], Any]  # a regressor of scikit-learn, from a seed
+    min_pairs: int = 10  # that it can be trained on
+    features: tuple[str, ...] = ("|u-v|", "u*v")  # the default ones
+    only_default: bool = False  # whether it takes no others
 
 
 HEADS: dict[str, Head] = {
@@ -246,11 +239,7 @@ def _read_pairs(pairs: Any) -> Float32Array | tuple[Texts, Texts]:
 def _check_labels(
     scores: ArrayLike, label_range: tuple[float, float] | None, fewest: int
 ) -> NDArray[np.float64]:
-    """Labels that a head can learn, float64 (n,).
-
-    Raises:
-        InputError: too few, not finite (its index), all the same, or outside the declared range.
-    """
+    """Labels that a head can learn, float64 (n,)."""
     labels = _as_labels(scores)
     if len(labels) < fewest:
         raise InputError(f"got {len(labels)} scored pairs; this head needs at least {fewest}")

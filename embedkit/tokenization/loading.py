@@ -51,9 +51,6 @@ def load_tokenizer(
         family: its model_type.
         lower_case: see `TextTokenizer`.
         max_length: maps the tokenizer's own maximum, or None, to the one to use.
-
-    Raises:
-        InputError: no tokenizer, or one that cannot be read.
     """
     vocabularies = [name for name in VOCABULARIES if (folder / name).is_file()]
     if not vocabularies:
