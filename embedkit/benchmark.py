@@ -274,13 +274,9 @@ def _one_by_one(contestant: Contestant, texts: list[str]) -> None:
 
 
 def products(encoder: Encoder, dtype: torch.dtype, tokens: int) -> Callable[[], None] | None:
-    """The matrix products of an encoder alone: no encoder with these linears is faster.
+    """The matrix products of an encoder alone, in batches of the token budget, as a job.
 
-    The linears of all layers run over `tokens` tokens in batches of the token budget, without
-    attention, layer norms, activations, embeddings and tokenizer.
-
-    Returns:
-        The job, or None for an encoder that transformers runs.
+    No encoder with these linears is faster. None for an encoder that transformers runs.
     """
     if not isinstance(encoder, PackedEncoder):
         return None

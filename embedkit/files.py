@@ -249,12 +249,9 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 def parse_json(text: str, **options: Any) -> Any:
-    """`json.loads`, for text that may be hostile: it refuses deep nesting before it parses.
+    """`json.loads` for hostile text: a ValueError where it is nested deeper than 100 levels.
 
     `json` recurses, and a destructor that the garbage collector runs at the limit fails as well.
-
-    Raises:
-        ValueError: the text is no JSON, or is nested deeper than 100 levels.
     """
     if text.count("[") + text.count("{") > _DEEPEST_JSON:
         brackets = (

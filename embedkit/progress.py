@@ -14,13 +14,7 @@ _quiet: ContextVar[bool] = ContextVar("_quiet", default=False)
 
 @contextmanager
 def progress(total: int | None, unit: str, *, show: bool | None) -> Iterator[Callable[[int], None]]:
-    """A bar for work over a second; yields a function to call with the number of units done.
-
-    Args:
-        total: units in all, or None where that is not known.
-        unit: what is counted, in the plural.
-        show: see `is_shown`.
-    """
+    """A bar for work over a second; yields a function that takes the number of units done."""
     if not is_shown(show):
         yield lambda units: None
         return

@@ -76,10 +76,7 @@ def check_id(where: str, value: object) -> str | int:
 def as_texts(values: Iterable[str], name: str = "texts", *, first: int = 0) -> Texts:
     """The texts of a list, a tuple, an array or Series of str, or an iterator, which is consumed.
 
-    Args:
-        values: the texts, at least one.
-        name: of the argument, for errors.
-        first: the index of the first text, for errors.
+    `name` and `first`, the index of the first text, are for errors.
     """
     if isinstance(values, Texts):
         return values

@@ -52,17 +52,12 @@ def open_writer(
 
     - TSV: no cell may hold a tab or a line break, for there is no quoting.
     - CSV: cells are quoted where they must be; lines end in LF.
-    - JSONL: an object a line, with the row's own keys and values.
-    - Parquet: columns have their types in `schema`; those that it lacks are float64.
+    - JSONL: an object a line, with the row's own keys and values, whatever `columns` are.
+    - Parquet: columns have their types in `schema`; those that it lacks are float64. Without a
+      schema the values in the first row group decide.
 
     In TSV and CSV a text is verbatim, None an empty cell, and any other value as JSON has it: a
-    float with all digits that tell it from others.
-
-    Args:
-        path: the file, or None for stdout; one that ends in `.gz` is packed.
-        format: one of those in `WRITERS`; Parquet is neither for stdout nor for `.gz`.
-        columns: those of every row, in the file's order; JSONL does not look at them.
-        schema: for Parquet; without it the values in the first row group decide on the types.
+    float with all digits that tell it from others. `.gz` is packed.
     """
     where = "stdout" if path is None else str(path)
     if format not in WRITERS:

@@ -39,16 +39,7 @@ _ROWS = {
 def check_encode_arguments(given: Mapping[str, Any], show_progress: bool | None) -> bool | None:
     """Refuse arguments that would change the result, and warn once of those without a meaning.
 
-    Args:
-        given: the arguments that `encode` does not name.
-        show_progress: of `encode`.
-
-    Returns:
-        `show_progress`, or where it is None sentence-transformers' `show_progress_bar`.
-
-    Raises:
-        InputError: an argument asks for another result; what to do instead.
-        TypeError: an argument that sentence-transformers does not have.
+    Returns `show_progress`, or where it is None sentence-transformers' `show_progress_bar`.
     """
     for name, value in given.items():
         if name == "show_progress_bar":

@@ -58,13 +58,7 @@ def load_parts(
 
 
 def load_folder(folder: Path, recipe: Recipe | None, max_length: int | None) -> Parts:
-    """Read a folder of transformers or sentence-transformers.
-
-    Args:
-        folder: where config.json, or modules.json, is.
-        recipe: None for the folder's own, or `mean` where it has none.
-        max_length: tokens; None for the folder's own.
-    """
+    """Read a folder of transformers or sentence-transformers; None is what the folder says."""
     check_kind(folder, "model")
     read_mark(folder)
     settings = read_settings(folder)

@@ -124,16 +124,10 @@ def run(
     # called with the number of tokens after each batch
     advance: Callable[[int], None] = lambda tokens: None,
 ) -> list[Float32Array]:
-    """Sentence vectors of every recipe, each text run through the encoder once.
+    """For each recipe float32 (n, dim); each text is run through the encoder once.
 
     A GPU is never waited for while it has work: what it computes is copied as it comes, and the
     steps of one batch run while it is at the next.
-
-    Returns:
-        For each recipe float32 (n, dim).
-
-    Raises:
-        MemoryError: that of a GPU does not hold one text.
     """
     if budget is None:
         budget = GPU_TOKEN_BUDGET if encoder.device.type == "cuda" else TOKEN_BUDGET

@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """What runs the forward pass: token batch -> hidden states, on one device in one precision.
-
-    `network.Network` runs packed batches in torch; another engine takes its place in
-    `packed.PackedEncoder`.
-    """
+    """What runs the forward pass: token batch -> hidden states, on one device in one precision."""
 
     def __call__(
         self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
@@ -36,24 +32,19 @@ class Encoder(Engine, Protocol):
     """The contract of an encoder: an engine, its sizes, and its weights on disk."""
 
     @property
-    def family(self) -> str:
-        """transformers' model_type."""
-        ...
+    def family(self) -> str: ...  # transformers' model_type
 
+    # Whether transformers can load it alone, and not only with the decoder beside it.
     @property
-    def whole(self) -> bool:
-        """Whether transformers can load it alone, and not only with the decoder beside it."""
-        ...
+    def whole(self) -> bool: ...
 
+    # Whether its hidden state k is the last one of the encoder cut to k layers.
     @property
-    def cuts(self) -> bool:
-        """Whether its hidden state k is the last one of the encoder cut to k layers."""
-        ...
+    def cuts(self) -> bool: ...
 
+    # What of the configuration changes the states, as plain values.
     @property
-    def identity(self) -> dict[str, Any]:
-        """What of the configuration changes the states, as plain values."""
-        ...
+    def identity(self) -> dict[str, Any]: ...
 
     @property
     def device(self) -> torch.device: ...
@@ -67,15 +58,12 @@ class Encoder(Engine, Protocol):
     @property
     def vocab_size(self) -> int: ...
 
+    # Tokens that a text may have, special ones included; None where there is no limit.
     @property
-    def max_positions(self) -> int | None:
-        """Tokens that a text may have, special ones included; None where there is no limit."""
-        ...
+    def max_positions(self) -> int | None: ...
 
     @property
-    def pooler(self) -> Affine | None:
-        """The pooler's weights, if the checkpoint has them."""
-        ...
+    def pooler(self) -> Affine | None: ...  # where the checkpoint has its weights
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Encoder:
         """The same encoder elsewhere or in another precision; weights are shared where they can."""
@@ -88,9 +76,7 @@ class Encoder(Engine, Protocol):
     def save(self, folder: Path, *, num_layers: int, output_hidden_states: bool) -> dict[str, Any]:
         """Write config.json and weights for transformers, cut to `num_layers` layers.
 
-        Returns:
-            The arguments that AutoModel needs beside the folder: to add no pooler where it would
-            invent one.
+        Returns the arguments that AutoModel needs beside the folder, so as to invent no pooler.
         """
         ...
 

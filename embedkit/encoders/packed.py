@@ -62,13 +62,7 @@ def runs(config: dict[str, Any]) -> bool:
 
 
 class PackedEncoder:
-    """A post-LN encoder that takes and returns packed tokens.
-
-    Args:
-        config: a config.json for which `runs` is true.
-        weights: its tensors under transformers' names, with or without the family's prefix.
-        source: what errors call the model.
-    """
+    """A post-LN encoder that takes and returns packed tokens."""
 
     cuts = True
     whole = True
@@ -80,6 +74,8 @@ class PackedEncoder:
         self.family: str = config["model_type"]
         self._family = family = FAMILIES[self.family]
         self._sizes = n = EncoderConfig.from_json(config, family, source)
+        self.dim, self.num_layers, self.vocab_size = n.dim, n.layers, n.vocabulary
+        self.max_positions: int | None = n.max_positions
         self.device = torch.device("cpu")
         self._dtype = torch.float32
         names = weights.names
@@ -127,26 +123,10 @@ class PackedEncoder:
             affine(POOLER, n.dim, n.dim)
 
     @property
-    def dim(self) -> int:
-        return self._sizes.dim
-
-    @property
-    def num_layers(self) -> int:
-        return self._sizes.layers
-
-    @property
-    def vocab_size(self) -> int:
-        return self._sizes.vocabulary
-
-    @property
     def linear_shapes(self) -> list[tuple[int, int]]:
         """(out, in) of the linears of a layer, as they run: attention's three are one."""
         n = self._sizes
         return [(3 * n.dim, n.dim), (n.dim, n.dim), (n.inner, n.dim), (n.dim, n.inner)]
-
-    @property
-    def max_positions(self) -> int | None:
-        return self._sizes.max_positions
 
     @property
     def pooler(self) -> Affine | None:
@@ -193,10 +173,7 @@ class PackedEncoder:
         return identity if n.padding is None else {**identity, "padding": n.padding}
 
     def tensors(self, num_layers: int) -> dict[str, Tensor]:
-        """The weights, float32, under transformers' names, cut to the first `num_layers` layers.
-
-        A cut encoder has no pooler: it was made for the last layer.
-        """
+        """The weights, float32, cut to the first layers; a cut encoder has no pooler."""
         left_out = [
             self._family.layer.format(index) for index in range(num_layers, self.num_layers)
         ]

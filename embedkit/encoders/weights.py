@@ -18,10 +18,7 @@ _TIED = 4  # names that a large tensor of a pickle may have: T5 has an embedding
 
 
 class Weights:
-    """The tensors of a checkpoint by name, read when asked for.
-
-    Safetensors, else pickles read with weights_only, in one file or in shards.
-    """
+    """The tensors of safetensors, else pickles, in one file or shards; read when asked for."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

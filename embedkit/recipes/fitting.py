@@ -149,17 +149,10 @@ def _prefix(bound: BoundRecipe) -> BoundRecipe:
 
 
 def fit_affine(steps: Sequence[str], vectors: StreamingCovariance) -> tuple[Dense, tuple[str, ...]]:
-    """Fit affine neighbours and fold them into one matrix.
+    """Fit affine neighbours and fold them into one matrix; also notes on dropped directions.
 
     Each step is fitted on what the ones before it leave. An affine map takes mean and covariance
-    along, so those in front of the first step serve all of them.
-
-    Args:
-        steps: as they print.
-        vectors: mean and covariance in front of the first step.
-
-    Returns:
-        The map, and notes on directions that were dropped.
+    along, so those in front of the first step, `vectors`, serve all of them.
 
     Example:
         >>> vectors = StreamingCovariance(2)

@@ -82,13 +82,7 @@ def find_ranking(similarity: str) -> Ranking:
 
 
 def new_index(kind: str, dimension: int, similarity: str) -> Any:
-    """An empty FAISS index, not trained.
-
-    Args:
-        kind: one of `KINDS`, or a factory string of FAISS.
-        dimension: numbers in a vector.
-        similarity: one of `RANKINGS`.
-    """
+    """An empty FAISS index, not trained."""
     metric = find_ranking(similarity).metric
     factory = KINDS.get(kind, kind)
     if "IDMap" in factory:

@@ -65,12 +65,7 @@ class Provenance:
         return asdict(self)
 
     def load(self, model: str | None = None, *, device: str | None = None) -> Embedder:
-        """Load the embedder.
-
-        Args:
-            model: where it is now; None for where it was.
-            device: see `Embedder.from_pretrained`.
-        """
+        """Load the embedder, from `model` where it was moved."""
         from embedkit.embedder.embedder import Embedder
 
         embedder = Embedder.from_pretrained(

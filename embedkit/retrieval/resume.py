@@ -17,12 +17,7 @@ _CACHE = 16384  # KiB
 
 
 class Plan:
-    """The documents of a corpus, and for each whether it is done.
-
-    Args:
-        corpus: it is read once, and so checked, to its end.
-        advance: told of each document.
-    """
+    """The documents of a corpus, which is read once to its end, and whether each is done."""
 
     def __init__(self, corpus: Corpus, advance: Callable[[int], None]) -> None:
         self._database = sqlite3.connect("", isolation_level=None)

@@ -133,12 +133,7 @@ class NewRows:
         return len(self.ids)
 
     def check(self, ranking: Ranking, schema: pa.Schema | None) -> None:
-        """Refuse what an index cannot take; too long `Vectors` are refused when they are read.
-
-        Args:
-            ranking: of the index.
-            schema: of the rows that it has, or None.
-        """
+        """Refuse what an index cannot take; too long `Vectors` are refused when they are read."""
         if schema is not None:
             check_id_type(self.ids.type, schema)
             if self.has_texts != ("text" in schema.names):

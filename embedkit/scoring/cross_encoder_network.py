@@ -28,12 +28,7 @@ _DROPOUT = 0.1  # where config.json has none
 
 
 class PooledRegressor(nn.Module):
-    """An encoder, a pooling of its last hidden state, dropout, and one linear output.
-
-    Args:
-        encoder: of transformers.
-        reads: a pooling without weights: a name from the table of poolings.
-    """
+    """An encoder, a pooling of its last hidden state, dropout, and one linear output."""
 
     def __init__(self, encoder: PreTrainedModel, reads: str) -> None:
         super().__init__()
@@ -53,11 +48,7 @@ class PooledRegressor(nn.Module):
         token_type_ids: Tensor | None = None,  # (n, length) int64, or None
         labels: Tensor | None = None,  # (n,) floats
     ) -> SequenceClassifierOutput:
-        """Score n pairs.
-
-        Returns:
-            logits (n, 1), and with labels the loss, their mean squared error.
-        """
+        """Logits (n, 1), and with labels the loss, their mean squared error."""
         from transformers.modeling_outputs import SequenceClassifierOutput
 
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
@@ -131,13 +122,7 @@ def check_reads(name: object) -> Reading:
 
 
 def build_network(folder: Path, reads: str, seed: int) -> nn.Module:
-    """The network to train.
-
-    Args:
-        folder: where config.json and the encoder's weights are.
-        reads: a name from the table.
-        seed: of what is drawn anew: the classifier, and a fresh pooler.
-    """
+    """The network to train; `seed` is of what is drawn anew: the classifier, and a fresh pooler."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return check_reads(reads).build(folder)

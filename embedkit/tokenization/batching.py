@@ -21,10 +21,6 @@ class Batches:
 
     Texts of one length share an encoder's calls. Longest first shows at once whether memory is
     enough.
-
-    Args:
-        lengths: (n,) tokens of each text.
-        budget: tokens of a batch.
     """
 
     def __init__(self, lengths: NDArray[np.int64], budget: int = TOKEN_BUDGET) -> None:

@@ -25,13 +25,7 @@ _CLASSES = {
 
 
 def matches_auto_tokenizer(content: dict[str, Any], config: dict[str, Any], family: str) -> bool:
-    """Whether AutoTokenizer gives the tokenizer that tokenizer.json describes.
-
-    Args:
-        content: parsed tokenizer.json.
-        config: parsed tokenizer_config.json.
-        family: the model_type of the model.
-    """
+    """Whether AutoTokenizer gives the tokenizer of tokenizer.json, which is `content`."""
     name = str(config.get("tokenizer_class", _CLASSES.get(family)))
     model = content.get("model")
     if name in _FILE_AS_IT_IS or not isinstance(model, dict) or "vocab" not in model:

@@ -41,16 +41,10 @@ _LONGEST_WORD = 1000  # characters; the time of WordPiece grows with their squar
 def load_tokenizer(
     folder: Path, family: str, *, lower_case: bool = False, max_length: Callable[[int | None], int]
 ) -> TextTokenizer:
-    """The tokenizer of a model folder.
+    """The tokenizer of a model folder; `max_length` maps its own maximum to the one to use.
 
     tokenizer.json is read directly if AutoTokenizer would build the same tokenizer from it;
     otherwise AutoTokenizer loads the folder.
-
-    Args:
-        folder: the model's folder.
-        family: its model_type.
-        lower_case: see `TextTokenizer`.
-        max_length: maps the tokenizer's own maximum, or None, to the one to use.
     """
     vocabularies = [name for name in VOCABULARIES if (folder / name).is_file()]
     if not vocabularies:
