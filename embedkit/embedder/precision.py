@@ -21,11 +21,7 @@ from embedkit.tokenization.tokenizer import Tokenized
 
 AUTO = "auto"
 
-PRECISIONS = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 AGREEMENT = 0.999
 
@@ -107,9 +103,6 @@ def choose(
     tokenize: Callable[[list[str]], Tokenized],
     bound: BoundRecipe,  # the recipe; while it is not fitted the mean of its layers stands for it
     precision: str,  # a name of PRECISIONS, or `auto`
-    *,
-    # for a device what to try, instead of `fast_precision`
-    candidate: Callable[[torch.device], Candidate] | None = None,
 ) -> tuple[Encoder, Choice]:
     """The encoder in the precision that was asked for, or for `auto` in the best one.
 
@@ -120,7 +113,7 @@ def choose(
     if precision != AUTO:
         return encoder.to(encoder.device, PRECISIONS[precision]), Choice(precision, None, "asked")
     exact = encoder.to(encoder.device, torch.float32)
-    name, reason, measured = Candidate(*(candidate or fast_precision)(encoder.device))
+    name, reason, measured = fast_precision(encoder.device)
     if name is None:
         return exact, Choice("float32", None, f"auto: {reason}", measured)
     try:

@@ -48,7 +48,8 @@ class AutoModelEncoder:
         self.family: str = model.config.model_type
         self.dim = int(model.config.hidden_size)
         self.num_layers = int(model.config.num_hidden_layers)
-        self.vocab_size = int(model.get_input_embeddings().num_embeddings)
+        embeddings: Any = model.get_input_embeddings()
+        self.vocab_size = int(embeddings.num_embeddings)
 
     @classmethod
     def from_folder(cls, folder: Path, family: str, weights: Weights) -> AutoModelEncoder:

@@ -47,9 +47,10 @@ def chosen(embedder: Embedder, name: str | None, **changed: Any) -> tuple[Any, C
         "tokenize": embedder.tokenizer,
         "bound": embedder.bound,
         "precision": "auto",
-        "candidate": offering(name),
     }
-    return choose(**(arguments | changed))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "fast_precision", offering(name))
+        return choose(**(arguments | changed))
 
 
 def dtype_of(encoder: Any) -> torch.dtype:
