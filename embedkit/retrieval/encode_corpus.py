@@ -113,10 +113,7 @@ def encode_corpus(
     """
     started = time.perf_counter()
     target = Path(folder).resolve()
-    if dtype not in DTYPES:
-        raise InputError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
-    if batch_tokens is not None:
-        check_batch_tokens(batch_tokens, reproducible=embedder.reproducible)
+    check_encoding(dtype, batch_tokens, reproducible=embedder.reproducible)
     provenance = Provenance.of(embedder, role_prompt(embedder, "document", prompt, prompt_name))
     check_own(target, MANIFEST, "vectors")
     with sole_writer(target, MANIFEST):
@@ -159,6 +156,14 @@ def encode_corpus(
         prompt=provenance.prompt,
         precision=embedder.precision_choice,
     )
+
+
+def check_encoding(dtype: str, batch_tokens: int | None, *, reproducible: bool) -> None:
+    """Refuse what `encode_corpus` refuses whatever the embedder, before one is loaded."""
+    if dtype not in DTYPES:
+        raise InputError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
+    if batch_tokens is not None:
+        check_batch_tokens(batch_tokens, reproducible=reproducible)
 
 
 def _check_same(before: Store, wanted: Store) -> None:
