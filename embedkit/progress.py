@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,6 +11,12 @@ from contextvars import ContextVar
 from embedkit.arguments import check_type
 
 _quiet: ContextVar[bool] = ContextVar("_quiet", default=False)
+
+if "ipykernel.zmqshell" in sys.modules:
+    # Without ipywidgets bars are text. Whoever imports tqdm first would warn, such as transformers.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        import tqdm.auto  # noqa: F401
 
 
 @contextmanager
