@@ -25,13 +25,7 @@ def scaled(x: _Floats) -> _Floats:
 
 
 def unit(x: _Floats) -> _Floats:
-    """Rows (n, dim) of unit length, whatever their scale; a row of zeros stays.
-
-    Example:
-        >>> unit(np.array([[3.0, 4.0], [0.0, 0.0]]))
-        array([[0.6, 0.8],
-               [0. , 0. ]])
-    """
+    """Rows (n, dim) of unit length, whatever their scale; a row of zeros stays."""
     with np.errstate(over="ignore", under="ignore"):
         norms = np.linalg.norm(x, axis=1, keepdims=True)
     if not ((norms > _SAFE[0]) & (norms < _SAFE[1])).all():
@@ -82,15 +76,7 @@ SIMILARITIES: dict[str, Similarity] = {row.name: row for row in _ROWS}
 
 
 def as_vectors(values: object, name: str) -> _Array | None:
-    """Finite vectors (n, dim) of an array, a tensor or lists of numbers; None for anything else.
-
-    Example:
-        >>> as_vectors([[1, 2], [3, 4]], "a")
-        array([[1., 2.],
-               [3., 4.]])
-        >>> as_vectors(["a text"], "a") is None
-        True
-    """
+    """Finite vectors (n, dim) of an array, a tensor or lists of numbers; None for anything else."""
     if hasattr(values, "detach"):  # a tensor of torch, wherever it is
         values = values.detach().float().cpu().numpy()
     if isinstance(values, list | tuple):
@@ -115,15 +101,7 @@ def as_vectors(values: object, name: str) -> _Array | None:
 
 
 def find_similarity(name: str) -> Similarity:
-    """A row of the table by name.
-
-    Example:
-        >>> a, b = np.array([[1.0, 0.0]]), np.array([[3.0, 4.0], [0.0, 2.0]])
-        >>> find_similarity("cosine").matrix(a, b)
-        array([[0.6, 0. ]])
-        >>> find_similarity("manhattan").pairwise(a, b[:1])
-        array([-6.])
-    """
+    """A row of the table by name."""
     if name not in [*SIMILARITIES]:
         raise InputError(f"unknown similarity {name!r}; choose from {', '.join(SIMILARITIES)}")
     return SIMILARITIES[name]

@@ -29,10 +29,6 @@ def base_model_metadata(model: str | Path, revision: str | None = None) -> dict[
 
     The base model is a hub id: the one that was named, or for a folder that embedkit wrote the one
     of its card. The license is that of the model's card.
-
-    Example:
-        >>> base_model_metadata("minilm")
-        {'base_model': 'sentence-transformers/all-MiniLM-L6-v2', 'license': 'apache-2.0'}
     """
     try:
         folder = find_folder(model, revision=revision, local_files_only=True)

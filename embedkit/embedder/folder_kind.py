@@ -46,15 +46,7 @@ _ROWS: dict[Kind, _Row] = {
 
 
 def folder_kind(folder: Path) -> Kind | None:
-    """The kind of a folder, by its files; None where there is no such folder or it is another.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as name:
-        ...     _ = Path(name, "config.json").write_text("{}")
-        ...     folder_kind(Path(name))
-        'model'
-    """
+    """The kind of a folder, by its files; None where there is no such folder or it is another."""
     for kind, row in _ROWS.items():
         if any((folder / name).is_file() for name in row.files):
             return kind

@@ -15,15 +15,7 @@ from embedkit.tokenization.token_batch import TokenBatch
 
 @dataclass(frozen=True)
 class TokenStates:
-    """What an encoder returns and every pooling reads.
-
-    Example:
-        >>> hidden = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [0.0, 0.0]]])
-        >>> mask = torch.tensor([[1, 1], [1, 0]])
-        >>> states = TokenStates.from_padded(hidden, mask)
-        >>> states.only.tolist(), states.batch.offsets.tolist()
-        ([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], [0, 2, 3])
-    """
+    """What an encoder returns and every pooling reads."""
 
     # hidden state k -> (tokens, dim), floats; 0 is the input of the first layer
     layers: Mapping[int, Tensor]

@@ -111,15 +111,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class BoundRecipe:
-    """A recipe resolved against an encoder, with its steps ready to run.
-
-    Example:
-        >>> bound = BoundRecipe.of(Recipe.parse("mean/truncate:2/normalize"), encoder_dim=4)
-        >>> bound.dim(encoder_dim=4)
-        2
-        >>> bound.apply(np.array([[3, 4, 5, 6]], dtype=np.float32))
-        array([[0.6, 0.8]], dtype=float32)
-    """
+    """A recipe resolved against an encoder, with its steps ready to run."""
 
     recipe: Recipe
     steps: tuple[Step, ...]  # of `recipe`; affine neighbours are one

@@ -153,13 +153,6 @@ def fit_affine(steps: Sequence[str], vectors: StreamingCovariance) -> tuple[Dens
 
     Each step is fitted on what the ones before it leave. An affine map takes mean and covariance
     along, so those in front of the first step, `vectors`, serve all of them.
-
-    Example:
-        >>> vectors = StreamingCovariance(2)
-        >>> vectors.add(np.array([[1, 0], [3, 0], [5, 6]], dtype=np.float32))
-        >>> dense, notes = fit_affine(["center", "truncate:1"], vectors)
-        >>> dense(np.array([[7, 7]], dtype=np.float32))
-        array([[4.]], dtype=float32)
     """
     mean, covariance = vectors.mean, vectors.covariance
     if not np.isfinite(covariance).all():

@@ -204,23 +204,13 @@ _NUMBER = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 
 
 def split_step(step: str) -> tuple[str, int | None]:
-    """A step's name and its number.
-
-    Example:
-        >>> split_step("whiten:256"), split_step("whiten")
-        (('whiten', 256), ('whiten', None))
-    """
+    """A step's name and its number."""
     name, colon, number = step.partition(":")
     return name, int(number) if colon else None
 
 
 def step_problem(step: str) -> str | None:
-    """What is wrong with a step as it was typed, or None.
-
-    Example:
-        >>> step_problem("pca")
-        'step pca needs a number, such as pca:8'
-    """
+    """What is wrong with a step as it was typed, or None."""
     if step in TRAINED:
         return None
     name, colon, number = step.partition(":")
@@ -237,23 +227,13 @@ def step_problem(step: str) -> str | None:
 
 
 def output_dim(step: str, dim: int) -> int:
-    """The dimension of a step's result, at most: fitting drops directions that do not vary.
-
-    Example:
-        >>> output_dim("pca:8", 384), output_dim("remove_top:8", 384)
-        (8, 384)
-    """
+    """The dimension of a step's result, at most: fitting drops directions that do not vary."""
     name, k = split_step(step)
     return k if k is not None and STEPS[name].keeps else dim
 
 
 def fold(steps: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Steps grouped as they run: affine neighbours together, every other step by itself.
-
-    Example:
-        >>> fold(("center", "pca:8", "normalize"))
-        [('center', 'pca:8'), ('normalize',)]
-    """
+    """Steps grouped as they run: affine neighbours together, every other step by itself."""
     groups: list[tuple[str, ...]] = []
     for affine, group in groupby(steps, lambda step: STEPS[split_step(step)[0]].fit is not None):
         names = tuple(group)

@@ -12,13 +12,6 @@ class StreamingCovariance:
     Blocks are merged by the pairwise update of Chan, Golub and LeVeque (1983), "Algorithms for
     Computing the Sample Variance", equations 2.1: deviations are taken from each block's own mean,
     so that a mean that is large beside the deviations costs no digits.
-
-    Example:
-        >>> seen = StreamingCovariance(2)
-        >>> seen.add(np.array([[1, 0]], dtype=np.float32))
-        >>> seen.add(np.array([[3, 2], [5, 4]], dtype=np.float32))
-        >>> seen.count, seen.mean.tolist(), seen.covariance.tolist()
-        (3, [3.0, 2.0], [[4.0, 4.0], [4.0, 4.0]])
     """
 
     def __init__(self, dim: int) -> None:
