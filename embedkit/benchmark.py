@@ -6,8 +6,7 @@ import logging
 import platform
 import statistics
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.util import find_spec
@@ -65,8 +64,10 @@ def _peer(
     options: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
     if backend != "torch":
         options["export"] = True
+    logged = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
-        with without_bars(), _without_warnings():
+        with without_bars():
             model = SentenceTransformer(
                 str(folder),
                 device=device,
@@ -76,6 +77,8 @@ def _peer(
             )
     except Exception as error:
         raise AbsentError(f"it does not load here ({first_line(error)})") from error
+    finally:
+        logging.disable(logged)
 
     def encode(texts: list[str]) -> Float32Array:
         vectors: Float32Array = model.encode(texts, show_progress_bar=False)
@@ -89,16 +92,6 @@ def _installed(module: str) -> bool:
         return find_spec(module) is not None
     except ModuleNotFoundError:  # its package is not there
         return False
-
-
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 # The first one is what the others are compared with.
@@ -180,10 +173,7 @@ class Race:
                     "" if lap.choice is None else lap.choice.name,
                 )
             )
-        headings = (
-            "",
-            *["texts/s", "times", "query ms", "min cosine", "of the bound", "precision"],
-        )
+        headings = ("", "texts/s", "times", "query ms", "min cosine", "of the bound", "precision")
         return Grid(headings, tuple(rows), frozenset({0, 6}), expendable=((6,), (5,)))
 
 
@@ -211,13 +201,24 @@ def race(
     reference = Embedder.from_pretrained(folder, device=device, precision="float32")
     tokens = len(reference.tokenizer(texts).token_ids)
 
-    entered, absent = _enter(folder, device, {PEER, *contestants})
+    entered: dict[str, Contestant] = {}
+    absent: dict[str, str] = {}
+    for name, make in CONTESTANTS.items():
+        if name in (PEER, *contestants):
+            try:
+                entered[name] = make(folder, device)
+            except AbsentError as reason:
+                absent[name] = str(reason)
     if PEER not in entered:
         raise InputError(f"{PEER} cannot run {model}: {absent[PEER]}")
     vectors: dict[str, Float32Array] = {}
 
     def encode(name: str, texts: list[str]) -> None:
         vectors[name] = entered[name].encode(texts)
+
+    def encode_one_by_one(name: str, texts: list[str]) -> None:
+        for text in texts:
+            entered[name].encode([text])
 
     for name in entered:
         try:
@@ -230,7 +231,7 @@ def race(
     jobs: dict[str, Callable[[], None]] = {name: partial(encode, name, texts) for name in entered}
     seconds = in_turn(jobs | bound_jobs, rounds, show_progress=show_progress)
     queries = texts[:_QUERIES]
-    query_jobs = {name: partial(_one_by_one, entry, queries) for name, entry in entered.items()}
+    query_jobs = {name: partial(encode_one_by_one, name, queries) for name in entered}
     query_seconds = in_turn(query_jobs, 3, show_progress=False)
     laps = {
         name: Lap(
@@ -252,25 +253,6 @@ def race(
     }
     bound = {name: seconds[name] for name in bound_jobs}
     return Race(str(model), len(texts), tokens, laps, absent, bound, machine)
-
-
-def _enter(
-    folder: Path, device: str | None, names: Collection[str]
-) -> tuple[dict[str, Contestant], dict[str, str]]:
-    """The contestants of these names, and why others cannot run."""
-    entered, absent = {}, {}
-    for name, make in CONTESTANTS.items():
-        if name in names:
-            try:
-                entered[name] = make(folder, device)
-            except AbsentError as reason:
-                absent[name] = str(reason)
-    return entered, absent
-
-
-def _one_by_one(contestant: Contestant, texts: list[str]) -> None:
-    for text in texts:
-        contestant.encode([text])
 
 
 def products(encoder: Encoder, dtype: torch.dtype, tokens: int) -> Callable[[], None] | None:
