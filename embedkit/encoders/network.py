@@ -89,7 +89,7 @@ class Network:
     def __call__(
         self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
     ) -> TokenStates:
-        """Hidden states `layers`, each (tokens, dim), and pooler_output; see `Engine`."""
+        """Hidden states `layers`, each (tokens, dim), and pooler_output."""
         top = len(self._layers) if pooler else max(layers)
         states: dict[int, Tensor] = {}
         x = self._embed(batch)

@@ -16,7 +16,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from embedkit.encoders.encoder import Engine
 from embedkit.encoders.families import (
     FAMILIES,
     NORM,
@@ -64,8 +63,8 @@ def runs(config: dict[str, Any]) -> bool:
 class PackedEncoder:
     """A post-LN encoder that takes and returns packed tokens."""
 
-    cuts = True
-    whole = True
+    cuts = True  # its hidden state k is the last one of the encoder cut to k layers
+    whole = True  # transformers can load it alone, and not only with the decoder beside it
 
     def __init__(
         self, config: dict[str, Any], weights: TensorSource, *, source: str = "model"
@@ -75,7 +74,7 @@ class PackedEncoder:
         self._family = family = FAMILIES[self.family]
         self._sizes = n = EncoderConfig.from_json(config, family, source)
         self.dim, self.num_layers, self.vocab_size = n.dim, n.layers, n.vocabulary
-        self.max_positions: int | None = n.max_positions
+        self.max_positions: int | None = n.max_positions  # tokens of a text, special ones included
         self.device = torch.device("cpu")
         self._dtype = torch.float32
         names = weights.names
@@ -145,7 +144,7 @@ class PackedEncoder:
         return other
 
     @cached_property
-    def _engine(self) -> Engine:
+    def _engine(self) -> Network:
         return Network(self._family, self._sizes, self._tensors, self.device, self._dtype)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -186,7 +185,10 @@ class PackedEncoder:
         }
 
     def save(self, folder: Path, *, num_layers: int, output_hidden_states: bool) -> dict[str, Any]:
-        """Write config.json and model.safetensors, cut to the first `num_layers` layers."""
+        """Write config.json and model.safetensors, cut to the first `num_layers` layers.
+
+        Returns the arguments that AutoModel needs beside the folder, so as to invent no pooler.
+        """
         config = dict(self.config) | {
             "architectures": [self._family.architecture],
             self._family.keys["layers"][0]: num_layers,
