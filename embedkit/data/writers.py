@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol, cast
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
 
 from embedkit.data.tables import Row, arrow_reason, check_column_names
 from embedkit.data.text_files import is_gzip
@@ -25,16 +25,6 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 _ROW_GROUP = 1 << 24  # bytes of Parquet, unpacked, to write at once
-
-
-class Writer(Protocol):
-    """What `open_writer` gives."""
-
-    def write(self, rows: Iterable[dict[str, object]]) -> None:
-        """Write rows, each its cells by column."""
-
-    def close(self) -> None:
-        """For `open_writer` alone: write what is left."""
 
 
 @contextmanager
@@ -134,6 +124,7 @@ class _LineWriter:
             file.write(line_of(names, columns).encode())
 
     def write(self, rows: Iterable[dict[str, object]]) -> None:
+        """Write rows, each its cells by column: all, or none where one of them is wrong."""
         located = _located(self._where, self._written, rows)
         lines = [self._line_of(row, self._columns) for row in located]
         self._file.write("".join(lines).encode())
@@ -300,6 +291,7 @@ class _ParquetWriter:
                 self._writer.close()
 
 
+Writer: TypeAlias = _LineWriter | _ParquetWriter
 WRITERS: dict[str, Callable[[IO[bytes], str, Sequence[str], pa.Schema | None], Writer]] = {
     "tsv": partial(_LineWriter, _tsv_line),
     "csv": partial(_LineWriter, _csv_line),

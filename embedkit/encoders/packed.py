@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -29,17 +29,9 @@ from embedkit.encoders.families import (
 from embedkit.encoders.linear import ACTIVATIONS, Affine
 from embedkit.encoders.network import Network
 from embedkit.encoders.states import TokenStates
+from embedkit.encoders.weights import Weights
 from embedkit.errors import InputError
 from embedkit.tokenization.token_batch import TokenBatch
-
-
-class TensorSource(Protocol):
-    """Tensors by name: a checkpoint on disk, or a model's state_dict."""
-
-    @property
-    def names(self) -> frozenset[str]: ...
-
-    def __getitem__(self, name: str) -> Tensor: ...
 
 
 def runs(config: dict[str, Any]) -> bool:
@@ -66,9 +58,7 @@ class PackedEncoder:
     cuts = True  # its hidden state k is the last one of the encoder cut to k layers
     whole = True  # transformers can load it alone, and not only with the decoder beside it
 
-    def __init__(
-        self, config: dict[str, Any], weights: TensorSource, *, source: str = "model"
-    ) -> None:
+    def __init__(self, config: dict[str, Any], weights: Weights, *, source: str = "model") -> None:
         self.config = config
         self.family: str = config["model_type"]
         self._family = family = FAMILIES[self.family]

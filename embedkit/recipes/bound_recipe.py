@@ -4,29 +4,14 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TypeAlias
 
 import numpy as np
 
 from embedkit.errors import InputError
-from embedkit.recipes.dense import IDENTITY, Dense
+from embedkit.recipes.dense import IDENTITY, Dense, LayerNorm
 from embedkit.recipes.recipe import MIX, Recipe, RecipeError
 from embedkit.recipes.steps import STEPS, TRAINED, Float32Array, fold, output_dim, split_step
-
-
-class Step(Protocol):
-    """A map of sentence embeddings, row by row."""
-
-    @property
-    def name(self) -> str:
-        """Its name in a recipe."""
-        ...
-
-    def dim(self, before: int) -> int:
-        """The dimension of its results, for vectors of dimension `before`."""
-        ...
-
-    def __call__(self, vectors: Float32Array) -> Float32Array: ...
 
 
 @dataclass(frozen=True)
@@ -85,6 +70,10 @@ class Unfitted:
 
     def __call__(self, vectors: Float32Array) -> Float32Array:
         raise InputError(_not_fitted(self.name))
+
+
+# Each maps sentence embeddings row by row, and says the dimension of its results.
+Step: TypeAlias = RowStep | Truncate | Unfitted | Dense | LayerNorm
 
 
 def _not_fitted(what: str) -> str:
