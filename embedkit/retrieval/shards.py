@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from embedkit.data.corpus import Document
+
 MANIFEST = "manifest.json"  # of the last corpus that was encoded to its end
 PARTIAL = "manifest.partial.json"  # of the rows so far, while a corpus is encoded
 DTYPES = ("float32", "float16")
@@ -221,24 +223,18 @@ class ShardWriter:
             write_statistics=["id"],
         )
 
-    def write_rows(
-        self,
-        ids: Sequence[str | int],
-        contents: Sequence[bytes],
-        vectors: Matrix,
-        texts: Sequence[str],
-    ) -> None:
+    def write_rows(self, documents: Sequence[Document], vectors: Matrix) -> None:
         """Write new rows; texts are left out where they are not stored."""
         import pyarrow as pa
 
         values = pa.array(np.ascontiguousarray(vectors, dtype=self._store.dtype).reshape(-1))
         columns: list[pa.Array[Any]] = [
-            pa.array(ids, self._schema.field("id").type),
-            pa.array(contents, pa.binary(16)),
+            pa.array([document.id for document in documents], self._schema.field("id").type),
+            pa.array([document.content for document in documents], pa.binary(16)),
             pa.FixedSizeListArray.from_arrays(values, self._store.dimension),
         ]
         if self._store.texts:
-            columns.append(pa.array(texts, pa.string()))
+            columns.append(pa.array([document.text for document in documents], pa.string()))
         self.write(pa.RecordBatch.from_arrays(columns, schema=self._schema))
 
     def write(self, batch: pa.RecordBatch) -> None:
