@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -18,7 +17,6 @@ from torch import Tensor
 
 from embedkit.encoders.encoder import Encoder
 from embedkit.pooling import POOLINGS
-from embedkit.progress import progress
 from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.steps import Float32Array
 from embedkit.tokenization.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Batches, equal_batches
@@ -54,52 +52,18 @@ class Encoded:
     tokens: Tokenized  # of the distinct texts, prompt included
 
 
-def run_texts(
-    # see `run`, and for `recipes`, `reproducible` and `batch_tokens` (its budget)
-    encoder: Encoder,
-    # texts to tokens, and how many first ones are left out of the pooling
-    tokenize: Callable[[Sequence[str]], tuple[Tokenized, int]],
-    distinct: Distinct,
-    recipes: Sequence[BoundRecipe],
-    *,
-    reproducible: bool,
-    batch_tokens: int | None,
-    show_progress: bool | None,
-) -> Encoded:
-    """`run` of texts, which are tokenized beside it on a GPU."""
-    texts = distinct.texts
+def in_parts(texts: list[str], encoder: Encoder) -> list[list[str]]:
+    """Texts that are run together; on a GPU, those of the next part are tokenized meanwhile."""
     size = _texts_at_once(encoder)
-    parts = [texts[start : start + size] for start in range(0, len(texts), size)]
-    tokenized = _ahead(tokenize, parts)
-    first = next(tokenized)
-    total = len(first[0].token_ids) if len(parts) == 1 else None
-    tokens, vectors = [], []
-    with progress(total, "tokens", show=show_progress) as advance:
-        for part, skipped in chain([first], tokenized):
-            tokens.append(part)
-            vectors.append(
-                run(
-                    encoder,
-                    part,
-                    recipes,
-                    prompt_tokens=skipped,
-                    reproducible=reproducible,
-                    budget=batch_tokens,
-                    advance=advance,
-                )
-            )
-    if len(parts) == 1:
-        return Encoded(vectors[0], distinct, tokens[0])
-    joined = [np.concatenate(of_recipe) for of_recipe in zip(*vectors, strict=True)]
-    return Encoded(joined, distinct, Tokenized.joined(tokens))
+    return [texts[start : start + size] for start in range(0, len(texts), size)]
 
 
 def _texts_at_once(encoder: Encoder) -> int:
-    """Texts that are sorted and run together; a CPU gains nothing from tokenizing ahead."""
+    """How many; a CPU gains nothing from tokenizing ahead."""
     return _TEXTS_ON_GPU if encoder.device.type == "cuda" else sys.maxsize
 
 
-def _ahead(function: Callable[[_T], _U], items: Sequence[_T]) -> Iterator[_U]:
+def ahead(function: Callable[[_T], _U], items: Sequence[_T]) -> Iterator[_U]:
     """function(item) of each in turn, the next one in another thread while one is in use."""
     if len(items) == 1:
         yield function(items[0])
