@@ -8,6 +8,7 @@ import reprlib
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
+from numbers import Integral
 from pathlib import Path
 
 from embedkit.errors import InputError
@@ -18,6 +19,13 @@ def check_type(name: str, value: object, types: type | tuple[type, ...], expecte
     flag_for_number = isinstance(value, bool) and types is not bool
     if flag_for_number or not isinstance(value, types):
         raise InputError(f"{name} is {reprlib.repr(value)}; expected {expected}")
+
+
+def check_count(name: str, value: object, lowest: int = 1) -> int:
+    """The value, a whole number from `lowest`."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < lowest:
+        raise InputError(f"{name} is {reprlib.repr(value)}; expected a whole number from {lowest}")
+    return int(value)
 
 
 def check_list(

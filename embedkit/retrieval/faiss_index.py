@@ -13,6 +13,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.arguments import check_count
 from embedkit.errors import InputError
 from embedkit.recipes.steps import Float32Array
 
@@ -259,13 +260,6 @@ def check_effort(index: Any, kind: str, **options: int | None) -> int | None:
                 "ef_search with an HNSW kind"
             )
     return next((int(value) for value in given.values()), None)
-
-
-def check_count(name: str, value: object) -> int:
-    """The value, a whole number from 1; else InputError."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise InputError(f"{name} is {value!r}; expected a whole number from 1")
-    return int(value)
 
 
 def search_parameters(index: Any, effort: int, selector: Any = None) -> Any:
