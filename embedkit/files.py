@@ -54,6 +54,11 @@ def write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
+def write_json(path: Path, content: object) -> None:
+    """Write JSON, texts as they are; what JSON has no value for becomes a text."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
 @contextmanager
 def disk_errors(where: object, kind: type[Exception] = OSError) -> Iterator[None]:
     """Make an error of the system, such as a full disk, a sentence that says where."""
@@ -241,7 +246,7 @@ def new_folder(target: Path) -> Iterator[Path]:
         new.mkdir()
         yield new
         mark = {"schema": _SCHEMA, **read_json(new / MARK), "files": _names(new)}
-        write_text(new / MARK, json.dumps(mark, ensure_ascii=False) + "\n")
+        write_json(new / MARK, mark)
         check_target(target)  # files may have come since
         if target.exists():
             os.replace(target, old)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from embedkit.encoders.hub import check_entries
 from embedkit.errors import InputError
-from embedkit.files import check_schema, read_json, read_mark, write_text
+from embedkit.files import check_schema, read_json, read_mark, write_json
 from embedkit.version import __version__
 
 Kind: TypeAlias = Literal["cross-encoder", "head", "token-classifier", "model", "index", "vectors"]
@@ -86,5 +85,4 @@ def read_record(folder: Path, kind: Kind) -> tuple[Path, dict[str, Any]]:
 def write_record(folder: Path, kind: Kind, record: Mapping[str, Any]) -> None:
     """Write what `read_record` reads, with the schema and embedkit's version."""
     full = {"schema": SCHEMA, "embedkit": __version__, **record}
-    text = json.dumps(full, indent=2, ensure_ascii=False, default=str)
-    write_text(folder / _ROWS[kind].files[0], text + "\n")
+    write_json(folder / _ROWS[kind].files[0], full)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from embedkit.embedder.model_config import Settings
 from embedkit.encoders.encoder import Encoder
-from embedkit.files import MARK, read_mark, write_text
+from embedkit.files import MARK, read_mark, write_json, write_text
 from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import Recipe, RecipeError
 from embedkit.version import __version__
@@ -106,7 +106,7 @@ def noted(notes: Mapping[str, object]) -> str:
 def write_mark(folder: Path, recipe: str, source: str) -> None:
     """Say that embedkit wrote the folder, from which model, and what it reads of the encoder."""
     mark = {"embedkit": __version__, "recipe": recipe, "source": source}
-    write_text(folder / MARK, json.dumps(mark, ensure_ascii=False) + "\n")
+    write_json(folder / MARK, mark)
 
 
 def read_recipe(folder: Path) -> Recipe | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from embedkit.embedder.model_config import Settings
 from embedkit.embedder.sentence_transformers import RECIPE_POOLING
 from embedkit.encoders.encoder import Encoder
 from embedkit.errors import InputError
-from embedkit.files import write_text
+from embedkit.files import write_json
 from embedkit.pooling import POOLINGS
 from embedkit.recipes.bound_recipe import BoundRecipe, Truncate
 from embedkit.recipes.dense import TANH, Dense, LayerNorm
@@ -73,7 +72,7 @@ def write_folder(
     ) -> None:
         target = folder / f"{len(modules)}_{kind}"
         target.mkdir()
-        _write_json(target / "config.json", config)
+        write_json(target / "config.json", config)
         if tensors is not None:
             plain = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
             save_file(plain, target / "model.safetensors", {"format": "pt"})
@@ -143,8 +142,8 @@ def write_folder(
     }
     if model_args:
         transformer["model_args"] = model_args
-    _write_json(folder / "sentence_bert_config.json", transformer)
-    _write_json(
+    write_json(folder / "sentence_bert_config.json", transformer)
+    write_json(
         folder / "config_sentence_transformers.json",
         {
             "prompts": settings.prompts,
@@ -152,7 +151,7 @@ def write_folder(
             "similarity_fn_name": settings.similarity,
         },
     )
-    _write_json(
+    write_json(
         folder / "modules.json",
         [
             {
@@ -176,7 +175,3 @@ def write_folder(
         num_layers=num_layers,
         max_length=tokenizer.max_length,
     )
-
-
-def _write_json(path: Path, content: object) -> None:
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

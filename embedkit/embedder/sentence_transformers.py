@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from embedkit.arguments import check_count
 from embedkit.data.texts import check_text
 from embedkit.embedder.model_card import read_recipe
 from embedkit.embedder.model_config import Settings
@@ -138,8 +139,8 @@ def _read_general(path: Path) -> dict[str, Any]:
     if model_type != "SentenceTransformer":
         raise InputError(f"{path}: model_type is {model_type!r}; expected SentenceTransformer")
     dim = config.get("truncate_dim")
-    if dim is not None and (not isinstance(dim, int) or isinstance(dim, bool) or dim < 1):
-        raise InputError(f"{path}: truncate_dim is {dim!r}; expected a whole number from 1")
+    if dim is not None:
+        check_count(f"{path}: truncate_dim", dim)
     similarity = config.get("similarity_fn_name") or "cosine"
     if similarity not in list(SIMILARITIES):
         raise InputError(

@@ -6,7 +6,6 @@ Devlin et al. 2019; how the families differ is in `families`, the forward pass i
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +30,7 @@ from embedkit.encoders.network import Network
 from embedkit.encoders.states import TokenStates
 from embedkit.encoders.weights import Weights
 from embedkit.errors import InputError
+from embedkit.files import write_json
 from embedkit.tokenization.token_batch import TokenBatch
 
 
@@ -189,6 +189,6 @@ class PackedEncoder:
         # safetensors writes no views, which a state_dict may have.
         tensors = {name: tensor.clone() for name, tensor in self.tensors(num_layers).items()}
         save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-        (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+        write_json(folder / "config.json", config)
         without = self._family.has_pooler and f"{POOLER}.weight" not in tensors
         return {"add_pooling_layer": False} if without else {}
