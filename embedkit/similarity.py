@@ -45,10 +45,6 @@ def _squared_distances(a: _Array, b: _Array) -> _Array:
     return squares
 
 
-def _manhattan(a: _Array, b: _Array) -> _Array:
-    return np.stack([np.abs(row - b).sum(1) for row in a])
-
-
 class Similarity(NamedTuple):
     """A row of the table of similarities."""
 
@@ -69,7 +65,11 @@ _ROWS = (
         lambda a, b: -np.linalg.norm(a - b, axis=1),
         lambda a, b: -np.sqrt(_squared_distances(a, b)),
     ),
-    Similarity("manhattan", lambda a, b: -np.abs(a - b).sum(1), lambda a, b: -_manhattan(a, b)),
+    Similarity(
+        "manhattan",
+        lambda a, b: -np.abs(a - b).sum(1),
+        lambda a, b: -np.stack([np.abs(row - b).sum(1) for row in a]),
+    ),
 )
 
 SIMILARITIES: dict[str, Similarity] = {row.name: row for row in _ROWS}

@@ -8,7 +8,7 @@ import re
 import reprlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -65,18 +65,18 @@ def open_writer(
 @contextmanager
 def output_file(path: str | Path | None) -> Iterator[IO[bytes]]:
     """Stdout for None, or a file that is there when the block ends well; `.gz` is packed."""
-    with ExitStack() as stack:
-        file = stack.enter_context(_stdout() if path is None else _replaced(Path(path)))
-        if path is not None and is_gzip(Path(path)):
-            file = stack.enter_context(_zipped(file))
-        yield file
-
-
-@contextmanager
-def _stdout() -> Iterator[IO[bytes]]:
-    sys.stdout.flush()
-    yield sys.stdout.buffer
-    sys.stdout.buffer.flush()
+    if path is None:
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    with _replaced(Path(path)) as file:
+        if not is_gzip(Path(path)):
+            yield file
+            return
+        # Without a name and a time in it, the same rows give the same bytes.
+        with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as zipped:
+            yield cast(IO[bytes], zipped)
 
 
 @contextmanager
@@ -95,13 +95,6 @@ def _replaced(path: Path) -> Iterator[IO[bytes]]:
             ) from None
         with file:
             yield file
-
-
-@contextmanager
-def _zipped(file: IO[bytes]) -> Iterator[IO[bytes]]:
-    # Without a name and a time in it, the same rows give the same bytes.
-    with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as zipped:
-        yield cast(IO[bytes], zipped)
 
 
 class _LineWriter:

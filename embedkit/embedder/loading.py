@@ -66,15 +66,13 @@ def load_folder(folder: Path, recipe: Recipe | None, max_length: int | None) -> 
     settings = settings.recognise_pooler(encoder).truncated(encoder)
     bound = settings.bind(recipe or settings.recipe or Recipe(("mean",)), encoder)
     bound.dim(encoder.dim)  # its Dense layers fit
-
-    def choose_length(of_tokenizer: int | None) -> int:
-        return _choose_length(max_length, settings.max_length, of_tokenizer, encoder.max_positions)
-
     tokenizer = load_tokenizer(
         settings.encoder_folder,
         encoder.family,
         lower_case=settings.lower_case,
-        max_length=choose_length,
+        max_length=lambda own: _choose_length(
+            max_length, settings.max_length, own, encoder.max_positions
+        ),
     )
     return Parts(encoder, tokenizer, bound, settings)
 

@@ -86,7 +86,8 @@ class TokenStates:
 
         It is float32, or float64 where the states are.
         """
-        states = [_at_least_float32(self.layers[index]) for index in layers]
+        chosen = [self.layers[index] for index in layers]
+        states = [state.to(torch.promote_types(state.dtype, torch.float32)) for state in chosen]
         if weights is not None:
             stacked = torch.stack(states)
             mean = (stacked * weights.to(stacked.dtype).view(-1, 1, 1)).sum(0)
@@ -107,10 +108,6 @@ class TokenStates:
             self.token_weights,
             self.query,
         )
-
-
-def _at_least_float32(state: Tensor) -> Tensor:
-    return state.to(torch.promote_types(state.dtype, torch.float32))
 
 
 def _check_mask(mask: Tensor) -> Tensor:

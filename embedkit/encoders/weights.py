@@ -104,7 +104,9 @@ def _read_pickle(path: Path) -> Mapping[str, Tensor]:
             "convert it to safetensors"
         ) from error
     if not isinstance(content, dict) or not all(
-        isinstance(name, str) and isinstance(value, torch.Tensor) and _is_plain(value)
+        isinstance(name, str)
+        and isinstance(value, torch.Tensor)
+        and (value.layout, value.device.type) == (torch.strided, "cpu")
         for name, value in content.items()
     ):
         raise InputError(f"{path}: expected a dict of tensors by name")
@@ -114,12 +116,6 @@ def _read_pickle(path: Path) -> Mapping[str, Tensor]:
             f"{path}: claims tensors of {claimed:,} bytes and has {path.stat().st_size:,}"
         )
     return {name: value.detach() for name, value in content.items()}
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    import torch
-
-    return tensor.layout is torch.strided and tensor.device.type == "cpu"
 
 
 def _check_packed(path: Path) -> None:

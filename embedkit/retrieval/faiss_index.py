@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from embedkit.arguments import check_count
 from embedkit.errors import InputError
 from embedkit.recipes.steps import Float32Array
+from embedkit.similarity import unit
 
 # Short names for FAISS's factory strings; any other string is taken as one.
 KINDS = {"flat": "Flat", "hnsw": "HNSW32"}
@@ -32,12 +33,6 @@ _READING = threading.Lock()  # FAISS's limit is the process's
 
 def _same(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return x
-
-
-def _unit(vectors: Float32Array) -> Float32Array:
-    norms = _norms(vectors)[:, None]
-    unit: Float32Array = (vectors / np.where(norms == 0, 1, norms)).astype(np.float32)
-    return unit
 
 
 def _norms(vectors: Float32Array) -> NDArray[np.float64]:
@@ -69,7 +64,7 @@ class Ranking(NamedTuple):
 
 
 RANKINGS = {
-    "cosine": Ranking(faiss.METRIC_INNER_PRODUCT, _unit, _same, math.inf),
+    "cosine": Ranking(faiss.METRIC_INNER_PRODUCT, unit, _same, math.inf),
     "dot": Ranking(faiss.METRIC_INNER_PRODUCT, _same, _same),
     "euclidean": Ranking(faiss.METRIC_L2, _same, lambda d: -np.sqrt(np.maximum(d, 0))),
 }
