@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -15,13 +15,21 @@ from embedkit.encoders.encoder import Encoder
 from embedkit.errors import InputError
 from embedkit.files import write_json
 from embedkit.pooling import POOLINGS
-from embedkit.recipes.bound_recipe import BoundRecipe, Truncate
+from embedkit.recipes.bound_recipe import BoundRecipe, Step, Truncate
 from embedkit.recipes.dense import TANH, Dense, LayerNorm
 from embedkit.recipes.recipe import Recipe
 from embedkit.recipes.steps import Float32Array
 from embedkit.tokenization.tokenizer import TextTokenizer
 
 _LEGACY_POOLINGS = {row.legacy_key: name for name, row in POOLINGS.items() if row.legacy_key}
+
+_CLASSES = "sentence_transformers.models"
+
+
+class _Module(NamedTuple):
+    kind: str
+    config: dict[str, Any]
+    tensors: dict[str, Float32Array] = {}  # noqa: RUF012
 
 
 def check_saveable(encoder: Encoder, bound: BoundRecipe, settings: Settings) -> None:
@@ -65,109 +73,58 @@ def write_folder(
     model_args = encoder.save(folder, num_layers=num_layers, output_hidden_states=weighted)
     tokenizer.save(folder)
 
-    modules = [("Transformer", "")]
-
-    def add_module(
-        kind: str, config: dict[str, Any], tensors: dict[str, Float32Array] | None = None
-    ) -> None:
-        target = folder / f"{len(modules)}_{kind}"
-        target.mkdir()
-        write_json(target / "config.json", config)
-        if tensors is not None:
-            plain = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-            save_file(plain, target / "model.safetensors", {"format": "pt"})
-        modules.append((kind, target.name))
-
+    modules: list[_Module] = []
     if weighted:
         weights = bound.layer_weights
         if weights is None:
             weights = np.array([k in used for k in range(used[0], num_layers + 1)], np.float32)
-        add_module(
-            "WeightedLayerPooling",
-            {
-                "word_embedding_dimension": encoder.dim,
-                "layer_start": used[0],
-                "num_hidden_layers": num_layers,
-            },
-            {"layer_weights": weights},
-        )
+        sizes = {"layer_start": used[0], "num_hidden_layers": num_layers}
+        config = {"word_embedding_dimension": encoder.dim, **sizes}
+        modules.append(_Module("WeightedLayerPooling", config, {"layer_weights": weights}))
     poolings = ("cls",) if pooler else recipe.poolings
+    config = {"include_prompt": settings.include_prompt}
     if bound.query is not None:
-        config = {
-            "recipe": str(Recipe(poolings)),
-            "embedding_dimension": encoder.dim,
-            "num_layers": num_layers,
-            "include_prompt": settings.include_prompt,
-        }
-        add_module("RecipePooling", config, {"pooling.query": bound.query})
+        config |= {"recipe": str(Recipe(poolings)), "embedding_dimension": encoder.dim}
+        config |= {"num_layers": num_layers}
+        modules.append(_Module("RecipePooling", config, {"pooling.query": bound.query}))
     else:
-        add_module(
-            "Pooling",
-            {
-                "word_embedding_dimension": encoder.dim,
-                **{key: pool in poolings for key, pool in _LEGACY_POOLINGS.items()},
-                "include_prompt": settings.include_prompt,
-            },
-        )
+        config |= {"word_embedding_dimension": encoder.dim}
+        config |= {key: pool in poolings for key, pool in _LEGACY_POOLINGS.items()}
+        modules.append(_Module("Pooling", config))
     steps = bound.steps
     if pooler and (affine := encoder.pooler) is not None:
         weight, bias = (tensor.float().cpu().numpy() for tensor in (affine.weight, affine.bias))
         steps = (Dense(weight, bias, TANH), *steps)
-    width = encoder.dim * len(recipe.poolings)
+    dim = encoder.dim * len(recipe.poolings)
     for step in steps:
-        dense = step.dense(width) if isinstance(step, Truncate) else step
-        width = step.dim(width)
-        if isinstance(dense, Dense):
-            config = {
-                "in_features": dense.weight.shape[1],
-                "out_features": dense.weight.shape[0],
-                "bias": dense.bias is not None,
-                "activation_function": dense.activation,
-            }
-            tensors = {"linear.weight": dense.weight}
-            if dense.bias is not None:
-                tensors["linear.bias"] = dense.bias
-            if dense.slope is not None:
-                tensors["activation_function.weight"] = dense.slope
-            add_module("Dense", config, tensors)
-        elif isinstance(dense, LayerNorm):
-            tensors = {"norm.weight": dense.weight, "norm.bias": dense.bias}
-            add_module("LayerNorm", {"dimension": width}, tensors)
-        else:
-            add_module("Normalize", {})
+        modules.append(_module_of(step, dim))
+        dim = step.dim(dim)
 
-    transformer: dict[str, Any] = {
-        "max_seq_length": tokenizer.max_length,
-        "do_lower_case": tokenizer.lower_case,
-    }
-    if model_args:
-        transformer["model_args"] = model_args
+    entries = [{"idx": 0, "name": "0", "path": "", "type": f"{_CLASSES}.Transformer"}]
+    for index, (kind, config, tensors) in enumerate(modules, start=1):
+        target = folder / f"{index}_{kind}"
+        target.mkdir()
+        write_json(target / "config.json", config)
+        if tensors:
+            plain = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+            save_file(plain, target / "model.safetensors", {"format": "pt"})
+        name_of_class = RECIPE_POOLING if kind == "RecipePooling" else f"{_CLASSES}.{kind}"
+        entries.append(
+            {"idx": index, "name": str(index), "path": target.name, "type": name_of_class}
+        )
+    write_json(folder / "modules.json", entries)
+    transformer = {"max_seq_length": tokenizer.max_length, "do_lower_case": tokenizer.lower_case}
+    transformer |= {"model_args": model_args} if model_args else {}
     write_json(folder / "sentence_bert_config.json", transformer)
-    write_json(
-        folder / "config_sentence_transformers.json",
-        {
-            "prompts": settings.prompts,
-            "default_prompt_name": settings.default_prompt_name,
-            "similarity_fn_name": settings.similarity,
-        },
-    )
-    write_json(
-        folder / "modules.json",
-        [
-            {
-                "idx": index,
-                "name": str(index),
-                "path": path,
-                "type": {"RecipePooling": RECIPE_POOLING}.get(
-                    kind, f"sentence_transformers.models.{kind}"
-                ),
-            }
-            for index, (kind, path) in enumerate(modules)
-        ],
-    )
+    general = {
+        "prompts": settings.prompts,
+        "default_prompt_name": settings.default_prompt_name,
+        "similarity_fn_name": settings.similarity,
+    }
+    write_json(folder / "config_sentence_transformers.json", general)
     write_card(
         folder,
-        [kind for kind, _ in modules],
+        ["Transformer", *(module.kind for module in modules)],
         encoder,
         bound,
         settings,
@@ -175,3 +132,23 @@ def write_folder(
         num_layers=num_layers,
         max_length=tokenizer.max_length,
     )
+
+
+def _module_of(step: Step, dim: int) -> _Module:
+    """The module of a step behind vectors of `dim` numbers."""
+    if isinstance(step, Truncate):
+        step = step.dense(dim)
+    if isinstance(step, LayerNorm):
+        tensors = {"norm.weight": step.weight, "norm.bias": step.bias}
+        return _Module("LayerNorm", {"dimension": dim}, tensors)
+    if not isinstance(step, Dense):
+        return _Module("Normalize", {})
+    config = {
+        "in_features": step.weight.shape[1],
+        "out_features": step.weight.shape[0],
+        "bias": step.bias is not None,
+        "activation_function": step.activation,
+    }
+    optional = {"linear.bias": step.bias, "activation_function.weight": step.slope}
+    tensors = {name: values for name, values in optional.items() if values is not None}
+    return _Module("Dense", config, {"linear.weight": step.weight, **tensors})
