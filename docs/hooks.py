@@ -21,15 +21,29 @@ def on_page_markdown(markdown: str, page: Any, **_: object) -> str:
 def fill(marker: str, language: str) -> str:
     """The text of a marker, as Markdown."""
     import embedkit
-    from embedkit.pooling import pooling_table
-    from embedkit.recipes.steps import step_table
+    from embedkit.pooling import POOLINGS
+    from embedkit.recipes.steps import STEPS
+
+    def table(head: str, rows: Iterator[tuple[str, str, Any]]) -> str:
+        lines = (
+            f"| `{name}` | {middle} | {row.note_ko if language == 'ko' else row.note} |"
+            for name, middle, row in rows
+        )
+        return "\n".join((head, "| --- | --- | --- |", *lines))
 
     if marker.startswith("include: "):
         return included(ROOT / marker.removeprefix("include: "))
     if marker == "poolings":
-        return pooling_table(language)
+        head = (
+            "| 풀링 | 텍스트 벡터 | |" if language == "ko" else "| pooling | vector of a text | |"
+        )
+        return table(head, ((name, row.formula, row) for name, row in POOLINGS.items()))
     if marker == "steps":
-        return step_table(language)
+        head, yes = "| step | fitted on texts | |", "yes"
+        if language == "ko":
+            head, yes = "| 단계 | 텍스트로 학습 | |", "예"
+        rows = ((row.name + row.parameter, yes * row.fitted, row) for row in STEPS.values())
+        return table(head, rows)
     if marker == "encoders":
         sys.path.insert(0, str(ROOT / "tests"))
         from helpers.families import encoder_table

@@ -158,14 +158,3 @@ _ROWS = (
 )
 
 POOLINGS: dict[str, PoolingSpec] = {row.name: row for row in _ROWS}
-
-
-def pooling_table(language: str = "en") -> str:
-    """The table as Markdown, as the READMEs show it, in English (en) or Korean (ko)."""
-    korean = language == "ko"
-    head = "| 풀링 | 텍스트 벡터 | |" if korean else "| pooling | vector of a text | |"
-    lines = [head, "| --- | --- | --- |"]
-    for row in _ROWS:
-        note = row.note_ko if korean else row.note
-        lines.append(f"| `{row.name}` | {row.formula} | {note} |")
-    return "\n".join(lines)

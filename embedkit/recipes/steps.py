@@ -246,15 +246,3 @@ def unknown_name(what: str, name: str, choices: dict[str, str]) -> str:
     close = get_close_matches(name, choices, n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
     return f"unknown {what} {name!r}{hint}; choose from {', '.join(choices.values())}"
-
-
-def step_table(language: str = "en") -> str:
-    """The table as Markdown, as the READMEs show it, in English (en) or Korean (ko)."""
-    korean = language == "ko"
-    head = "| 단계 | 텍스트로 학습 | |" if korean else "| step | fitted on texts | |"
-    yes = "예" if korean else "yes"
-    lines = [head, "| --- | --- | --- |"]
-    for row in _ROWS:
-        note = row.note_ko if korean else row.note
-        lines.append(f"| `{row.name}{row.parameter}` | {yes if row.fitted else ''} | {note} |")
-    return "\n".join(lines)
