@@ -132,9 +132,7 @@ class Race:
     tokens: int  # of them all
     laps: dict[str, Lap]
     absent: dict[str, str]  # contestants that could not run, and why
-    # for embedkit's precision the seconds of the matrix products alone, of each round
-    bound: dict[str, list[float]] = field(default_factory=dict)
-    # threads, device, processor and versions
+    bound: dict[str, list[float]] = field(default_factory=dict)  # seconds of the products
     machine: dict[str, str | int] = field(default_factory=dict)
 
     def share_of_bound(self, contestant: str) -> float | None:

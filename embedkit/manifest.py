@@ -52,9 +52,7 @@ class FileEntry(NamedTuple):
 
     name: str
     bytes: int
-    # of its bytes, as 8 hexadecimal digits: against damage, not against malice, and three
-    # times as fast as SHA-256
-    crc32: str
+    crc32: str  # 8 hexadecimal digits; against damage, three times as fast as SHA-256
 
     @classmethod
     def of(cls, path: Path, name: str | None = None) -> FileEntry:
@@ -182,11 +180,8 @@ def read_manifest(
     folder: Path,
     name: str,
     expected: str,  # what a folder with it is, for errors
-    # makes a record of its content; a KeyError, TypeError or ValueError means damage
-    parse: Callable[[dict[str, Any]], T],
-    # is given the open descriptor; until it is closed, `collect` leaves the files that the
-    # manifest names
-    hold: Callable[[int], object] = os.close,
+    parse: Callable[[dict[str, Any]], T],  # a KeyError, TypeError or ValueError means damage
+    hold: Callable[[int], object] = os.close,  # is given the open descriptor, which keeps the files
 ) -> T:
     """Read and parse what `write_manifest` was given."""
     as_path("folder", folder)

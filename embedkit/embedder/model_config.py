@@ -22,21 +22,17 @@ class Settings:
     """The folder's own recipe, prompts and limits."""
 
     encoder_folder: Path  # where config.json and the weights are
-    # its poolings, layers and steps, or None for a plain transformers folder
-    recipe: Recipe | None = None
-    # the steps of `recipe`, with their weights; neighbours that are affine are one
-    steps: tuple[Step, ...] = ()
+    recipe: Recipe | None = None  # None for a plain transformers folder
+    steps: tuple[Step, ...] = ()  # of `recipe`, with their weights; affine neighbours are one
     query: Float32Array | None = None
     layer_weights: Float32Array | None = None
-    # tokens of a text at most, or None where it is left to the tokenizer
-    max_length: int | None = None
+    max_length: int | None = None  # tokens; None leaves it to the tokenizer
     lower_case: bool = False
     include_prompt: bool = True  # prompt tokens count in the pooling
     prompts: dict[str, str] = field(default_factory=dict)
     default_prompt_name: str | None = None  # the one used where none is asked for
     similarity: str = "cosine"  # a name from the table of similarities
-    # numbers that are kept of a vector, or None for all; see `truncated`
-    truncate_dim: int | None = None
+    truncate_dim: int | None = None  # numbers that are kept of a vector; see `truncated`
 
     def with_prompts(self, prompts: Mapping[str, str] | None) -> Settings:
         """With prompts of the caller beside the folder's own."""

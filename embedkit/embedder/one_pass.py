@@ -83,10 +83,8 @@ def run(
     *,
     prompt_tokens: int = 0,  # first tokens of each text that are left out of the pooling
     reproducible: bool = False,  # the same bits for a text whatever the others; see `equal_batches`
-    # tokens of a batch; None for what suits the device. Out of memory on a GPU halves it
-    budget: int | None = None,
-    # called with the number of tokens after each batch
-    advance: Callable[[int], None] = lambda tokens: None,
+    budget: int | None = None,  # tokens of a batch; None for what suits the device
+    advance: Callable[[int], None] = lambda tokens: None,  # told the tokens of each batch
 ) -> list[Float32Array]:
     """For each recipe float32 (n, dim); each text is run through the encoder once.
 

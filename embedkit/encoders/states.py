@@ -17,17 +17,12 @@ from embedkit.tokenization.token_batch import TokenBatch
 class TokenStates:
     """What an encoder returns and every pooling reads."""
 
-    # hidden state k -> (tokens, dim), floats; 0 is the input of the first layer
-    layers: Mapping[int, Tensor]
+    layers: Mapping[int, Tensor]  # number -> (tokens, dim); 0 is the input of the first layer
     batch: TokenBatch  # the tokens behind the rows
     pooler_output: Tensor | None = None  # (texts, dim) tanh(W h_cls + b), where it was asked for
-    # the place of each text's first row in its text, counted from 1; above 1 when the prompt
-    # was left out
-    first_position: int = 1
-    # (vocabulary,) what a token counts, where a pooling asks for it
-    token_weights: Tensor | None = None
-    # (dim,) that attention compares tokens with, where a pooling asks for it
-    query: Tensor | None = None
+    first_position: int = 1  # of a text's first row in it; above 1 without the prompt
+    token_weights: Tensor | None = None  # (vocabulary,), where a pooling weighs tokens
+    query: Tensor | None = None  # (dim,), which attention compares tokens with
 
     def __post_init__(self) -> None:
         for index, state in self.layers.items():
@@ -40,13 +35,10 @@ class TokenStates:
     @classmethod
     def from_padded(
         cls,
-        # (texts, length, dim); or several by their number, or none for a pooler
-        hidden: Tensor | Mapping[int, Tensor],
-        # (texts, length), 1 for tokens and 0 for padding, which may be on either side
-        mask: Tensor,
+        hidden: Tensor | Mapping[int, Tensor],  # (texts, length, dim), or several by number
+        mask: Tensor,  # (texts, length), 1 for tokens; padding may be on either side
         token_ids: Tensor | None = None,  # (texts, length) of integers, where a pooling reads them
-        # (texts, length), 1 for special tokens, where a pooling reads it
-        special: Tensor | None = None,
+        special: Tensor | None = None,  # (texts, length), 1 for special tokens
         pooler_output: Tensor | None = None,  # (texts, dim), where a pooling reads it
     ) -> TokenStates:
         """Pack hidden states from outside, such as transformers' last_hidden_state."""

@@ -90,8 +90,7 @@ class Fit:
     source: str
     texts: int
     sha256: str  # of the texts, see `RowDigest`
-    # what a reader must know of the result, such as directions that were dropped
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # such as directions that were dropped
 
     def __str__(self) -> str:
         texts = "text" if self.texts == 1 else "texts"
@@ -104,13 +103,10 @@ class BoundRecipe:
 
     recipe: Recipe
     steps: tuple[Step, ...]  # of `recipe`; affine neighbours are one
-    # (vocabulary,) float32, where a pooling of `recipe` learns them
-    token_weights: Float32Array | None = None
+    token_weights: Float32Array | None = None  # (vocabulary,), which `idf_mean` learns
     fit: Fit | None = None  # what was fitted here, if anything
-    # (encoder dim,) float32, trained, where `recipe` has the pooling attention
-    query: Float32Array | None = None
-    # (layers + 1,) float32 with sum 1, trained, where `recipe` mixes layers
-    layer_weights: Float32Array | None = None
+    query: Float32Array | None = None  # (encoder dim,), which `attention` trains
+    layer_weights: Float32Array | None = None  # (layers + 1,) with sum 1, which `mix` trains
 
     @classmethod
     def of(cls, recipe: Recipe, encoder_dim: int) -> BoundRecipe:

@@ -21,8 +21,7 @@ class Dense:
     bias: Float32Array | None  # (out,) float32, or None
     activation: str  # a name from `ACTIVATIONS`
     name: str = DENSE
-    # (1,) or (out,) float32 of negative numbers, where the activation is PReLU
-    slope: Float32Array | None = None
+    slope: Float32Array | None = None  # (1,) or (out,) of PReLU
 
     def dim(self, before: int) -> int:
         _check_dim(self.name, self.weight.shape[1], before)

@@ -34,11 +34,9 @@ def fit_recipes(
     bounds: Sequence[BoundRecipe],  # recipes; those that are fitted already stay as they are
     texts: Iterable[str],  # texts, or anything that yields them; read again for each pass
     encode: Encode,  # texts and recipes -> for each recipe float32 (texts, dim)
-    # texts -> int64 (vocabulary,), occurrences of each token, without special ones
-    count_tokens: CountTokens,
+    count_tokens: CountTokens,  # without special ones
     *,
     source: str,
-    # a bar on stderr for each pass; None shows it where stderr is a terminal
     show_progress: bool | None = None,
 ) -> list[BoundRecipe]:
     """The recipes, each with its steps and token weights fitted.

@@ -141,10 +141,8 @@ class StepSpec(NamedTuple):
     note_ko: str  # the same in Korean
     fitted: bool = False  # whether it learns from texts. Such a step subtracts the mean first
     keeps: bool = False  # whether K is the dimension of its result
-    # of an affine step: sample and K (the dimension, where the recipe has no K) -> matrix
-    fit: Callable[[Sample, int], Fitted] | None = None
-    # of another step: rows (n, dim) -> rows (n, dim)
-    apply: Callable[[Float32Array], Float32Array] | None = None
+    fit: Callable[[Sample, int], Fitted] | None = None  # affine; without a K it gets the dim
+    apply: Callable[[Float32Array], Float32Array] | None = None  # rows (n, dim) -> rows
 
 
 _ROWS = (

@@ -44,10 +44,8 @@ class Ranking(NamedTuple):
     """A similarity as FAISS computes it."""
 
     metric: int
-    # (n, dim) -> (n, dim), done to stored vectors and to queries
-    prepare: Callable[[Float32Array], Float32Array]
-    # FAISS's distances -> scores; larger is more similar
-    score: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    prepare: Callable[[Float32Array], Float32Array]  # of stored vectors and queries
+    score: Callable[[NDArray[np.float32]], NDArray[np.float32]]  # of FAISS's distances
     longest: float = 1e18  # the largest norm whose scores fit into float32
 
     def check_norms(self, what: str, vectors: Float32Array, first_row: int = 0) -> None:

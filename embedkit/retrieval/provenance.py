@@ -36,8 +36,7 @@ class Provenance:
     similarity: str
     fingerprint: str
     identity: Mapping[str, str | int | bool] = field(repr=False)
-    # put in front of each query; None where an older version wrote the folder
-    query_prompt: str | None = None
+    query_prompt: str | None = None  # None where an older version wrote the folder
 
     @classmethod
     def of(cls, embedder: Embedder, prompt: str) -> Provenance:

@@ -66,8 +66,7 @@ class Segment:
     rows: pa.Table  # n rows of `id` and, in an index with texts, `text`
     vectors: Matrix | None  # (n, dim) as they were added, where FAISS keeps them only approximately
     removed: NDArray[np.bool_]  # (n,) bool, rows that search passes over
-    # where it is stored, if it is; of the removed rows perhaps an older state
-    files: Files | None = None
+    files: Files | None = None  # where it is stored, if it is; `removed` may be an older state
 
     def __len__(self) -> int:
         return len(self.removed)

@@ -58,9 +58,7 @@ class Store:
     complete: bool = False  # whether the corpus was encoded to its end
     shards: tuple[Shard, ...] = ()
     next: int = 1  # number of the next shard, so that no name is used twice
-    # in the names of shards; None where an older version of embedkit wrote them, or before
-    # there are some
-    identity: str | None = None
+    identity: str | None = None  # in the names of shards; None in older versions' folders
 
     @property
     def rows(self) -> int:

@@ -47,14 +47,11 @@ class State:
     kind: str
     similarity: str
     dimension: int
-    # the embedder, where it is known; the key in the file is `origin`
-    provenance: Provenance | None
+    provenance: Provenance | None  # `origin` in the file
     effort: int | None = None  # of a search, where it is not the kind's default
     generation: int = 0  # how many changes were committed; it numbers the files too
     segments: tuple[Files, ...] = ()
-    # of the index, and in the names of its files; None where an older version of embedkit
-    # wrote it, or before it is written
-    identity: str | None = None
+    identity: str | None = None  # in the names of files; None in older versions' indexes
 
     @classmethod
     def read(

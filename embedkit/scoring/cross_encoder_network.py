@@ -64,9 +64,7 @@ class Reading(NamedTuple):
     """A row of the table."""
 
     name: str  # what `--reads` says
-    # from a transformers folder with an encoder, the network; new weights are drawn from
-    # torch's generator
-    build: Callable[[Path], nn.Module]
+    build: Callable[[Path], nn.Module]  # from a transformers folder
     saved_as: str  # the row that reads a trained network of this one again
     note: str  # what the classifier sits on
 
