@@ -8,7 +8,6 @@ import reprlib
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -50,18 +49,13 @@ class Row(NamedTuple):
     cells: dict[str, Any]  # its values by column, in the file's order
 
 
-@dataclass(frozen=True)
-class _Columns:
+class _Columns(NamedTuple):
     """Which columns to read, by the checks of their cells."""
 
-    required: Mapping[str, Check]
-    optional: Mapping[str, Check]
+    required: Collection[str]
+    checks: Mapping[str, Check]
     others: bool
     encoding: str
-    checks: Mapping[str, Check] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "checks", {**self.optional, **self.required})
 
     def chosen(self, location: str, names: Collection[str]) -> list[str]:
         """The columns to read of those that a file has, in its order."""
@@ -110,7 +104,7 @@ def read_rows(
             when the iterator gets there.
     """
     path = _existing(path, encoding)
-    wanted = _Columns(columns, optional, others, encoding)
+    wanted = _Columns(columns, {**optional, **columns}, others, encoding)
     return _checked(READERS[_suffix(path)](path, wanted), wanted.checks)
 
 
