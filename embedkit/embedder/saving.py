@@ -23,7 +23,7 @@ from embedkit.tokenization.tokenizer import TextTokenizer
 
 _LEGACY_POOLINGS = {row.legacy_key: name for name, row in POOLINGS.items() if row.legacy_key}
 
-_CLASSES = "sentence_transformers.models"
+_THEIRS = "sentence_transformers.models."
 
 
 class _Module(NamedTuple):
@@ -74,23 +74,22 @@ def write_folder(
     tokenizer.save(folder)
 
     modules: list[_Module] = []
+    dims = {"word_embedding_dimension": encoder.dim}
+    include = {"include_prompt": settings.include_prompt}
     if weighted:
         weights = bound.layer_weights
         if weights is None:
             weights = np.array([k in used for k in range(used[0], num_layers + 1)], np.float32)
-        sizes = {"layer_start": used[0], "num_hidden_layers": num_layers}
-        config = {"word_embedding_dimension": encoder.dim, **sizes}
-        modules.append(_Module("WeightedLayerPooling", config, {"layer_weights": weights}))
+        layers = {**dims, "layer_start": used[0], "num_hidden_layers": num_layers}
+        modules.append(_Module("WeightedLayerPooling", layers, {"layer_weights": weights}))
     poolings = ("cls",) if pooler else recipe.poolings
-    config = {"include_prompt": settings.include_prompt}
     if bound.query is not None:
-        config |= {"recipe": str(Recipe(poolings)), "embedding_dimension": encoder.dim}
-        config |= {"num_layers": num_layers}
-        modules.append(_Module("RecipePooling", config, {"pooling.query": bound.query}))
+        sizes = {"embedding_dimension": encoder.dim, "num_layers": num_layers}
+        pooled = {"recipe": str(Recipe(poolings)), **sizes, **include}
+        modules.append(_Module("RecipePooling", pooled, {"pooling.query": bound.query}))
     else:
-        config |= {"word_embedding_dimension": encoder.dim}
-        config |= {key: pool in poolings for key, pool in _LEGACY_POOLINGS.items()}
-        modules.append(_Module("Pooling", config))
+        modes = {key: pool in poolings for key, pool in _LEGACY_POOLINGS.items()}
+        modules.append(_Module("Pooling", {**dims, **modes, **include}))
     steps = bound.steps
     if pooler and (affine := encoder.pooler) is not None:
         weight, bias = (tensor.float().cpu().numpy() for tensor in (affine.weight, affine.bias))
@@ -100,7 +99,7 @@ def write_folder(
         modules.append(_module_of(step, dim))
         dim = step.dim(dim)
 
-    entries = [{"idx": 0, "name": "0", "path": "", "type": f"{_CLASSES}.Transformer"}]
+    folders = [""]
     for index, (kind, config, tensors) in enumerate(modules, start=1):
         target = folder / f"{index}_{kind}"
         target.mkdir()
@@ -108,13 +107,18 @@ def write_folder(
         if tensors:
             plain = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
             save_file(plain, target / "model.safetensors", {"format": "pt"})
-        name_of_class = RECIPE_POOLING if kind == "RecipePooling" else f"{_CLASSES}.{kind}"
-        entries.append(
-            {"idx": index, "name": str(index), "path": target.name, "type": name_of_class}
-        )
+        folders.append(target.name)
+    kinds = ["Transformer", *(module.kind for module in modules)]
+    classes = {"RecipePooling": RECIPE_POOLING}
+    entries = [
+        {"idx": index, "name": str(index), "path": path, "type": classes.get(kind, _THEIRS + kind)}
+        for index, (kind, path) in enumerate(zip(kinds, folders, strict=True))
+    ]
     write_json(folder / "modules.json", entries)
-    transformer = {"max_seq_length": tokenizer.max_length, "do_lower_case": tokenizer.lower_case}
-    transformer |= {"model_args": model_args} if model_args else {}
+    transformer: dict[str, Any] = {"max_seq_length": tokenizer.max_length}
+    transformer |= {"do_lower_case": tokenizer.lower_case}
+    if model_args:
+        transformer["model_args"] = model_args
     write_json(folder / "sentence_bert_config.json", transformer)
     general = {
         "prompts": settings.prompts,
@@ -124,7 +128,7 @@ def write_folder(
     write_json(folder / "config_sentence_transformers.json", general)
     write_card(
         folder,
-        ["Transformer", *(module.kind for module in modules)],
+        kinds,
         encoder,
         bound,
         settings,
