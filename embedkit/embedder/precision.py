@@ -85,9 +85,9 @@ class Choice:
 class Candidate(NamedTuple):
     """A low precision to try on a device, or None."""
 
-    name: str | None  # of it
+    name: str | None
     reason: str  # why this one, or why none
-    measured: Measurement | None = None  # see `Choice`
+    measured: Measurement | None = None
 
 
 def check_precision(precision: str) -> None:
