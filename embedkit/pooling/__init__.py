@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from embedkit.pooling.attention import attention
 from embedkit.pooling.content import max_content, mean_content
-from embedkit.pooling.first_last import cls, last
 from embedkit.pooling.idf import idf_mean
 from embedkit.pooling.maximum import maximum
 from embedkit.pooling.means import mean, mean_sqrt_len, weighted_mean
-from embedkit.pooling.pooler import pooler
+from embedkit.pooling.one_vector import cls, last, pooler
 
 if TYPE_CHECKING:
     from torch import Tensor
