@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ class Dense:
             out *= np.where(out >= 0, np.float32(1), self.slope)
         elif self.activation != IDENTITY:
             with torch.inference_mode():
-                out = activation_module(self.activation).eval()(torch.from_numpy(out)).numpy()
+                out = _inferring(self.activation)(torch.from_numpy(out)).numpy()
         return out
 
 
@@ -91,3 +92,8 @@ def activation_module(activation: str) -> nn.Module:
         module.dim = 1  # Softmax and its like warn where they choose it themselves
     made: nn.Module = module
     return made
+
+
+@cache
+def _inferring(activation: str) -> nn.Module:
+    return activation_module(activation).eval()
