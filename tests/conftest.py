@@ -69,7 +69,7 @@ def pytest_runtest_makereport(
 def _auto_is_float32() -> Iterator[None]:
     """On every CPU and GPU alike; the tests of `auto` offer it something else."""
     with pytest.MonkeyPatch.context() as patch:
-        offered = precision.Candidate(None, "as in all tests")
+        offered = precision.Choice("float32", None, "as in all tests")
         patch.setattr(precision, "fast_precision", lambda device: offered)
         yield
 
