@@ -83,7 +83,7 @@ _ROWS = (
         mean,
         "sum(h_i) / n",
         "the usual choice for sentence similarity",
-        "문장 유사도에서 가장 흔한 선택",
+        "문장 유사도에 가장 널리 쓰인다",
         sentence_transformers="mean",
         legacy_key="pooling_mode_mean_tokens",
     ),
@@ -101,7 +101,7 @@ _ROWS = (
         weighted_mean,
         "sum(i h_i) / sum(i)",
         "later tokens count more; made for decoders",
-        "뒤 토큰일수록 비중이 크다. 디코더용",
+        "뒤쪽 토큰일수록 비중이 크다. 디코더용",
         sentence_transformers="weightedmean",
         legacy_key="pooling_mode_weightedmean_tokens",
     ),
@@ -152,7 +152,7 @@ _ROWS = (
         pooler,
         "tanh(W h_1 + b)",
         "BERT's pooler_output, if the checkpoint has its weights",
-        "BERT의 pooler_output. 체크포인트에 가중치가 있을 때만",
+        "BERT의 pooler_output. 체크포인트에 가중치가 있을 때만 쓸 수 있다",
     ),
 )
 

@@ -167,7 +167,7 @@ _ROWS = (
         "whiten",
         "[:K]",
         "uncorrelated numbers of variance 1, of the K directions that vary most (or of all)",
-        "분산이 가장 큰 방향 K개(없으면 전부)를 상관 없이 분산 1로",
+        "분산이 가장 큰 방향 K개(생략하면 전부)를 서로 무상관이고 분산이 1이 되도록 변환한다",
         fitted=True,
         keeps=True,
         fit=_whiten,
@@ -182,7 +182,12 @@ _ROWS = (
         fit=_pca,
     ),
     StepSpec(
-        "truncate", ":K", "keep the first K numbers", "앞 숫자 K개만 남긴다", keeps=True, fit=_first
+        "truncate",
+        ":K",
+        "keep the first K numbers",
+        "앞에서부터 K차원만 남긴다",
+        keeps=True,
+        fit=_first,
     ),
     StepSpec(
         "normalize",

@@ -282,7 +282,7 @@ def test_only_if_better(bert: Path, files: dict[str, Path], tmp_path: Path, run:
     assert (said["saved"], said["verdict"]["decision"]) == (False, "not_improved")
     assert list(tmp_path.iterdir()) == []
     done = run(*nothing, "--lang", "ko")
-    assert done.out.startswith("dev에서 바이 인코더 성능이 유의하게 향상되지 않았습니다: 스피어만 ")
+    assert done.out.startswith("dev에서 바이 인코더 성능이 유의하게 향상되지 않았습니다: Spearman ")
     assert "그래도 모델을 저장했습니다." in " ".join(done.out.split())
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     better = replaced(command, ["--learning-rate", "3e-3", "--epochs", "6"])

@@ -294,7 +294,7 @@ def test_the_heat_map_marks_what_is_missing(bert: Path) -> None:
     assert {cells[name].kind for name in ("cls@0", "cls@1", "max@0")} == {"missing"}
     page = Reader(shown.to_html("ko"))
     assert page.texts.count("–") == 3
-    assert "스피어만 x 100" in page.texts
+    assert "Spearman x 100" in page.texts
     assert "값이 없거나 비교하지 않음" in page.texts
 
 
