@@ -18,6 +18,11 @@ def on_page_markdown(markdown: str, page: Any, **_: object) -> str:
     return MARKER.sub(lambda match: fill(match[1], language), markdown)
 
 
+def on_page_content(content: str, **_: object) -> str:
+    """Keep a short name in one line, such as an option, which would break after its hyphens."""
+    return re.sub(r"<code>([^<\s]{1,24})</code>", r'<code class="short">\1</code>', content)
+
+
 def fill(marker: str, language: str) -> str:
     """The text of a marker, as Markdown."""
     import embedkit
@@ -77,7 +82,7 @@ def commands() -> Iterator[str]:
         groups: dict[str, list[str]] = {}
         for param in command.params:
             name, text = param.get_help_record(context) or argument(param)
-            row = f"| `{cell(name)}` | {html.escape(cell(text), quote=False)} |"
+            row = f"| <code>{cell(name)}</code> | {cell(text)} |"
             groups.setdefault(param.rich_help_panel or "", []).append(row)
         lines = ["| option | |", "| --- | --- |"]
         for group in sorted(groups, key=bool):  # first those without one, such as arguments
@@ -92,4 +97,4 @@ def argument(parameter: Any) -> tuple[str, str]:
 
 
 def cell(text: str) -> str:
-    return re.sub(r"\s+", " ", text).replace("|", "\\|")
+    return html.escape(re.sub(r"\s+", " ", text), quote=False).replace("|", "&#124;")
