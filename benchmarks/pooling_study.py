@@ -50,7 +50,7 @@ def main() -> None:
         "multilingual-e5-small": str(options.e5),
     }.items():
         found = study.setdefault(name, {})
-        embedder = Embedder.from_pretrained(model, device="cpu")
+        embedder = Embedder.from_pretrained(model, device="cpu", precision="float32")
         for path in SETS:
             if path in found:
                 continue

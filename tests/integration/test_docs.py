@@ -99,7 +99,8 @@ def test_benchmark_commands_have_the_arguments_that_pages_name(
     parse = argparse.ArgumentParser.parse_args
 
     def parse_only(*arguments: Any, **options: Any) -> None:
-        parse(*arguments, **options)  # exits for a missing or unknown argument
+        parsed = parse(*arguments, **options)  # exits for a missing or unknown argument
+        assert getattr(parsed, "documents", True) is not None  # encode.py checks it afterwards
         raise ParsedError
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_only)
