@@ -45,7 +45,8 @@ HOSTILE = (
     "그는 책을 읽고 있다 <b>굵게</b>",
 )
 ENGLISH, KOREAN = (catalogue(language)["labels"] for language in ("en", "ko"))
-UNTRANSLATED = ("and", "ndcg@10", "mrr@10", "map")
+METRICS = ("spearman", "pearson", "ndcg@10", "recall@100", "mrr@10", "map")
+UNTRANSLATED = ("and", "p_holm", *METRICS)
 TEXTS = (*HOSTILE, *(text for text in tiny.TEXTS if text), "a dog runs in the park", "news")
 
 
