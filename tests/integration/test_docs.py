@@ -88,6 +88,8 @@ def test_commands_have_the_options_that_pages_name(page: Path) -> None:
 def test_links_lead_to_files(page: Path) -> None:
     for link in LINK.findall(page.read_text(encoding="utf-8")):
         assert (page.parent / link).exists(), link
+        if page.name == "README.ko.md" and re.fullmatch(r"docs/[^.]+\.md", link):
+            assert not (page.parent / link).with_suffix(".ko.md").exists(), link
 
 
 def test_benchmark_commands_have_the_arguments_that_pages_name(
