@@ -67,6 +67,20 @@ def test_korean_pages_show_the_code_and_figures_of_the_english_ones(page: Path) 
     assert figures(page) == figures(english)
 
 
+KOREAN_TEXTS = [
+    *KOREAN,
+    *ROOT.glob("examples/*.ko.ipynb"),
+    ROOT / "embedkit/evaluation/report/locale/ko.json",
+]
+
+
+@pytest.mark.parametrize("path", KOREAN_TEXTS, ids=name)
+def test_korean_texts_have_one_term_for_each_idea(path: Path) -> None:
+    """Spearman, Pearson, Holm, pooler, 학습 (fitted), 마스크 언어 모델, 신뢰구간, 하위 집합, Python."""
+    others = "스피어만|피어슨|홀름|풀러|피팅|마스크드|신뢰 구간|부분집합|파이썬"
+    assert re.findall(others, path.read_text(encoding="utf-8")) == []
+
+
 def commands(text: str) -> list[str]:
     lines = "".join(SHELL.findall(text)).replace("\\\n", " ").splitlines()
     inline = re.findall(r"`(embedkit [a-z]+ [^`\n]*)`", text)
