@@ -349,6 +349,9 @@ def test_korean(report: Report) -> None:
     for text in ("결과", "오류 분석", "실행 정보", *report.notes_in("ko")):
         assert text in reader.texts
     assert "Results" not in reader.texts
+    used = report.run_metadata.data[0]
+    counts = f"문장 쌍 {used.pairs:,}개, 서로 다른 문장 {used.distinct_sentences:,}개, "
+    assert any(text.startswith(counts) for text in reader.texts)
 
 
 def test_another_language_is_refused(run: Run, bert: Path, report: Report, tmp_path: Path) -> None:
