@@ -39,17 +39,18 @@ COLD = {
 }
 
 
-def documents(folder: Path) -> list[str]:
+def documents(folder: Path, count: int = LONG) -> list[str]:
     (file,) = folder.glob("corpus.jsonl*")
-    return [d.text for d in islice(Corpus(file, ("title", "text"), "_id"), LONG)]
+    return [d.text for d in islice(Corpus(file, ("title", "text"), "_id"), count)]
 
 
-def bert_base(folder: Path) -> Path:
-    """A BertModel of the published shape, random weights, MiniLM's tokenizer."""
+def bert_base(folder: Path, model: str | Path = "minilm") -> Path:
+    """A BertModel of the published shape, random weights, MiniLM's tokenizer and 256 tokens."""
     import torch
     import transformers
 
-    tokenizer = transformers.AutoTokenizer.from_pretrained(find_folder("minilm"))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(find_folder(model))
+    tokenizer.model_max_length = 256
     torch.manual_seed(0)
     transformers.BertModel(transformers.BertConfig()).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

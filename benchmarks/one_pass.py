@@ -35,7 +35,7 @@ def main() -> None:
     options = parser.parse_args()
 
     pairs = read_pairs(options.pairs)
-    embedder = Embedder.from_pretrained("minilm", device="cpu")
+    embedder = Embedder.from_pretrained("minilm", device="cpu", precision="float32")
     peer = SentenceTransformer(str(find_folder("minilm")), device="cpu")
     evaluator = EmbeddingSimilarityEvaluator(
         list(pairs.sentence1), list(pairs.sentence2), pairs.scores.tolist(), show_progress_bar=False

@@ -50,7 +50,7 @@ def main() -> None:
         "multilingual-e5-small": str(options.e5),
     }.items():
         found = study.setdefault(name, {})
-        embedder = Embedder.from_pretrained(model, device="cpu")
+        embedder = Embedder.from_pretrained(model, device="cpu", precision="float32")
         for path in SETS:
             if path in found:
                 continue
@@ -106,12 +106,18 @@ def table(name: str, found: dict[str, Any]) -> str:
         f"| {recipe} | {' | '.join(cells.get(path, '-') for path in found)} |"
         for recipe, cells in rows.items()
     ]
-    return "\n".join(lines) + "\n"
+    reasons = {
+        f"\n`{row['recipe']}` has no value: {row['reason']}."
+        for result in found.values()
+        for row in result["rows"]
+        if row["value"] is None
+    }
+    return "\n".join([*lines, *sorted(reasons)]) + "\n"
 
 
 def cell(row: dict[str, Any]) -> str:
     if row["value"] is None:
-        return f"- ({row['reason']})"
+        return "-"
     low, high = row["ci95"]
     p = (row["baseline"] or {}).get("p_holm")
     star = " \\*" if p is not None and p < 0.05 else ""

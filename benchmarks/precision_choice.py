@@ -25,14 +25,15 @@ _CHOOSE = """
 import json, time
 from embedkit.embedder.precision import cpu_precision
 started = time.perf_counter()
-name, reason, measured = cpu_precision()
+choice = cpu_precision()
+measured = choice.measured
 print(json.dumps({
-    "chosen": name or "float32",
+    "chosen": choice.name,
     "gain": None if measured is None else round(measured.gain, 3),
     "microseconds": None if measured is None else measured.microseconds,
     "rounds": None if measured is None else measured.rounds,
     "seconds": round(time.perf_counter() - started, 2),
-    "reason": reason,
+    "reason": choice.reason,
 }))
 """
 

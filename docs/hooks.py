@@ -18,18 +18,37 @@ def on_page_markdown(markdown: str, page: Any, **_: object) -> str:
     return MARKER.sub(lambda match: fill(match[1], language), markdown)
 
 
+def on_page_content(content: str, **_: object) -> str:
+    """Keep a short name in one line, such as an option, which would break after its hyphens."""
+    return re.sub(r"<code>([^<\s]{1,24})</code>", r'<code class="short">\1</code>', content)
+
+
 def fill(marker: str, language: str) -> str:
     """The text of a marker, as Markdown."""
     import embedkit
-    from embedkit.pooling import pooling_table
-    from embedkit.recipes.steps import step_table
+    from embedkit.pooling import POOLINGS
+    from embedkit.recipes.steps import STEPS
+
+    def table(head: str, rows: Iterator[tuple[str, str, Any]]) -> str:
+        lines = (
+            f"| `{name}` | {middle} | {row.note_ko if language == 'ko' else row.note} |"
+            for name, middle, row in rows
+        )
+        return "\n".join((head, "| --- | --- | --- |", *lines))
 
     if marker.startswith("include: "):
         return included(ROOT / marker.removeprefix("include: "))
     if marker == "poolings":
-        return pooling_table(language)
+        head = (
+            "| 풀링 | 텍스트 벡터 | |" if language == "ko" else "| pooling | vector of a text | |"
+        )
+        return table(head, ((name, row.formula, row) for name, row in POOLINGS.items()))
     if marker == "steps":
-        return step_table(language)
+        head, yes = "| step | fitted on texts | |", "yes"
+        if language == "ko":
+            head, yes = "| 단계 | 텍스트로 학습 | |", "예"
+        rows = ((row.name + row.parameter, yes * row.fitted, row) for row in STEPS.values())
+        return table(head, rows)
     if marker == "encoders":
         sys.path.insert(0, str(ROOT / "tests"))
         from helpers.families import encoder_table
@@ -63,7 +82,7 @@ def commands() -> Iterator[str]:
         groups: dict[str, list[str]] = {}
         for param in command.params:
             name, text = param.get_help_record(context) or argument(param)
-            row = f"| `{cell(name)}` | {html.escape(cell(text), quote=False)} |"
+            row = f"| <code>{cell(name)}</code> | {cell(text)} |"
             groups.setdefault(param.rich_help_panel or "", []).append(row)
         lines = ["| option | |", "| --- | --- |"]
         for group in sorted(groups, key=bool):  # first those without one, such as arguments
@@ -78,4 +97,4 @@ def argument(parameter: Any) -> tuple[str, str]:
 
 
 def cell(text: str) -> str:
-    return re.sub(r"\s+", " ", text).replace("|", "\\|")
+    return html.escape(re.sub(r"\s+", " ", text), quote=False).replace("|", "&#124;")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -38,9 +37,6 @@ if TYPE_CHECKING:
     from embedkit.training.cross_encoder import train_cross_encoder
     from embedkit.training.masked_lm import train_masked_lm
     from embedkit.training.token_classifier import train_token_classifier
-
-# In a notebook without ipywidgets, bars are text. tqdm warns when transformers imports it.
-warnings.filterwarnings("ignore", message="IProgress not found")
 
 # Public names and where they live: loaded at first use, because torch takes a second.
 _PUBLIC = {

@@ -8,6 +8,7 @@ import reprlib
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
+from numbers import Integral
 from pathlib import Path
 
 from embedkit.errors import InputError
@@ -20,15 +21,19 @@ def check_type(name: str, value: object, types: type | tuple[type, ...], expecte
         raise InputError(f"{name} is {reprlib.repr(value)}; expected {expected}")
 
 
+def check_count(name: str, value: object, lowest: int = 1) -> int:
+    """The value, a whole number from `lowest`."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < lowest:
+        raise InputError(f"{name} is {reprlib.repr(value)}; expected a whole number from {lowest}")
+    return int(value)
+
+
 def check_list(
     name: str, values: object, expected: str = "a list of str", *, array_dims: int = 1
 ) -> None:
     """Refuse what is no list: one text, a dict, a set, a table, an array of other dimensions.
 
     Iterating over them would give characters, keys, column names, or rows in no order.
-
-    Raises:
-        InputError: the argument, its type, and what to pass.
     """
     import numpy as np  # not at the top: parsing a recipe needs no numpy
 
@@ -45,12 +50,7 @@ def check_list(
 
 
 def as_path(name: str, value: str | os.PathLike[str]) -> Path:
-    """The path, `~` resolved.
-
-    Raises:
-        InputError: no path, or one that is not UTF-8: FAISS, Arrow, tokenizers and safetensors
-            cannot open it.
-    """
+    """The path, `~` resolved."""
     try:
         text = os.fspath(value)
         if isinstance(text, str) and text and "\0" not in text:

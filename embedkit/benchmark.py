@@ -6,8 +6,7 @@ import logging
 import platform
 import statistics
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.util import find_spec
@@ -65,8 +64,10 @@ def _peer(
     options: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
     if backend != "torch":
         options["export"] = True
+    logged = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
-        with without_bars(), _without_warnings():
+        with without_bars():
             model = SentenceTransformer(
                 str(folder),
                 device=device,
@@ -76,6 +77,8 @@ def _peer(
             )
     except Exception as error:
         raise AbsentError(f"it does not load here ({first_line(error)})") from error
+    finally:
+        logging.disable(logged)
 
     def encode(texts: list[str]) -> Float32Array:
         vectors: Float32Array = model.encode(texts, show_progress_bar=False)
@@ -89,16 +92,6 @@ def _installed(module: str) -> bool:
         return find_spec(module) is not None
     except ModuleNotFoundError:  # its package is not there
         return False
-
-
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 # The first one is what the others are compared with.
@@ -117,21 +110,13 @@ USUAL = tuple(name for name in CONTESTANTS if name not in (f"{OURS} float32", f"
 
 @dataclass(frozen=True)
 class Lap:
-    """The figures of one contestant.
+    """The figures of one contestant."""
 
-    Attributes:
-        seconds: of each round, for all texts.
-        times_peer: speed relative to sentence-transformers, the median over the rounds.
-        query_ms: the median milliseconds of a single text.
-        smallest_cosine: of a text's vector to that of sentence-transformers in float32.
-        choice: of embedkit's precision, None for a peer.
-    """
-
-    seconds: list[float]
-    times_peer: float
-    query_ms: float
-    smallest_cosine: float
-    choice: Choice | None = None
+    seconds: list[float]  # of each round, for all texts
+    times_peer: float  # speed relative to sentence-transformers, the median over the rounds
+    query_ms: float  # the median milliseconds of a single text
+    smallest_cosine: float  # of a text's vector to that of sentence-transformers in float32
+    choice: Choice | None = None  # of embedkit's precision, None for a peer
 
     @property
     def median(self) -> float:
@@ -140,24 +125,14 @@ class Lap:
 
 @dataclass(frozen=True)
 class Race:
-    """The figures of all contestants.
-
-    Attributes:
-        model: its name.
-        texts: how many, all distinct.
-        tokens: of them all.
-        laps: by contestant.
-        absent: contestants that could not run, and why.
-        bound: for embedkit's precision the seconds of the matrix products alone, of each round.
-        machine: threads, device, processor and versions.
-    """
+    """The figures of all contestants."""
 
     model: str
-    texts: int
-    tokens: int
+    texts: int  # how many, all distinct
+    tokens: int  # of them all
     laps: dict[str, Lap]
-    absent: dict[str, str]
-    bound: dict[str, list[float]] = field(default_factory=dict)
+    absent: dict[str, str]  # contestants that could not run, and why
+    bound: dict[str, list[float]] = field(default_factory=dict)  # seconds of the products
     machine: dict[str, str | int] = field(default_factory=dict)
 
     def share_of_bound(self, contestant: str) -> float | None:
@@ -196,10 +171,7 @@ class Race:
                     "" if lap.choice is None else lap.choice.name,
                 )
             )
-        headings = (
-            "",
-            *["texts/s", "times", "query ms", "min cosine", "of the bound", "precision"],
-        )
+        headings = ("", "texts/s", "times", "query ms", "min cosine", "of the bound", "precision")
         return Grid(headings, tuple(rows), frozenset({0, 6}), expendable=((6,), (5,)))
 
 
@@ -207,7 +179,7 @@ def race(
     model: str | Path,
     texts: Sequence[str],
     *,
-    contestants: Sequence[str] = USUAL,
+    contestants: Sequence[str] = USUAL,  # names of CONTESTANTS; sentence-transformers runs anyway
     rounds: int = 5,
     device: str | None = None,
     show_progress: bool | None = None,
@@ -216,17 +188,6 @@ def race(
 
     Each first encodes a few texts, which is not timed. Texts are deduplicated, because embedkit
     would run equal ones once.
-
-    Args:
-        model: as for `Embedder.from_pretrained`.
-        texts: what to encode.
-        contestants: names of CONTESTANTS; sentence-transformers runs anyway.
-        rounds: how often.
-        device: cpu, cuda, ...
-        show_progress: a bar on stderr; None shows it where stderr is a terminal.
-
-    Raises:
-        InputError: no texts, an unknown contestant, no round, or a model that does not load.
     """
     as_texts(texts)
     if unknown := [name for name in contestants if name not in CONTESTANTS]:
@@ -238,13 +199,24 @@ def race(
     reference = Embedder.from_pretrained(folder, device=device, precision="float32")
     tokens = len(reference.tokenizer(texts).token_ids)
 
-    entered, absent = _enter(folder, device, {PEER, *contestants})
+    entered: dict[str, Contestant] = {}
+    absent: dict[str, str] = {}
+    for name, make in CONTESTANTS.items():
+        if name in (PEER, *contestants):
+            try:
+                entered[name] = make(folder, device)
+            except AbsentError as reason:
+                absent[name] = str(reason)
     if PEER not in entered:
         raise InputError(f"{PEER} cannot run {model}: {absent[PEER]}")
     vectors: dict[str, Float32Array] = {}
 
     def encode(name: str, texts: list[str]) -> None:
         vectors[name] = entered[name].encode(texts)
+
+    def encode_one_by_one(name: str, texts: list[str]) -> None:
+        for text in texts:
+            entered[name].encode([text])
 
     for name in entered:
         try:
@@ -257,7 +229,7 @@ def race(
     jobs: dict[str, Callable[[], None]] = {name: partial(encode, name, texts) for name in entered}
     seconds = in_turn(jobs | bound_jobs, rounds, show_progress=show_progress)
     queries = texts[:_QUERIES]
-    query_jobs = {name: partial(_one_by_one, entry, queries) for name, entry in entered.items()}
+    query_jobs = {name: partial(encode_one_by_one, name, queries) for name in entered}
     query_seconds = in_turn(query_jobs, 3, show_progress=False)
     laps = {
         name: Lap(
@@ -281,33 +253,10 @@ def race(
     return Race(str(model), len(texts), tokens, laps, absent, bound, machine)
 
 
-def _enter(
-    folder: Path, device: str | None, names: Collection[str]
-) -> tuple[dict[str, Contestant], dict[str, str]]:
-    """The contestants of these names, and why others cannot run."""
-    entered, absent = {}, {}
-    for name, make in CONTESTANTS.items():
-        if name in names:
-            try:
-                entered[name] = make(folder, device)
-            except AbsentError as reason:
-                absent[name] = str(reason)
-    return entered, absent
-
-
-def _one_by_one(contestant: Contestant, texts: list[str]) -> None:
-    for text in texts:
-        contestant.encode([text])
-
-
 def products(encoder: Encoder, dtype: torch.dtype, tokens: int) -> Callable[[], None] | None:
-    """The matrix products of an encoder alone: no encoder with these linears is faster.
+    """The matrix products of an encoder alone, in batches of the token budget, as a job.
 
-    The linears of all layers run over `tokens` tokens in batches of the token budget, without
-    attention, layer norms, activations, embeddings and tokenizer.
-
-    Returns:
-        The job, or None for an encoder that transformers runs.
+    No encoder with these linears is faster. None for an encoder that transformers runs.
     """
     if not isinstance(encoder, PackedEncoder):
         return None

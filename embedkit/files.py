@@ -54,6 +54,11 @@ def write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
+def write_json(path: Path, content: object) -> None:
+    """Write JSON, texts as they are; what JSON has no value for becomes a text."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
 @contextmanager
 def disk_errors(where: object, kind: type[Exception] = OSError) -> Iterator[None]:
     """Make an error of the system, such as a full disk, a sentence that says where."""
@@ -102,9 +107,6 @@ def sole_writer(folder: Path, manifest: str) -> Iterator[None]:
     """Be the only process that writes what a manifest names; the folder is made if need be.
 
     The system releases the lock when the process ends, however it ends.
-
-    Raises:
-        InputError: another process writes there, or the folder cannot be made.
     """
     from filelock import FileLock, Timeout
 
@@ -201,9 +203,6 @@ def check_target(folder: Path) -> None:
 
     A folder without a list of files, of an earlier version, may be replaced where all its files
     have names that embedkit gave.
-
-    Raises:
-        InputError: a file, a folder with something else in it, or a path that is not UTF-8.
     """
     _check_folder(folder, "to save the model in")
     check_writable(folder)
@@ -237,9 +236,6 @@ def new_folder(target: Path) -> Iterator[Path]:
     """An empty folder for a model, which takes the place of `target` when the block ends well.
 
     The block writes `embedkit.json` among its files; the list of all files is added to it.
-
-    Raises:
-        InputError: see `check_target`, or the folder cannot be made.
     """
     check_target(target)
     with disk_errors(target, InputError):
@@ -250,7 +246,7 @@ def new_folder(target: Path) -> Iterator[Path]:
         new.mkdir()
         yield new
         mark = {"schema": _SCHEMA, **read_json(new / MARK), "files": _names(new)}
-        write_text(new / MARK, json.dumps(mark, ensure_ascii=False) + "\n")
+        write_json(new / MARK, mark)
         check_target(target)  # files may have come since
         if target.exists():
             os.replace(target, old)
@@ -258,12 +254,9 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 def parse_json(text: str, **options: Any) -> Any:
-    """`json.loads`, for text that may be hostile: it refuses deep nesting before it parses.
+    """`json.loads` for hostile text: a ValueError where it is nested deeper than 100 levels.
 
     `json` recurses, and a destructor that the garbage collector runs at the limit fails as well.
-
-    Raises:
-        ValueError: the text is no JSON, or is nested deeper than 100 levels.
     """
     if text.count("[") + text.count("{") > _DEEPEST_JSON:
         brackets = (

@@ -48,18 +48,11 @@ def new_identity() -> str:
 
 
 class FileEntry(NamedTuple):
-    """A file as it was written.
-
-    Attributes:
-        name: in the manifest's folder.
-        bytes: its size.
-        crc32: of its bytes, as 8 hexadecimal digits: against damage, not against malice, and
-            three times as fast as SHA-256.
-    """
+    """A file as it was written."""
 
     name: str
     bytes: int
-    crc32: str
+    crc32: str  # 8 hexadecimal digits; against damage, three times as fast as SHA-256
 
     @classmethod
     def of(cls, path: Path, name: str | None = None) -> FileEntry:
@@ -68,11 +61,7 @@ class FileEntry(NamedTuple):
 
     @classmethod
     def parse(cls, name: Any, size: Any, crc32: Any) -> FileEntry:
-        """Read the entry of a data file.
-
-        Raises:
-            ValueError: wrong types, or a name that we give to no data file, such as a path.
-        """
+        """Read the entry of a data file; ValueError where it is none, such as a path."""
         values = {"name": name, "bytes": size, "crc32": crc32}
         entry = cls(**typed(values, name=str, bytes=int, crc32=str))
         if not _DATA_FILE.fullmatch(entry.name):
@@ -103,12 +92,7 @@ def check_plain(path: Path) -> os.stat_result:
 
 
 def typed(content: Mapping[str, Any], **types: type) -> dict[str, Any]:
-    """The values of some names, each of its type; integers are of 0 to 2**63 - 1.
-
-    Raises:
-        KeyError: one is missing.
-        ValueError: another type or number.
-    """
+    """The values of some names, each of its type, else ValueError; integers are 0 to 2**63 - 1."""
     for name, kind in types.items():
         value = content[name]
         if type(value) is not kind or (isinstance(value, int) and not 0 <= value < 1 << 63):
@@ -129,13 +113,7 @@ def _content_crc32(content: Mapping[str, Any]) -> str:
 
 
 def write_manifest(path: Path, content: Mapping[str, Any], *, sole: bool = True) -> None:
-    """Commit: the file is replaced in one step, and holds a checksum of its own content.
-
-    Args:
-        path: the manifest.
-        content: plain values.
-        sole: whether the caller is the sole writer; else others may replace it at the same time.
-    """
+    """Replace the file in one step; it holds a checksum of its own content."""
     content = {"schema": SCHEMA, **content}
     text = json.dumps({**content, "crc32": _content_crc32(content)}, indent=1, ensure_ascii=False)
     with disk_errors(path), replacing(path, f".{path.name}.tmp" if sole else None) as new:
@@ -160,11 +138,6 @@ def collect(folder: Path, manifests: Collection[str], read: Callable[[str], Data
 
     Files that no manifest names, left by killed writers, are removed where the identity in their
     names is that of a manifest. Only the sole writer may call it.
-
-    Args:
-        folder: of data files.
-        manifests: names of those that are not old.
-        read: reads one by name.
     """
     old_name = re.compile(rf"\.({'|'.join(map(re.escape, manifests))})\.\w+\.old")
     # All are read before any is locked: a kill may leave two names of one file.
@@ -206,24 +179,11 @@ class NoManifestError(InputError):
 def read_manifest(
     folder: Path,
     name: str,
-    expected: str,
-    parse: Callable[[dict[str, Any]], T],
-    hold: Callable[[int], object] = os.close,
+    expected: str,  # what a folder with it is, for errors
+    parse: Callable[[dict[str, Any]], T],  # a KeyError, TypeError or ValueError means damage
+    hold: Callable[[int], object] = os.close,  # is given the open descriptor, which keeps the files
 ) -> T:
-    """Read and parse what `write_manifest` was given.
-
-    Args:
-        folder: where the manifest is.
-        name: its name.
-        expected: what a folder with it is, for errors.
-        parse: makes a record of its content; a KeyError, TypeError or ValueError means damage.
-        hold: is given the open descriptor; until it is closed, `collect` leaves the files that the
-            manifest names.
-
-    Raises:
-        InputError: the file is absent (`NoManifestError`), cannot be read, is damaged, or of
-            another schema.
-    """
+    """Read and parse what `write_manifest` was given."""
     as_path("folder", folder)
     path = folder / name
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -11,16 +12,16 @@ from embedkit.arguments import check_type
 
 _quiet: ContextVar[bool] = ContextVar("_quiet", default=False)
 
+if "ipykernel.zmqshell" in sys.modules:
+    # Without ipywidgets bars are text. Whoever imports tqdm first would warn, such as transformers.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        import tqdm.auto  # noqa: F401
+
 
 @contextmanager
 def progress(total: int | None, unit: str, *, show: bool | None) -> Iterator[Callable[[int], None]]:
-    """A bar for work over a second; yields a function to call with the number of units done.
-
-    Args:
-        total: units in all, or None where that is not known.
-        unit: what is counted, in the plural.
-        show: see `is_shown`.
-    """
+    """A bar for work over a second; yields a function that takes the number of units done."""
     if not is_shown(show):
         yield lambda units: None
         return

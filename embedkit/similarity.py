@@ -25,13 +25,7 @@ def scaled(x: _Floats) -> _Floats:
 
 
 def unit(x: _Floats) -> _Floats:
-    """Rows (n, dim) of unit length, whatever their scale; a row of zeros stays.
-
-    Example:
-        >>> unit(np.array([[3.0, 4.0], [0.0, 0.0]]))
-        array([[0.6, 0.8],
-               [0. , 0. ]])
-    """
+    """Rows (n, dim) of unit length, whatever their scale; a row of zeros stays."""
     with np.errstate(over="ignore", under="ignore"):
         norms = np.linalg.norm(x, axis=1, keepdims=True)
     if not ((norms > _SAFE[0]) & (norms < _SAFE[1])).all():
@@ -49,10 +43,6 @@ def _squared_distances(a: _Array, b: _Array) -> _Array:
         near = np.flatnonzero(of_row <= _NEAR * summed)
         of_row[near] = np.square(row - b[near]).sum(1)
     return squares
-
-
-def _manhattan(a: _Array, b: _Array) -> _Array:
-    return np.stack([np.abs(row - b).sum(1) for row in a])
 
 
 class Similarity(NamedTuple):
@@ -75,25 +65,18 @@ _ROWS = (
         lambda a, b: -np.linalg.norm(a - b, axis=1),
         lambda a, b: -np.sqrt(_squared_distances(a, b)),
     ),
-    Similarity("manhattan", lambda a, b: -np.abs(a - b).sum(1), lambda a, b: -_manhattan(a, b)),
+    Similarity(
+        "manhattan",
+        lambda a, b: -np.abs(a - b).sum(1),
+        lambda a, b: -np.stack([np.abs(row - b).sum(1) for row in a]),
+    ),
 )
 
 SIMILARITIES: dict[str, Similarity] = {row.name: row for row in _ROWS}
 
 
 def as_vectors(values: object, name: str) -> _Array | None:
-    """Finite vectors (n, dim) of an array, a tensor or lists of numbers; None for anything else.
-
-    Raises:
-        InputError: numbers of another shape, rows of different lengths, or NaN.
-
-    Example:
-        >>> as_vectors([[1, 2], [3, 4]], "a")
-        array([[1., 2.],
-               [3., 4.]])
-        >>> as_vectors(["a text"], "a") is None
-        True
-    """
+    """Finite vectors (n, dim) of an array, a tensor or lists of numbers; None for anything else."""
     if hasattr(values, "detach"):  # a tensor of torch, wherever it is
         values = values.detach().float().cpu().numpy()
     if isinstance(values, list | tuple):
@@ -118,29 +101,14 @@ def as_vectors(values: object, name: str) -> _Array | None:
 
 
 def find_similarity(name: str) -> Similarity:
-    """A row of the table by name.
-
-    Raises:
-        InputError: an unknown name.
-
-    Example:
-        >>> a, b = np.array([[1.0, 0.0]]), np.array([[3.0, 4.0], [0.0, 2.0]])
-        >>> find_similarity("cosine").matrix(a, b)
-        array([[0.6, 0. ]])
-        >>> find_similarity("manhattan").pairwise(a, b[:1])
-        array([-6.])
-    """
+    """A row of the table by name."""
     if name not in [*SIMILARITIES]:
         raise InputError(f"unknown similarity {name!r}; choose from {', '.join(SIMILARITIES)}")
     return SIMILARITIES[name]
 
 
 def float32_matrix(name: str, a: _Array, b: _Array) -> NDArray[np.float32]:
-    """The similarity (n, m) of each a (n, dim) with each b (m, dim).
-
-    Raises:
-        InputError: a similarity that float32 cannot hold, with its row and column.
-    """
+    """The similarity (n, m) of each a (n, dim) with each b (m, dim)."""
     exact = find_similarity(name).matrix(a, b)
     with np.errstate(over="ignore"):
         matrix = exact.astype(np.float32)

@@ -23,11 +23,10 @@ def main() -> None:
     parser.add_argument("--save", type=Path)
     options = parser.parse_args()
     try:
-        embedder = Embedder.from_pretrained(options.model)
-        report = compare(embedder, options.pairs, RECIPES)
+        report = compare(options.model, options.pairs, RECIPES)
         print(report)
         if options.save is not None and report.best is not None:
-            embedder.with_recipe(report.best).save_pretrained(options.save)
+            Embedder.from_pretrained(options.model, report.best).save_pretrained(options.save)
             print(f"Saved {report.best} in {options.save}.")
     except InputError as error:
         parser.exit(2, f"error: {error}\n")

@@ -44,12 +44,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what trains and what drives a browser, before `-m` selects."""
+    """Mark what trains and what drives a browser, before `-m` selects; skip what needs a GPU."""
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker("browser")
         if item.path.parent == TESTS / "unit" / "training":
             item.add_marker("training")
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -67,7 +69,7 @@ def pytest_runtest_makereport(
 def _auto_is_float32() -> Iterator[None]:
     """On every CPU and GPU alike; the tests of `auto` offer it something else."""
     with pytest.MonkeyPatch.context() as patch:
-        offered = precision.Candidate(None, "as in all tests")
+        offered = precision.Choice("float32", None, "as in all tests")
         patch.setattr(precision, "fast_precision", lambda device: offered)
         yield
 

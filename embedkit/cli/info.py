@@ -10,8 +10,8 @@ from embedkit.errors import printable
 from embedkit.files import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from embedkit.embedder.calibration import Measurement
     from embedkit.embedder.embedder import Embedder
+    from embedkit.embedder.precision import Choice
 
 _ENGINE = "torch"
 
@@ -38,7 +38,7 @@ def info_command(
         reason = "the head was trained in it"
         choice = replace(cast("Embedder", loaded.embedder).precision_choice, reason=reason)
     content = {"model": model, "precision": choice.name, "agreement": choice.agreement}
-    _show(model, content, choice.reason, choice.measured, as_json=as_json)
+    _show(model, content, choice, as_json=as_json)
 
 
 def show_calibration(*, as_json: bool) -> None:
@@ -46,14 +46,13 @@ def show_calibration(*, as_json: bool) -> None:
     from embedkit.embedder.calibration import FILE, cache_folder
     from embedkit.embedder.precision import cpu_precision
 
-    name, reason, measured = cpu_precision(anew=True)
-    content = {"file": str(cache_folder() / FILE), "precision": name or "float32"}
-    _show("this CPU", content, reason, measured, as_json=as_json)
+    choice = cpu_precision(anew=True)
+    content = {"file": str(cache_folder() / FILE), "precision": choice.name}
+    _show("this CPU", content, choice, as_json=as_json)
 
 
-def _show(
-    what: str, content: dict[str, Any], reason: str, measured: Measurement | None, *, as_json: bool
-) -> None:
+def _show(what: str, content: dict[str, Any], choice: Choice, *, as_json: bool) -> None:
+    reason, measured = choice.reason, choice.measured
     if as_json:
         figures = None if measured is None else measured.to_json()
         output.print_json({**content, "engine": _ENGINE, "measured": figures, "reason": reason})

@@ -116,10 +116,6 @@ def show_report(
     """Print the report on stdout, write its files, save models, and describe them in their cards.
 
     A failure does not stop the other outputs: report.json comes first, what is drawn last.
-
-    Raises:
-        InputError: an error that the user can fix.
-        typer.Exit: with code 1, after one sentence on what failed.
     """
     from embedkit.evaluation.report.report import FILES
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from embedkit.arguments import check_count
 from embedkit.cli import choices, options, output
 from embedkit.errors import InputError, printable
 
@@ -55,8 +56,7 @@ def search_command(
     """
     if (query is None) == (queries is None):
         raise InputError("expected either a QUERY or a file of them (--queries)")
-    if k < 1:
-        raise InputError(f"-k is {k}; expected a whole number from 1")
+    check_count("-k", k)
     from embedkit.data.corpus import Corpus, Document
     from embedkit.data.tables import chunks
 

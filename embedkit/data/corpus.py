@@ -20,16 +20,10 @@ _TEXT = ("text",)
 
 
 class Document(NamedTuple):
-    """A text of a corpus.
+    """A text of a corpus."""
 
-    Attributes:
-        location: where it stands, for errors: `docs.csv, row 3 (line 4)`.
-        id: its name in the corpus.
-        text: what is encoded.
-    """
-
-    location: str
-    id: str | int
+    location: str  # where it stands, for errors: `docs.csv, row 3 (line 4)`
+    id: str | int  # its name in the corpus
     text: str
 
     @property
@@ -100,12 +94,7 @@ class Corpus:
         return read_rows(self.path, {**columns, **ids}, encoding=self.encoding)
 
     def __iter__(self) -> Iterator[Document]:
-        """The documents.
-
-        Raises:
-            InputError: the file cannot be read, a cell is no text or no id, or ids are of two
-                kinds; with file, row and column. It is raised when the iterator gets there.
-        """
+        """The documents."""
         kind: type | None = None
         for index, (location, cells) in enumerate(self._rows()):
             texts = [cells[name] for name in self.text_columns if cells[name] is not None]

@@ -46,7 +46,11 @@ class Pairs:
         }
         if self.subsets is not None:
             columns["subsets"] = as_texts(self.subsets, "subsets")
-        columns["scores"] = _as_scores(self.scores)
+        check_list("scores", self.scores, "a list of numbers")
+        scores = enumerate(as_python(self.scores))
+        columns["scores"] = np.array(
+            [check_number(f"scores[{index}]", score) for index, score in scores], np.float64
+        )
         for name, values in columns.items():
             object.__setattr__(self, name, values)
         if len({len(values) for values in columns.values()}) > 1:
@@ -199,9 +203,3 @@ def read_pairs(
         )
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-
-
-def _as_scores(values: Iterable[float]) -> NDArray[np.float64]:
-    check_list("scores", values, "a list of numbers")
-    checked = [check_number(f"scores[{index}]", x) for index, x in enumerate(as_python(values))]
-    return np.array(checked, dtype=np.float64)

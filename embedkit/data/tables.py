@@ -8,7 +8,6 @@ import reprlib
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -44,29 +43,19 @@ _DOUBLED_QUOTES = re.compile(r'"[^"]*(?:""[^"]*)+"')
 
 
 class Row(NamedTuple):
-    """A row of a file.
+    """A row of a file."""
 
-    Attributes:
-        location: where it stands, for errors: `pairs.tsv, row 3 (line 4)`.
-        cells: its values by column, in the file's order.
-    """
-
-    location: str
-    cells: dict[str, Any]
+    location: str  # where it stands, for errors: `pairs.tsv, row 3 (line 4)`
+    cells: dict[str, Any]  # its values by column, in the file's order
 
 
-@dataclass(frozen=True)
-class _Columns:
+class _Columns(NamedTuple):
     """Which columns to read, by the checks of their cells."""
 
-    required: Mapping[str, Check]
-    optional: Mapping[str, Check]
+    required: Collection[str]
+    checks: Mapping[str, Check]
     others: bool
     encoding: str
-    checks: Mapping[str, Check] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "checks", {**self.optional, **self.required})
 
     def chosen(self, location: str, names: Collection[str]) -> list[str]:
         """The columns to read of those that a file has, in its order."""
@@ -115,7 +104,7 @@ def read_rows(
             when the iterator gets there.
     """
     path = _existing(path, encoding)
-    wanted = _Columns(columns, optional, others, encoding)
+    wanted = _Columns(columns, {**optional, **columns}, others, encoding)
     return _checked(READERS[_suffix(path)](path, wanted), wanted.checks)
 
 
@@ -128,11 +117,7 @@ def _checked(rows: Iterable[Row], checks: Mapping[str, Check]) -> Iterator[Row]:
 
 
 def read_lines(path: str | Path, encoding: str = "utf-8") -> Iterator[Row]:
-    """Every line of a file, empty ones too, as rows of the one column `text`; `.gz` is unpacked.
-
-    Raises:
-        InputError: the file cannot be read, is empty or not in the encoding; see `read_rows`.
-    """
+    """Every line of a file, empty ones too, as rows of the one column `text`; `.gz` is unpacked."""
     path = _existing(path, encoding)
     for line_number, line in enumerate(text_lines(path, encoding), start=1):
         yield Row(f"{path}, line {line_number}", {"text": line})
@@ -151,20 +136,12 @@ def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def stem(path: str | Path) -> str:
-    """The file's name without its suffix: `korsts_train` of `korsts_train.tsv.gz`.
-
-    Raises:
-        InputError: the suffix is none of those in `READERS`.
-    """
+    """The file's name without its suffix: `korsts_train` of `korsts_train.tsv.gz`."""
     return Path(path).name[: -len(_suffix(path))]
 
 
 def format_of(path: str | Path) -> str:
-    """The format in `WRITERS` that a file's suffix says: `tsv` for `korsts_train.tsv.gz`.
-
-    Raises:
-        InputError: the suffix is none of those in `READERS`.
-    """
+    """The format in `WRITERS` that a file's suffix says: `tsv` for `korsts_train.tsv.gz`."""
     return _suffix(path).removesuffix(".gz").removeprefix(".")
 
 
@@ -355,11 +332,7 @@ def arrow_reason(error: Exception) -> str:
 
 
 def read_schema(path: str | Path) -> pa.Schema:
-    """The schema of a Parquet file, for `open_writer` to keep its types.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
+    """The schema of a Parquet file, for `open_writer` to keep its types."""
     with _opened_parquet(Path(path)) as file:
         return file.schema_arrow
 

@@ -76,13 +76,7 @@ def check_id(where: str, value: object) -> str | int:
 def as_texts(values: Iterable[str], name: str = "texts", *, first: int = 0) -> Texts:
     """The texts of a list, a tuple, an array or Series of str, or an iterator, which is consumed.
 
-    Args:
-        values: the texts, at least one.
-        name: of the argument, for errors.
-        first: the index of the first text, for errors.
-
-    Raises:
-        InputError: no list (see `check_list`), no texts, or the index of what is no text.
+    `name` and `first`, the index of the first text, are for errors.
     """
     if isinstance(values, Texts):
         return values
@@ -105,11 +99,7 @@ def as_python(values: Iterable[T]) -> Iterable[T]:
 
 
 def as_pairs(pairs: Iterable[Sequence[str]], name: str = "pairs") -> tuple[Texts, Texts]:
-    """The first and the second texts of pairs: lists, tuples, an array (n, 2), or an iterator.
-
-    Raises:
-        InputError: no list (see `check_list`), no pairs, or the index of what is no pair of texts.
-    """
+    """The first and the second texts of pairs: lists, tuples, an array (n, 2), or an iterator."""
     check_list(name, pairs, "a list of pairs of str", array_dims=2)
     rows = [row.tolist() if hasattr(row, "tolist") else row for row in pairs]  # of numpy, too
     for index, row in enumerate(rows):

@@ -8,11 +8,11 @@ import re
 import reprlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol, cast
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
 
 from embedkit.data.tables import Row, arrow_reason, check_column_names
 from embedkit.data.text_files import is_gzip
@@ -25,21 +25,6 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 _ROW_GROUP = 1 << 24  # bytes of Parquet, unpacked, to write at once
-
-
-class Writer(Protocol):
-    """What `open_writer` gives."""
-
-    def write(self, rows: Iterable[dict[str, object]]) -> None:
-        """Write rows, each its cells by column.
-
-        Raises:
-            InputError: the format cannot hold one of them; it names the row, counted from 1 as
-                in the file that is read, and none of these rows is written.
-        """
-
-    def close(self) -> None:
-        """For `open_writer` alone: write what is left."""
 
 
 @contextmanager
@@ -57,20 +42,12 @@ def open_writer(
 
     - TSV: no cell may hold a tab or a line break, for there is no quoting.
     - CSV: cells are quoted where they must be; lines end in LF.
-    - JSONL: an object a line, with the row's own keys and values.
-    - Parquet: columns have their types in `schema`; those that it lacks are float64.
+    - JSONL: an object a line, with the row's own keys and values, whatever `columns` are.
+    - Parquet: columns have their types in `schema`; those that it lacks are float64. Without a
+      schema the values in the first row group decide.
 
     In TSV and CSV a text is verbatim, None an empty cell, and any other value as JSON has it: a
-    float with all digits that tell it from others.
-
-    Args:
-        path: the file, or None for stdout; one that ends in `.gz` is packed.
-        format: one of those in `WRITERS`; Parquet is neither for stdout nor for `.gz`.
-        columns: those of every row, in the file's order; JSONL does not look at them.
-        schema: for Parquet; without it the values in the first row group decide on the types.
-
-    Raises:
-        InputError: the file cannot be written, or not in this format.
+    float with all digits that tell it from others. `.gz` is packed.
     """
     where = "stdout" if path is None else str(path)
     if format not in WRITERS:
@@ -88,18 +65,18 @@ def open_writer(
 @contextmanager
 def output_file(path: str | Path | None) -> Iterator[IO[bytes]]:
     """Stdout for None, or a file that is there when the block ends well; `.gz` is packed."""
-    with ExitStack() as stack:
-        file = stack.enter_context(_stdout() if path is None else _replaced(Path(path)))
-        if path is not None and is_gzip(Path(path)):
-            file = stack.enter_context(_zipped(file))
-        yield file
-
-
-@contextmanager
-def _stdout() -> Iterator[IO[bytes]]:
-    sys.stdout.flush()
-    yield sys.stdout.buffer
-    sys.stdout.buffer.flush()
+    if path is None:
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    with _replaced(Path(path)) as file:
+        if not is_gzip(Path(path)):
+            yield file
+            return
+        # Without a name and a time in it, the same rows give the same bytes.
+        with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as zipped:
+            yield cast(IO[bytes], zipped)
 
 
 @contextmanager
@@ -118,13 +95,6 @@ def _replaced(path: Path) -> Iterator[IO[bytes]]:
             ) from None
         with file:
             yield file
-
-
-@contextmanager
-def _zipped(file: IO[bytes]) -> Iterator[IO[bytes]]:
-    # Without a name and a time in it, the same rows give the same bytes.
-    with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as zipped:
-        yield cast(IO[bytes], zipped)
 
 
 class _LineWriter:
@@ -147,6 +117,7 @@ class _LineWriter:
             file.write(line_of(names, columns).encode())
 
     def write(self, rows: Iterable[dict[str, object]]) -> None:
+        """Write rows, each its cells by column: all, or none where one of them is wrong."""
         located = _located(self._where, self._written, rows)
         lines = [self._line_of(row, self._columns) for row in located]
         self._file.write("".join(lines).encode())
@@ -313,6 +284,7 @@ class _ParquetWriter:
                 self._writer.close()
 
 
+Writer: TypeAlias = _LineWriter | _ParquetWriter
 WRITERS: dict[str, Callable[[IO[bytes], str, Sequence[str], pa.Schema | None], Writer]] = {
     "tsv": partial(_LineWriter, _tsv_line),
     "csv": partial(_LineWriter, _csv_line),

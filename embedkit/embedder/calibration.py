@@ -1,21 +1,14 @@
 """Measure how fast this CPU multiplies matrices in float32 and bfloat16, once, kept in a file.
 
-`auto` must choose the same on a busy machine as on an idle one:
-
-- A CPU without instructions for bfloat16 is not measured; it never takes it.
-- A product takes a fraction of a millisecond, less than a time slice of the scheduler, on one
-  thread, so that no thread waits for another. So the number of threads does not matter.
-- It runs in a thread of its own, which the caller's autocast and default device do not reach. Where
-  the system counts finely, its time is that which this thread ran: waiting does not count.
-- float32 and bfloat16 run in turn, and the shortest time of each counts, which load hardly
-  changes. The rounds end when neither has become 1 % shorter for long. Where that does not
-  happen, the measurement is not trusted: float32 is taken, and nothing is kept.
-- The gain that bfloat16 needs (`precision.WORTH`) is far from those of known CPUs: 0.5 where it is
-  converted to float32, 1.9 with AVX512-BF16, 5 with AMX.
+`auto` must choose the same on a busy machine as on an idle one. So a product takes less than a time
+slice of the scheduler, on one thread, and only the time that this thread ran counts where the
+system counts finely. Both precisions run in turn, and the shortest time of each counts, which load
+hardly changes. The rounds end when neither has become 1 % shorter for long; where that does not
+happen, float32 is taken, and nothing is kept. The gain that bfloat16 needs (`precision.WORTH`) is
+far from those of known CPUs: 0.5 where it is converted to float32, 1.9 with AVX512-BF16, 5 by AMX.
 
 The file is calibration.json in $EMBEDKIT_CACHE, by default in embedkit/ of $XDG_CACHE_HOME or of
-~/.cache: a measurement for each CPU, number of cores, version of torch and engine. It is replaced
-in one step. A process that cannot read it measures anew; one that cannot write it goes on without.
+~/.cache. A process that cannot read it measures anew; one that cannot write it goes on without.
 """
 
 from __future__ import annotations
@@ -48,23 +41,14 @@ _FINE = 1e-5  # seconds: a clock with larger steps cannot time a product
 
 @dataclass(frozen=True)
 class Measurement:
-    """The shortest times of a product on one thread.
+    """The shortest times of a product on one thread."""
 
-    Attributes:
-        cpu: its model, and what oneDNN was limited to, if it was.
-        cores: that the system counts.
-        torch: its version.
-        engine: that ran the products.
-        microseconds: by precision.
-        rounds: how often each ran.
-    """
-
-    cpu: str
+    cpu: str  # its model, and what oneDNN was limited to, if it was
     cores: int
     torch: str
-    engine: str
+    engine: str  # that ran the products
     microseconds: Mapping[str, float]
-    rounds: int
+    rounds: int  # how often each ran
 
     def __post_init__(self) -> None:
         if not all(0 < self.microseconds[name] < math.inf for name in ("float32", "bfloat16")):
@@ -100,16 +84,10 @@ def calibrated() -> tuple[Measurement | None, str]:
 
 
 def calibrate(*, anew: bool = False) -> tuple[Measurement | None, str]:
-    """The kept measurement of this machine, or a new one, which is kept.
+    """The kept measurement of this machine, or a new one, and what was wrong with the file.
 
-    Args:
-        anew: measure in any case, and fail where the file cannot be written.
-
-    Returns:
-        The measurement, None where the machine is too unsteady; and what was wrong with the file.
-
-    Raises:
-        OSError: with `anew`, the file cannot be written.
+    None where the machine is too unsteady. `anew` measures in any case, and raises the OSError of a
+    file that cannot be written.
     """
     machine, note = _machine(), ""
     kept: dict[tuple[object, ...], Measurement] = {}
@@ -119,7 +97,7 @@ def calibrate(*, anew: bool = False) -> tuple[Measurement | None, str]:
         note = f"; measured anew, for {error}"
     if machine in kept and not anew:
         return kept[machine], note
-    with ThreadPoolExecutor(1) as alone:
+    with ThreadPoolExecutor(1) as alone:  # the caller's autocast and default device do not reach it
         times, rounds = alone.submit(_time_products).result()
     if not times:
         return None, note
@@ -134,11 +112,7 @@ def calibrate(*, anew: bool = False) -> tuple[Measurement | None, str]:
 
 
 def cache_folder() -> Path:
-    """Where the file is.
-
-    Raises:
-        OSError: there is no home.
-    """
+    """Where the file is; OSError where there is no home."""
     if own := os.environ.get("EMBEDKIT_CACHE"):
         return Path(own)
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
@@ -155,12 +129,13 @@ def _read() -> dict[tuple[object, ...], Measurement]:
     folder = cache_folder()
     if not (folder / FILE).exists():
         return {}
-
-    def parse(content: dict[str, Any]) -> dict[tuple[object, ...], Measurement]:
-        measurements = [Measurement(**one) for one in content["measurements"]]
-        return {one.machine: one for one in measurements}
-
-    return read_manifest(folder, FILE, "measurements of embedkit", parse)
+    measurements = read_manifest(
+        folder,
+        FILE,
+        "measurements of embedkit",
+        lambda content: [Measurement(**one) for one in content["measurements"]],
+    )
+    return {one.machine: one for one in measurements}
 
 
 def _keep(measured: Measurement, *, anew: bool) -> Measurement:
@@ -184,24 +159,19 @@ def _time_products() -> tuple[dict[str, float], int]:
     torch.set_num_threads(1)
     try:
         with torch.inference_mode():
-            products = {"float32": _product(torch.float32), "bfloat16": _product(torch.bfloat16)}
+            products = {}
+            for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+                weight, x = (torch.ones(n, 384, dtype=dtype, device="cpu") for n in (384, 128))
+                products[name] = partial(ready(Affine(weight, weight[0])), x)
             return shortest(products, _clock())
     finally:
         torch.set_num_threads(threads)
 
 
-def _product(dtype: torch.dtype, rows: int = 128, width: int = 384) -> Callable[[], object]:
-    weight, x = (torch.ones(n, width, dtype=dtype, device="cpu") for n in (width, rows))
-    return partial(ready(Affine(weight, weight[0])), x)
-
-
 def shortest(
     jobs: Mapping[str, Callable[[], object]], clock: Callable[[], float]
 ) -> tuple[dict[str, float], int]:
-    """The shortest time of each of the jobs, which run in turn until it stays, and the rounds.
-
-    No times where they do not stay.
-    """
+    """The shortest time of each of the jobs, which run in turn until it stays, and the rounds."""
     times, quiet = dict.fromkeys(jobs, math.inf), 0
     for rounds in range(1, _ROUNDS + 1):
         quiet += 1
@@ -214,7 +184,7 @@ def shortest(
             times[name] = min(times[name], seconds)
         if quiet == _SETTLED:
             return times, rounds
-    return {}, _ROUNDS
+    return {}, _ROUNDS  # they never stayed
 
 
 def _clock() -> Callable[[], float]:

@@ -15,20 +15,12 @@ _LICENSE = ("license", "license_name", "license_link")
 
 
 class CardScore(NamedTuple):
-    """A row of `model-index`, in the terms of sentence-transformers' model cards.
+    """A row of `model-index`, in the terms of sentence-transformers' model cards."""
 
-    Attributes:
-        task: `semantic-similarity`, `information-retrieval` or `fill-mask`.
-        dataset: name of the data set.
-        metric: such as `spearman_cosine`.
-        value: as it was measured: 0.85, not 85.
-        ci95: its interval.
-    """
-
-    task: str
+    task: str  # `semantic-similarity`, `information-retrieval` or `fill-mask`
     dataset: str
     metric: str
-    value: float
+    value: float  # as it was measured: 0.85, not 85
     ci95: tuple[float, float] | None = None
 
 
@@ -37,14 +29,6 @@ def base_model_metadata(model: str | Path, revision: str | None = None) -> dict[
 
     The base model is a hub id: the one that was named, or for a folder that embedkit wrote the one
     of its card. The license is that of the model's card.
-
-    Args:
-        model: as `Embedder.from_pretrained` takes it; it is on this machine already.
-        revision: of the hub id.
-
-    Example:
-        >>> base_model_metadata("minilm")
-        {'base_model': 'sentence-transformers/all-MiniLM-L6-v2', 'license': 'apache-2.0'}
     """
     try:
         folder = find_folder(model, revision=revision, local_files_only=True)
@@ -63,14 +47,7 @@ def base_model_metadata(model: str | Path, revision: str | None = None) -> dict[
 def add_card_metadata(
     folder: Path, name: str, metadata: Mapping[str, Any], scores: Iterable[CardScore] = ()
 ) -> None:
-    """Merge metadata and scores into the front matter of the folder's README.md.
-
-    Args:
-        folder: that holds README.md.
-        name: of the model, in `model-index`.
-        metadata: keys of the hub's model cards, as JSON values.
-        scores: added to those that the card has.
-    """
+    """Merge metadata and scores into the front matter of the folder's README.md."""
     from huggingface_hub import EvalResult, ModelCard
 
     card = ModelCard.load(folder / "README.md")

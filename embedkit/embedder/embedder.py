@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from embedkit.arguments import as_path, check_type
+from embedkit.arguments import as_path, check_count, check_type
 from embedkit.data.texts import as_texts
 from embedkit.embedder.encode_arguments import check_encode_arguments
 from embedkit.embedder.loading import load_parts
@@ -245,9 +245,7 @@ class Embedder(RecipeEncoder):
         """
         show_progress = check_encode_arguments(others, show_progress)
         if truncate_dim is not None:
-            check_type("truncate_dim", truncate_dim, int, "a whole number from 1")
-            if truncate_dim < 1:
-                raise InputError(f"truncate_dim is {truncate_dim}; expected a whole number from 1")
+            truncate_dim = check_count("truncate_dim", truncate_dim)
         if device is not None:
             self.to(device)
         prefix = self.prompt_text(prompt, prompt_name)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from embedkit.encoders.hub import check_entries
 from embedkit.errors import InputError
-from embedkit.files import check_schema, read_json, read_mark, write_text
+from embedkit.files import check_schema, read_json, read_mark, write_json
 from embedkit.version import __version__
 
 Kind: TypeAlias = Literal["cross-encoder", "head", "token-classifier", "model", "index", "vectors"]
@@ -46,15 +45,7 @@ _ROWS: dict[Kind, _Row] = {
 
 
 def folder_kind(folder: Path) -> Kind | None:
-    """The kind of a folder, by its files; None where there is no such folder or it is another.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as name:
-        ...     _ = Path(name, "config.json").write_text("{}")
-        ...     folder_kind(Path(name))
-        'model'
-    """
+    """The kind of a folder, by its files; None where there is no such folder or it is another."""
     for kind, row in _ROWS.items():
         if any((folder / name).is_file() for name in row.files):
             return kind
@@ -66,11 +57,7 @@ def folder_kind(folder: Path) -> Kind | None:
 
 
 def check_kind(folder: Path, expected: Kind) -> None:
-    """Refuse a folder of another kind; one of no kind is left to the reader of its files.
-
-    Raises:
-        InputError: what the folder is, and what was expected.
-    """
+    """Refuse a folder of another kind; one of no kind is left to the reader of its files."""
     kind = folder_kind(folder)
     of_model = expected == "model" and kind in ("head", "token-classifier")
     if kind not in (None, expected) and not of_model:
@@ -81,11 +68,7 @@ def check_kind(folder: Path, expected: Kind) -> None:
 
 
 def read_record(folder: Path, kind: Kind) -> tuple[Path, dict[str, Any]]:
-    """The file that makes a folder one of this kind, and the JSON object in it.
-
-    Raises:
-        InputError: a folder of another kind, or a file that is no JSON or of another schema.
-    """
+    """The file that makes a folder one of this kind, and the JSON object in it."""
     path = folder / _ROWS[kind].files[0]
     check_kind(folder, kind)
     if not path.is_file():
@@ -102,5 +85,4 @@ def read_record(folder: Path, kind: Kind) -> tuple[Path, dict[str, Any]]:
 def write_record(folder: Path, kind: Kind, record: Mapping[str, Any]) -> None:
     """Write what `read_record` reads, with the schema and embedkit's version."""
     full = {"schema": SCHEMA, "embedkit": __version__, **record}
-    text = json.dumps(full, indent=2, ensure_ascii=False, default=str)
-    write_text(folder / _ROWS[kind].files[0], text + "\n")
+    write_json(folder / _ROWS[kind].files[0], full)

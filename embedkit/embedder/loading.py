@@ -58,16 +58,7 @@ def load_parts(
 
 
 def load_folder(folder: Path, recipe: Recipe | None, max_length: int | None) -> Parts:
-    """Read a folder of transformers or sentence-transformers.
-
-    Args:
-        folder: where config.json, or modules.json, is.
-        recipe: None for the folder's own, or `mean` where it has none.
-        max_length: tokens; None for the folder's own.
-
-    Raises:
-        InputError: what is wrong with the folder, or a recipe that its model does not have.
-    """
+    """Read a folder of transformers or sentence-transformers; None is what the folder says."""
     check_kind(folder, "model")
     read_mark(folder)
     settings = read_settings(folder)
@@ -75,15 +66,13 @@ def load_folder(folder: Path, recipe: Recipe | None, max_length: int | None) -> 
     settings = settings.recognise_pooler(encoder).truncated(encoder)
     bound = settings.bind(recipe or settings.recipe or Recipe(("mean",)), encoder)
     bound.dim(encoder.dim)  # its Dense layers fit
-
-    def choose_length(of_tokenizer: int | None) -> int:
-        return _choose_length(max_length, settings.max_length, of_tokenizer, encoder.max_positions)
-
     tokenizer = load_tokenizer(
         settings.encoder_folder,
         encoder.family,
         lower_case=settings.lower_case,
-        max_length=choose_length,
+        max_length=lambda own: _choose_length(
+            max_length, settings.max_length, own, encoder.max_positions
+        ),
     )
     return Parts(encoder, tokenizer, bound, settings)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from embedkit.embedder.model_config import Settings
 from embedkit.encoders.encoder import Encoder
-from embedkit.files import MARK, read_mark, write_text
+from embedkit.files import MARK, read_mark, write_json, write_text
 from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import Recipe, RecipeError
 from embedkit.version import __version__
@@ -48,22 +48,16 @@ vectors = Embedder.from_pretrained("path/to/this/folder").encode(["..."])
 
 def write_card(
     folder: Path,
-    modules: Sequence[str],
-    encoder: Encoder,
+    modules: Sequence[str],  # the kinds of the folder's modules, in order
+    encoder: Encoder,  # as it was loaded; `num_layers` of it are saved
     bound: BoundRecipe,
     settings: Settings,
     *,
-    name: str,
+    name: str,  # the model that it was made from
     num_layers: int,
     max_length: int,
 ) -> None:
-    """Write README.md and the mark.
-
-    Args:
-        modules: the kinds of the folder's modules, in order.
-        encoder: as it was loaded; `num_layers` of it are saved.
-        name: the model that it was made from.
-    """
+    """Write README.md and the mark."""
     recipe, total = bound.recipe, encoder.num_layers
     single = len(recipe.poolings) == 1 and recipe.poolings[0] in ("cls", "mean", "last")
     if single and set(modules) <= {"Transformer", "Pooling", "Normalize"}:
@@ -112,7 +106,7 @@ def noted(notes: Mapping[str, object]) -> str:
 def write_mark(folder: Path, recipe: str, source: str) -> None:
     """Say that embedkit wrote the folder, from which model, and what it reads of the encoder."""
     mark = {"embedkit": __version__, "recipe": recipe, "source": source}
-    write_text(folder / MARK, json.dumps(mark, ensure_ascii=False) + "\n")
+    write_json(folder / MARK, mark)
 
 
 def read_recipe(folder: Path) -> Recipe | None:

@@ -19,42 +19,23 @@ from embedkit.recipes.steps import Float32Array
 
 @dataclass(frozen=True)
 class Settings:
-    """The folder's own recipe, prompts and limits.
+    """The folder's own recipe, prompts and limits."""
 
-    Attributes:
-        encoder_folder: where config.json and the weights are.
-        recipe: its poolings, layers and steps, or None for a plain transformers folder.
-        steps: the steps of `recipe`, with their weights; neighbours that are affine are one.
-        query: see `BoundRecipe`.
-        layer_weights: see `BoundRecipe`.
-        max_length: tokens of a text at most, or None where it is left to the tokenizer.
-        lower_case: texts are lower-cased first.
-        include_prompt: prompt tokens count in the pooling.
-        prompts: name -> text put in front.
-        default_prompt_name: the one used where none is asked for.
-        similarity: a name from the table of similarities.
-        truncate_dim: numbers that are kept of a vector, or None for all; see `truncated`.
-    """
-
-    encoder_folder: Path
-    recipe: Recipe | None = None
-    steps: tuple[Step, ...] = ()
+    encoder_folder: Path  # where config.json and the weights are
+    recipe: Recipe | None = None  # None for a plain transformers folder
+    steps: tuple[Step, ...] = ()  # of `recipe`, with their weights; affine neighbours are one
     query: Float32Array | None = None
     layer_weights: Float32Array | None = None
-    max_length: int | None = None
+    max_length: int | None = None  # tokens; None leaves it to the tokenizer
     lower_case: bool = False
-    include_prompt: bool = True
+    include_prompt: bool = True  # prompt tokens count in the pooling
     prompts: dict[str, str] = field(default_factory=dict)
-    default_prompt_name: str | None = None
-    similarity: str = "cosine"
-    truncate_dim: int | None = None
+    default_prompt_name: str | None = None  # the one used where none is asked for
+    similarity: str = "cosine"  # a name from the table of similarities
+    truncate_dim: int | None = None  # numbers that are kept of a vector; see `truncated`
 
     def with_prompts(self, prompts: Mapping[str, str] | None) -> Settings:
-        """With prompts of the caller beside the folder's own.
-
-        Raises:
-            InputError: a prompt that is no text, or a default prompt that is not among them.
-        """
+        """With prompts of the caller beside the folder's own."""
         if prompts is not None:
             if not isinstance(prompts, Mapping):
                 raise InputError(f"prompts is {prompts!r}; expected names and texts")
@@ -70,11 +51,7 @@ class Settings:
         return replace(self, prompts=together)
 
     def own(self, encoder: Encoder) -> BoundRecipe | None:
-        """The folder's own recipe, bound to its encoder.
-
-        Raises:
-            InputError: trained weights that do not fit the encoder.
-        """
+        """The folder's own recipe, bound to its encoder."""
         if self.recipe is None:
             return None
         for what, weights, size in (
@@ -89,11 +66,7 @@ class Settings:
         return BoundRecipe(resolved, self.steps, query=self.query, layer_weights=self.layer_weights)
 
     def bind(self, recipe: Recipe, encoder: Encoder) -> BoundRecipe:
-        """A recipe bound to the encoder, with the folder's own steps where it is the own one.
-
-        Raises:
-            RecipeError: the encoder does not have it, or a step keeps more numbers than there are.
-        """
+        """A recipe bound to the encoder, with the folder's own steps where it is the own one."""
         resolved = _resolve(recipe, encoder)
         own = self.own(encoder)
         if own is not None and own.recipe == resolved:

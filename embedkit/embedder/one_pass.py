@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -18,7 +17,6 @@ from torch import Tensor
 
 from embedkit.encoders.encoder import Encoder
 from embedkit.pooling import POOLINGS
-from embedkit.progress import progress
 from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.steps import Float32Array
 from embedkit.tokenization.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Batches, equal_batches
@@ -33,15 +31,10 @@ _U = TypeVar("_U")
 
 @dataclass(frozen=True)
 class Distinct:
-    """Texts without repetition.
+    """Texts without repetition."""
 
-    Attributes:
-        texts: each distinct text once, in order of first appearance.
-        inverse: (n,) int64; text i of the original is `texts[inverse[i]]`.
-    """
-
-    texts: list[str]
-    inverse: NDArray[np.int64]
+    texts: list[str]  # each distinct text once, in order of first appearance
+    inverse: NDArray[np.int64]  # (n,) int64; text i of the original is `texts[inverse[i]]`
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Distinct:
@@ -52,70 +45,25 @@ class Distinct:
 
 @dataclass(frozen=True)
 class Encoded:
-    """What one pass over texts gives.
+    """What one pass over texts gives."""
 
-    Attributes:
-        vectors: for each recipe float32 (distinct texts, dim).
-        distinct: the distinct texts, and where each text is among them.
-        tokens: of the distinct texts, prompt included.
-    """
-
-    vectors: list[Float32Array]
-    distinct: Distinct
-    tokens: Tokenized
+    vectors: list[Float32Array]  # for each recipe float32 (distinct texts, dim)
+    distinct: Distinct  # the distinct texts, and where each text is among them
+    tokens: Tokenized  # of the distinct texts, prompt included
 
 
-def run_texts(
-    encoder: Encoder,
-    tokenize: Callable[[Sequence[str]], tuple[Tokenized, int]],
-    distinct: Distinct,
-    recipes: Sequence[BoundRecipe],
-    *,
-    reproducible: bool,
-    batch_tokens: int | None,
-    show_progress: bool | None,
-) -> Encoded:
-    """`run` of texts, which are tokenized beside it on a GPU.
-
-    Args:
-        encoder: see `run`, and for `recipes`, `reproducible` and `batch_tokens` (its budget).
-        tokenize: texts to tokens, and how many first ones are left out of the pooling.
-        distinct: the texts.
-        show_progress: a bar on stderr; None shows it where stderr is a terminal.
-    """
-    texts = distinct.texts
+def in_parts(texts: list[str], encoder: Encoder) -> list[list[str]]:
+    """Texts that are run together; on a GPU, those of the next part are tokenized meanwhile."""
     size = _texts_at_once(encoder)
-    parts = [texts[start : start + size] for start in range(0, len(texts), size)]
-    tokenized = _ahead(tokenize, parts)
-    first = next(tokenized)
-    total = len(first[0].token_ids) if len(parts) == 1 else None
-    tokens, vectors = [], []
-    with progress(total, "tokens", show=show_progress) as advance:
-        for part, skipped in chain([first], tokenized):
-            tokens.append(part)
-            vectors.append(
-                run(
-                    encoder,
-                    part,
-                    recipes,
-                    prompt_tokens=skipped,
-                    reproducible=reproducible,
-                    budget=batch_tokens,
-                    advance=advance,
-                )
-            )
-    if len(parts) == 1:
-        return Encoded(vectors[0], distinct, tokens[0])
-    joined = [np.concatenate(of_recipe) for of_recipe in zip(*vectors, strict=True)]
-    return Encoded(joined, distinct, Tokenized.joined(tokens))
+    return [texts[start : start + size] for start in range(0, len(texts), size)]
 
 
 def _texts_at_once(encoder: Encoder) -> int:
-    """Texts that are sorted and run together; a CPU gains nothing from tokenizing ahead."""
+    """How many; a CPU gains nothing from tokenizing ahead."""
     return _TEXTS_ON_GPU if encoder.device.type == "cuda" else sys.maxsize
 
 
-def _ahead(function: Callable[[_T], _U], items: Sequence[_T]) -> Iterator[_U]:
+def ahead(function: Callable[[_T], _U], items: Sequence[_T]) -> Iterator[_U]:
     """function(item) of each in turn, the next one in another thread while one is in use."""
     if len(items) == 1:
         yield function(items[0])
@@ -129,34 +77,19 @@ def _ahead(function: Callable[[_T], _U], items: Sequence[_T]) -> Iterator[_U]:
 
 
 def run(
-    encoder: Encoder,
+    encoder: Encoder,  # asked for the union of the recipes' layers; states live for one batch only
     tokens: Tokenized,
-    recipes: Sequence[BoundRecipe],
+    recipes: Sequence[BoundRecipe],  # resolved against `encoder`
     *,
-    prompt_tokens: int = 0,
-    reproducible: bool = False,
-    budget: int | None = None,
-    advance: Callable[[int], None] = lambda tokens: None,
+    prompt_tokens: int = 0,  # first tokens of each text that are left out of the pooling
+    reproducible: bool = False,  # the same bits for a text whatever the others; see `equal_batches`
+    budget: int | None = None,  # tokens of a batch; None for what suits the device
+    advance: Callable[[int], None] = lambda tokens: None,  # told the tokens of each batch
 ) -> list[Float32Array]:
-    """Sentence vectors of every recipe, each text run through the encoder once.
+    """For each recipe float32 (n, dim); each text is run through the encoder once.
 
     A GPU is never waited for while it has work: what it computes is copied as it comes, and the
     steps of one batch run while it is at the next.
-
-    Args:
-        encoder: asked for the union of the recipes' layers; states live for one batch only.
-        tokens: n texts.
-        recipes: resolved against `encoder`.
-        prompt_tokens: first tokens of each text that are left out of the pooling.
-        reproducible: the same bits for a text whatever the others; see `equal_batches`.
-        budget: tokens of a batch; None for what suits the device. Out of memory on a GPU halves it.
-        advance: called with the number of tokens after each batch.
-
-    Returns:
-        For each recipe float32 (n, dim).
-
-    Raises:
-        MemoryError: that of a GPU does not hold one text.
     """
     if budget is None:
         budget = GPU_TOKEN_BUDGET if encoder.device.type == "cuda" else TOKEN_BUDGET

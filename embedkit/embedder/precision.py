@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,11 +20,7 @@ from embedkit.tokenization.tokenizer import Tokenized
 
 AUTO = "auto"
 
-PRECISIONS = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 AGREEMENT = 0.999
 
@@ -86,26 +81,8 @@ class Choice:
         return f"{self.name} ({self.reason})"
 
 
-class Candidate(NamedTuple):
-    """A low precision to try on a device, or None.
-
-    Attributes:
-        name: of it.
-        reason: why this one, or why none.
-        measured: see `Choice`.
-    """
-
-    name: str | None
-    reason: str
-    measured: Measurement | None = None
-
-
 def check_precision(precision: str) -> None:
-    """Refuse an unknown precision.
-
-    Raises:
-        InputError: what is expected.
-    """
+    """Refuse an unknown precision."""
     if not isinstance(precision, str) or precision not in (AUTO, *PRECISIONS):
         raise InputError(
             f"precision is {precision!r}; expected one of {', '.join((AUTO, *PRECISIONS))}"
@@ -115,67 +92,55 @@ def check_precision(precision: str) -> None:
 def choose(
     encoder: Encoder,
     tokenize: Callable[[list[str]], Tokenized],
-    bound: BoundRecipe,
-    precision: str,
-    *,
-    candidate: Callable[[torch.device], Candidate] | None = None,
+    bound: BoundRecipe,  # the recipe; while it is not fitted the mean of its layers stands for it
+    precision: str,  # a name of PRECISIONS, or `auto`
 ) -> tuple[Encoder, Choice]:
     """The encoder in the precision that was asked for, or for `auto` in the best one.
 
     `auto` takes the low precision of the device where it is faster and the vectors of PROBE agree
     with those of float32 (cosine of AGREEMENT or more); it reads no text of the caller's.
-
-    Args:
-        encoder: on its device.
-        tokenize: texts to tokens.
-        bound: the recipe; while it is not fitted the mean of its layers stands for it.
-        precision: a name of PRECISIONS, or `auto`.
-        candidate: for a device what to try, instead of `fast_precision`.
-
-    Raises:
-        InputError: another precision.
     """
     check_precision(precision)
     if precision != AUTO:
         return encoder.to(encoder.device, PRECISIONS[precision]), Choice(precision, None, "asked")
     exact = encoder.to(encoder.device, torch.float32)
-    name, reason, measured = Candidate(*(candidate or fast_precision)(encoder.device))
-    if name is None:
-        return exact, Choice("float32", None, f"auto: {reason}", measured)
+    tried = fast_precision(encoder.device)
+    if tried.name == "float32":
+        return exact, replace(tried, reason=f"auto: {tried.reason}")
     try:
         tokens = tokenize(list(PROBE))
     except InputError as error:
-        reason = f"auto: the texts to try {name} on: {error}"
-        return exact, Choice("float32", None, reason, measured)
-    rough = encoder.to(encoder.device, PRECISIONS[name])
+        reason = f"auto: the texts to try {tried.name} on: {error}"
+        return exact, Choice("float32", None, reason, tried.measured)
+    rough = encoder.to(encoder.device, PRECISIONS[tried.name])
     agreement = smallest_cosine(
         *(run(variant, tokens, [_comparable(bound)])[0] for variant in (exact, rough))
     )
-    agreed = f"smallest cosine of {name} to float32 {agreement:.5f}, {AGREEMENT} is needed"
+    agreed = f"smallest cosine of {tried.name} to float32 {agreement:.5f}, {AGREEMENT} is needed"
     if agreement >= AGREEMENT:
-        return rough, Choice(name, agreement, f"auto: {reason}; {agreed}", measured)
-    return exact, Choice("float32", agreement, f"auto: {agreed}", measured)
+        return rough, replace(tried, agreement=agreement, reason=f"auto: {tried.reason}; {agreed}")
+    return exact, Choice("float32", agreement, f"auto: {agreed}", tried.measured)
 
 
-def fast_precision(device: torch.device) -> Candidate:
-    """The low precision to try on a device."""
+def fast_precision(device: torch.device) -> Choice:
+    """The low precision to try on a device; float32 for none."""
     if device.type == "cuda":
-        return Candidate("bfloat16" if torch.cuda.is_bf16_supported() else "float16", "a GPU")
+        return Choice("bfloat16" if torch.cuda.is_bf16_supported() else "float16", None, "a GPU")
     if device.type != "cpu":
-        return Candidate(None, f"no low precision is tried on {device.type}")
+        return Choice("float32", None, f"no low precision is tried on {device.type}")
     return cpu_precision()
 
 
-def cpu_precision(*, anew: bool = False) -> Candidate:
-    """The low precision to try on this CPU, by the kept measurement or by a new one."""
+def cpu_precision(*, anew: bool = False) -> Choice:
+    """`fast_precision` of this CPU, by the kept measurement or by a new one."""
     if not has_bfloat16():
-        return Candidate(None, "this CPU has no instructions for bfloat16")
+        return Choice("float32", None, "this CPU has no instructions for bfloat16")
     measured, note = calibrate(anew=True) if anew else calibrated()
     if measured is None:
-        return Candidate(None, f"times of products are too unsteady here to choose by{note}")
-    name = "bfloat16" if measured.gain >= WORTH else None
+        reason = f"times of products are too unsteady here to choose by{note}"
+        return Choice("float32", None, reason)
     reason = f"bfloat16 products are {measured.gain:.1f} times as fast as float32 here{note}"
-    return Candidate(name, reason, measured)
+    return Choice("bfloat16" if measured.gain >= WORTH else "float32", None, reason, measured)
 
 
 def smallest_cosine(a: Float32Array, b: Float32Array) -> float:

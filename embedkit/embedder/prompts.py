@@ -22,9 +22,6 @@ def role_prompt(
 
     Where neither `prompt` nor `prompt_name` is given, it is the model's prompt of that name (a
     document's may also be called `passage` or `corpus`), else the model's default one, or empty.
-
-    Raises:
-        InputError: an unknown prompt_name, or both it and prompt.
     """
     if not isinstance(prompt_name, str | None):
         raise InputError(f"prompt_name is {prompt_name!r}; expected a name")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Sequence
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,13 @@ from numpy.typing import NDArray
 
 from embedkit.data.texts import as_texts, check_text
 from embedkit.embedder.fingerprint import fingerprint, identity
-from embedkit.embedder.one_pass import Distinct, Encoded, run_texts
+from embedkit.embedder.one_pass import Distinct, Encoded, ahead, in_parts, run
 from embedkit.embedder.precision import AUTO, Choice, choose
 from embedkit.embedder.saving import check_saveable, write_folder
 from embedkit.encoders.devices import standard_torch
 from embedkit.encoders.encoder import Encoder
 from embedkit.errors import InputError
+from embedkit.progress import progress
 from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.fitting import fit_recipes
 from embedkit.recipes.recipe import Recipe
@@ -200,16 +202,30 @@ class RecipeEncoder:
         distinct = Distinct.of(as_texts(texts))
         for bound in recipes:
             bound.check_fitted()
-        prefix = self.prompt_text(prompt, prompt_name)
-        return run_texts(
-            self.encoder,
-            partial(self._tokenize, prefix=prefix),
-            distinct,
-            recipes,
-            reproducible=self.reproducible,
-            batch_tokens=batch_tokens,
-            show_progress=show_progress,
-        )
+        tokenize = partial(self._tokenize, prefix=self.prompt_text(prompt, prompt_name))
+        parts = in_parts(distinct.texts, self.encoder)
+        tokenized = ahead(tokenize, parts)
+        first = next(tokenized)
+        total = len(first[0].token_ids) if len(parts) == 1 else None
+        tokens, vectors = [], []
+        with progress(total, "tokens", show=show_progress) as advance:
+            for part, skipped in chain([first], tokenized):
+                tokens.append(part)
+                vectors.append(
+                    run(
+                        self.encoder,
+                        part,
+                        recipes,
+                        prompt_tokens=skipped,
+                        reproducible=self.reproducible,
+                        budget=batch_tokens,
+                        advance=advance,
+                    )
+                )
+        if len(parts) == 1:
+            return Encoded(vectors[0], distinct, tokens[0])
+        joined = [np.concatenate(of_recipe) for of_recipe in zip(*vectors, strict=True)]
+        return Encoded(joined, distinct, Tokenized.joined(tokens))
 
     def _tokenize(self, texts: Sequence[str], prefix: str) -> tuple[Tokenized, int]:
         """Tokens of texts behind a prompt, and how many first ones are left out of the pooling."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -14,9 +13,9 @@ from embedkit.embedder.model_config import Settings
 from embedkit.embedder.sentence_transformers import RECIPE_POOLING
 from embedkit.encoders.encoder import Encoder
 from embedkit.errors import InputError
-from embedkit.files import write_text
+from embedkit.files import write_json
 from embedkit.pooling import POOLINGS
-from embedkit.recipes.bound_recipe import BoundRecipe, Truncate
+from embedkit.recipes.bound_recipe import BoundRecipe, Step, Truncate
 from embedkit.recipes.dense import TANH, Dense, LayerNorm
 from embedkit.recipes.recipe import Recipe
 from embedkit.recipes.steps import Float32Array
@@ -24,13 +23,17 @@ from embedkit.tokenization.tokenizer import TextTokenizer
 
 _LEGACY_POOLINGS = {row.legacy_key: name for name, row in POOLINGS.items() if row.legacy_key}
 
+_THEIRS = "sentence_transformers.models."
+
+
+class _Module(NamedTuple):
+    kind: str
+    config: dict[str, Any]
+    tensors: dict[str, Float32Array] = {}  # noqa: RUF012
+
 
 def check_saveable(encoder: Encoder, bound: BoundRecipe, settings: Settings) -> None:
-    """Refuse what a sentence-transformers folder cannot express.
-
-    Raises:
-        InputError: the reason.
-    """
+    """Refuse what a sentence-transformers folder cannot express."""
     if not encoder.whole:
         raise InputError(
             f"the encoder of a {encoder.family} model cannot be saved: AutoModel would look for "
@@ -57,16 +60,9 @@ def write_folder(
     bound: BoundRecipe,
     settings: Settings,
     *,
-    name: str,
+    name: str,  # what the model card calls the model
 ) -> None:
-    """Write encoder, tokenizer, recipe, prompts and similarity into an empty folder.
-
-    Args:
-        name: what the model card calls the model.
-
-    Raises:
-        InputError: see `check_saveable`.
-    """
+    """Write encoder, tokenizer, recipe, prompts and similarity into an empty folder."""
     check_saveable(encoder, bound, settings)
     recipe = bound.recipe
     pooler = recipe.poolings == ("pooler",)
@@ -77,109 +73,62 @@ def write_folder(
     model_args = encoder.save(folder, num_layers=num_layers, output_hidden_states=weighted)
     tokenizer.save(folder)
 
-    modules = [("Transformer", "")]
-
-    def add_module(
-        kind: str, config: dict[str, Any], tensors: dict[str, Float32Array] | None = None
-    ) -> None:
-        target = folder / f"{len(modules)}_{kind}"
-        target.mkdir()
-        _write_json(target / "config.json", config)
-        if tensors is not None:
-            plain = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-            save_file(plain, target / "model.safetensors", {"format": "pt"})
-        modules.append((kind, target.name))
-
+    modules: list[_Module] = []
+    dims = {"word_embedding_dimension": encoder.dim}
+    include = {"include_prompt": settings.include_prompt}
     if weighted:
         weights = bound.layer_weights
         if weights is None:
             weights = np.array([k in used for k in range(used[0], num_layers + 1)], np.float32)
-        add_module(
-            "WeightedLayerPooling",
-            {
-                "word_embedding_dimension": encoder.dim,
-                "layer_start": used[0],
-                "num_hidden_layers": num_layers,
-            },
-            {"layer_weights": weights},
-        )
+        layers = {**dims, "layer_start": used[0], "num_hidden_layers": num_layers}
+        modules.append(_Module("WeightedLayerPooling", layers, {"layer_weights": weights}))
     poolings = ("cls",) if pooler else recipe.poolings
     if bound.query is not None:
-        config = {
-            "recipe": str(Recipe(poolings)),
-            "embedding_dimension": encoder.dim,
-            "num_layers": num_layers,
-            "include_prompt": settings.include_prompt,
-        }
-        add_module("RecipePooling", config, {"pooling.query": bound.query})
+        sizes = {"embedding_dimension": encoder.dim, "num_layers": num_layers}
+        pooled = {"recipe": str(Recipe(poolings)), **sizes, **include}
+        modules.append(_Module("RecipePooling", pooled, {"pooling.query": bound.query}))
     else:
-        add_module(
-            "Pooling",
-            {
-                "word_embedding_dimension": encoder.dim,
-                **{key: pool in poolings for key, pool in _LEGACY_POOLINGS.items()},
-                "include_prompt": settings.include_prompt,
-            },
-        )
+        modes = {key: pool in poolings for key, pool in _LEGACY_POOLINGS.items()}
+        modules.append(_Module("Pooling", {**dims, **modes, **include}))
     steps = bound.steps
     if pooler and (affine := encoder.pooler) is not None:
         weight, bias = (tensor.float().cpu().numpy() for tensor in (affine.weight, affine.bias))
         steps = (Dense(weight, bias, TANH), *steps)
-    width = encoder.dim * len(recipe.poolings)
+    dim = encoder.dim * len(recipe.poolings)
     for step in steps:
-        dense = step.dense(width) if isinstance(step, Truncate) else step
-        width = step.dim(width)
-        if isinstance(dense, Dense):
-            config = {
-                "in_features": dense.weight.shape[1],
-                "out_features": dense.weight.shape[0],
-                "bias": dense.bias is not None,
-                "activation_function": dense.activation,
-            }
-            tensors = {"linear.weight": dense.weight}
-            if dense.bias is not None:
-                tensors["linear.bias"] = dense.bias
-            if dense.slope is not None:
-                tensors["activation_function.weight"] = dense.slope
-            add_module("Dense", config, tensors)
-        elif isinstance(dense, LayerNorm):
-            tensors = {"norm.weight": dense.weight, "norm.bias": dense.bias}
-            add_module("LayerNorm", {"dimension": width}, tensors)
-        else:
-            add_module("Normalize", {})
+        modules.append(_module_of(step, dim))
+        dim = step.dim(dim)
 
-    transformer: dict[str, Any] = {
-        "max_seq_length": tokenizer.max_length,
-        "do_lower_case": tokenizer.lower_case,
-    }
+    folders = [""]
+    for index, (kind, config, tensors) in enumerate(modules, start=1):
+        target = folder / f"{index}_{kind}"
+        target.mkdir()
+        write_json(target / "config.json", config)
+        if tensors:
+            plain = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+            save_file(plain, target / "model.safetensors", {"format": "pt"})
+        folders.append(target.name)
+    kinds = ["Transformer", *(module.kind for module in modules)]
+    classes = {"RecipePooling": RECIPE_POOLING}
+    entries = [
+        {"idx": index, "name": str(index), "path": path, "type": classes.get(kind, _THEIRS + kind)}
+        for index, (kind, path) in enumerate(zip(kinds, folders, strict=True))
+    ]
+    write_json(folder / "modules.json", entries)
+    transformer: dict[str, Any] = {"max_seq_length": tokenizer.max_length}
+    transformer |= {"do_lower_case": tokenizer.lower_case}
     if model_args:
         transformer["model_args"] = model_args
-    _write_json(folder / "sentence_bert_config.json", transformer)
-    _write_json(
-        folder / "config_sentence_transformers.json",
-        {
-            "prompts": settings.prompts,
-            "default_prompt_name": settings.default_prompt_name,
-            "similarity_fn_name": settings.similarity,
-        },
-    )
-    _write_json(
-        folder / "modules.json",
-        [
-            {
-                "idx": index,
-                "name": str(index),
-                "path": path,
-                "type": {"RecipePooling": RECIPE_POOLING}.get(
-                    kind, f"sentence_transformers.models.{kind}"
-                ),
-            }
-            for index, (kind, path) in enumerate(modules)
-        ],
-    )
+    write_json(folder / "sentence_bert_config.json", transformer)
+    general = {
+        "prompts": settings.prompts,
+        "default_prompt_name": settings.default_prompt_name,
+        "similarity_fn_name": settings.similarity,
+    }
+    write_json(folder / "config_sentence_transformers.json", general)
     write_card(
         folder,
-        [kind for kind, _ in modules],
+        kinds,
         encoder,
         bound,
         settings,
@@ -189,5 +138,21 @@ def write_folder(
     )
 
 
-def _write_json(path: Path, content: object) -> None:
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+def _module_of(step: Step, dim: int) -> _Module:
+    """The module of a step behind vectors of `dim` numbers."""
+    if isinstance(step, Truncate):
+        step = step.dense(dim)
+    if isinstance(step, LayerNorm):
+        tensors = {"norm.weight": step.weight, "norm.bias": step.bias}
+        return _Module("LayerNorm", {"dimension": dim}, tensors)
+    if not isinstance(step, Dense):
+        return _Module("Normalize", {})
+    config = {
+        "in_features": step.weight.shape[1],
+        "out_features": step.weight.shape[0],
+        "bias": step.bias is not None,
+        "activation_function": step.activation,
+    }
+    optional = {"linear.bias": step.bias, "activation_function.weight": step.slope}
+    tensors = {name: values for name, values in optional.items() if values is not None}
+    return _Module("Dense", config, {"linear.weight": step.weight, **tensors})

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from embedkit.arguments import check_count
 from embedkit.data.texts import check_text
 from embedkit.embedder.model_card import read_recipe
 from embedkit.embedder.model_config import Settings
@@ -33,19 +34,17 @@ RECIPE_POOLING = "embedkit.embedder.recipe_pooling.RecipePooling"
 _NEW = "sentence_transformers.sentence_transformer.modules"
 _BASE = "sentence_transformers.base.modules"
 
+_NEW_CLASSES = {
+    "Transformer": f"{_BASE}.transformer.Transformer",
+    "WeightedLayerPooling": f"{_NEW}.weighted_layer_pooling.WeightedLayerPooling",
+    "Pooling": f"{_NEW}.pooling.Pooling",
+    "Dense": f"{_BASE}.dense.Dense",
+    "LayerNorm": f"{_NEW}.layer_norm.LayerNorm",
+    "Normalize": f"{_BASE}.normalize.Normalize",
+}
 _CLASSES = {
-    **{
-        f"sentence_transformers.models.{name}": name
-        for name in (
-            *("Transformer", "WeightedLayerPooling", "Pooling", "Dense", "LayerNorm", "Normalize"),
-        )
-    },
-    f"{_BASE}.transformer.Transformer": "Transformer",
-    f"{_NEW}.weighted_layer_pooling.WeightedLayerPooling": "WeightedLayerPooling",
-    f"{_NEW}.pooling.Pooling": "Pooling",
-    f"{_BASE}.dense.Dense": "Dense",
-    f"{_NEW}.layer_norm.LayerNorm": "LayerNorm",
-    f"{_BASE}.normalize.Normalize": "Normalize",
+    **{f"sentence_transformers.models.{name}": name for name in _NEW_CLASSES},
+    **{path: name for name, path in _NEW_CLASSES.items()},
     RECIPE_POOLING: "RecipePooling",
 }
 
@@ -87,12 +86,7 @@ _TRANSFORMER_KEYS: dict[str, tuple[Any, frozenset[str]]] = {
 
 
 def read_settings(folder: Path) -> Settings:
-    """What the folder's modules.json and its companions say.
-
-    Raises:
-        InputError: a path that leaves the folder, a class that is not sentence-transformers' own,
-            or one that no recipe can express.
-    """
+    """What the folder's modules.json and its companions say."""
     modules_path = folder / "modules.json"
     if not modules_path.exists():
         return Settings(folder)
@@ -113,23 +107,22 @@ def read_settings(folder: Path) -> Settings:
         poolings, include_prompt = _read_pooling(rest.pop(0)[1] / "config.json")
     else:
         raise InputError(f"{modules_path}: got {' > '.join(kinds)}, expected a Pooling")
-    steps: list[Step] = []
-    if ("Normalize", "Normalize") in pairwise(kind for kind, _ in rest):
+    after = [kind for kind, _ in rest]
+    if ("Normalize", "Normalize") in pairwise(after):
         raise InputError(
             f"{modules_path}: got {' > '.join(kinds)}, expected one Normalize at a time"
         )
-    for kind, path in rest:
-        if kind not in _STEPS:
-            raise InputError(
-                f"{modules_path}: got {' > '.join(kinds)}, expected only {', '.join(_STEPS)} "
-                "after the Pooling"
-            )
-        steps.append(_STEPS[kind](path))
+    if not set(after) <= set(_STEPS):
+        raise InputError(
+            f"{modules_path}: got {' > '.join(kinds)}, expected only {', '.join(_STEPS)} "
+            "after the Pooling"
+        )
+    steps = tuple(_STEPS[kind](path) for kind, path in rest)
     config = _read_transformer(encoder_folder)
     return Settings(
         encoder_folder,
         recipe=Recipe(poolings, layers, _step_names(folder, steps), layer_weights is not None),
-        steps=tuple(steps),
+        steps=steps,
         query=query,
         layer_weights=layer_weights,
         max_length=config["max_seq_length"],
@@ -146,8 +139,8 @@ def _read_general(path: Path) -> dict[str, Any]:
     if model_type != "SentenceTransformer":
         raise InputError(f"{path}: model_type is {model_type!r}; expected SentenceTransformer")
     dim = config.get("truncate_dim")
-    if dim is not None and (not isinstance(dim, int) or isinstance(dim, bool) or dim < 1):
-        raise InputError(f"{path}: truncate_dim is {dim!r}; expected a whole number from 1")
+    if dim is not None:
+        check_count(f"{path}: truncate_dim", dim)
     similarity = config.get("similarity_fn_name") or "cosine"
     if similarity not in list(SIMILARITIES):
         raise InputError(
@@ -189,11 +182,8 @@ def _read_transformer(folder: Path) -> dict[str, Any]:
     return {**config, "max_seq_length": length}
 
 
-def _step_names(folder: Path, steps: list[Step]) -> tuple[str, ...]:
-    """Names of the steps: those of embedkit's own file where they fit, else their kinds.
-
-    The weights decide what a step does; the file only names what it was fitted as.
-    """
+def _step_names(folder: Path, steps: tuple[Step, ...]) -> tuple[str, ...]:
+    """Names of the steps: what embedkit's own file says they were fitted as, else their kinds."""
     plain = tuple(step.name for step in steps)
     recorded = read_recipe(folder)
     if recorded is None:
@@ -380,9 +370,9 @@ def _read_dense(folder: Path) -> Dense | Truncate:
         if slope.shape not in ((1,), weight.shape[:1]):
             raise InputError(f"{folder}: the slope of PReLU has shape {slope.shape}; expected (1,)")
     dense = Dense(weight.numpy(), None if bias is None else bias.numpy(), activation, slope=slope)
-    kept, width = dense.weight.shape
-    plain = bias is None and activation == IDENTITY and kept < width
-    return Truncate(kept) if plain and np.array_equal(dense.weight, np.eye(kept, width)) else dense
+    kept, dim = dense.weight.shape
+    plain = bias is None and activation == IDENTITY and kept < dim
+    return Truncate(kept) if plain and np.array_equal(dense.weight, np.eye(kept, dim)) else dense
 
 
 _STEPS: dict[str, Callable[[Path], Step]] = {

@@ -16,16 +16,7 @@ _SHORT, _ROW = 16, 32
 
 
 def attend(qkv: Tensor, batch: TokenBatch, heads: int) -> Tensor:
-    """Mixed values.
-
-    Args:
-        qkv: (tokens, 3 dim), queries, keys and values side by side.
-        batch: what the rows are.
-        heads: dim = heads * size of a head.
-
-    Returns:
-        (tokens, dim).
-    """
+    """(tokens, 3 dim) of queries, keys and values side by side -> (tokens, dim) of mixed values."""
     split = qkv.view(len(qkv), 3, heads, -1)
     if qkv.is_cuda and _packs(qkv.device, qkv.dtype, *split.shape[2:]):
         return _attend_packed(split, batch.offsets, max(batch.lengths))

@@ -31,14 +31,11 @@ class AutoModelEncoder:
 
     A run of texts of one length is one call: attention masks do not hide pads from every family
     (the convolutions of ConvBERT and the Fourier transforms of FNet see them).
-
-    Args:
-        model: it takes input_ids and attention_mask and returns hidden_states.
-        has_pooler: whether the checkpoint had the weights of the pooler, if the model has one.
     """
 
     cuts = False
 
+    # `has_pooler`: whether the checkpoint had the weights of the pooler, if the model has one.
     def __init__(self, model: PreTrainedModel, *, has_pooler: bool) -> None:
         self.whole = not model.config.is_encoder_decoder
         if not self.whole:
@@ -49,19 +46,14 @@ class AutoModelEncoder:
         self.model = model.train(False)
         self._runner = self.model  # or a copy of it elsewhere or in another precision
         self.family: str = model.config.model_type
+        self.dim = int(model.config.hidden_size)
+        self.num_layers = int(model.config.num_hidden_layers)
+        embeddings: Any = model.get_input_embeddings()
+        self.vocab_size = int(embeddings.num_embeddings)
 
     @classmethod
     def from_folder(cls, folder: Path, family: str, weights: Weights) -> AutoModelEncoder:
-        """Load with AutoModel, or T5's own encoder class.
-
-        Args:
-            folder: the model's folder.
-            family: the model_type of its config.json.
-            weights: its weights.
-
-        Raises:
-            InputError: transformers has no such family, or cannot load or run the model.
-        """
+        """Load with AutoModel, or T5's own encoder class."""
         import transformers
 
         name = _ENCODER_CLASSES.get(family)
@@ -94,18 +86,6 @@ class AutoModelEncoder:
     def device(self) -> torch.device:
         device: torch.device = self._runner.device
         return device
-
-    @property
-    def dim(self) -> int:
-        return int(self.model.config.hidden_size)
-
-    @property
-    def num_layers(self) -> int:
-        return int(self.model.config.num_hidden_layers)
-
-    @property
-    def vocab_size(self) -> int:
-        return int(self.model.get_input_embeddings().num_embeddings)
 
     @property
     def max_positions(self) -> int | None:

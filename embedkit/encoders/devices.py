@@ -79,11 +79,7 @@ def _default_is_cpu() -> bool:
 
 @contextmanager
 def on_device(device: str | torch.device | None) -> Iterator[torch.device]:
-    """The device, for moving a network there; None is a GPU where there is one.
-
-    Raises:
-        InputError: torch cannot use it, which it may tell only in the block.
-    """
+    """The device, for moving a network there; None is a GPU where there is one."""
     if device is not None:
         check_type("device", device, (str, torch.device), "a name such as cpu or cuda:0")
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")

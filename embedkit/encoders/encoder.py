@@ -2,105 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 from embedkit.errors import InputError
 from embedkit.files import read_json
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
+    from embedkit.encoders.auto import AutoModelEncoder
+    from embedkit.encoders.packed import PackedEncoder
 
-    from embedkit.encoders.linear import Affine
-    from embedkit.encoders.states import TokenStates
-    from embedkit.tokenization.token_batch import TokenBatch
-
-
-class Engine(Protocol):
-    """What runs the forward pass: token batch -> hidden states, on one device in one precision.
-
-    `network.Network` runs packed batches in torch; another engine takes its place in
-    `packed.PackedEncoder`.
-    """
-
-    def __call__(
-        self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
-    ) -> TokenStates:
-        """Hidden states `layers`, each (tokens, dim), and pooler_output if asked for."""
-        ...
-
-
-class Encoder(Engine, Protocol):
-    """The contract of an encoder: an engine, its sizes, and its weights on disk."""
-
-    @property
-    def family(self) -> str:
-        """transformers' model_type."""
-        ...
-
-    @property
-    def whole(self) -> bool:
-        """Whether transformers can load it alone, and not only with the decoder beside it."""
-        ...
-
-    @property
-    def cuts(self) -> bool:
-        """Whether its hidden state k is the last one of the encoder cut to k layers."""
-        ...
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What of the configuration changes the states, as plain values."""
-        ...
-
-    @property
-    def device(self) -> torch.device: ...
-
-    @property
-    def dim(self) -> int: ...
-
-    @property
-    def num_layers(self) -> int: ...
-
-    @property
-    def vocab_size(self) -> int: ...
-
-    @property
-    def max_positions(self) -> int | None:
-        """Tokens that a text may have, special ones included; None where there is no limit."""
-        ...
-
-    @property
-    def pooler(self) -> Affine | None:
-        """The pooler's weights, if the checkpoint has them."""
-        ...
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> Encoder:
-        """The same encoder elsewhere or in another precision; weights are shared where they can."""
-        ...
-
-    def tensors(self, num_layers: int) -> Mapping[str, Tensor]:
-        """The weights, float32 whatever the precision, cut to `num_layers` layers."""
-        ...
-
-    def save(self, folder: Path, *, num_layers: int, output_hidden_states: bool) -> dict[str, Any]:
-        """Write config.json and weights for transformers, cut to `num_layers` layers.
-
-        Returns:
-            The arguments that AutoModel needs beside the folder: to add no pooler where it would
-            invent one.
-        """
-        ...
+# Both have the same attributes and methods.
+Encoder: TypeAlias = "PackedEncoder | AutoModelEncoder"
 
 
 def load_encoder(folder: Path) -> Encoder:
-    """The encoder of a model folder: packed where we run its family, else an AutoModel.
-
-    Raises:
-        InputError: no config.json, no weights, damaged or wrong ones, or an unknown family.
-    """
+    """The encoder of a model folder: packed where we run its family, else an AutoModel."""
     from embedkit.encoders.auto import AutoModelEncoder
     from embedkit.encoders.packed import PackedEncoder, runs
     from embedkit.encoders.weights import Weights

@@ -7,8 +7,8 @@ tensor names are those of transformers. What a family has no key for, its networ
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from embedkit.errors import InputError
 
@@ -24,44 +24,31 @@ POOLER = "pooler.dense"
 Keys = Mapping[str, tuple[str, int | float | str]]
 
 
-@dataclass(frozen=True)
-class LayerNames:
-    """The tensors of one layer."""
-
-    query: str = "attention.self.query"
-    key: str = "attention.self.key"
-    value: str = "attention.self.value"
-    attention_output: str = "attention.output.dense"
-    attention_norm: str = "attention.output.LayerNorm"
-    up: str = "intermediate.dense"
-    down: str = "output.dense"
-    norm: str = "output.LayerNorm"
+_BERT_LAYER = {
+    "query": "attention.self.query",
+    "key": "attention.self.key",
+    "value": "attention.self.value",
+    "attention_output": "attention.output.dense",
+    "attention_norm": "attention.output.LayerNorm",
+    "up": "intermediate.dense",
+    "down": "output.dense",
+    "norm": "output.LayerNorm",
+}
 
 
-@dataclass(frozen=True)
-class Family:
-    """A family of encoders.
+class Family(NamedTuple):
+    """A family of encoders."""
 
-    Attributes:
-        architecture: transformers' class of the encoder alone.
-        prefix: in front of the names in a checkpoint with a head.
-        keys: of config.json, by the fields of EncoderConfig.
-        layer: in front of the names of a layer, its number in place of {}.
-        names: of a layer's tensors.
-        has_pooler: whether a checkpoint may have one.
-    """
-
-    architecture: str
-    prefix: str
-    keys: Keys
-    layer: str = "encoder.layer.{}."
-    names: LayerNames = LayerNames()
-    has_pooler: bool = True
+    architecture: str  # transformers' class of the encoder alone
+    prefix: str  # in front of the names in a checkpoint with a head
+    keys: Keys  # of config.json, by the fields of EncoderConfig
+    layer: str = "encoder.layer.{}."  # in front of the names of a layer, its number in place of {}
+    names: Mapping[str, str] = _BERT_LAYER  # the tensors of one layer
+    has_pooler: bool = True  # whether a checkpoint may have one
 
     def layer_names(self, index: int) -> dict[str, str]:
-        """LayerNames of a layer, in full."""
-        at = self.layer.format(index)
-        return {part: at + name for part, name in asdict(self.names).items()}
+        """The names of a layer, in full."""
+        return {part: self.layer.format(index) + name for part, name in self.names.items()}
 
 
 _BERT: Keys = {
@@ -96,16 +83,16 @@ _DISTILBERT: Keys = {
     "activation": ("activation", "gelu"),
 }
 
-_DISTILBERT_LAYER = LayerNames(
-    query="attention.q_lin",
-    key="attention.k_lin",
-    value="attention.v_lin",
-    attention_output="attention.out_lin",
-    attention_norm="sa_layer_norm",
-    up="ffn.lin1",
-    down="ffn.lin2",
-    norm="output_layer_norm",
-)
+_DISTILBERT_LAYER = {
+    "query": "attention.q_lin",
+    "key": "attention.k_lin",
+    "value": "attention.v_lin",
+    "attention_output": "attention.out_lin",
+    "attention_norm": "sa_layer_norm",
+    "up": "ffn.lin1",
+    "down": "ffn.lin2",
+    "norm": "output_layer_norm",
+}
 
 FAMILIES: dict[str, Family] = {
     "bert": Family("BertModel", "bert.", _BERT),
@@ -128,53 +115,35 @@ FAMILIES: dict[str, Family] = {
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """The part of config.json that the forward pass needs.
+    """The part of config.json that the forward pass needs."""
 
-    Attributes:
-        dim: of the hidden states.
-        layers, heads, inner: the layers, their attention heads, the dim inside a layer.
-        vocabulary, positions, types: rows of the three tables of embeddings; no `types`, no table.
-        embedding: the dim of those tables; another than `dim` is projected.
-        padding: the token id that RoBERTa's positions are counted from and leave out.
-        eps: of the layer norms.
-        activation: its name.
-    """
-
-    dim: int
+    dim: int  # of the hidden states
     layers: int
     heads: int
-    inner: int
+    inner: int  # the dim inside a layer
     vocabulary: int
     positions: int
     activation: str
-    types: int = 0
-    embedding: int = 0
-    padding: int | None = None
-    eps: float = 1e-12
+    types: int = 0  # 0: there is no such table
+    embedding: int = 0  # the dim of the tables; another than `dim` is projected
+    padding: int | None = None  # the token id that RoBERTa's positions are counted from
+    eps: float = 1e-12  # of the layer norms
 
     @classmethod
     def from_json(cls, config: dict[str, Any], family: Family, source: str) -> EncoderConfig:
-        """Read and check the numbers of a config.json.
-
-        Raises:
-            InputError: a value of the wrong kind or out of range.
-        """
+        """Read and check the numbers of a config.json."""
         values: dict[str, Any] = {}
         for name, (key, default) in family.keys.items():
-            value = config.get(key, default)
-            if isinstance(default, float):
-                wrong = isinstance(value, bool) or not isinstance(value, int | float)
-                wrong = wrong or not 0 < value < float("inf")
-            elif isinstance(default, int):
-                lowest = 0 if name in ("layers", "padding") else 1
-                wrong = isinstance(value, bool) or not isinstance(value, int) or value < lowest
-            else:
-                wrong = False
-            if wrong:
+            values[name] = value = config.get(key, default)
+            if isinstance(default, str):  # the activation, which `packed.runs` looks at
+                continue
+            kinds = int if isinstance(default, int) else (int, float)
+            is_number = isinstance(value, kinds) and not isinstance(value, bool)
+            may_be_0 = name in ("layers", "padding") and value == 0
+            if not is_number or not (may_be_0 or 0 < value < float("inf")):
                 raise InputError(
                     f"{source}/config.json: {key} is {value!r}; expected a positive number"
                 )
-            values[name] = value
         values.setdefault("embedding", values["dim"])
         self = cls(**values)
         if self.dim % self.heads:
@@ -196,13 +165,9 @@ class EncoderConfig:
 
     @property
     def layer_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the weights of a layer, by LayerNames' fields."""
-        square = (self.dim, self.dim)
+        """Shapes of the weights of a layer, by part."""
         return {
-            "query": square,
-            "key": square,
-            "value": square,
-            "attention_output": square,
+            **dict.fromkeys(("query", "key", "value", "attention_output"), (self.dim, self.dim)),
             "attention_norm": (self.dim,),
             "up": (self.inner, self.dim),
             "down": (self.dim, self.inner),

@@ -168,9 +168,6 @@ def check_entries(folder: Path) -> None:
 
     Symlinks must resolve inside the model folder or the hub cache, where snapshots/REVISION links
     to blobs. Entries of folders inside the folder are not looked at.
-
-    Raises:
-        InputError: the entry, and what it is.
     """
     own = folder.resolve()
     homes = [own, *(up.parent / "blobs" for up in own.parents if up.name == "snapshots")]

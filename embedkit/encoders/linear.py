@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -51,22 +51,8 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
-class Linear(Protocol):
-    """(tokens, in) -> (tokens, out)."""
-
-    def __call__(self, x: Tensor) -> Tensor: ...
-
-    def activated(self, x: Tensor, activation: Activation) -> Tensor:
-        """activation(W x + b)"""
-        ...
-
-    def added(self, x: Tensor, residual: Tensor) -> Tensor:
-        """W x + b + residual"""
-        ...
-
-
 class PlainLinear:
-    """In public operations, on any device."""
+    """(tokens, in) -> (tokens, out) in public operations, on any device."""
 
     def __init__(self, affine: Affine) -> None:
         self._affine = affine
@@ -75,14 +61,16 @@ class PlainLinear:
         return F.linear(x, self._affine.weight, self._affine.bias)
 
     def activated(self, x: Tensor, activation: Activation) -> Tensor:
+        """activation(W x + b)"""
         return activation.function(self(x))
 
     def added(self, x: Tensor, residual: Tensor) -> Tensor:
+        """W x + b + residual"""
         return self(x) + residual
 
 
 class FusedLinear:
-    """In oneDNN's operations, which keep the weight in a layout of their own."""
+    """The same in oneDNN's operations, which keep the weight in a layout of their own."""
 
     def __init__(self, affine: Affine) -> None:
         self._weight = torch.ops.mkldnn._reorder_linear_weight(affine.weight)
@@ -105,6 +93,9 @@ class FusedLinear:
             x, self._weight, self._bias, name, [], algorithm
         )
         return y
+
+
+Linear: TypeAlias = PlainLinear | FusedLinear
 
 
 def ready(affine: Affine) -> Linear:

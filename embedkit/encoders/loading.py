@@ -31,28 +31,16 @@ def load_pretrained(
     kind: Callable[[Any], Any],
     folder: Path,
     *,
-    weights: Weights | None = None,
-    decoder: bool = False,
-    resize: bool = False,
+    weights: Weights | None = None,  # where they were opened before
+    decoder: bool = False,  # whether the model may have a decoder beside its encoder
+    resize: bool = False,  # whether weights of another shape are drawn anew too, or refused
     **changes: Any,
 ) -> tuple[Any, set[str]]:
     """A float32 model of transformers, and the names of its weights that the folder lacks.
 
     transformers gets the tensors that we read: of the folder's files it looks at config.json alone,
     and it runs no code of the folder's. The folder may lack weights of a head or a pooler; they are
-    drawn from torch's generator.
-
-    Args:
-        kind: makes the model of its configuration.
-        folder: the model's folder.
-        weights: its weights, where they were opened before.
-        decoder: whether the model may have a decoder beside its encoder.
-        resize: whether weights of another shape are drawn anew too; else they are refused.
-        changes: of the configuration.
-
-    Raises:
-        InputError: transformers has no such family, or cannot load the folder, or the folder lacks
-            weights of the encoder.
+    drawn from torch's generator. `changes` are of the configuration.
     """
     import transformers
 

@@ -41,23 +41,15 @@ class Layer:
 
 
 class Network:
-    """An encoder on one device, in one precision.
-
-    Args:
-        family: names of the tensors.
-        config: its sizes.
-        tensors: float32, under transformers' names.
-        device: where it runs.
-        dtype: that it computes in, and of its hidden states.
-    """
+    """An encoder on one device, in one precision."""
 
     def __init__(
         self,
         family: Family,
         config: EncoderConfig,
-        tensors: Mapping[str, Tensor],
+        tensors: Mapping[str, Tensor],  # float32, under transformers' names
         device: torch.device,
-        dtype: torch.dtype,
+        dtype: torch.dtype,  # that it computes in, and of its hidden states
     ) -> None:
         self._config = config
         self._activation = ACTIVATIONS[config.activation]
@@ -97,7 +89,7 @@ class Network:
     def __call__(
         self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
     ) -> TokenStates:
-        """Hidden states `layers`, each (tokens, dim), and pooler_output; see `Engine`."""
+        """Hidden states `layers`, each (tokens, dim), and pooler_output."""
         top = len(self._layers) if pooler else max(layers)
         states: dict[int, Tensor] = {}
         x = self._embed(batch)

@@ -6,17 +6,15 @@ Devlin et al. 2019; how the families differ is in `families`, the forward pass i
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from embedkit.encoders.encoder import Engine
 from embedkit.encoders.families import (
     FAMILIES,
     NORM,
@@ -30,17 +28,10 @@ from embedkit.encoders.families import (
 from embedkit.encoders.linear import ACTIVATIONS, Affine
 from embedkit.encoders.network import Network
 from embedkit.encoders.states import TokenStates
+from embedkit.encoders.weights import Weights
 from embedkit.errors import InputError
+from embedkit.files import write_json
 from embedkit.tokenization.token_batch import TokenBatch
-
-
-class TensorSource(Protocol):
-    """Tensors by name: a checkpoint on disk, or a model's state_dict."""
-
-    @property
-    def names(self) -> frozenset[str]: ...
-
-    def __getitem__(self, name: str) -> Tensor: ...
 
 
 def runs(config: dict[str, Any]) -> bool:
@@ -62,27 +53,18 @@ def runs(config: dict[str, Any]) -> bool:
 
 
 class PackedEncoder:
-    """A post-LN encoder that takes and returns packed tokens.
+    """A post-LN encoder that takes and returns packed tokens."""
 
-    Args:
-        config: a config.json for which `runs` is true.
-        weights: its tensors under transformers' names, with or without the family's prefix.
-        source: what errors call the model.
+    cuts = True  # its hidden state k is the last one of the encoder cut to k layers
+    whole = True  # transformers can load it alone, and not only with the decoder beside it
 
-    Raises:
-        InputError: a missing tensor or a wrong shape.
-    """
-
-    cuts = True
-    whole = True
-
-    def __init__(
-        self, config: dict[str, Any], weights: TensorSource, *, source: str = "model"
-    ) -> None:
+    def __init__(self, config: dict[str, Any], weights: Weights, *, source: str = "model") -> None:
         self.config = config
         self.family: str = config["model_type"]
         self._family = family = FAMILIES[self.family]
         self._sizes = n = EncoderConfig.from_json(config, family, source)
+        self.dim, self.num_layers, self.vocab_size = n.dim, n.layers, n.vocabulary
+        self.max_positions: int | None = n.max_positions  # tokens of a text, special ones included
         self.device = torch.device("cpu")
         self._dtype = torch.float32
         names = weights.names
@@ -130,26 +112,10 @@ class PackedEncoder:
             affine(POOLER, n.dim, n.dim)
 
     @property
-    def dim(self) -> int:
-        return self._sizes.dim
-
-    @property
-    def num_layers(self) -> int:
-        return self._sizes.layers
-
-    @property
-    def vocab_size(self) -> int:
-        return self._sizes.vocabulary
-
-    @property
     def linear_shapes(self) -> list[tuple[int, int]]:
         """(out, in) of the linears of a layer, as they run: attention's three are one."""
         n = self._sizes
         return [(3 * n.dim, n.dim), (n.dim, n.dim), (n.inner, n.dim), (n.dim, n.inner)]
-
-    @property
-    def max_positions(self) -> int | None:
-        return self._sizes.max_positions
 
     @property
     def pooler(self) -> Affine | None:
@@ -168,7 +134,7 @@ class PackedEncoder:
         return other
 
     @cached_property
-    def _engine(self) -> Engine:
+    def _engine(self) -> Network:
         return Network(self._family, self._sizes, self._tensors, self.device, self._dtype)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -196,10 +162,7 @@ class PackedEncoder:
         return identity if n.padding is None else {**identity, "padding": n.padding}
 
     def tensors(self, num_layers: int) -> dict[str, Tensor]:
-        """The weights, float32, under transformers' names, cut to the first `num_layers` layers.
-
-        A cut encoder has no pooler: it was made for the last layer.
-        """
+        """The weights, float32, cut to the first layers; a cut encoder has no pooler."""
         left_out = [
             self._family.layer.format(index) for index in range(num_layers, self.num_layers)
         ]
@@ -212,7 +175,10 @@ class PackedEncoder:
         }
 
     def save(self, folder: Path, *, num_layers: int, output_hidden_states: bool) -> dict[str, Any]:
-        """Write config.json and model.safetensors, cut to the first `num_layers` layers."""
+        """Write config.json and model.safetensors, cut to the first `num_layers` layers.
+
+        Returns the arguments that AutoModel needs beside the folder, so as to invent no pooler.
+        """
         config = dict(self.config) | {
             "architectures": [self._family.architecture],
             self._family.keys["layers"][0]: num_layers,
@@ -223,6 +189,6 @@ class PackedEncoder:
         # safetensors writes no views, which a state_dict may have.
         tensors = {name: tensor.clone() for name, tensor in self.tensors(num_layers).items()}
         save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-        (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+        write_json(folder / "config.json", config)
         without = self._family.has_pooler and f"{POOLER}.weight" not in tensors
         return {"add_pooling_layer": False} if without else {}

@@ -15,31 +15,14 @@ from embedkit.tokenization.token_batch import TokenBatch
 
 @dataclass(frozen=True)
 class TokenStates:
-    """What an encoder returns and every pooling reads.
+    """What an encoder returns and every pooling reads."""
 
-    Attributes:
-        layers: hidden state k -> (tokens, dim), floats; 0 is the input of the first layer.
-        batch: the tokens behind the rows.
-        pooler_output: (texts, dim) tanh(W h_cls + b), where it was asked for.
-        first_position: the place of each text's first row in its text, counted from 1; above 1 when
-            the prompt was left out.
-        token_weights: (vocabulary,) what a token counts, where a pooling asks for it.
-        query: (dim,) that attention compares tokens with, where a pooling asks for it.
-
-    Example:
-        >>> hidden = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [0.0, 0.0]]])
-        >>> mask = torch.tensor([[1, 1], [1, 0]])
-        >>> states = TokenStates.from_padded(hidden, mask)
-        >>> states.only.tolist(), states.batch.offsets.tolist()
-        ([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], [0, 2, 3])
-    """
-
-    layers: Mapping[int, Tensor]
-    batch: TokenBatch
-    pooler_output: Tensor | None = None
-    first_position: int = 1
-    token_weights: Tensor | None = None
-    query: Tensor | None = None
+    layers: Mapping[int, Tensor]  # number -> (tokens, dim); 0 is the input of the first layer
+    batch: TokenBatch  # the tokens behind the rows
+    pooler_output: Tensor | None = None  # (texts, dim) tanh(W h_cls + b), where it was asked for
+    first_position: int = 1  # of a text's first row in it; above 1 without the prompt
+    token_weights: Tensor | None = None  # (vocabulary,), where a pooling weighs tokens
+    query: Tensor | None = None  # (dim,), which attention compares tokens with
 
     def __post_init__(self) -> None:
         for index, state in self.layers.items():
@@ -52,25 +35,13 @@ class TokenStates:
     @classmethod
     def from_padded(
         cls,
-        hidden: Tensor | Mapping[int, Tensor],
-        mask: Tensor,
-        token_ids: Tensor | None = None,
-        special: Tensor | None = None,
-        pooler_output: Tensor | None = None,
+        hidden: Tensor | Mapping[int, Tensor],  # (texts, length, dim), or several by number
+        mask: Tensor,  # (texts, length), 1 for tokens; padding may be on either side
+        token_ids: Tensor | None = None,  # (texts, length) of integers, where a pooling reads them
+        special: Tensor | None = None,  # (texts, length), 1 for special tokens
+        pooler_output: Tensor | None = None,  # (texts, dim), where a pooling reads it
     ) -> TokenStates:
-        """Pack hidden states from outside, such as transformers' last_hidden_state.
-
-        Args:
-            hidden: (texts, length, dim); or several by their number, or none for a pooler.
-            mask: (texts, length), 1 for tokens and 0 for padding, which may be on either side.
-            token_ids: (texts, length) of integers, where a pooling reads them.
-            special: (texts, length), 1 for special tokens, where a pooling reads it.
-            pooler_output: (texts, dim), where a pooling reads it.
-
-        Raises:
-            InputError: shapes that do not fit, or a row of the mask that has no tokens, a hole, or
-                values other than 0 and 1.
-        """
+        """Pack hidden states from outside, such as transformers' last_hidden_state."""
         layers = {0: hidden} if isinstance(hidden, Tensor) else hidden
         kept = _check_mask(mask)
         parts = {"input_ids": token_ids, "special_tokens_mask": special}
@@ -107,7 +78,8 @@ class TokenStates:
 
         It is float32, or float64 where the states are.
         """
-        states = [_at_least_float32(self.layers[index]) for index in layers]
+        chosen = [self.layers[index] for index in layers]
+        states = [state.to(torch.promote_types(state.dtype, torch.float32)) for state in chosen]
         if weights is not None:
             stacked = torch.stack(states)
             mean = (stacked * weights.to(stacked.dtype).view(-1, 1, 1)).sum(0)
@@ -128,10 +100,6 @@ class TokenStates:
             self.token_weights,
             self.query,
         )
-
-
-def _at_least_float32(state: Tensor) -> Tensor:
-    return state.to(torch.promote_types(state.dtype, torch.float32))
 
 
 def _check_mask(mask: Tensor) -> Tensor:

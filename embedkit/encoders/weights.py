@@ -18,13 +18,7 @@ _TIED = 4  # names that a large tensor of a pickle may have: T5 has an embedding
 
 
 class Weights:
-    """The tensors of a checkpoint by name, read when asked for.
-
-    Safetensors, else pickles read with weights_only, in one file or in shards.
-
-    Raises:
-        InputError: no weights, or damaged ones.
-    """
+    """The tensors of safetensors, else pickles, in one file or shards; read when asked for."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -110,7 +104,9 @@ def _read_pickle(path: Path) -> Mapping[str, Tensor]:
             "convert it to safetensors"
         ) from error
     if not isinstance(content, dict) or not all(
-        isinstance(name, str) and isinstance(value, torch.Tensor) and _is_plain(value)
+        isinstance(name, str)
+        and isinstance(value, torch.Tensor)
+        and (value.layout, value.device.type) == (torch.strided, "cpu")
         for name, value in content.items()
     ):
         raise InputError(f"{path}: expected a dict of tensors by name")
@@ -120,12 +116,6 @@ def _read_pickle(path: Path) -> Mapping[str, Tensor]:
             f"{path}: claims tensors of {claimed:,} bytes and has {path.stat().st_size:,}"
         )
     return {name: value.detach() for name, value in content.items()}
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    import torch
-
-    return tensor.layout is torch.strided and tensor.device.type == "cpu"
 
 
 def _check_packed(path: Path) -> None:

@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from embedkit.pooling.attention import attention
 from embedkit.pooling.content import max_content, mean_content
-from embedkit.pooling.first_last import cls, last
 from embedkit.pooling.idf import idf_mean
 from embedkit.pooling.maximum import maximum
 from embedkit.pooling.means import mean, mean_sqrt_len, weighted_mean
-from embedkit.pooling.pooler import pooler
+from embedkit.pooling.one_vector import cls, last, pooler
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,7 +83,7 @@ _ROWS = (
         mean,
         "sum(h_i) / n",
         "the usual choice for sentence similarity",
-        "문장 유사도에서 가장 흔한 선택",
+        "문장 유사도에 가장 널리 쓰인다",
         sentence_transformers="mean",
         legacy_key="pooling_mode_mean_tokens",
     ),
@@ -102,7 +101,7 @@ _ROWS = (
         weighted_mean,
         "sum(i h_i) / sum(i)",
         "later tokens count more; made for decoders",
-        "뒤 토큰일수록 비중이 크다. 디코더용",
+        "뒤쪽 토큰일수록 비중이 크다. 디코더용",
         sentence_transformers="weightedmean",
         legacy_key="pooling_mode_weightedmean_tokens",
     ),
@@ -153,19 +152,8 @@ _ROWS = (
         pooler,
         "tanh(W h_1 + b)",
         "BERT's pooler_output, if the checkpoint has its weights",
-        "BERT의 pooler_output. 체크포인트에 가중치가 있을 때만",
+        "BERT의 pooler_output. 체크포인트에 가중치가 있을 때만 쓸 수 있다",
     ),
 )
 
 POOLINGS: dict[str, PoolingSpec] = {row.name: row for row in _ROWS}
-
-
-def pooling_table(language: str = "en") -> str:
-    """The table as Markdown, as the READMEs show it, in English (en) or Korean (ko)."""
-    korean = language == "ko"
-    head = "| 풀링 | 텍스트 벡터 | |" if korean else "| pooling | vector of a text | |"
-    lines = [head, "| --- | --- | --- |"]
-    for row in _ROWS:
-        note = row.note_ko if korean else row.note
-        lines.append(f"| `{row.name}` | {row.formula} | {note} |")
-    return "\n".join(lines)

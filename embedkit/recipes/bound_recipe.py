@@ -4,29 +4,14 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TypeAlias
 
 import numpy as np
 
 from embedkit.errors import InputError
-from embedkit.recipes.dense import IDENTITY, Dense
+from embedkit.recipes.dense import IDENTITY, Dense, LayerNorm
 from embedkit.recipes.recipe import MIX, Recipe, RecipeError
 from embedkit.recipes.steps import STEPS, TRAINED, Float32Array, fold, output_dim, split_step
-
-
-class Step(Protocol):
-    """A map of sentence embeddings, row by row."""
-
-    @property
-    def name(self) -> str:
-        """Its name in a recipe."""
-        ...
-
-    def dim(self, before: int) -> int:
-        """The dimension of its results, for vectors of dimension `before`."""
-        ...
-
-    def __call__(self, vectors: Float32Array) -> Float32Array: ...
 
 
 @dataclass(frozen=True)
@@ -87,6 +72,10 @@ class Unfitted:
         raise InputError(_not_fitted(self.name))
 
 
+# Each maps sentence embeddings row by row, and says the dimension of its results.
+Step: TypeAlias = RowStep | Truncate | Unfitted | Dense | LayerNorm
+
+
 def _not_fitted(what: str) -> str:
     return (
         f"{what} is not fitted yet; fit it on texts first, with Embedder.fit(texts) "
@@ -96,19 +85,12 @@ def _not_fitted(what: str) -> str:
 
 @dataclass(frozen=True)
 class Fit:
-    """What a recipe was fitted on.
-
-    Attributes:
-        source: where the texts are from, for people.
-        texts: how many.
-        sha256: of the texts, see `RowDigest`.
-        notes: what a reader must know of the result, such as directions that were dropped.
-    """
+    """What a recipe was fitted on."""
 
     source: str
     texts: int
-    sha256: str
-    notes: tuple[str, ...] = ()
+    sha256: str  # of the texts, see `RowDigest`
+    notes: tuple[str, ...] = ()  # such as directions that were dropped
 
     def __str__(self) -> str:
         texts = "text" if self.texts == 1 else "texts"
@@ -117,39 +99,18 @@ class Fit:
 
 @dataclass(frozen=True)
 class BoundRecipe:
-    """A recipe resolved against an encoder, with its steps ready to run.
-
-    Attributes:
-        recipe: resolved.
-        steps: of `recipe`; affine neighbours are one.
-        token_weights: (vocabulary,) float32, where a pooling of `recipe` learns them.
-        query: (encoder dim,) float32, trained, where `recipe` has the pooling attention.
-        layer_weights: (layers + 1,) float32 with sum 1, trained, where `recipe` mixes layers.
-        fit: what was fitted here, if anything.
-
-    Example:
-        >>> bound = BoundRecipe.of(Recipe.parse("mean/truncate:2/normalize"), encoder_dim=4)
-        >>> bound.dim(encoder_dim=4)
-        2
-        >>> bound.apply(np.array([[3, 4, 5, 6]], dtype=np.float32))
-        array([[0.6, 0.8]], dtype=float32)
-    """
+    """A recipe resolved against an encoder, with its steps ready to run."""
 
     recipe: Recipe
-    steps: tuple[Step, ...]
-    token_weights: Float32Array | None = None
-    fit: Fit | None = None
-    query: Float32Array | None = None
-    layer_weights: Float32Array | None = None
+    steps: tuple[Step, ...]  # of `recipe`; affine neighbours are one
+    token_weights: Float32Array | None = None  # (vocabulary,), which `idf_mean` learns
+    fit: Fit | None = None  # what was fitted here, if anything
+    query: Float32Array | None = None  # (encoder dim,), which `attention` trains
+    layer_weights: Float32Array | None = None  # (layers + 1,) with sum 1, which `mix` trains
 
     @classmethod
     def of(cls, recipe: Recipe, encoder_dim: int) -> BoundRecipe:
-        """Bind a recipe as it was typed; what it learns from texts is still to be fitted.
-
-        Raises:
-            RecipeError: a trained step of a model, or a step that keeps more numbers than there
-                are.
-        """
+        """Bind a recipe as it was typed; what it learns from texts is still to be fitted."""
         dim = encoder_dim * len(recipe.poolings)
         for step in recipe.steps:
             if step in TRAINED:
@@ -197,11 +158,7 @@ class BoundRecipe:
         return replace(self, query=query, layer_weights=trained.layer_weights)
 
     def check_trained(self) -> None:
-        """Refuse a recipe with a part that is not trained.
-
-        Raises:
-            InputError: the part, and how to train it.
-        """
+        """Refuse a recipe with a part that is not trained."""
         if self.untrained is not None:
             raise InputError(
                 f"recipe {str(self.recipe)!r}: {self.untrained} is not trained yet; train it with "
@@ -210,11 +167,7 @@ class BoundRecipe:
             )
 
     def check_fitted(self) -> None:
-        """Refuse a recipe with a part that is not trained, or not fitted.
-
-        Raises:
-            InputError: the part, and how to train or fit it.
-        """
+        """Refuse a recipe with a part that is not trained, or not fitted."""
         self.check_trained()
         if self.unfitted is not None:
             raise InputError(f"recipe {str(self.recipe)!r}: {_not_fitted(self.unfitted)}")

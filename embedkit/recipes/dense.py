@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 from embedkit.errors import InputError
 from embedkit.recipes.steps import DENSE, LAYER_NORM, Float32Array
 
-if TYPE_CHECKING:
-    from torch import nn
-
 
 @dataclass(frozen=True)
 class Dense:
-    """activation(W v + b): steps fitted and folded, or a trained layer of a folder.
+    """activation(W v + b): steps fitted and folded, or a trained layer of a folder."""
 
-    Attributes:
-        weight: (out, in) float32.
-        bias: (out,) float32, or None.
-        activation: a name from `ACTIVATIONS`.
-        slope: (1,) or (out,) float32 of negative numbers, where the activation is PReLU.
-    """
-
-    weight: Float32Array
-    bias: Float32Array | None
-    activation: str
+    weight: Float32Array  # (out, in) float32
+    bias: Float32Array | None  # (out,) float32, or None
+    activation: str  # a name from `ACTIVATIONS`
     name: str = DENSE
-    slope: Float32Array | None = None
+    slope: Float32Array | None = None  # (1,) or (out,) of PReLU
 
     def dim(self, before: int) -> int:
         _check_dim(self.name, self.weight.shape[1], before)
@@ -41,9 +32,11 @@ class Dense:
         out: Float32Array = vectors @ self.weight.T
         if self.bias is not None:
             out += self.bias
-        if self.slope is None:
-            return ACTIVATIONS[self.activation](out)
-        out *= np.where(out >= 0, np.float32(1), self.slope)
+        if self.slope is not None:
+            out *= np.where(out >= 0, np.float32(1), self.slope)
+        elif self.activation != IDENTITY:
+            with torch.inference_mode():
+                out = _inferring(self.activation)(torch.from_numpy(out)).numpy()
         return out
 
 
@@ -60,12 +53,8 @@ class LayerNorm:
         return before
 
     def __call__(self, vectors: Float32Array) -> Float32Array:
-        import torch
-
         rows, weight, bias = map(torch.from_numpy, (vectors, self.weight, self.bias))
-        normed: Float32Array = torch.nn.functional.layer_norm(
-            rows, weight.shape, weight, bias
-        ).numpy()
+        normed: Float32Array = nn.functional.layer_norm(rows, weight.shape, weight, bias).numpy()
         return normed
 
 
@@ -77,52 +66,34 @@ def _check_dim(name: str, taken: int, before: int) -> None:
         )
 
 
-def _sigmoid(x: Float32Array) -> Float32Array:
-    half = np.float32(0.5)
-    y: Float32Array = half * np.tanh(half * x) + half
-    return y
+IDENTITY = "torch.nn.modules.linear.Identity"
+TANH = "torch.nn.modules.activation.Tanh"
+
+_CLASSES = (
+    *("Tanh", "ReLU", "Sigmoid", "CELU", "ELU", "GELU", "GLU", "Hardshrink", "Hardsigmoid"),
+    *("Hardswish", "Hardtanh", "LeakyReLU", "LogSigmoid", "LogSoftmax", "Mish", "PReLU", "RReLU"),
+    *("ReLU6", "SELU", "SiLU", "Softmax", "Softmin", "Softplus", "Softshrink", "Softsign"),
+    "Tanhshrink",
+)
+
+# The names of classes that sentence-transformers writes, and those that it reads as well.
+ACTIVATIONS = (
+    IDENTITY,
+    *(f"torch.nn.modules.activation.{name}" for name in _CLASSES),
+    "torch.nn.Identity",
+    *(f"torch.nn.{name}" for name in _CLASSES),
+)
 
 
-def torch_activation(name: str) -> nn.Module:
-    """The activation of a class name of torch.nn."""
-    import torch
-
-    module: Any = getattr(torch.nn, name)()
+def activation_module(activation: str) -> nn.Module:
+    """The module of torch that one of ACTIVATIONS names."""
+    module: Any = getattr(nn, activation.rpartition(".")[2])()
     if getattr(module, "dim", 1) is None:
         module.dim = 1  # Softmax and its like warn where they choose it themselves
     made: nn.Module = module
     return made
 
 
-def _of_torch(name: str, vectors: Float32Array) -> Float32Array:
-    import torch
-
-    with torch.inference_mode():
-        activated: Float32Array = torch_activation(name).eval()(torch.from_numpy(vectors)).numpy()
-    return activated
-
-
-IDENTITY = "torch.nn.modules.linear.Identity"
-TANH = "torch.nn.modules.activation.Tanh"
-
-_FUNCTIONS: dict[str, Callable[[Float32Array], Float32Array]] = {
-    "Tanh": np.tanh,
-    "ReLU": lambda x: np.maximum(x, np.float32(0)),
-    "Sigmoid": _sigmoid,
-    **{
-        name: partial(_of_torch, name)
-        for name in (
-            *("CELU", "ELU", "GELU", "GLU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh"),
-            *("LeakyReLU", "LogSigmoid", "LogSoftmax", "Mish", "PReLU", "RReLU", "ReLU6", "SELU"),
-            *("SiLU", "Softmax", "Softmin", "Softplus", "Softshrink", "Softsign", "Tanhshrink"),
-        )
-    },
-}
-
-# By the names of classes that sentence-transformers writes, and those that it reads as well.
-ACTIVATIONS: dict[str, Callable[[Float32Array], Float32Array]] = {
-    IDENTITY: lambda x: x,
-    **{f"torch.nn.modules.activation.{name}": run for name, run in _FUNCTIONS.items()},
-    "torch.nn.Identity": lambda x: x,
-    **{f"torch.nn.{name}": run for name, run in _FUNCTIONS.items()},
-}
+@cache
+def _inferring(activation: str) -> nn.Module:
+    return activation_module(activation).eval()

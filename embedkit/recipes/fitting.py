@@ -31,10 +31,10 @@ _RESOLUTION = 4 * float(np.finfo(np.float32).eps)
 
 
 def fit_recipes(
-    bounds: Sequence[BoundRecipe],
-    texts: Iterable[str],
-    encode: Encode,
-    count_tokens: CountTokens,
+    bounds: Sequence[BoundRecipe],  # recipes; those that are fitted already stay as they are
+    texts: Iterable[str],  # texts, or anything that yields them; read again for each pass
+    encode: Encode,  # texts and recipes -> for each recipe float32 (texts, dim)
+    count_tokens: CountTokens,  # without special ones
     *,
     source: str,
     show_progress: bool | None = None,
@@ -44,18 +44,6 @@ def fit_recipes(
     One pass over the texts serves all recipes. A step behind one that is not affine, such as
     `normalize`, takes a pass of its own, because it must see vectors that are normalized:
     `center/normalize/pca:64` takes two. `idf_mean` takes one more pass, which only tokenizes.
-
-    Args:
-        bounds: recipes; those that are fitted already stay as they are.
-        texts: texts, or anything that yields them; read again for each pass.
-        encode: texts and recipes -> for each recipe float32 (texts, dim).
-        count_tokens: texts -> int64 (vocabulary,), occurrences of each token, without special ones.
-        source: where the texts are from, for people.
-        show_progress: a bar on stderr for each pass; None shows it where stderr is a terminal.
-
-    Raises:
-        InputError: a text that is none, too few texts, or texts that can be read only once where
-            more passes are needed.
     """
     check_type("source", source, str, "where the texts are from")
     check_list("texts", texts, "texts to fit on")
@@ -159,27 +147,10 @@ def _prefix(bound: BoundRecipe) -> BoundRecipe:
 
 
 def fit_affine(steps: Sequence[str], vectors: StreamingCovariance) -> tuple[Dense, tuple[str, ...]]:
-    """Fit affine neighbours and fold them into one matrix.
+    """Fit affine neighbours and fold them into one matrix; also notes on dropped directions.
 
     Each step is fitted on what the ones before it leave. An affine map takes mean and covariance
-    along, so those in front of the first step serve all of them.
-
-    Args:
-        steps: as they print.
-        vectors: mean and covariance in front of the first step.
-
-    Returns:
-        The map, and notes on directions that were dropped.
-
-    Raises:
-        InputError: too few vectors for a step, or vectors that do not vary.
-
-    Example:
-        >>> vectors = StreamingCovariance(2)
-        >>> vectors.add(np.array([[1, 0], [3, 0], [5, 6]], dtype=np.float32))
-        >>> dense, notes = fit_affine(["center", "truncate:1"], vectors)
-        >>> dense(np.array([[7, 7]], dtype=np.float32))
-        array([[4.]], dtype=float32)
+    along, so those in front of the first step, `vectors`, serve all of them.
     """
     mean, covariance = vectors.mean, vectors.covariance
     if not np.isfinite(covariance).all():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from embedkit.arguments import check_type
+from embedkit.arguments import check_count
 from embedkit.encoders.states import TokenStates
 from embedkit.errors import InputError
 from embedkit.pooling import POOLINGS
@@ -71,9 +71,7 @@ class Pooling(nn.Module):
         sizes = {"attention": ("dim", dim), MIX: ("num_layers", num_layers)}
         for name, size in sizes.values():
             if size is not None:
-                check_type(name, size, int, "a whole number")
-                if size < 1:
-                    raise InputError(f"{name} is {size}; expected a whole number from 1")
+                check_count(name, size)
         if isinstance(recipe, BoundRecipe):
             bound = recipe
         else:
@@ -238,9 +236,7 @@ class Pooling(nn.Module):
                 )
             if POOLINGS[name].fitted and input_ids is None:
                 raise InputError(f"{name} weighs tokens, and input_ids is missing")
-        check_type("prompt_tokens", prompt_tokens, int, "a whole number")
-        if prompt_tokens < 0:
-            raise InputError(f"prompt_tokens is {prompt_tokens}; expected a whole number from 0")
+        check_count("prompt_tokens", prompt_tokens, 0)
 
 
 def _check_states(states: Any) -> Tensor:

@@ -11,7 +11,6 @@ import re
 import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
 
 from embedkit.arguments import check_type
 from embedkit.errors import InputError
@@ -96,18 +95,20 @@ class Recipe:
         if not isinstance(text, str):
             raise RecipeError(f"a recipe is a str such as 'mean@-1/normalize', got {text!r}")
 
-        def error(start: int, problem: str) -> RecipeError:
-            return RecipeError(f"recipe {text!r}, character {start}: {problem}")
-
         head, *steps = text.split("/")
         pools, at, layer_text = head.partition("@")
         poolings = pools.split("+")
         layer_parts = layer_text.split(",") if at else []
-        starts = {
-            "pooling": _starts(1, poolings),
-            "layer": _starts(len(pools) + 2, layer_parts),
-            "step": _starts(len(head) + 2, steps),
-        }
+
+        def error(kind: str, index: int, problem: str) -> RecipeError:
+            start, parts = {
+                "pooling": (1, poolings),
+                "layer": (len(pools) + 2, layer_parts),
+                "step": (len(head) + 2, steps),
+            }[kind]
+            character = start + sum(len(part) + 1 for part in parts[:index])
+            return RecipeError(f"recipe {text!r}, character {character}: {problem}")
+
         layers: tuple[int, ...] = LAST
         mix = layer_parts == [MIX]
         if layer_parts == ["first-last"]:
@@ -115,22 +116,20 @@ class Recipe:
         elif mix:
             layers = ()
         elif at:
-            for start, part in zip(starts["layer"], layer_parts, strict=True):
+            for index, part in enumerate(layer_parts):
                 if not _INTEGER.fullmatch(part):
-                    raise error(
-                        start,
-                        f"layer {part!r} is not a number; expected a hidden state such as 0, 6 or "
-                        "-1, first-last, or mix",
-                    )
+                    problem = f"layer {part!r} is not a number; expected a hidden state such as "
+                    raise error("layer", index, problem + "0, 6 or -1, first-last, or mix")
             layers = tuple(int(part) for part in layer_parts)
-        for start, step in zip(starts["step"], steps, strict=True):
+        for index, step in enumerate(steps):
             if step in TRAINED:
-                raise error(start, f"the step {step} comes with a model and cannot be typed")
+                raise error(
+                    "step", index, f"the step {step} comes with a model and cannot be typed"
+                )
         if flaw := _find_flaw(poolings, layers, steps):
-            kind, index, problem = flaw
-            raise error(starts[kind][index], problem)
+            raise error(*flaw)
         if at and "pooler" in poolings:
-            raise error(starts["layer"][0], _POOLER_LAYER)
+            raise error("layer", 0, _POOLER_LAYER)
         return cls(tuple(poolings), layers, tuple(steps), mix)
 
     @classmethod
@@ -223,8 +222,3 @@ def _find_flaw(
         if tuple(layers) != LAST:
             return "layer", 0, _POOLER_LAYER
     return None
-
-
-def _starts(start: int, parts: Sequence[str]) -> list[int]:
-    """Where each part begins when they stand one separator apart."""
-    return list(accumulate((len(part) + 1 for part in parts), initial=start))[: len(parts)]

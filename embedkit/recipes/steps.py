@@ -19,19 +19,12 @@ Float64Array: TypeAlias = "NDArray[np.float64]"
 
 
 class Sample(NamedTuple):
-    """What an affine step sees of the vectors that it is fitted on.
+    """What an affine step sees of the vectors that it is fitted on."""
 
-    Attributes:
-        step: the step as it prints, for errors and notes.
-        size: number of vectors.
-        covariance: (dim, dim), divided by size - 1.
-        noise: the variance up to which a direction is rounding error.
-    """
-
-    step: str
+    step: str  # the step as it prints, for errors and notes
     size: int
-    covariance: Float64Array
-    noise: float
+    covariance: Float64Array  # (dim, dim), divided by size - 1
+    noise: float  # the variance up to which a direction is rounding error
 
     def check_size(self, most: int) -> None:
         """Refuse `most` vectors or fewer."""
@@ -140,26 +133,16 @@ class StepSpec(NamedTuple):
 
     A step is an affine map, which has `fit` and is folded into one matrix with its neighbours, or
     it has `apply`.
-
-    Attributes:
-        name: its name in a recipe.
-        parameter: how it takes a number K: "" for not at all, ":K", or "[:K]" if it may.
-        note: what it does with a vector.
-        note_ko: the same in Korean.
-        fitted: whether it learns from texts. Such a step subtracts the mean first.
-        keeps: whether K is the dimension of its result.
-        fit: of an affine step: sample and K (the dimension, where the recipe has no K) -> matrix.
-        apply: of another step: rows (n, dim) -> rows (n, dim).
     """
 
     name: str
-    parameter: str
-    note: str
-    note_ko: str
-    fitted: bool = False
-    keeps: bool = False
-    fit: Callable[[Sample, int], Fitted] | None = None
-    apply: Callable[[Float32Array], Float32Array] | None = None
+    parameter: str  # how it takes a number K: "" for not at all, ":K", or "[:K]" if it may
+    note: str  # what it does with a vector
+    note_ko: str  # the same in Korean
+    fitted: bool = False  # whether it learns from texts. Such a step subtracts the mean first
+    keeps: bool = False  # whether K is the dimension of its result
+    fit: Callable[[Sample, int], Fitted] | None = None  # affine; without a K it gets the dim
+    apply: Callable[[Float32Array], Float32Array] | None = None  # rows (n, dim) -> rows
 
 
 _ROWS = (
@@ -184,7 +167,7 @@ _ROWS = (
         "whiten",
         "[:K]",
         "uncorrelated numbers of variance 1, of the K directions that vary most (or of all)",
-        "분산이 가장 큰 방향 K개(없으면 전부)를 상관 없이 분산 1로",
+        "분산이 가장 큰 방향 K개(생략하면 전부)를 서로 무상관이고 분산이 1이 되도록 변환한다",
         fitted=True,
         keeps=True,
         fit=_whiten,
@@ -199,7 +182,12 @@ _ROWS = (
         fit=_pca,
     ),
     StepSpec(
-        "truncate", ":K", "keep the first K numbers", "앞 숫자 K개만 남긴다", keeps=True, fit=_first
+        "truncate",
+        ":K",
+        "keep the first K numbers",
+        "앞에서부터 K차원만 남긴다",
+        keeps=True,
+        fit=_first,
     ),
     StepSpec(
         "normalize",
@@ -219,23 +207,13 @@ _NUMBER = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 
 
 def split_step(step: str) -> tuple[str, int | None]:
-    """A step's name and its number.
-
-    Example:
-        >>> split_step("whiten:256"), split_step("whiten")
-        (('whiten', 256), ('whiten', None))
-    """
+    """A step's name and its number."""
     name, colon, number = step.partition(":")
     return name, int(number) if colon else None
 
 
 def step_problem(step: str) -> str | None:
-    """What is wrong with a step as it was typed, or None.
-
-    Example:
-        >>> step_problem("pca")
-        'step pca needs a number, such as pca:8'
-    """
+    """What is wrong with a step as it was typed, or None."""
     if step in TRAINED:
         return None
     name, colon, number = step.partition(":")
@@ -252,23 +230,13 @@ def step_problem(step: str) -> str | None:
 
 
 def output_dim(step: str, dim: int) -> int:
-    """The dimension of a step's result, at most: fitting drops directions that do not vary.
-
-    Example:
-        >>> output_dim("pca:8", 384), output_dim("remove_top:8", 384)
-        (8, 384)
-    """
+    """The dimension of a step's result, at most: fitting drops directions that do not vary."""
     name, k = split_step(step)
     return k if k is not None and STEPS[name].keeps else dim
 
 
 def fold(steps: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Steps grouped as they run: affine neighbours together, every other step by itself.
-
-    Example:
-        >>> fold(("center", "pca:8", "normalize"))
-        [('center', 'pca:8'), ('normalize',)]
-    """
+    """Steps grouped as they run: affine neighbours together, every other step by itself."""
     groups: list[tuple[str, ...]] = []
     for affine, group in groupby(steps, lambda step: STEPS[split_step(step)[0]].fit is not None):
         names = tuple(group)
@@ -281,15 +249,3 @@ def unknown_name(what: str, name: str, choices: dict[str, str]) -> str:
     close = get_close_matches(name, choices, n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
     return f"unknown {what} {name!r}{hint}; choose from {', '.join(choices.values())}"
-
-
-def step_table(language: str = "en") -> str:
-    """The table as Markdown, as the READMEs show it, in English (en) or Korean (ko)."""
-    korean = language == "ko"
-    head = "| 단계 | 텍스트로 학습 | |" if korean else "| step | fitted on texts | |"
-    yes = "예" if korean else "yes"
-    lines = [head, "| --- | --- | --- |"]
-    for row in _ROWS:
-        note = row.note_ko if korean else row.note
-        lines.append(f"| `{row.name}{row.parameter}` | {yes if row.fitted else ''} | {note} |")
-    return "\n".join(lines)

@@ -7,22 +7,11 @@ from numpy.typing import NDArray
 
 
 class StreamingCovariance:
-    """Mean and covariance of all vectors added so far, in float64.
+    """Mean (dim,) and covariance of all `count` vectors added so far, in float64.
 
     Blocks are merged by the pairwise update of Chan, Golub and LeVeque (1983), "Algorithms for
     Computing the Sample Variance", equations 2.1: deviations are taken from each block's own mean,
     so that a mean that is large beside the deviations costs no digits.
-
-    Attributes:
-        count: vectors.
-        mean: (dim,).
-
-    Example:
-        >>> seen = StreamingCovariance(2)
-        >>> seen.add(np.array([[1, 0]], dtype=np.float32))
-        >>> seen.add(np.array([[3, 2], [5, 4]], dtype=np.float32))
-        >>> seen.count, seen.mean.tolist(), seen.covariance.tolist()
-        (3, [3.0, 2.0], [[4.0, 4.0], [4.0, 4.0]])
     """
 
     def __init__(self, dim: int) -> None:

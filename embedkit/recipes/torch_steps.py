@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from embedkit.recipes.bound_recipe import Step, Truncate
-from embedkit.recipes.dense import Dense, LayerNorm, torch_activation
+from embedkit.recipes.dense import Dense, LayerNorm, activation_module
 
 
 class StepModule(nn.Module):
@@ -22,7 +22,7 @@ class StepModule(nn.Module):
                 name, None if values is None else nn.Parameter(torch.tensor(values))
             )
         if isinstance(step, Dense):
-            self.activation = torch_activation(step.activation.rpartition(".")[2])
+            self.activation = activation_module(step.activation)
 
     def forward(self, rows: Tensor) -> Tensor:
         """Rows (n, in) -> (n, out), in the dtype of the rows whatever that of the weights."""

@@ -23,17 +23,11 @@ if TYPE_CHECKING:
 
 
 class VectorBatch(NamedTuple):
-    """Some thousands of rows.
+    """Some thousands of rows."""
 
-    Attributes:
-        ids: n strings or integers.
-        vectors: float32 (n, dim).
-        texts: n, or None where they are not stored.
-    """
-
-    ids: pa.Array[pa.StringScalar] | pa.Array[pa.Int64Scalar]
+    ids: pa.Array[pa.StringScalar] | pa.Array[pa.Int64Scalar]  # n strings or integers
     vectors: Matrix
-    texts: pa.Array[pa.StringScalar] | None
+    texts: pa.Array[pa.StringScalar] | None  # n, or None where they are not stored
 
 
 class Vectors:
@@ -127,11 +121,7 @@ class Vectors:
         return self._store.rows
 
     def __iter__(self) -> Iterator[VectorBatch]:
-        """All rows, streamed.
-
-        Raises:
-            InputError: a damaged shard, when the iterator gets there.
-        """
+        """All rows, streamed."""
         for batch in self._store.batches():
             texts = batch.column("text") if self.has_texts else None
             yield VectorBatch(batch.column("id"), vectors_of(batch), texts)

@@ -19,7 +19,7 @@ from embedkit.progress import progress
 from embedkit.recipes.steps import Float32Array
 from embedkit.retrieval.provenance import Provenance
 from embedkit.retrieval.resume import Plan
-from embedkit.retrieval.shards import DTYPES, MANIFEST, PARTIAL, Shard, ShardWriter, Store
+from embedkit.retrieval.shards import DTYPES, MANIFEST, PARTIAL, Shard, Store
 from embedkit.tokenization.batching import check_batch_tokens
 
 if TYPE_CHECKING:
@@ -113,10 +113,7 @@ def encode_corpus(
     """
     started = time.perf_counter()
     target = Path(folder).resolve()
-    if dtype not in DTYPES:
-        raise InputError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
-    if batch_tokens is not None:
-        check_batch_tokens(batch_tokens, reproducible=embedder.reproducible)
+    check_encoding(dtype, batch_tokens, reproducible=embedder.reproducible)
     provenance = Provenance.of(embedder, role_prompt(embedder, "document", prompt, prompt_name))
     check_own(target, MANIFEST, "vectors")
     with sole_writer(target, MANIFEST):
@@ -159,6 +156,14 @@ def encode_corpus(
         prompt=provenance.prompt,
         precision=embedder.precision_choice,
     )
+
+
+def check_encoding(dtype: str, batch_tokens: int | None, *, reproducible: bool) -> None:
+    """Refuse what `encode_corpus` refuses whatever the embedder, before one is loaded."""
+    if dtype not in DTYPES:
+        raise InputError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
+    if batch_tokens is not None:
+        check_batch_tokens(batch_tokens, reproducible=reproducible)
 
 
 def _check_same(before: Store, wanted: Store) -> None:
@@ -252,9 +257,25 @@ class _ShardEncoder:
         self, store: Store, chunks: Iterator[list[Document]], advance: Callable[[int], None]
     ) -> Store:
         """Encode all chunks; what was encoded is committed, whatever stops the rest."""
+        stopped: BaseException | None = None
         for first in chunks:
+            rest = chain([first], chunks)
+            end = time.monotonic() + _SHARD_SECONDS
             with store.writing(store.next) as writer:
-                stopped = self._fill(writer, chain([first], chunks), advance)
+                # A shard takes a first chunk however late it is.
+                while writer.rows == 0 or (writer.rows < _SHARD_ROWS and time.monotonic() < end):
+                    try:
+                        chunk = next(rest, [])
+                        vectors = self._vectors(chunk) if chunk else None
+                    except BaseException as error:
+                        if writer.rows == 0:
+                            raise
+                        stopped = error
+                        break
+                    if vectors is None:
+                        break
+                    writer.write_rows(chunk, vectors)
+                    advance(len(chunk))
             store = store.commit(
                 shards=(*store.shards, writer.shard), next=store.next + 1, complete=False
             )
@@ -262,34 +283,9 @@ class _ShardEncoder:
                 raise stopped
         return store
 
-    def _fill(
-        self,
-        writer: ShardWriter,
-        chunks: Iterator[list[Document]],
-        advance: Callable[[int], None],
-    ) -> BaseException | None:
-        """Write a shard; return what stopped it before it was full, if it has rows to commit."""
-        end = time.monotonic() + _SHARD_SECONDS
-        # A shard takes a first chunk however late it is: the caller has read it already.
-        while writer.rows == 0 or (writer.rows < _SHARD_ROWS and time.monotonic() < end):
-            try:
-                chunk = next(chunks, None)
-                if chunk is None:
-                    return None
-                texts = [document.text for document in chunk]
-                vectors = self._vectors(texts)
-            except BaseException as error:
-                if writer.rows == 0:
-                    raise
-                return error
-            ids = [document.id for document in chunk]
-            writer.write_rows(ids, [document.content for document in chunk], vectors, texts)
-            advance(len(chunk))
-        return None
-
-    def _vectors(self, texts: list[str]) -> Float32Array:
+    def _vectors(self, documents: list[Document]) -> Float32Array:
         encoded = self._embedder.encode_recipes(
-            texts,
+            [document.text for document in documents],
             [self._embedder.bound],
             prompt=self._prompt,
             batch_tokens=self._batch_tokens,

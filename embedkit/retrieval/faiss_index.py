@@ -13,8 +13,10 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.arguments import check_count
 from embedkit.errors import InputError
 from embedkit.recipes.steps import Float32Array
+from embedkit.similarity import unit
 
 # Short names for FAISS's factory strings; any other string is taken as one.
 KINDS = {"flat": "Flat", "hnsw": "HNSW32"}
@@ -33,31 +35,18 @@ def _same(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return x
 
 
-def _unit(vectors: Float32Array) -> Float32Array:
-    norms = _norms(vectors)[:, None]
-    unit: Float32Array = (vectors / np.where(norms == 0, 1, norms)).astype(np.float32)
-    return unit
-
-
 def _norms(vectors: Float32Array) -> NDArray[np.float64]:
     norms: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
     return norms
 
 
 class Ranking(NamedTuple):
-    """A similarity as FAISS computes it.
-
-    Attributes:
-        metric: FAISS's.
-        prepare: (n, dim) -> (n, dim), done to stored vectors and to queries.
-        score: FAISS's distances -> scores; larger is more similar.
-        longest: the largest norm whose scores fit into float32.
-    """
+    """A similarity as FAISS computes it."""
 
     metric: int
-    prepare: Callable[[Float32Array], Float32Array]
-    score: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-    longest: float = 1e18
+    prepare: Callable[[Float32Array], Float32Array]  # of stored vectors and queries
+    score: Callable[[NDArray[np.float32]], NDArray[np.float32]]  # of FAISS's distances
+    longest: float = 1e18  # the largest norm whose scores fit into float32
 
     def check_norms(self, what: str, vectors: Float32Array, first_row: int = 0) -> None:
         """Refuse vectors whose scores would overflow."""
@@ -73,7 +62,7 @@ class Ranking(NamedTuple):
 
 
 RANKINGS = {
-    "cosine": Ranking(faiss.METRIC_INNER_PRODUCT, _unit, _same, math.inf),
+    "cosine": Ranking(faiss.METRIC_INNER_PRODUCT, unit, _same, math.inf),
     "dot": Ranking(faiss.METRIC_INNER_PRODUCT, _same, _same),
     "euclidean": Ranking(faiss.METRIC_L2, _same, lambda d: -np.sqrt(np.maximum(d, 0))),
 }
@@ -87,13 +76,7 @@ def find_ranking(similarity: str) -> Ranking:
 
 
 def new_index(kind: str, dimension: int, similarity: str) -> Any:
-    """An empty FAISS index, not trained.
-
-    Args:
-        kind: one of `KINDS`, or a factory string of FAISS.
-        dimension: numbers in a vector.
-        similarity: one of `RANKINGS`.
-    """
+    """An empty FAISS index, not trained."""
     metric = find_ranking(similarity).metric
     factory = KINDS.get(kind, kind)
     if "IDMap" in factory:
@@ -242,17 +225,11 @@ def probed_lists(index: Any, queries: Float32Array, nprobe: int) -> NDArray[np.i
 
 
 class Effort(NamedTuple):
-    """How much of an index a search looks at.
+    """How much of an index a search looks at."""
 
-    Attributes:
-        option: `nprobe` or `ef_search`; None for a kind without one.
-        value: the kind's default.
-        most: a larger value changes nothing.
-    """
-
-    option: str | None
-    value: int
-    most: int
+    option: str | None  # `nprobe` or `ef_search`; None for a kind without one
+    value: int  # the kind's default
+    most: int  # a larger value changes nothing
 
     @classmethod
     def of(cls, index: Any) -> Effort:
@@ -276,13 +253,6 @@ def check_effort(index: Any, kind: str, **options: int | None) -> int | None:
                 "ef_search with an HNSW kind"
             )
     return next((int(value) for value in given.values()), None)
-
-
-def check_count(name: str, value: object) -> int:
-    """The value, a whole number from 1; else InputError."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise InputError(f"{name} is {value!r}; expected a whole number from 1")
-    return int(value)
 
 
 def search_parameters(index: Any, effort: int, selector: Any = None) -> Any:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import faiss
 from numpy.typing import NDArray
 
+from embedkit.arguments import check_count
 from embedkit.embedder.prompts import query_prompt
 from embedkit.errors import InputError
 from embedkit.files import check_own, sole_writer
@@ -21,7 +22,6 @@ from embedkit.progress import progress
 from embedkit.retrieval.embeddings import Vectors
 from embedkit.retrieval.faiss_index import (
     Effort,
-    check_count,
     check_effort,
     find_ranking,
     new_index,

@@ -26,21 +26,9 @@ _PARTS = {
 
 @dataclass(frozen=True)
 class Provenance:
-    """The embedder behind vectors, as a manifest records it.
+    """The embedder behind vectors, as a manifest records it."""
 
-    Attributes:
-        model: name or folder, to load it again.
-        recipe: in its canonical form.
-        max_length: tokens of a text at most.
-        precision: of the encoder.
-        prompt: put in front of each text.
-        similarity: the model's.
-        fingerprint: see `Embedder.fingerprint`.
-        identity: its parts.
-        query_prompt: put in front of each query; None where an older version wrote the folder.
-    """
-
-    model: str
+    model: str  # name or folder, to load it again
     recipe: str
     max_length: int
     precision: str
@@ -48,7 +36,7 @@ class Provenance:
     similarity: str
     fingerprint: str
     identity: Mapping[str, str | int | bool] = field(repr=False)
-    query_prompt: str | None = None
+    query_prompt: str | None = None  # None where an older version wrote the folder
 
     @classmethod
     def of(cls, embedder: Embedder, prompt: str) -> Provenance:
@@ -76,15 +64,7 @@ class Provenance:
         return asdict(self)
 
     def load(self, model: str | None = None, *, device: str | None = None) -> Embedder:
-        """Load the embedder.
-
-        Args:
-            model: where it is now; None for where it was.
-            device: see `Embedder.from_pretrained`.
-
-        Raises:
-            InputError: the model is no longer where it was, or is another.
-        """
+        """Load the embedder, from `model` where it was moved."""
         from embedkit.embedder.embedder import Embedder
 
         embedder = Embedder.from_pretrained(
@@ -101,9 +81,6 @@ class Provenance:
         """The embedder, in the precision of the vectors where its own was left to `auto`.
 
         An explicit precision and the prompt may differ.
-
-        Raises:
-            InputError: its vectors are others, and why.
         """
         if embedder.fingerprint != self.fingerprint:
             raise InputError(

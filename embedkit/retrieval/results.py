@@ -111,9 +111,6 @@ class Hits:
 
         Its columns are `query` (int64, from 0), `rank` (int64, from 1), `id` (str or int64),
         `score` (float64), and `text` (str) where the index has texts.
-
-        Raises:
-            InputError: pandas is not installed.
         """
         exists = self._rows >= 0
         query, rank = np.nonzero(exists)

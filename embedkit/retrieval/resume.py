@@ -17,15 +17,7 @@ _CACHE = 16384  # KiB
 
 
 class Plan:
-    """The documents of a corpus, and for each whether it is done.
-
-    Args:
-        corpus: it is read once, and so checked, to its end.
-        advance: told of each document.
-
-    Raises:
-        InputError: no documents, two of one id, or what reading a `Corpus` raises.
-    """
+    """The documents of a corpus, which is read once to its end, and whether each is done."""
 
     def __init__(self, corpus: Corpus, advance: Callable[[int], None]) -> None:
         self._database = sqlite3.connect("", isolation_level=None)
@@ -85,11 +77,7 @@ class Plan:
         return int(count)
 
     def is_done(self, document: Document) -> bool:
-        """Whether a document of the corpus, read again, has its vector.
-
-        Raises:
-            InputError: it was changed since it was read first.
-        """
+        """Whether a document of the corpus, read again, has its vector."""
         row = self._execute("SELECT content, done FROM corpus WHERE id = ?", document.id).fetchone()
         if row is None or row[0] != document.content:
             raise InputError(f"{document.location}: was changed while the corpus was encoded")

@@ -79,41 +79,25 @@ def _is_matrix(queries: object) -> bool:
 
 @dataclass(frozen=True)
 class NewRows:
-    """Rows for an index, which can be read as often as needed.
-
-    Attributes:
-        source: of the batches.
-        ids: of all rows.
-        dimension: numbers in a vector.
-        has_texts: whether they have texts.
-        provenance: the embedder behind the vectors, where it is known.
-    """
+    """Rows for an index, which can be read as often as needed."""
 
     source: Vectors | VectorBatch
     ids: pa.ChunkedArray[Any]
     dimension: int
     has_texts: bool
-    provenance: Provenance | None
+    provenance: Provenance | None  # the embedder behind the vectors, where it is known
 
     @classmethod
     def of(
         cls,
         vectors: Vectors | NDArray[Any],
-        ids: Iterable[str | int] | None,
+        ids: Iterable[str | int] | None,  # of an array; None numbers its rows from `first_id()`
         texts: Iterable[str] | None,
         *,
-        dimension: int | None = None,
+        dimension: int | None = None,  # that the vectors must have, or None
         first_id: Callable[[], int] = lambda: 0,
     ) -> NewRows:
-        """Rows of `Vectors`, or of an array (n, dim) with n ids and perhaps n texts.
-
-        Args:
-            vectors: either of them.
-            ids: of an array; None numbers its rows from `first_id()`.
-            texts: of an array.
-            dimension: that the vectors must have, or None.
-            first_id: see `ids`.
-        """
+        """Rows of `Vectors`, or of an array (n, dim) with n ids and perhaps n texts."""
         import pyarrow as pa
 
         if isinstance(vectors, Vectors):
@@ -149,12 +133,7 @@ class NewRows:
         return len(self.ids)
 
     def check(self, ranking: Ranking, schema: pa.Schema | None) -> None:
-        """Refuse what an index cannot take; too long `Vectors` are refused when they are read.
-
-        Args:
-            ranking: of the index.
-            schema: of the rows that it has, or None.
-        """
+        """Refuse what an index cannot take; too long `Vectors` are refused when they are read."""
         if schema is not None:
             check_id_type(self.ids.type, schema)
             if self.has_texts != ("text" in schema.names):

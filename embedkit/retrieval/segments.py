@@ -50,38 +50,23 @@ class Files(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """A search of FAISS, and when a query's answer is enough.
+    """A search of FAISS, and when a query's answer is enough."""
 
-    Attributes:
-        ask: candidates of a query.
-        depth: how much FAISS looks at, see `Effort`.
-        live: candidates that must be live.
-        in_lists: live rows that the probed lists must have.
-    """
-
-    ask: int
-    depth: int
-    live: int
-    in_lists: int = 0
+    ask: int  # candidates of a query
+    depth: int  # how much FAISS looks at, see `Effort`
+    live: int  # candidates that must be live
+    in_lists: int = 0  # live rows that the probed lists must have
 
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """Rows of an index.
+    """Rows of an index."""
 
-    Attributes:
-        index: FAISS's, of n prepared vectors.
-        rows: n rows of `id` and, in an index with texts, `text`.
-        vectors: (n, dim) as they were added, where FAISS keeps them only approximately.
-        removed: (n,) bool, rows that search passes over.
-        files: where it is stored, if it is; of the removed rows perhaps an older state.
-    """
-
-    index: Any
-    rows: pa.Table
-    vectors: Matrix | None
-    removed: NDArray[np.bool_]
-    files: Files | None = None
+    index: Any  # FAISS's, of n prepared vectors
+    rows: pa.Table  # n rows of `id` and, in an index with texts, `text`
+    vectors: Matrix | None  # (n, dim) as they were added, where FAISS keeps them only approximately
+    removed: NDArray[np.bool_]  # (n,) bool, rows that search passes over
+    files: Files | None = None  # where it is stored, if it is; `removed` may be an older state
 
     def __len__(self) -> int:
         return len(self.removed)
@@ -98,21 +83,13 @@ class Segment:
     @classmethod
     def of(
         cls,
-        empty: Any,
+        empty: Any,  # a trained FAISS index, which is filled
         kind: str,
-        batches: Iterable[VectorBatch],
+        batches: Iterable[VectorBatch],  # the rows, their vectors prepared
         n: int,
-        advance: Callable[[int], None],
+        advance: Callable[[int], None],  # told the rows of each batch
     ) -> Segment:
-        """A segment of n rows.
-
-        Args:
-            empty: a trained FAISS index, which is filled.
-            kind: for errors.
-            batches: the rows, their vectors prepared.
-            n: of rows.
-            advance: told the rows of each batch.
-        """
+        """A segment of n rows."""
         import pyarrow as pa
 
         keeps = holds_vectors(empty)

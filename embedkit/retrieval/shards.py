@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from embedkit.data.corpus import Document
+
 MANIFEST = "manifest.json"  # of the last corpus that was encoded to its end
 PARTIAL = "manifest.partial.json"  # of the rows so far, while a corpus is encoded
 DTYPES = ("float32", "float16")
@@ -45,32 +47,18 @@ class Shard(NamedTuple):
 
 @dataclass(frozen=True)
 class Store:
-    """What a manifest records.
-
-    Attributes:
-        folder: where it is.
-        provenance: the embedder behind the vectors; the key in the file is `origin`.
-        dimension: numbers in a vector.
-        dtype: float32 or float16, as they are stored.
-        texts: whether the texts are stored too.
-        integer_ids: whether ids are int64, not strings.
-        complete: whether the corpus was encoded to its end.
-        shards: in order.
-        next: number of the next shard, so that no name is used twice.
-        identity: in the names of shards; None where an older version of embedkit wrote them, or
-            before there are some.
-    """
+    """What a manifest records."""
 
     folder: Path
-    provenance: Provenance
+    provenance: Provenance  # the embedder behind the vectors; the key in the file is `origin`
     dimension: int
-    dtype: str
+    dtype: str  # float32 or float16, as they are stored
     texts: bool
-    integer_ids: bool
-    complete: bool = False
+    integer_ids: bool  # whether ids are int64, not strings
+    complete: bool = False  # whether the corpus was encoded to its end
     shards: tuple[Shard, ...] = ()
-    next: int = 1
-    identity: str | None = None
+    next: int = 1  # number of the next shard, so that no name is used twice
+    identity: str | None = None  # in the names of shards; None in older versions' folders
 
     @property
     def rows(self) -> int:
@@ -233,24 +221,18 @@ class ShardWriter:
             write_statistics=["id"],
         )
 
-    def write_rows(
-        self,
-        ids: Sequence[str | int],
-        contents: Sequence[bytes],
-        vectors: Matrix,
-        texts: Sequence[str],
-    ) -> None:
+    def write_rows(self, documents: Sequence[Document], vectors: Matrix) -> None:
         """Write new rows; texts are left out where they are not stored."""
         import pyarrow as pa
 
         values = pa.array(np.ascontiguousarray(vectors, dtype=self._store.dtype).reshape(-1))
         columns: list[pa.Array[Any]] = [
-            pa.array(ids, self._schema.field("id").type),
-            pa.array(contents, pa.binary(16)),
+            pa.array([document.id for document in documents], self._schema.field("id").type),
+            pa.array([document.content for document in documents], pa.binary(16)),
             pa.FixedSizeListArray.from_arrays(values, self._store.dimension),
         ]
         if self._store.texts:
-            columns.append(pa.array(texts, pa.string()))
+            columns.append(pa.array([document.text for document in documents], pa.string()))
         self.write(pa.RecordBatch.from_arrays(columns, schema=self._schema))
 
     def write(self, batch: pa.RecordBatch) -> None:

@@ -42,28 +42,16 @@ MANIFEST = "index.json"
 
 @dataclass(frozen=True)
 class State:
-    """What a manifest records.
-
-    Attributes:
-        kind: of FAISS's indexes.
-        similarity: what is ranked by.
-        dimension: numbers in a vector.
-        provenance: the embedder, where it is known; the key in the file is `origin`.
-        effort: of a search, where it is not the kind's default.
-        generation: how many changes were committed; it numbers the files too.
-        segments: where they are stored.
-        identity: of the index, and in the names of its files; None where an older version of
-            embedkit wrote it, or before it is written.
-    """
+    """What a manifest records."""
 
     kind: str
     similarity: str
     dimension: int
-    provenance: Provenance | None
-    effort: int | None = None
-    generation: int = 0
+    provenance: Provenance | None  # `origin` in the file
+    effort: int | None = None  # of a search, where it is not the kind's default
+    generation: int = 0  # how many changes were committed; it numbers the files too
     segments: tuple[Files, ...] = ()
-    identity: str | None = None
+    identity: str | None = None  # in the names of files; None in older versions' indexes
 
     @classmethod
     def read(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,7 +24,7 @@ from embedkit.encoders.devices import on_device, standard_torch
 from embedkit.encoders.hub import find_folder
 from embedkit.encoders.loading import without_bars
 from embedkit.errors import InputError, first_line
-from embedkit.files import new_folder, read_json, write_text
+from embedkit.files import new_folder, read_json, write_json, write_text
 from embedkit.progress import progress
 from embedkit.scoring.cross_encoder_network import (
     READS,
@@ -303,7 +302,7 @@ class CrossEncoder:
             path = new / "tokenizer_config.json"
             config = read_json(path) if path.is_file() else {}
             config["model_input_names"] = self.input_names
-            write_text(path, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+            write_json(path, config)
             record = {
                 "reads": row.name,
                 "max_length": self.tokenizer.max_length,

@@ -28,12 +28,7 @@ _DROPOUT = 0.1  # where config.json has none
 
 
 class PooledRegressor(nn.Module):
-    """An encoder, a pooling of its last hidden state, dropout, and one linear output.
-
-    Args:
-        encoder: of transformers.
-        reads: a pooling without weights: a name from the table of poolings.
-    """
+    """An encoder, a pooling of its last hidden state, dropout, and one linear output."""
 
     def __init__(self, encoder: PreTrainedModel, reads: str) -> None:
         super().__init__()
@@ -48,22 +43,12 @@ class PooledRegressor(nn.Module):
 
     def forward(
         self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        token_type_ids: Tensor | None = None,
-        labels: Tensor | None = None,
+        input_ids: Tensor,  # (n, length) int64, padded on the right
+        attention_mask: Tensor,  # (n, length), 1 for tokens
+        token_type_ids: Tensor | None = None,  # (n, length) int64, or None
+        labels: Tensor | None = None,  # (n,) floats
     ) -> SequenceClassifierOutput:
-        """Score n pairs.
-
-        Args:
-            input_ids: (n, length) int64, padded on the right.
-            attention_mask: (n, length), 1 for tokens.
-            token_type_ids: (n, length) int64, or None.
-            labels: (n,) floats.
-
-        Returns:
-            logits (n, 1), and with labels the loss, their mean squared error.
-        """
+        """Logits (n, 1), and with labels the loss, their mean squared error."""
         from transformers.modeling_outputs import SequenceClassifierOutput
 
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
@@ -76,20 +61,12 @@ class PooledRegressor(nn.Module):
 
 
 class Reading(NamedTuple):
-    """A row of the table.
+    """A row of the table."""
 
-    Attributes:
-        name: what `--reads` says.
-        build: from a transformers folder with an encoder, the network; new weights are drawn from
-            torch's generator.
-        saved_as: the row that reads a trained network of this one again.
-        note: what the classifier sits on.
-    """
-
-    name: str
-    build: Callable[[Path], nn.Module]
-    saved_as: str
-    note: str
+    name: str  # what `--reads` says
+    build: Callable[[Path], nn.Module]  # from a transformers folder
+    saved_as: str  # the row that reads a trained network of this one again
+    note: str  # what the classifier sits on
 
 
 def _with_pooler(folder: Path) -> nn.Module:
@@ -136,27 +113,14 @@ READS: dict[str, Reading] = {row.name: row for row in _ROWS}
 
 
 def check_reads(name: object) -> Reading:
-    """The row of this name.
-
-    Raises:
-        InputError: there is none.
-    """
+    """The row of this name."""
     if not isinstance(name, str) or name not in READS:
         raise InputError(f"unknown reading {name!r}; choose from {', '.join(READS)}")
     return READS[name]
 
 
 def build_network(folder: Path, reads: str, seed: int) -> nn.Module:
-    """The network to train.
-
-    Args:
-        folder: where config.json and the encoder's weights are.
-        reads: a name from the table.
-        seed: of what is drawn anew: the classifier, and a fresh pooler.
-
-    Raises:
-        InputError: an unknown reading, a folder that transformers cannot read, or no pooler in it.
-    """
+    """The network to train; `seed` is of what is drawn anew: the classifier, and a fresh pooler."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return check_reads(reads).build(folder)
@@ -180,11 +144,7 @@ def save_network(network: nn.Module, folder: Path) -> None:
 
 
 def load_network(folder: Path, reads: str) -> nn.Module:
-    """Read what `save_network` wrote.
-
-    Raises:
-        InputError: an unknown reading, or weights that are absent or damaged.
-    """
+    """Read what `save_network` wrote."""
     if check_reads(reads).saved_as == "pooler":
         network, missing = _load_classifier(folder)
         if missing:

@@ -18,19 +18,12 @@ Features = NDArray[np.float64]
 
 
 class Feature(NamedTuple):
-    """A row of the table.
+    """A row of the table."""
 
-    Attributes:
-        name: what options and saved heads say.
-        make: u (n, dim), v (n, dim) -> (n, dim) or (n, 1).
-        symmetric: whether u and v can be exchanged.
-        note: what it says of a pair.
-    """
-
-    name: str
-    make: Callable[[Features, Features], Features]
-    symmetric: bool
-    note: str
+    name: str  # what options and saved heads say
+    make: Callable[[Features, Features], Features]  # u (n, dim), v (n, dim) -> (n, dim) or (n, 1)
+    symmetric: bool  # whether u and v can be exchanged
+    note: str  # what it says of a pair
 
 
 _ROWS = (
@@ -50,11 +43,7 @@ FEATURES: dict[str, Feature] = {row.name: row for row in _ROWS}
 
 
 def check_features(names: Sequence[str]) -> tuple[str, ...]:
-    """The names in the table's order.
-
-    Raises:
-        InputError: an unknown or repeated name, or none.
-    """
+    """The names in the table's order."""
     if isinstance(names, str) or not isinstance(names, Sequence) or not names:
         raise InputError(f"features is {names!r}; expected some of {', '.join(FEATURES)}")
     for name in names:

@@ -32,19 +32,12 @@ STRENGTHS = tuple(10.0**power for power in np.arange(-1, 6.5, 0.5))
 
 
 class Head(NamedTuple):
-    """A row of the table.
+    """A row of the table."""
 
-    Attributes:
-        make: a regressor of scikit-learn, from a seed.
-        min_pairs: that it can be trained on.
-        features: the default ones.
-        only_default: whether it takes no others.
-    """
-
-    make: Callable[[int], Any]
-    min_pairs: int = 10
-    features: tuple[str, ...] = ("|u-v|", "u*v")
-    only_default: bool = False
+    make: Callable[[int], Any]  # a regressor of scikit-learn, from a seed
+    min_pairs: int = 10  # that it can be trained on
+    features: tuple[str, ...] = ("|u-v|", "u*v")  # the default ones
+    only_default: bool = False  # whether it takes no others
 
 
 HEADS: dict[str, Head] = {
@@ -190,7 +183,21 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         if self.embedder is not None and not encodes:
             raise InputError(f"embedder is {reprlib.repr(self.embedder)}; expected an Embedder")
         self._choose_features()
-        return _check_labels(scores, self.label_range, self._head().min_pairs)
+        labels, fewest = _as_labels(scores), self._head().min_pairs
+        if len(labels) < fewest:
+            raise InputError(f"got {len(labels)} scored pairs; this head needs at least {fewest}")
+        if np.ptp(labels) == 0:
+            raise InputError(f"all {len(labels)} scores are {labels[0]:g}; expected different ones")
+        if self.label_range is not None:
+            low, high = as_label_range(self.label_range)
+            outside = np.flatnonzero((labels < low) | (labels > high))
+            if len(outside):
+                index = int(outside[0])
+                raise InputError(
+                    f"scores[{index}] is {labels[index]:g}; expected {low:g} to {high:g}, "
+                    "the declared range"
+                )
+        return labels
 
     def _head(self) -> Head:
         if hasattr(self.head, "fit") and hasattr(self.head, "predict"):
@@ -241,31 +248,6 @@ def _read_pairs(pairs: Any) -> Float32Array | tuple[Texts, Texts]:
     if not np.isfinite(vectors).all():
         raise InputError("pairs have vectors that are not finite")
     return vectors
-
-
-def _check_labels(
-    scores: ArrayLike, label_range: tuple[float, float] | None, fewest: int
-) -> NDArray[np.float64]:
-    """Labels that a head can learn, float64 (n,).
-
-    Raises:
-        InputError: too few, not finite (its index), all the same, or outside the declared range.
-    """
-    labels = _as_labels(scores)
-    if len(labels) < fewest:
-        raise InputError(f"got {len(labels)} scored pairs; this head needs at least {fewest}")
-    if np.ptp(labels) == 0:
-        raise InputError(f"all {len(labels)} scores are {labels[0]:g}; expected different ones")
-    if label_range is not None:
-        low, high = as_label_range(label_range)
-        outside = np.flatnonzero((labels < low) | (labels > high))
-        if len(outside):
-            index = int(outside[0])
-            raise InputError(
-                f"scores[{index}] is {labels[index]:g}; expected {low:g} to {high:g}, "
-                "the declared range"
-            )
-    return labels
 
 
 def _as_labels(scores: ArrayLike) -> NDArray[np.float64]:

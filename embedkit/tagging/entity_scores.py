@@ -18,11 +18,11 @@ from embedkit.tagging.tagger import Tagger
 _Array = NDArray[np.float64]
 _HEADINGS = {
     "en": ("", "precision", "recall", "F1", "95 % interval", "entities"),
-    "ko": ("", "정밀도", "재현율", "F1", "95% 신뢰 구간", "개체 수"),
+    "ko": ("", "정밀도", "재현율", "F1", "95% 구간", "개체명 수"),
 }
 _NAMES = {
     "en": {"entity": "all entities", "entity_macro": "mean of types", "char": "characters"},
-    "ko": {"entity": "개체 전체", "entity_macro": "유형 평균", "char": "글자"},
+    "ko": {"entity": "개체명 전체", "entity_macro": "유형 평균", "char": "글자"},
 }
 
 

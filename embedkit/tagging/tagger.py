@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ from embedkit.tagging.alignment import Window, spans_of, windows_of
 from embedkit.tokenization.batching import TOKEN_BUDGET, Batches, padded
 from embedkit.tokenization.tokenizer import TextTokenizer, check_ids
 from embedkit.version import __version__
+
+if TYPE_CHECKING:
+    from embedkit.training.outcome import TrainingOutcome
 
 _CARD = """\
 ---
@@ -66,6 +69,7 @@ class Tagger:
         unit: "word" or "character", whose first token has the label.
         name: the model that it was made from, or its folder.
         notes: on its training, for people.
+        training: how `train_token_classifier` trained it; None for one that was loaded.
 
     Example:
         >>> from embedkit import Tagger
@@ -81,6 +85,7 @@ class Tagger:
     unit: Unit
     name: str
     notes: Mapping[str, Any] = field(default_factory=dict)
+    training: TrainingOutcome | None = None
 
     @classmethod
     @standard_torch()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedkit.arguments import check_type
+from embedkit.arguments import check_count
 from embedkit.errors import InputError
 
 TOKEN_BUDGET = 4096
@@ -21,10 +21,6 @@ class Batches:
 
     Texts of one length share an encoder's calls. Longest first shows at once whether memory is
     enough.
-
-    Args:
-        lengths: (n,) tokens of each text.
-        budget: tokens of a batch.
     """
 
     def __init__(self, lengths: NDArray[np.int64], budget: int = TOKEN_BUDGET) -> None:
@@ -46,9 +42,7 @@ class Batches:
 
 def check_batch_tokens(batch_tokens: object, *, reproducible: bool) -> None:
     """Refuse what is no number of tokens, and any where batches have fixed shapes."""
-    check_type("batch_tokens", batch_tokens, int, "a whole number from 1")
-    if cast("int", batch_tokens) < 1:
-        raise InputError(f"batch_tokens is {batch_tokens}; expected a whole number from 1")
+    check_count("batch_tokens", batch_tokens)
     if reproducible:
         raise InputError(
             "got batch_tokens and reproducible; expected one of them: reproducible batches have "

@@ -11,27 +11,15 @@ from typing import Any
 
 _FILE_AS_IT_IS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
-# Without the suffix Fast that older versions add.
-_WORDPIECE = ("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer")
-_BYTE_LEVEL = ("RobertaTokenizer",)
-
 # The class of a family whose files do not name one.
 _CLASSES = {
-    "bert": "BertTokenizer",
-    "electra": "BertTokenizer",
-    "distilbert": "BertTokenizer",
+    **dict.fromkeys(("bert", "electra", "distilbert"), "BertTokenizer"),
     "roberta": "RobertaTokenizer",
 }
 
 
 def matches_auto_tokenizer(content: dict[str, Any], config: dict[str, Any], family: str) -> bool:
-    """Whether AutoTokenizer gives the tokenizer that tokenizer.json describes.
-
-    Args:
-        content: parsed tokenizer.json.
-        config: parsed tokenizer_config.json.
-        family: the model_type of the model.
-    """
+    """Whether AutoTokenizer gives the tokenizer of tokenizer.json, which is `content`."""
     name = str(config.get("tokenizer_class", _CLASSES.get(family)))
     model = content.get("model")
     if name in _FILE_AS_IT_IS or not isinstance(model, dict) or "vocab" not in model:
@@ -39,12 +27,10 @@ def matches_auto_tokenizer(content: dict[str, Any], config: dict[str, Any], fami
     vocab = model["vocab"]
     if not isinstance(vocab, dict):
         return False
-    if name.removesuffix("Fast") in _WORDPIECE:
-        expected, defaults = _wordpiece(config, vocab)
-    elif name.removesuffix("Fast") in _BYTE_LEVEL:
-        expected, defaults = _byte_level(config, vocab)
-    else:
+    describe = _DESCRIBED.get(name.removesuffix("Fast"))  # older versions add Fast
+    if describe is None:
         return False
+    expected, defaults = describe(config, vocab)
     options = {key: value for key, value in model.items() if key not in ("vocab", "merges")}
     return defaults | options == defaults and all(
         _includes(content.get(part), described) for part, described in expected.items()
@@ -109,6 +95,12 @@ def _byte_level(config: dict[str, Any], vocab: dict[str, Any]) -> tuple[Any, dic
         "ignore_merges": False,
     }
     return parts, options
+
+
+_DESCRIBED = {
+    **dict.fromkeys(("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer"), _wordpiece),
+    "RobertaTokenizer": _byte_level,
+}
 
 
 def _token(config: dict[str, Any], key: str, default: str) -> str:

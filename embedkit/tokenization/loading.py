@@ -41,19 +41,10 @@ _LONGEST_WORD = 1000  # characters; the time of WordPiece grows with their squar
 def load_tokenizer(
     folder: Path, family: str, *, lower_case: bool = False, max_length: Callable[[int | None], int]
 ) -> TextTokenizer:
-    """The tokenizer of a model folder.
+    """The tokenizer of a model folder; `max_length` maps its own maximum to the one to use.
 
     tokenizer.json is read directly if AutoTokenizer would build the same tokenizer from it;
     otherwise AutoTokenizer loads the folder.
-
-    Args:
-        folder: the model's folder.
-        family: its model_type.
-        lower_case: see `TextTokenizer`.
-        max_length: maps the tokenizer's own maximum, or None, to the one to use.
-
-    Raises:
-        InputError: no tokenizer, or one that cannot be read.
     """
     vocabularies = [name for name in VOCABULARIES if (folder / name).is_file()]
     if not vocabularies:
@@ -64,18 +55,23 @@ def load_tokenizer(
     content = read_json(json_path) if json_path.exists() else {}
     _check_growth(json_path, content)
     own_length = _own_length(config_path, config)
-    side = _truncation_side(config_path, config)
+    side = config.get("truncation_side", "right")
+    if side not in ("right", "left"):
+        raise InputError(f"{config_path}: truncation_side is {side!r}; expected right or left")
     if content and matches_auto_tokenizer(content, config, family):
         from tokenizers import Tokenizer
 
         with refusing(f"{json_path}: is no tokenizer"):
             backend = Tokenizer.from_file(str(json_path))
+        # The folder may be gone when a model is saved.
+        paths = [folder / name for name in TOKENIZER_FILES]
+        files = {path.name: path.read_bytes() for path in paths if path.is_file()}
         return TextTokenizer(
             backend,
             max_length=max_length(own_length),
             truncation_side=side,
             lower_case=lower_case,
-            write=partial(_write_files, _read_files(folder)),
+            write=partial(_write_files, files),
         )
     if all(name.endswith(".model") for name in vocabularies) and find_spec("sentencepiece") is None:
         raise InputError(
@@ -147,19 +143,6 @@ def _own_length(path: Path, config: dict[str, Any]) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < math.inf:
         raise InputError(f"{path}: model_max_length is {value!r}; expected a number of tokens")
     return int(value)
-
-
-def _truncation_side(path: Path, config: dict[str, Any]) -> str:
-    side = config.get("truncation_side", "right")
-    if side not in ("right", "left"):
-        raise InputError(f"{path}: truncation_side is {side!r}; expected right or left")
-    return str(side)
-
-
-def _read_files(folder: Path) -> dict[str, bytes]:
-    """The tokenizer's files as they are: the folder may be gone when a model is saved."""
-    paths = [folder / name for name in TOKENIZER_FILES]
-    return {path.name: path.read_bytes() for path in paths if path.is_file()}
 
 
 def _write_files(files: dict[str, bytes], target: Path) -> None:

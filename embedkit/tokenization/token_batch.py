@@ -21,34 +21,22 @@ def _check_offsets(offsets: Tensor, tokens: int) -> None:
 
 
 class Run(NamedTuple):
-    """Neighbouring texts of one length.
-
-    Attributes:
-        texts: their indices.
-        tokens: the indices of their tokens.
-        length: tokens of each.
-    """
+    """Neighbouring texts of one length."""
 
     texts: slice
-    tokens: slice
+    tokens: slice  # the indices of their tokens
     length: int
 
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """The input of an encoder.
+    """The input of an encoder."""
 
-    Attributes:
-        token_ids: (tokens,) int64, text after text.
-        offsets: (texts + 1,) int64; text i is `token_ids[offsets[i]:offsets[i + 1]]`.
-        special: (tokens,) bool, True for tokens that the tokenizer added ([CLS], [SEP], ...).
-        batch_invariant: whether a text must get the same bits whatever else is in the batch; then
-            an encoder runs each text by itself instead of laying some together for speed.
-    """
-
-    token_ids: Tensor
-    offsets: Tensor
-    special: Tensor
+    token_ids: Tensor  # (tokens,) int64, text after text
+    offsets: Tensor  # (texts + 1,) int64; text i is `token_ids[offsets[i]:offsets[i + 1]]`
+    special: Tensor  # (tokens,) bool, True for tokens that the tokenizer added ([CLS], [SEP], ...)
+    # whether a text must get the same bits whatever else is in the batch; then an encoder
+    # runs each text by itself instead of laying some together for speed
     batch_invariant: bool = False
 
     def __post_init__(self) -> None:

@@ -29,19 +29,12 @@ _LARGEST_ID = 2**31 - 1
 
 @dataclass(frozen=True)
 class Tokenized:
-    """Tokens of n texts.
+    """Tokens of n texts."""
 
-    Attributes:
-        token_ids: (tokens,) int32.
-        offsets: (n + 1,) int64.
-        special: (tokens,) bool, tokens that the tokenizer added.
-        truncated: (n,) bool, texts that were truncated to the maximum length.
-    """
-
-    token_ids: NDArray[np.int32]
-    offsets: NDArray[np.int64]
-    special: NDArray[np.bool_]
-    truncated: NDArray[np.bool_]
+    token_ids: NDArray[np.int32]  # (tokens,) int32
+    offsets: NDArray[np.int64]  # (n + 1,) int64
+    special: NDArray[np.bool_]  # (tokens,) bool, tokens that the tokenizer added
+    truncated: NDArray[np.bool_]  # (n,) bool, texts that were truncated to the maximum length
 
     @classmethod
     def joined(cls, parts: Sequence[Tokenized]) -> Tokenized:
@@ -76,24 +69,16 @@ class Tokenized:
 
 
 class TextTokenizer:
-    """A Hugging Face tokenizer that truncates and never pads.
-
-    Args:
-        backend: the tokenizer; it is changed (no padding, truncation to `max_length`).
-        max_length: tokens of a text at most, special ones included.
-        truncation_side: the side that is truncated, "right" or "left".
-        lower_case: lower-case texts first, as a sentence-transformers folder may ask.
-        write: writes the tokenizer's files into a folder.
-    """
+    """A Hugging Face tokenizer that truncates and never pads."""
 
     def __init__(
         self,
-        backend: Tokenizer,
+        backend: Tokenizer,  # the tokenizer; it is changed (no padding, truncation to `max_length`)
         *,
-        max_length: int,
-        truncation_side: str,
-        lower_case: bool,
-        write: Callable[[Path], object],
+        max_length: int,  # tokens of a text at most, special ones included
+        truncation_side: str,  # the side that is truncated, "right" or "left"
+        lower_case: bool,  # lower-case texts first, as a sentence-transformers folder may ask
+        write: Callable[[Path], object],  # writes the tokenizer's files into a folder
     ) -> None:
         special = backend.num_special_tokens_to_add(is_pair=False)
         if max_length <= special:
@@ -129,11 +114,7 @@ class TextTokenizer:
     def encodings(
         self, texts: Sequence[str] | Sequence[tuple[str, str]]
     ) -> Iterator[tuple[NDArray[np.int32], Encoding]]:
-        """Token ids of each text, or of each pair in one row, with the backend's Encoding.
-
-        Raises:
-            InputError: the backend fails, or gives no tokens, too many, or ids out of range.
-        """
+        """Token ids of each text, or of each pair in one row, with the backend's Encoding."""
         index = 0
         for chunk in _chunks(texts):
             with refusing("a text cannot be tokenized"):

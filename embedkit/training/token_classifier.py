@@ -23,6 +23,7 @@ from embedkit.tagging.tagger import Tagger
 from embedkit.tokenization.batching import padded
 from embedkit.training.arguments import TOKEN_CLASSIFIER, TrainingSettings
 from embedkit.training.order import ByLength, ByLengthTrainer
+from embedkit.training.outcome import TrainingOutcome
 from embedkit.training.run import BestCheckpoint, TrainingRun
 
 _NO_LABEL = -100  # of a token that is not learnt from, as torch's loss knows it
@@ -100,7 +101,8 @@ def train_token_classifier(
             "F1 of correct tags": f"{highest:.4f} on {dev.name}, the most with these tokens",
             **settings.described(),
         }
-        trained = replace(tagger, notes=notes)
+        outcome = TrainingOutcome("token-classifier", None, curve=best.curve)
+        trained = replace(tagger, notes=notes, training=outcome)
         trained.save_pretrained(out)
     return trained
 

@@ -209,13 +209,13 @@ def encoder_table(language: str = "en") -> str:
     """The table as Markdown, as the READMEs show it, in English (en) or Korean (ko)."""
     korean = language == "ko"
     lines = [
-        "| 계열 | 모델 예 | 실행 | pooler | 아래층 저장 |"
+        "| 계열 | 모델 예 | 실행 | pooler | 아래층까지만 저장할 때 |"
         if korean
         else "| family | such as | run by | pooler | a lower layer is saved |",
         "| --- | --- | --- | --- | --- |",
     ]
-    whole = "모델 전체 + 층 가중치" if korean else "whole, with layer weights"
-    cut = "그 층까지 잘라서" if korean else "as the encoder cut there"
+    whole = "모델 전체와 층 가중치" if korean else "whole, with layer weights"
+    cut = "그 층까지만" if korean else "as the encoder cut there"
     may, none = ("있을 수 있음", "없음") if korean else ("if its weights are there", "none")
     for family in FAMILIES.values():
         by, saved = ("embedkit", cut) if family.packed else ("transformers", whole)

@@ -23,10 +23,10 @@ CODE = re.compile(r"^ *```python\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 ENCODE = """
 import json, sys
 from embedkit import Embedder
-from embedkit.pooling import pooling_table
+from hooks import fill
 model, texts = sys.argv[1], json.loads(sys.argv[2])
 embedder = Embedder.from_pretrained(model, "unit_mean@1", device="cpu", precision="float32")
-print(json.dumps([pooling_table(), embedder.encode(texts).tolist()]))
+print(json.dumps([fill("poolings", "en"), embedder.encode(texts).tolist()]))
 """
 
 
@@ -48,7 +48,7 @@ def test_the_example_of_a_new_pooling_works(tmp_path: Path) -> None:
     model = tiny.make_bert(tmp_path / "bert", layers=2)
     done = subprocess.run(
         [sys.executable, "-c", ENCODE, model, json.dumps(TEXTS)],
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (tmp_path, ROOT / "docs")))},
         cwd=tmp_path,
         capture_output=True,
         encoding="utf-8",

@@ -145,8 +145,11 @@ def test_quiet_keeps_warnings_and_errors(run: Run, capsys: pytest.CaptureFixture
 
 CELL = """
 import time
-import embedkit, huggingface_hub.utils
+import warnings
+filters = list(warnings.filters)
 from embedkit.progress import progress
+import huggingface_hub.utils
+assert warnings.filters == filters
 with progress(20_000, "texts", show=None) as advance:
     advance(1)
     time.sleep(1.1)

@@ -167,7 +167,7 @@ def metadata_rows(report: ReportData, words: dict[str, str]) -> list[tuple[str, 
     ]
     if report.fit is not None:
         source = words["scored_texts"] if report.fit["on_data"] else report.fit["source"]
-        texts = f"{report.fit['texts']:,} {words['texts']}"
+        texts = _count(words, texts=report.fit["texts"])
         rows.append((words["fitted_on"], f"{source}, {texts}, SHA-256 {report.fit['sha256']}"))
     rows += [
         (words["similarity"], ", ".join(metadata.similarities)),
@@ -183,16 +183,23 @@ def metadata_rows(report: ReportData, words: dict[str, str]) -> list[tuple[str, 
     return [*rows, (words["versions"], versions)]
 
 
+def _count(words: dict[str, str], **counts: int) -> str:
+    """Such as `2 pairs, 3 distinct sentences`; the keywords name the words."""
+    return ", ".join(words["count"].format(n=n, what=words[key]) for key, n in counts.items())
+
+
 def _data_line(used: DataUsed, words: dict[str, str]) -> str:
     if isinstance(used, PairsUsed):
-        sizes = f"{used.pairs:,} {words['pairs']}, {used.distinct_sentences:,} {words['distinct']}"
+        sizes = _count(words, pairs=used.pairs, distinct=used.distinct_sentences)
         ties = f"{words['tied_scores']} {percent(used.tied_scores)}, "
     else:
-        sizes = (
-            f"{used.queries:,} {words['queries']}, {used.documents:,} {words['documents']}, "
-            f"{used.distinct_texts:,} {words['distinct_texts']}"
+        sizes = _count(
+            words,
+            queries=used.queries,
+            documents=used.documents,
+            distinct_texts=used.distinct_texts,
         )
-        ties = f"{used.left_out:,} {words['left_out']}, " if used.left_out else ""
+        ties = f"{_count(words, left_out=used.left_out)}, " if used.left_out else ""
     truncated = f"{words['truncated']} {percent(used.truncated_share)}"
     return f"{sizes}, {truncated}, {ties}SHA-256 {used.sha256}"
 

@@ -749,7 +749,7 @@ def test_the_terminal_in_korean(run: Run, data: Path, bert: Path, tmp_path: Path
     done = run(*command, "--lang", "ko", "--out", tmp_path)
     verdict = json.loads((tmp_path / "report.json").read_text())["verdict"]["text"]["ko"]
     assert done.out.replace("\n", "").replace(" ", "").startswith(verdict.replace(" ", ""))
-    for word in ("레시피", "스피어만", "p(홀름)", "1위 비율", "기준", "재표본 10,000개"):
+    for word in ("레시피", "Spearman", "p(Holm)", "1위 비율", "기준", "재표본 10,000개"):
         assert word in done.out
     for word in ("recipe", "spearman", "resamples"):
         assert word not in done.out

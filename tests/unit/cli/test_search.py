@@ -203,6 +203,8 @@ def test_wrong_input_is_found_before_a_model_is_loaded(
     for arguments, message in (
         (("encode", tmp_path / "no.txt", "--out", tmp_path / "v"), "no.txt: got 'No such file"),
         (("encode", corpus, "--out", tmp_path / "v"), "expected 'text' among them"),
+        (("encode", corpus, *COLUMNS, "--out", tmp_path / "v", "--dtype", "int8"), "dtype is"),
+        (("encode", corpus, *COLUMNS, "--out", tmp_path / "v", "--batch-tokens", 0), "is 0"),
         (("search", tmp_path, "x"), "has no index.json"),
         (("search", tmp_path / "index"), "expected either a QUERY or a file of them"),
         (("search", tmp_path / "index", "x", "--queries", corpus), "expected either a QUERY"),

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from embedkit.embedder import calibration, precision
 from embedkit.embedder.calibration import FILE, Measurement, calibrate, has_bfloat16, shortest
-from embedkit.embedder.precision import WORTH, cpu_precision
+from embedkit.embedder.precision import WORTH, Choice, cpu_precision
 from embedkit.manifest import write_manifest
 
 MACHINE = ("CPU X", 4, "2.13.0", "torch")
@@ -86,9 +86,8 @@ def test_times_that_never_settle_are_not_trusted(
     monkeypatch.setattr(calibration, "_time_products", lambda: unsteady)
     assert calibrate() == (None, "")
     monkeypatch.setattr(precision, "calibrated", calibrate)
-    name, reason, measured = cpu_precision()
-    assert (name, measured) == (None, None)
-    assert reason == "times of products are too unsteady here to choose by"
+    reason = "times of products are too unsteady here to choose by"
+    assert cpu_precision() == Choice("float32", None, reason)
     assert not cache.exists()
 
 
@@ -147,9 +146,9 @@ def test_the_caller_s_torch_state_neither_counts_nor_changes(
 # The choice
 
 
-@pytest.mark.parametrize(("gain", "name"), [(5.0, "bfloat16"), (1.9, "bfloat16"), (0.5, None)])
+@pytest.mark.parametrize(("gain", "name"), [(5.0, "bfloat16"), (1.9, "bfloat16"), (0.5, "float32")])
 def test_a_cpu_takes_what_is_clearly_faster(
-    cache: Path, monkeypatch: pytest.MonkeyPatch, gain: float, name: str | None
+    cache: Path, monkeypatch: pytest.MonkeyPatch, gain: float, name: str
 ) -> None:
     """The gains of known CPUs; a quarter more or less changes no choice."""
     monkeypatch.setattr(precision, "calibrated", lambda: calibrate(anew=True))
@@ -184,8 +183,8 @@ def test_a_cpu_without_instructions_for_bfloat16_is_not_measured(
     if not capable:
         monkeypatch.setattr(precision, "has_bfloat16", has_bfloat16)
         monkeypatch.setattr(precision, "calibrated", lambda: pytest.fail("measured"))
-        assert cpu_precision() == (None, "this CPU has no instructions for bfloat16", None)
-        assert cpu_precision(anew=True).name is None
+        reason = "this CPU has no instructions for bfloat16"
+        assert cpu_precision() == cpu_precision(anew=True) == Choice("float32", None, reason)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
     assert has_bfloat16()
 

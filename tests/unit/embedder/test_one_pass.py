@@ -250,7 +250,7 @@ def test_memory_for_less_than_one_text() -> None:
         onepass.run(Small(8), tokenized([[5] * 9, [5] * 3]), [bind("mean")])
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("recipe", ["mean", "cls+max@1/normalize", "pooler"])
 def test_a_gpu_gives_the_vectors_of_the_cpu(embedder: Embedder, recipe: str) -> None:
     here = embedder.with_recipe(recipe)

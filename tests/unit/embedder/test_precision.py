@@ -27,7 +27,7 @@ from embedkit import (
 )
 from embedkit.embedder import precision
 from embedkit.embedder.calibration import Measurement
-from embedkit.embedder.precision import AGREEMENT, PROBE, Candidate, Choice, choose, smallest_cosine
+from embedkit.embedder.precision import AGREEMENT, PROBE, Choice, choose, smallest_cosine
 
 HEAD = "head.json"
 
@@ -38,7 +38,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def offering(name: str | None) -> Any:
-    return lambda device: Candidate(name, "it is fast")
+    return lambda device: Choice(name or "float32", None, "it is fast")
 
 
 def chosen(embedder: Embedder, name: str | None, **changed: Any) -> tuple[Any, Choice]:
@@ -47,9 +47,10 @@ def chosen(embedder: Embedder, name: str | None, **changed: Any) -> tuple[Any, C
         "tokenize": embedder.tokenizer,
         "bound": embedder.bound,
         "precision": "auto",
-        "candidate": offering(name),
     }
-    return choose(**(arguments | changed))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "fast_precision", offering(name))
+        return choose(**(arguments | changed))
 
 
 def dtype_of(encoder: Any) -> torch.dtype:
@@ -411,7 +412,7 @@ def test_info_says_precision_engine_figures_and_reason(
     bert: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured = Measurement("CPU X", 4, "2.13.0", "torch", {"float32": 400.0, "bfloat16": 200.0}, 9)
-    candidate = Candidate("bfloat16", "it is fast", measured)
+    candidate = Choice("bfloat16", None, "it is fast", measured)
     monkeypatch.setattr(precision, "fast_precision", lambda device: candidate)
     choice = Embedder.from_pretrained(bert).precision_choice
     assert choice.measured == measured

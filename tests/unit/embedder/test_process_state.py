@@ -84,7 +84,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(autouse=True)
 def low_precision_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that `auto` runs its probe, whatever this machine is fast at."""
-    monkeypatch.setattr(precision_module, "fast_precision", lambda device: ("bfloat16", "a test"))
+    candidate = precision_module.Choice("bfloat16", None, "a test")
+    monkeypatch.setattr(precision_module, "fast_precision", lambda device: candidate)
 
 
 @pytest.mark.parametrize(

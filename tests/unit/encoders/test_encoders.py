@@ -258,7 +258,7 @@ def test_nothing_is_read_back_from_a_device(
             assert (vectors.device.type, vectors.shape) == ("meta", (4, encoder.dim))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
 def test_a_gpu_computes_as_the_cpu(family: str, dtype: torch.dtype, tmp_path: Path) -> None:

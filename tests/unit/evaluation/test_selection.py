@@ -429,4 +429,4 @@ def test_both_languages_say_the_same_things(key: str) -> None:
 def test_reasons_in_korean(reason: str, korean: str) -> None:
     assert translate_reason(reason, "ko") == korean
     assert translate_reason(reason, "en") == reason
-    assert note("no_value", "ko", recipe="mean", reason=reason).endswith(f"{korean}.")
+    assert note("no_value", "ko", recipe="mean", reason=reason).endswith(f"({korean}).")

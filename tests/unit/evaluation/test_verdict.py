@@ -190,7 +190,7 @@ def test_an_interval_without_0_is_not_significant_after_holm() -> None:
     assert (verdict.decision, verdict.recipe, verdict.contender) == ("keep", "mean", "cls")
     assert verdict.p_holm == row.p_holm
     assert str(verdict).endswith(f", p = {row.p_holm:.4f} after Holm's correction).")
-    assert f"홀름 보정 후 p = {row.p_holm:.4f}" in verdict.text["ko"]
+    assert f"Holm 보정 후 p = {row.p_holm:.4f}" in verdict.text["ko"]
 
 
 def test_recipes_without_a_value_are_no_hypotheses() -> None:
@@ -345,7 +345,8 @@ def test_a_selected_recipe_without_a_value_here_keeps_the_baseline() -> None:
     assert report.verdict.recipe == "mean"
     assert report.verdict.text == {
         "en": "Keep mean: cls, selected on dev, cannot be tested here: cls has no value.",
-        "ko": "mean 유지: dev에서 선택한 cls은(는) 여기서 검정할 수 없습니다. cls에 값이 없습니다.",
+        "ko": "mean 유지: dev에서 선택한 cls 레시피는 여기서 검정할 수 없습니다"
+        "(cls에 값이 없습니다).",
     }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import tiny
+from hooks import fill
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sentence_transformers.sentence_transformer.modules import Pooling
@@ -18,7 +19,7 @@ from transformers import AutoModel
 
 from embedkit.encoders.encoder import load_encoder
 from embedkit.encoders.states import TokenStates
-from embedkit.pooling import POOLINGS, pooling_table
+from embedkit.pooling import POOLINGS
 from embedkit.pooling.idf import idf_weights
 
 WIDTH = 16
@@ -245,7 +246,7 @@ def test_they_concatenate_old_folders_in_our_order(tmp_path: Path) -> None:
 
 
 def test_the_table_as_markdown() -> None:
-    lines = pooling_table().splitlines()
+    lines = fill("poolings", "en").splitlines()
     assert lines[:2] == ["| pooling | vector of a text | |", "| --- | --- | --- |"]
     assert [line.split("|")[1].strip(" `") for line in lines[2:]] == list(POOLINGS)
 

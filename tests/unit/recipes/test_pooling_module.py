@@ -362,7 +362,7 @@ def test_state_dict_goes_into_another_module() -> None:
     assert set(Pooling(bound_for("idf_mean")).state_dict()) == {"token_weights"}
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", [name for name in POOLINGS if name != "pooler"])
 def test_on_a_gpu_as_on_the_cpu(name: str) -> None:
     special, ids = special_and_ids()

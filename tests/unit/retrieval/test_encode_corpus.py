@@ -25,6 +25,7 @@ from embedkit import Corpus, Embedder, InputError, Vectors, encode_corpus, manif
 from embedkit.encoders.packed import PackedEncoder
 from embedkit.files import replacing, sole_writer
 from embedkit.retrieval import encode_corpus as encode
+from embedkit.retrieval import shards
 from embedkit.tokenization.token_batch import TokenBatch
 from embedkit.tokenization.tokenizer import TextTokenizer
 
@@ -579,7 +580,7 @@ def test_a_full_folder_is_a_sentence_and_the_old_state_is_whole(
     def full(self: Any, batch: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(encode.ShardWriter, "write", full)
+    monkeypatch.setattr(shards.ShardWriter, "write", full)
     lines(path, ["a", "b", "c"])
     with pytest.raises(OSError, match=r"parquet: cannot be written \(No space left on device\)$"):
         encode_corpus(embedder, Corpus(path), out)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
-import torch
 from helpers import tiny
 from helpers.command import Run, refused, replaced
 from helpers.trainings import kill, write_pairs
@@ -283,7 +282,7 @@ def test_only_if_better(bert: Path, files: dict[str, Path], tmp_path: Path, run:
     assert (said["saved"], said["verdict"]["decision"]) == (False, "not_improved")
     assert list(tmp_path.iterdir()) == []
     done = run(*nothing, "--lang", "ko")
-    assert done.out.startswith("dev에서 바이 인코더 성능이 유의하게 향상되지 않았습니다: 스피어만 ")
+    assert done.out.startswith("dev에서 바이 인코더 성능이 유의하게 향상되지 않았습니다: Spearman ")
     assert "그래도 모델을 저장했습니다." in " ".join(done.out.split())
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     better = replaced(command, ["--learning-rate", "3e-3", "--epochs", "6"])
@@ -414,7 +413,7 @@ def test_wrong_positives(
         read_positives(write(tmp_path / "x.tsv", content), PositiveColumns(**columns))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_on_a_gpu(bert: Path, tmp_path: Path) -> None:
     trained = train_bi_encoder(
         [TRAIN],

@@ -346,7 +346,7 @@ def test_no_score_at_all(bert: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_on_a_gpu(bert: Path, tmp_path: Path) -> None:
     settings = TrainingSettings(epochs=6, learning_rate=3e-3, evaluations=4)
     trained = train_cross_encoder([TRAIN], DEV, tmp_path / "out", model=bert, settings=settings)

@@ -406,7 +406,7 @@ def test_korean_texts(bert: Path, tmp_path: Path) -> None:
     assert result.after < result.before
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_on_a_gpu(bert: Path, tmp_path: Path) -> None:
     gpu = TrainingSettings(epochs=6, batch_size=8, learning_rate=3e-3, evaluations=4)
     result = train_masked_lm(TEXTS, tmp_path / "out", model=bert, settings=gpu)

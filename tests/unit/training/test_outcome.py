@@ -101,7 +101,7 @@ NOT_BETTER = delta_of(0.0093, -0.005, 0.023, 0.2)
             True,
             "The bi-encoder did not improve significantly on dev: Spearman +0.93 [-0.50, +2.30], "
             "from 70.00 before training to 70.93; saved anyway.",
-            "dev에서 바이 인코더 성능이 유의하게 향상되지 않았습니다: 스피어만 +0.93 "
+            "dev에서 바이 인코더 성능이 유의하게 향상되지 않았습니다: Spearman +0.93 "
             "[-0.50, +2.30], 학습 전 70.00 → 70.93. 그래도 모델을 저장했습니다.",
         ),
         (
@@ -110,7 +110,7 @@ NOT_BETTER = delta_of(0.0093, -0.005, 0.023, 0.2)
             False,
             "The bi-encoder did not improve significantly on dev: Spearman +0.93 [-0.50, +2.30], "
             "from 70.00 before training to 70.93; not saved.",
-            "dev에서 바이 인코더 성능이 유의하게 향상되지 않았습니다: 스피어만 +0.93 "
+            "dev에서 바이 인코더 성능이 유의하게 향상되지 않았습니다: Spearman +0.93 "
             "[-0.50, +2.30], 학습 전 70.00 → 70.93. 모델을 저장하지 않았습니다.",
         ),
         (
@@ -119,7 +119,7 @@ NOT_BETTER = delta_of(0.0093, -0.005, 0.023, 0.2)
             True,
             "The head improved on dev: Spearman +3.10 [+1.90, +4.40], from 70.00 by the cosine to "
             "73.10; saved.",
-            "dev에서 헤드 성능이 유의하게 향상되었습니다: 스피어만 +3.10 [+1.90, +4.40], "
+            "dev에서 헤드 성능이 유의하게 향상되었습니다: Spearman +3.10 [+1.90, +4.40], "
             "코사인 70.00 → 73.10. 모델을 저장했습니다.",
         ),
         (
@@ -128,7 +128,7 @@ NOT_BETTER = delta_of(0.0093, -0.005, 0.023, 0.2)
             True,
             "mean@-2 of the adapted encoder is significantly worse on dev: Spearman -3.10 "
             "[-4.40, -1.90], from 70.00 before training to 66.90; saved anyway.",
-            "dev에서 적응한 인코더의 mean@-2 성능이 유의하게 떨어졌습니다: 스피어만 -3.10 "
+            "dev에서 적응한 인코더의 mean@-2 성능이 유의하게 떨어졌습니다: Spearman -3.10 "
             "[-4.40, -1.90], 학습 전 70.00 → 66.90. 그래도 모델을 저장했습니다.",
         ),
         (
@@ -136,7 +136,7 @@ NOT_BETTER = delta_of(0.0093, -0.005, 0.023, 0.2)
             MetricDelta("dev", "spearman", 0.7, None, Difference("before", None, reason="x")),
             True,
             "The bi-encoder has no verdict on dev: x; saved anyway.",
-            "dev에서 바이 인코더 성능을 판정할 수 없습니다: x. 그래도 모델을 저장했습니다.",
+            "dev에서 바이 인코더 성능을 판정할 수 없습니다(x). 그래도 모델을 저장했습니다.",
         ),
     ],
 )

@@ -45,7 +45,8 @@ HOSTILE = (
     "그는 책을 읽고 있다 <b>굵게</b>",
 )
 ENGLISH, KOREAN = (catalogue(language)["labels"] for language in ("en", "ko"))
-UNTRANSLATED = ("and", "ndcg@10", "mrr@10", "map")
+METRICS = ("spearman", "pearson", "ndcg@10", "recall@100", "mrr@10", "map")
+UNTRANSLATED = ("and", "p_holm", *METRICS)
 TEXTS = (*HOSTILE, *(text for text in tiny.TEXTS if text), "a dog runs in the park", "news")
 
 
@@ -294,7 +295,7 @@ def test_the_heat_map_marks_what_is_missing(bert: Path) -> None:
     assert {cells[name].kind for name in ("cls@0", "cls@1", "max@0")} == {"missing"}
     page = Reader(shown.to_html("ko"))
     assert page.texts.count("–") == 3
-    assert "스피어만 x 100" in page.texts
+    assert "Spearman x 100" in page.texts
     assert "값이 없거나 비교하지 않음" in page.texts
 
 
@@ -348,6 +349,9 @@ def test_korean(report: Report) -> None:
     for text in ("결과", "오류 분석", "실행 정보", *report.notes_in("ko")):
         assert text in reader.texts
     assert "Results" not in reader.texts
+    used = report.run_metadata.data[0]
+    counts = f"문장 쌍 {used.pairs:,}개, 서로 다른 문장 {used.distinct_sentences:,}개, "
+    assert any(text.startswith(counts) for text in reader.texts)
 
 
 def test_another_language_is_refused(run: Run, bert: Path, report: Report, tmp_path: Path) -> None:

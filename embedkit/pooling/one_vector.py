@@ -1,4 +1,4 @@
-"""Poolings that take one token of the text: the first (`cls`) or the last."""
+"""Poolings that take one vector of the text: the first token's (`cls`), the last's, BERT's own."""
 
 from __future__ import annotations
 
@@ -18,3 +18,10 @@ def cls(states: TokenStates) -> Tensor:
 def last(states: TokenStates) -> Tensor:
     """(texts, dim): the last token's vector, special or not."""
     return states.only[states.batch.offsets[1:] - 1]
+
+
+def pooler(states: TokenStates) -> Tensor:
+    """(texts, dim): tanh(W h_1 + b) with the checkpoint's weights (Devlin et al. 2019)."""
+    if states.pooler_output is None:
+        raise ValueError("these states were computed without pooler_output")
+    return states.pooler_output
