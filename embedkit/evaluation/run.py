@@ -74,16 +74,16 @@ def report_of(
         for suite, datasets in suites.items()
         for name in candidates
     ]
-    runs = predictions.models
+    runs, used = predictions.models, predictions.models[candidates[against].model]
     return Report(
-        model=runs[candidates[against].model].described,
+        model=used.described,
         models=runs if len(runs) > 1 else {},
         results=results(scored),
         averages=results(averages),
         compared={name: one.recipe for name, one in candidates.items()},
         fitted=predictions.fitted,
         decided_by=decided_by,
-        run_metadata=_metadata(predictions, sets, options, runs[candidates[against].model]),
+        run_metadata=_metadata(predictions, sets, options, used),
         sentences=sum(run.sentences for run in runs.values()),
         forward_passes=sum(run.forward_passes for run in runs.values()),
         truncated=sum(run.truncated for run in runs.values()),
@@ -115,7 +115,7 @@ def report_of(
             similarity=decided_by,
             aggregation=options.aggregation,
             baseline=against,
-            convention=convention and not own,
+            convention=convention and used.described["recipe"] is None,
             equal=equal,
             selection=selection,
             kind=predictions.kind,

@@ -28,14 +28,10 @@ HOSTILE = [
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    folder = tmp_path_factory.mktemp("models")
-    models = [
-        tiny.make_bert(folder / name, layers=1, width=16, seed=seed)
-        for seed, name in enumerate(("one_1", "50%_모델"))
-    ]
-    return compare(
-        models, ["first_look_en", "first_look_ko"], ["mean", "cls@0"], show_progress=False
-    )
+    tiny_model = tiny.make_bert(tmp_path_factory.mktemp("models") / "50%_모델", layers=1, width=16)
+    recipes = ["mean", "cls@0"]
+    data = ["first_look_en", "first_look_ko"]
+    return compare(["minilm", tiny_model], data, recipes, show_progress=False)
 
 
 def table_of(latex: str) -> list[list[str]]:
@@ -138,7 +134,7 @@ def test_the_command_prints_each_format(run: Run, tmp_path: Path) -> None:
     assert json.loads(shown["json"])["results"] == run(*base, "--json").json["results"]
     assert "─" in shown["table"]
     korean = run(*base, "--format", "latex", "--lang", "ko").out
-    assert table_of(korean)[0][:2] == ["레시피", "스피어만"]
+    assert table_of(korean)[0][:2] == ["레시피", "Spearman"]
     out = tmp_path / "out"
     latex = run(*base, "--format", "latex", "--out", out).out
     assert latex.rstrip().endswith(shown["latex"].rstrip().splitlines()[-1])

@@ -93,7 +93,7 @@ def test_korean_columns_are_aligned(report: Report, width: int) -> None:
         if (match := re.search(r" \d\d\.\d\d(?= )", line))
     }
     assert len(ends) == 1
-    assert ends == {cell_len(lines[rule - 1].partition("스피어만")[0]) + 8}
+    assert ends == {cell_len(lines[rule - 1].partition("Spearman")[0]) + 8}
 
 
 def test_a_long_recipe_is_folded_and_its_score_is_not() -> None:
