@@ -1,0 +1,92 @@
+"""Data sets by name: public tasks and suites, whose table is named_sets.tsv."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from embedkit.arguments import is_built_in
+
+
+@dataclass(frozen=True)
+class NamedSet:
+    """A public data set.
+
+    Metrics are computed over all of its pairs or queries, as MTEB does, and a suite's value is the
+    plain mean of its sets.
+    """
+
+    name: str
+    mteb: str  # its name in MTEB, or "" where MTEB does not have it
+    repository: str  # of the hub, or "" where the hub does not have it in this form
+    revision: str  # a commit of the repository
+    config: str  # of the repository
+    split: str
+    rows: int  # sentence pairs, or judged queries
+    documents: int  # 0 for sentence pairs
+    scale: tuple[float, float] | None  # of the scores; None for a retrieval set
+    score: str  # its column; the others are sentence1 and sentence2
+    languages: str  # ISO 639-1
+    licence: str
+    source: str  # where to get a set that is not on the hub
+
+    @property
+    def is_retrieval(self) -> bool:
+        """Whether it is a retrieval set; else it is sentence pairs."""
+        return self.scale is None
+
+
+def _read_table() -> dict[str, NamedSet]:
+    table = {}
+    with Path(__file__).with_name("named_sets.tsv").open(encoding="utf-8", newline="") as file:
+        for cells in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
+            row: dict[str, Any] = {key: "" if cell == "-" else cell for key, cell in cells.items()}
+            low, high = row.pop("low"), row.pop("high")
+            row |= {key: int(row[key]) for key in ("rows", "documents")}
+            table[row["name"]] = NamedSet(**row, scale=(float(low), float(high)) if low else None)
+    return table
+
+
+# Names in MTEB, revisions and numbers of rows are those of mteb 2.26.
+NAMED_SETS = _read_table()
+
+_MTEB_EN = "biosses sickr sts12 sts13 sts14 sts15 sts17-en sts22-en stsb"
+SUITES: dict[str, tuple[str, ...]] = {
+    "sts7": ("sts12", "sts13", "sts14", "sts15", "sts16", "stsb", "sickr-test"),  # SimCSE
+    "mteb-sts-en": tuple(_MTEB_EN.split()),  # MTEB(eng, v2)
+    "mteb-sts-ko": ("klue-sts", "korsts-mteb", "sts17-ko"),  # MTEB(kor, v2)
+    "retrieval-en": ("scifact", "nfcorpus"),
+    "retrieval-ko": ("ko-strategyqa",),
+}
+
+
+class Expanded(NamedTuple):
+    """What a list of data sets names.
+
+    Attributes:
+        items: the list, with the sets of its suites in place of these, and each named set once.
+        suites: the suites that were named, with their sets.
+    """
+
+    items: list[Any]
+    suites: dict[str, tuple[str, ...]]
+
+
+def expand(data: Iterable[Any]) -> Expanded:
+    """Replace suites by their data sets; `./sts7` is a path, and what is no name stays.
+
+    Example:
+        >>> expand(["mteb-sts-ko", "klue-sts", "mine.tsv"]).items
+        ['klue-sts', 'korsts-mteb', 'sts17-ko', 'mine.tsv']
+    """
+    items: list[Any] = []
+    suites: dict[str, tuple[str, ...]] = {}
+    for item in data:
+        names: tuple[Any, ...] = (item,)
+        if isinstance(item, str) and is_built_in(item, SUITES):
+            names = suites[item] = SUITES[item]
+        items += [x for x in names if not (isinstance(x, str) and x in NAMED_SETS and x in items)]
+    return Expanded(items, suites)
