@@ -85,6 +85,8 @@ def read_rows(
     - JSONL: an object a line.
     - Parquet: strings (plain or dictionary) for texts, any integer, float or decimal type for
       numbers, and strings or integers for ids and labels.
+    - In JSONL and Parquet, `OUTER.INNER` is the field INNER of an object or struct OUTER, if no
+      column has this name.
 
     Empty lines are skipped. Text is in `encoding`, with or without a byte order mark, or in UTF-8
     with one; `.gz` is unpacked.
@@ -239,6 +241,10 @@ def _read_jsonl(path: Path, wanted: _Columns) -> Iterator[Row]:
             ) from None
         if not isinstance(cells, dict):
             raise InputError(f"{location}: got {reprlib.repr(cells)}, expected a JSON object")
+        for name in wanted.checks.keys() - cells:
+            outer, _, inner = name.partition(".")
+            if isinstance(cells.get(outer), dict) and inner in cells[outer]:
+                cells[name] = cells[outer][inner]
         yield Row(location, {name: cells[name] for name in wanted.chosen(location, cells)})
 
 
@@ -258,16 +264,48 @@ def _read_parquet(path: Path, wanted: _Columns) -> Iterator[Row]:
     with _opened_parquet(path) as file:
         schema = file.schema_arrow
         check_column_names(str(path), schema.names)
-        names = wanted.chosen(str(path), schema.names)
+        names = wanted.chosen(str(path), [*schema.names, *_nested(schema, wanted)])
         for name in set(names).intersection(wanted.checks):
-            _check_type(f"{path}, column {name!r}", schema.field(name).type, wanted.checks[name])
+            _check_type(f"{path}, column {name!r}", _field(schema, name).type, wanted.checks[name])
         # Arrow's threads can abort the process at its exit (apache/arrow#34314).
         for batch in file.iter_batches(_BATCH, columns=names, use_threads=False):
             batch.validate(full=True)  # else strings that are not UTF-8 pass
-            values = [_python_values(f"{path}, column {x!r}", batch.column(x)) for x in names]
+            values = [_python_values(f"{path}, column {x!r}", _array(batch, x)) for x in names]
             for cells in zip(*values, strict=True):
                 row += 1
                 yield Row(f"{path}, row {row}", dict(zip(names, cells, strict=True)))
+
+
+def _nested(schema: pa.Schema, wanted: _Columns) -> list[str]:
+    """The columns `OUTER.INNER` that are wanted and lie in a struct."""
+    from pyarrow import types
+
+    outer = {name: name.partition(".")[0] for name in wanted.checks if name not in schema.names}
+    return [
+        name
+        for name, struct in outer.items()
+        if struct in schema.names
+        and types.is_struct(schema.field(struct).type)
+        and schema.field(struct).type.get_field_index(name.partition(".")[2]) >= 0
+    ]
+
+
+def _field(schema: pa.Schema, name: str) -> pa.Field[Any]:
+    if name in schema.names:
+        return schema.field(name)
+    outer, _, inner = name.partition(".")
+    field: pa.Field[Any] = schema.field(outer).type.field(inner)
+    return field
+
+
+def _array(batch: pa.RecordBatch, name: str) -> pa.Array[Any]:
+    if name in batch.schema.names:
+        return batch.column(name)
+    from pyarrow.compute import struct_field
+
+    outer, _, inner = name.partition(".")
+    array: pa.Array[Any] = struct_field(batch.column(outer), inner)
+    return array
 
 
 @contextmanager

@@ -1,0 +1,86 @@
+"""`embedkit datasets`: list the data sets that have names, and download some."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from embedkit.cli import choices, options, output
+from embedkit.cli.app import App
+
+datasets_app = App(
+    help="List the public data sets and suites that DATA can name, or download some.",
+    invoke_without_command=True,
+    no_args_is_help=False,
+)
+
+
+@datasets_app.callback()
+def list_command(
+    context: typer.Context,
+    as_json: options.Json = False,
+) -> None:
+    """List the public data sets and suites that DATA can name, or download some.
+
+    Example: [bold]embedkit datasets get sts7[/bold]
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from embedkit.data.named_files import find_files
+    from embedkit.data.named_sets import NAMED_SETS, SUITES
+
+    stored = {name: find_files(name) for name in NAMED_SETS}
+    where = {
+        name: "" if files is None else "own" if files.own else "cached"
+        for name, files in stored.items()
+    }
+    if as_json:
+        rows = [{**asdict(known), "stored": where[known.name]} for known in NAMED_SETS.values()]
+        output.print_json({"datasets": rows, "suites": SUITES})
+        return
+    from embedkit.evaluation.report.grid import Grid
+
+    grid = Grid(
+        ("Name", "Rows", "Documents", "Language", "Licence", "Here"),
+        tuple(
+            (
+                known.name,
+                f"{known.rows:,}",
+                f"{known.documents:,}" if known.documents else "",
+                known.languages,
+                known.licence,
+                where[known.name] or "no",
+            )
+            for known in NAMED_SETS.values()
+        ),
+        texts=frozenset({0, 3, 4, 5}),
+        expendable=((2,), (4,)),
+    )
+    console = output.console()
+    grid.print(console)
+    console.print()
+    for suite, names in SUITES.items():
+        console.print(f"{suite}: {', '.join(names)}", markup=False)
+
+
+@datasets_app.command("get")
+def get_command(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            help="Fetch these data sets, or those of these suites.",
+            show_default=False,
+            autocompletion=choices.complete_data,
+        ),
+    ],
+) -> None:
+    """Download public data sets into the hub's cache, and check them.
+
+    Example: [bold]embedkit datasets get stsb mteb-sts-ko[/bold]
+    """
+    from embedkit.data.datasets import read_named_sets
+
+    for data in read_named_sets(names):
+        output.inform(f"{data.name}: complete")
