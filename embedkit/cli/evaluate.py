@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
+
+import typer
 
 from embedkit.cli import choices, options, output
 from embedkit.errors import InputError
@@ -25,6 +28,21 @@ def evaluate_command(
         ),
     ] = None,
     revision: options.Revision = None,
+    reproduce: Annotated[
+        bool,
+        options.scoring_option(
+            "Look for the reason where a value differs from the published one, and exit with 1 if "
+            "one is neither reproduced nor explained.",
+            "--reproduce",
+        ),
+    ] = False,
+    published: Annotated[
+        str | None,
+        options.scoring_option(
+            "Compare with the published values of this model, such as "
+            "intfloat/multilingual-e5-small; by default the model's hub id says which."
+        ),
+    ] = None,
     report_files: options.ReportFiles,
     files: options.PairFiles,
     unit: options.Unit = None,
@@ -48,6 +66,10 @@ def evaluate_command(
     if unit is not None:
         raise InputError("got --unit for sentence pairs; it is for texts with entities")
     sets = files.read_sets(data)
+    if reproduce or published is not None:
+        from embedkit.evaluation.published import check_published
+
+        check_published(model, [of_name.name for of_name in sets], published)
     from embedkit.evaluation.evaluate import evaluate
     from embedkit.scoring.loading import LoadedModel, load_model
 
@@ -58,4 +80,14 @@ def evaluate_command(
         )
 
     report = evaluate(load, sets, similarities=scoring.similarities, **scoring.arguments)
+    if reproduce:
+        from embedkit.evaluation.reproduce import reproduce as explain
+
+        report = explain(report, sets, lambda _: load(), published)
+    elif published is not None:
+        from embedkit.evaluation.published import compare_with_published
+
+        report = replace(report, comparisons=compare_with_published(report, published))
     output.show_report(report, report_files)
+    if reproduce and not all(one.is_explained for one in report.published):
+        raise typer.Exit(1)

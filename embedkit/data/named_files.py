@@ -16,7 +16,7 @@ from embedkit.errors import InputError
 from embedkit.hub_errors import hub_problem
 
 FOLDER = "EMBEDKIT_DATASETS"  # the environment variable that names the user's folder
-_TIMEOUT = 10  # seconds until the hub answers
+TIMEOUT = 10  # seconds until the hub answers
 _SUFFIXES = (".tsv", ".csv", ".jsonl", ".parquet", ".tsv.gz", ".csv.gz", ".jsonl.gz")
 
 
@@ -126,7 +126,7 @@ def _check_hash(path: Path) -> None:
 
 def _download(known: NamedSet, missing: list[str]) -> Located:
     """Download a set; an error names all that are missing."""
-    folder = os.environ.get(FOLDER)
+    folder = os.environ.get(FOLDER) or None
     where = f"the folder that {FOLDER} names" if folder is None else f"{folder} ({FOLDER})"
     suffix = "" if known.is_retrieval else ".tsv, .csv, .jsonl or .parquet"
     elsewhere = f"put {known.name}{suffix} into {where}"
@@ -142,7 +142,7 @@ def _download(known: NamedSet, missing: list[str]) -> Located:
     http_error: type[Exception] = HfHubHTTPError.__bases__[0]  # of the HTTP client
     repository, revision = known.repository, known.revision
     try:
-        info = HfApi().dataset_info(repository, revision=revision, timeout=_TIMEOUT)
+        info = HfApi().dataset_info(repository, revision=revision, timeout=TIMEOUT)
         files = [file.rfilename for file in info.siblings or ()]
         for names in _patterns(known):
             matches = [file for name in names for file in files if fnmatch(file, name)]
@@ -150,7 +150,9 @@ def _download(known: NamedSet, missing: list[str]) -> Located:
                 hf_hub_download(repository, file, repo_type="dataset", revision=revision)
     except (OSError, http_error) as error:
         problem = hub_problem(error, repository, revision, kind="data set", elsewhere=elsewhere)
-        raise InputError(f"{several}{known.name} ({repository}): {problem}") from error
+        raise InputError(
+            f"{several}{known.name} ({repository}): there is no copy of it, {problem}"
+        ) from error
     located = _cached(known)
     if located is None:
         raise InputError(

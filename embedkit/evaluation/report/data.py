@@ -8,6 +8,7 @@ from typing import Any
 
 from embedkit.evaluation.error_analysis import ErrorAnalysis, PairPredictions
 from embedkit.evaluation.fitting import ON_DATA
+from embedkit.evaluation.published import Comparison, compare_with_published
 from embedkit.evaluation.results import (
     TASKS,
     Result,
@@ -43,6 +44,12 @@ class ReportData:
     equal: dict[str, str] = field(default_factory=dict)  # recipes that share the row of another
     baseline: str | None = None  # the recipe that differences are to, if several are compared
     selection: Selection | None = None  # if the best was not selected on the data that scores it
+    comparisons: tuple[Comparison, ...] = ()  # with published values, after `reproduce`
+
+    @property
+    def published(self) -> tuple[Comparison, ...]:
+        """Published values of the model beside the measured ones."""
+        return self.comparisons or compare_with_published(self)
 
     @property
     def aggregation(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
+from embedkit.data.named_sets import NAMED_SETS
 from embedkit.evaluation.exact_search import EXACT
 from embedkit.evaluation.report.data import ReportData
 from embedkit.evaluation.results import CROSS_ENCODER, MAIN_METRICS, PAIRS, RETRIEVAL
@@ -35,6 +36,7 @@ def notes_of(report: ReportData) -> Notes:
             "max_length": metadata.max_length,
         },
     )
+    yield from _size_notes(report)
     yield from _search_notes(report)
     if report.aggregation != "all" and any(row.aggregation != "all" for row in rows):
         yield "aggregation", {"aggregation": report.aggregation}
@@ -59,6 +61,7 @@ def notes_of(report: ReportData) -> Notes:
     if report.equal:
         yield "equal", {}
     yield from _selection_notes(report)
+    yield from _published_notes(report)
 
 
 def label_notes(report: ReportData) -> Notes:
@@ -72,6 +75,39 @@ def label_notes(report: ReportData) -> Notes:
             (low, high), (first, last) = labels, trained
             values = {"low": low, "high": high, "trained_low": first, "trained_high": last}
             yield "label_ranges", {"dataset": pairs.name, **values}
+
+
+def _size_notes(report: ReportData) -> Notes:
+    """Named sets that have not as many rows as the public ones."""
+    for used in report.run_metadata.data:
+        if (known := NAMED_SETS.get(used.name)) is None:
+            continue
+        rows = used.queries if isinstance(used, RetrievalUsed) else used.pairs
+        if rows != known.rows:
+            yield "size", {"dataset": used.name, "rows": rows, "expected": known.rows}
+
+
+def _published_notes(report: ReportData) -> Notes:
+    """Measured beside published values."""
+    several_models = len({one.model for one in report.published}) > 1
+    several_recipes = len({one.recipe for one in report.published}) > 1
+    for one in report.published:
+        names = [one.model] * several_models + [one.recipe] * several_recipes
+        values = {
+            "dataset": " ".join([*names, one.dataset]),
+            "measured": 100 * one.measured,
+            "published": 100 * one.published,
+            "difference": 100 * one.difference,
+            "source": one.source,
+            "explanation": one.explanation,
+            "tried": ", ".join(
+                f"{protocol} {'-' if value is None else f'{100 * (value - one.published):+.2f}'}"
+                for protocol, value in (one.tried or {}).items()
+            ),
+        }
+        if one.published_dataset != one.dataset:
+            values["source"] = f"{one.published_dataset}, {one.source}"
+        yield f"published_{one.verdict}", values
 
 
 def _search_notes(report: ReportData) -> Notes:

@@ -87,6 +87,7 @@ class Report(ReportData):
             ),
             "protocol": asdict(self.run_metadata),
             "diagnosis": [asdict(analysis) for analysis in self.error_analyses],
+            "published": [{**asdict(x), "difference": x.difference} for x in self.published],
             "notes": self.notes,
             "sentences": self.sentences,
             "forward_passes": self.forward_passes,
