@@ -15,7 +15,7 @@ from embedkit.arguments import check_list, check_type, is_built_in
 from embedkit.data.builtin import SHIPPED
 from embedkit.data.named_files import locate
 from embedkit.data.named_parts import PARTS, Row
-from embedkit.data.named_sets import NAMED_SETS
+from embedkit.data.named_sets import NAMED_SETS, SUITES
 from embedkit.data.tables import Check, check_column_names, column, read_rows, stem
 from embedkit.data.texts import Texts, as_python, as_texts, check_number, check_text
 from embedkit.errors import InputError
@@ -181,6 +181,9 @@ def read_pairs(
     check_type("columns", columns, PairColumns, "PairColumns")
     if is_built_in(path, NAMED_SETS):
         return _read_named(str(path))
+    if is_built_in(path, SUITES):
+        sets = ", ".join(SUITES[str(path)])
+        raise InputError(f"{path} is a suite; expected one data set, such as one of {sets}")
     name = part = ""
     if is_built_in(path, SHIPPED):
         name, part = str(path), str(path).removeprefix("first_look").strip("_")

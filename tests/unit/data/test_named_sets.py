@@ -146,6 +146,8 @@ def test_retrieval_sets(folder: Path, recwarn: pytest.WarningsRecorder) -> None:
         read_retrieval("stsb")
     with pytest.raises(InputError, match="scifact is a retrieval set"):
         read_pairs("scifact")
+    with pytest.raises(InputError, match="sts7 is a suite; expected one data set"):
+        read_pairs("sts7")
 
 
 def test_all_that_are_missing_are_named_at_once(folder: Path, run: Run) -> None:
