@@ -42,14 +42,9 @@ class ReportData:
     error_analyses: tuple[ErrorAnalysis, ...]  # of each set of pairs
     verdict: Verdict  # what to use
     equal: dict[str, str] = field(default_factory=dict)  # recipes that share the row of another
+    comparisons: tuple[Comparison, ...] = ()  # with published values, after `reproduce`
     baseline: str | None = None  # the recipe that differences are to, if several are compared
     selection: Selection | None = None  # if the best was not selected on the data that scores it
-    comparisons: tuple[Comparison, ...] = ()  # with published values, after `reproduce`
-
-    @property
-    def published(self) -> tuple[Comparison, ...]:
-        """Published values of the model beside the measured ones."""
-        return self.comparisons or compare_with_published(self)
 
     @property
     def aggregation(self) -> str:
@@ -130,6 +125,11 @@ class ReportData:
         """Those of the data sets."""
         metrics = {result.metric for result in self.results}
         return [task for task in TASKS if task.main in metrics]
+
+    @property
+    def published(self) -> tuple[Comparison, ...]:
+        """Published values of the model beside the measured ones."""
+        return self.comparisons or compare_with_published(self)
 
     @property
     def has_heads(self) -> bool:

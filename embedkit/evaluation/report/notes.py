@@ -36,7 +36,6 @@ def notes_of(report: ReportData) -> Notes:
             "max_length": metadata.max_length,
         },
     )
-    yield from _size_notes(report)
     yield from _search_notes(report)
     if report.aggregation != "all" and any(row.aggregation != "all" for row in rows):
         yield "aggregation", {"aggregation": report.aggregation}
@@ -61,7 +60,7 @@ def notes_of(report: ReportData) -> Notes:
     if report.equal:
         yield "equal", {}
     yield from _selection_notes(report)
-    yield from _published_notes(report)
+    yield from _public_set_notes(report)
 
 
 def label_notes(report: ReportData) -> Notes:
@@ -77,18 +76,14 @@ def label_notes(report: ReportData) -> Notes:
             yield "label_ranges", {"dataset": pairs.name, **values}
 
 
-def _size_notes(report: ReportData) -> Notes:
-    """Named sets that have not as many rows as the public ones."""
+def _public_set_notes(report: ReportData) -> Notes:
+    """Public sets that lack rows, and published values beside the measured ones."""
     for used in report.run_metadata.data:
         if (known := NAMED_SETS.get(used.name)) is None:
             continue
         rows = used.queries if isinstance(used, RetrievalUsed) else used.pairs
         if rows != known.rows:
             yield "size", {"dataset": used.name, "rows": rows, "expected": known.rows}
-
-
-def _published_notes(report: ReportData) -> Notes:
-    """Measured beside published values."""
     several_models = len({one.model for one in report.published}) > 1
     several_recipes = len({one.recipe for one in report.published}) > 1
     for one in report.published:
