@@ -30,36 +30,30 @@ def list_command(
         return
     from embedkit.data.named_files import find_files
     from embedkit.data.named_sets import NAMED_SETS, SUITES
-
-    stored = {name: find_files(name) for name in NAMED_SETS}
-    where = {
-        name: "" if files is None else "own" if files.own else "cached"
-        for name, files in stored.items()
-    }
-    if as_json:
-        rows = [{**asdict(known), "stored": where[known.name]} for known in NAMED_SETS.values()]
-        output.print_json({"datasets": rows, "suites": SUITES})
-        return
     from embedkit.evaluation.report.grid import Grid
 
-    grid = Grid(
-        ("Name", "Rows", "Documents", "Language", "Licence", "Here"),
-        tuple(
-            (
-                known.name,
-                f"{known.rows:,}",
-                f"{known.documents:,}" if known.documents else "",
-                known.languages,
-                known.licence,
-                where[known.name] or "no",
-            )
-            for known in NAMED_SETS.values()
-        ),
-        texts=frozenset({0, 3, 4, 5}),
-        expendable=((2,), (4,)),
+    stored = {}
+    for name in NAMED_SETS:
+        files = find_files(name)
+        stored[name] = "no" if files is None else "own" if files.own else "cached"
+    if as_json:
+        rows = [{**asdict(known), "stored": stored[name]} for name, known in NAMED_SETS.items()]
+        output.print_json({"datasets": rows, "suites": SUITES})
+        return
+    cells = tuple(
+        (
+            x.name,
+            f"{x.rows:,}",
+            f"{x.documents:,}" if x.documents else "",
+            x.languages,
+            x.licence,
+            stored[x.name],
+        )
+        for x in NAMED_SETS.values()
     )
+    headings = ("Name", "Rows", "Documents", "Language", "Licence", "Stored")
     console = output.console()
-    grid.print(console)
+    Grid(headings, cells, texts=frozenset({0, 3, 4, 5}), expendable=((2,), (4,))).print(console)
     console.print()
     for suite, names in SUITES.items():
         console.print(f"{suite}: {', '.join(names)}", markup=False)

@@ -260,52 +260,30 @@ def _json_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _read_parquet(path: Path, wanted: _Columns) -> Iterator[Row]:
+    import pyarrow as pa
+
     row = 0
     with _opened_parquet(path) as file:
         schema = file.schema_arrow
         check_column_names(str(path), schema.names)
-        names = wanted.chosen(str(path), [*schema.names, *_nested(schema, wanted)])
+        types = dict(zip(schema.names, schema.types, strict=True))
+        for field in (inner for outer in schema for inner in outer.flatten()):  # OUTER.INNER
+            if field.name in wanted.checks:
+                types.setdefault(field.name, field.type)
+        names = wanted.chosen(str(path), types)
         for name in set(names).intersection(wanted.checks):
-            _check_type(f"{path}, column {name!r}", _field(schema, name).type, wanted.checks[name])
+            _check_type(f"{path}, column {name!r}", types[name], wanted.checks[name])
         # Arrow's threads can abort the process at its exit (apache/arrow#34314).
         for batch in file.iter_batches(_BATCH, columns=names, use_threads=False):
             batch.validate(full=True)  # else strings that are not UTF-8 pass
-            values = [_python_values(f"{path}, column {x!r}", _array(batch, x)) for x in names]
+            columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+            if not columns.keys() >= set(names):
+                flat = pa.Table.from_batches([batch]).flatten()
+                columns |= {name: flat.column(name).combine_chunks() for name in flat.schema.names}
+            values = [_python_values(f"{path}, column {x!r}", columns[x]) for x in names]
             for cells in zip(*values, strict=True):
                 row += 1
                 yield Row(f"{path}, row {row}", dict(zip(names, cells, strict=True)))
-
-
-def _nested(schema: pa.Schema, wanted: _Columns) -> list[str]:
-    """The columns `OUTER.INNER` that are wanted and lie in a struct."""
-    from pyarrow import types
-
-    outer = {name: name.partition(".")[0] for name in wanted.checks if name not in schema.names}
-    return [
-        name
-        for name, struct in outer.items()
-        if struct in schema.names
-        and types.is_struct(schema.field(struct).type)
-        and schema.field(struct).type.get_field_index(name.partition(".")[2]) >= 0
-    ]
-
-
-def _field(schema: pa.Schema, name: str) -> pa.Field[Any]:
-    if name in schema.names:
-        return schema.field(name)
-    outer, _, inner = name.partition(".")
-    field: pa.Field[Any] = schema.field(outer).type.field(inner)
-    return field
-
-
-def _array(batch: pa.RecordBatch, name: str) -> pa.Array[Any]:
-    if name in batch.schema.names:
-        return batch.column(name)
-    from pyarrow.compute import struct_field
-
-    outer, _, inner = name.partition(".")
-    array: pa.Array[Any] = struct_field(batch.column(outer), inner)
-    return array
 
 
 @contextmanager

@@ -41,8 +41,8 @@ class ReportData:
     pair_predictions: tuple[PairPredictions, ...]  # of each set of pairs; not in report.json
     error_analyses: tuple[ErrorAnalysis, ...]  # of each set of pairs
     verdict: Verdict  # what to use
-    equal: dict[str, str] = field(default_factory=dict)  # recipes that share the row of another
     comparisons: tuple[Comparison, ...] = ()  # with published values, after `reproduce`
+    equal: dict[str, str] = field(default_factory=dict)  # recipes that share the row of another
     baseline: str | None = None  # the recipe that differences are to, if several are compared
     selection: Selection | None = None  # if the best was not selected on the data that scores it
 

@@ -256,7 +256,7 @@ def test_a_cache_laid_out_by_hand(
     assert read_retrieval("scifact").judgements["7"] == {"7": 1}
     assert not recwarn.list
     listed = run("datasets", "--json").json
-    assert {row["name"] for row in listed["datasets"] if row["stored"]} == {
+    assert {row["name"] for row in listed["datasets"] if row["stored"] == "cached"} == {
         *("stsb", "klue-sts", "scifact")
     }
     assert listed["suites"]["retrieval-ko"] == ["ko-strategyqa"]
