@@ -10,7 +10,7 @@ from helpers.command import Run, refused
 from helpers.tiny import make_model
 from scipy.stats import spearmanr
 
-from embedkit import Embedder, InputError, Pairs, compare, evaluate
+from embedkit import Embedder, InputError, Pairs, RetrievalSet, compare, evaluate
 from embedkit.data.named_sets import NAMED_SETS
 from embedkit.evaluation import published
 from embedkit.evaluation.published import (
@@ -102,9 +102,9 @@ def publish(monkeypatch: pytest.MonkeyPatch, value: float, **more: str) -> None:
     monkeypatch.setattr(published, "published_values", lambda: (row._replace(**more),))
 
 
-def looked_for(embedder: Embedder, pairs: Pairs) -> Report:
-    report = evaluate(embedder, pairs, show_progress=False)
-    return reproduce(report, pairs, lambda _: embedder, "org/tiny", show_progress=False)
+def looked_for(embedder: Embedder, data: Pairs | RetrievalSet) -> Report:
+    report = evaluate(embedder, data, show_progress=False)
+    return reproduce(report, data, lambda _: embedder, "org/tiny", show_progress=False)
 
 
 def test_a_value_is_reproduced_within_a_twentieth_of_a_point(
@@ -207,3 +207,28 @@ def test_the_command_exits_with_1(
     done = run(*command, "--reproduce")
     assert done.code == 1
     assert "not reproduced. Differences of other protocols" in done.out
+
+
+def test_prompts_explain_a_retrieval_value(
+    embedder: Embedder, pairs: Pairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = {f"d{i}": text for i, text in enumerate(pairs.sentence1)}
+    queries = {f"q{i}": text for i, text in enumerate(pairs.sentence2[:30])}
+    qrels = {query: {f"d{i}": 1, f"d{i + 30}": 1} for i, query in enumerate(queries)}
+    data = RetrievalSet("scifact", queries, documents, qrels)
+    report = evaluate(
+        embedder, data, query_prompt="the dog ", document_prompt="two cats ", show_progress=False
+    )
+    (row,) = report.deciding("ndcg@10")
+    assert row.value is not None
+    publish(
+        monkeypatch, row.value, dataset="scifact", prompt="the dog ", document_prompt="two cats "
+    )
+    report = looked_for(embedder, data)
+    assert report.published[0].explanation == "prompt 'the dog ' and 'two cats '"
+    assert report.published[0].tried == {"prompt 'the dog ' and 'two cats '": row.value}
+    publish(monkeypatch, 0.99, dataset="scifact")
+    assert [*(looked_for(embedder, data).published[0].tried or {})] == [
+        *("recipe mean@1,-1", "recipe mean@0,-1"),
+        *("maximum over cosine, dot, euclidean, manhattan", "recipe cls", "recipe max"),
+    ]
