@@ -16,13 +16,7 @@ def hub_problem(
 ) -> str:
     """Why neither the hub nor its cache gave a repository, and what to do.
 
-    Args:
-        error: what huggingface_hub raised.
-        repository: its id.
-        revision: the one that was asked for.
-        kind: `model` or `data set`.
-        local_files_only: whether the caller forbade asking the hub.
-        elsewhere: what to do on a machine that cannot ask the hub.
+    `kind` is `model` or `data set`; `elsewhere` says what to do where the hub cannot be asked.
     """
     from huggingface_hub import constants, get_token
     from huggingface_hub.errors import (

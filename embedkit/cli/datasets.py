@@ -9,12 +9,9 @@ import typer
 
 from embedkit.cli import choices, options, output
 from embedkit.cli.app import App
+from embedkit.errors import InputError
 
-datasets_app = App(
-    help="List the public data sets and suites that DATA can name, or download some.",
-    invoke_without_command=True,
-    no_args_is_help=False,
-)
+datasets_app = App(invoke_without_command=True)
 
 
 @datasets_app.callback()
@@ -24,9 +21,11 @@ def list_command(
 ) -> None:
     """List the public data sets and suites that DATA can name, or download some.
 
-    Example: [bold]embedkit datasets get sts7[/bold]
+    Example: [bold]embedkit datasets --json[/bold]
     """
     if context.invoked_subcommand is not None:
+        if as_json:
+            raise InputError("got --json and get; --json is for the list of data sets")
         return
     from embedkit.data.named_files import find_files
     from embedkit.data.named_sets import NAMED_SETS, SUITES
