@@ -16,6 +16,7 @@ from embedkit.evaluation.results import (
     deciding,
     ranked,
 )
+from embedkit.evaluation.retrieval_errors import RetrievalErrorAnalysis
 from embedkit.evaluation.run_metadata import RunMetadata
 from embedkit.evaluation.selection import Selection
 from embedkit.evaluation.verdict import Verdict
@@ -40,6 +41,7 @@ class ReportData:
     pair_predictions: tuple[PairPredictions, ...]  # of each set of pairs; not in report.json
     error_analyses: tuple[ErrorAnalysis, ...]  # of each set of pairs
     verdict: Verdict  # what to use
+    retrieval_error_analyses: tuple[RetrievalErrorAnalysis, ...] = ()  # of each retrieval set
     equal: dict[str, str] = field(default_factory=dict)  # recipes that share the row of another
     baseline: str | None = None  # the recipe that differences are to, if several are compared
     selection: Selection | None = None  # if the best was not selected on the data that scores it

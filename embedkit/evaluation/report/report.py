@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from embedkit.arguments import as_path
 from embedkit.errors import InputError, printable
+from embedkit.evaluation.error_analysis import WORST
 from embedkit.evaluation.report.columns import report_frame
 from embedkit.evaluation.report.data import ReportData
 from embedkit.evaluation.report.grid import Grid, in_markdown
 from embedkit.evaluation.report.locale import catalogue, check_language, note
 from embedkit.evaluation.report.notes import label_notes, notes_of
+from embedkit.evaluation.report.query_tables import query_tables
 from embedkit.evaluation.report.tables import table_of, title_of
 from embedkit.evaluation.results import Result
 from embedkit.files import write_text
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 FILES = ("report.json", "report.md", "report.html")  # the results first, which need no drawing
+_WORST_PRINTED = 5  # queries, in a terminal
 _OPTIONAL = ("reason", "subsets", "ties", "difference", "baseline", "best_share", "equal_to")
 
 
@@ -87,6 +90,7 @@ class Report(ReportData):
             ),
             "protocol": asdict(self.run_metadata),
             "diagnosis": [asdict(analysis) for analysis in self.error_analyses],
+            "retrieval_diagnosis": [asdict(one) for one in self.retrieval_error_analyses],
             "notes": self.notes,
             "sentences": self.sentences,
             "forward_passes": self.forward_passes,
@@ -108,7 +112,11 @@ class Report(ReportData):
         notes = "\n".join(f"- {in_markdown(text)}" for text in self.notes_in(lang))
         verdict, title = self.verdict.in_words(lang), title_of(self, lang)
         table = self.grid(lang).markdown()
-        return f"# {in_markdown(verdict)}\n\n{in_markdown(title)}\n\n{table}\n\n{notes}\n"
+        errors = "".join(
+            f"\n## {in_markdown(heading)}\n\n{grid.markdown()}\n"
+            for heading, grid in query_tables(self, lang, WORST)
+        )
+        return f"# {in_markdown(verdict)}\n\n{in_markdown(title)}\n\n{table}\n\n{notes}\n{errors}"
 
     def to_html(self, lang: str = "en") -> str:
         """report.html: one self-contained page, in English (en) or Korean (ko).
@@ -151,6 +159,9 @@ class Report(ReportData):
         console.print()
         for text in notes:
             console.print(printable(text), markup=False, highlight=False)
+        for heading, grid in query_tables(self, lang, _WORST_PRINTED):
+            console.print(f"\n{printable(heading)}", markup=False, highlight=False)
+            grid.print(console)
 
     def __str__(self) -> str:
         from rich.console import Console
