@@ -9,7 +9,6 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 
 from embedkit.data.texts import Texts, as_texts
 from embedkit.embedder.embedder import Embedder
-from embedkit.embedder.precision import AUTO
 from embedkit.errors import InputError
 from embedkit.files import DEFAULT_MODEL
 from embedkit.recipes.recipe import Recipe
@@ -28,14 +27,11 @@ class EmbeddingTransformer(
     `Pipeline(memory=...)` keeps embeddings.
 
     Args:
-        model: an `Embedder`, or anything that `Embedder.from_pretrained` takes.
+        model: an `Embedder`, which has precision, device and other options of its own, or anything
+            that `Embedder.from_pretrained` takes.
         recipe: a recipe, whose steps `fit` fits on its texts; None for the model's own.
         prompt: put in front of each text.
         prompt_name: one of the model's prompts instead; its default one where neither is given.
-        precision: of a model that is named; see `Embedder`.
-        device: likewise.
-        max_length: likewise.
-        show_progress: a bar on stderr; None shows it where stderr is a terminal.
 
     Attributes:
         embedder_: the embedder that `transform` uses.
@@ -56,19 +52,11 @@ class EmbeddingTransformer(
         *,
         prompt: str | None = None,
         prompt_name: str | None = None,
-        precision: str = AUTO,
-        device: Any = None,
-        max_length: int | None = None,
-        show_progress: bool | None = None,
     ) -> None:
         self.model = model
         self.recipe = recipe
         self.prompt = prompt
         self.prompt_name = prompt_name
-        self.precision = precision
-        self.device = device
-        self.max_length = max_length
-        self.show_progress = show_progress
 
     def fit(self, X: Any, y: Any = None) -> EmbeddingTransformer:  # noqa: N803
         """Load the model, and fit the steps of the recipe if it has some.
@@ -89,7 +77,6 @@ class EmbeddingTransformer(
                 source="the texts of fit",
                 prompt=self.prompt,
                 prompt_name=self.prompt_name,
-                show_progress=self.show_progress,
             )
         return self
 
@@ -101,13 +88,7 @@ class EmbeddingTransformer(
         """
         texts = _as_texts(X)
         embedder = getattr(self, "embedder_", None) or self._load()
-        vectors: Float32Array = embedder.encode(
-            texts,
-            prompt=self.prompt,
-            prompt_name=self.prompt_name,
-            show_progress=self.show_progress,
-        )
-        return vectors
+        return embedder.encode(texts, prompt=self.prompt, prompt_name=self.prompt_name)
 
     @property
     def _n_features_out(self) -> int:
@@ -116,13 +97,7 @@ class EmbeddingTransformer(
     def _load(self) -> Embedder:
         if isinstance(self.model, Embedder):
             return self.model if self.recipe is None else self.model.with_recipe(self.recipe)
-        return Embedder.from_pretrained(
-            self.model,
-            self.recipe,
-            precision=self.precision,
-            device=self.device,
-            max_length=self.max_length,
-        )
+        return Embedder.from_pretrained(self.model, self.recipe)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

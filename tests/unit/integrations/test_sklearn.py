@@ -63,10 +63,7 @@ def test_values_are_the_embedders_whatever_holds_the_texts(bert: Path, embedder:
     )
 
 
-def test_options_are_the_embedders(bert: Path) -> None:
-    transformer = EmbeddingTransformer(bert, max_length=5, device="cpu", precision="bfloat16")
-    fitted = transformer.fit(TEXTS).embedder_
-    assert (fitted.tokenizer.max_length, fitted.precision) == (5, "bfloat16")
+def test_a_prompt_by_its_name(bert: Path) -> None:
     prompted = Embedder(bert, prompts={"query": "q: "}, precision="float32")
     assert_allclose(
         EmbeddingTransformer(prompted, prompt_name="query").transform(["rain"]),
