@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
@@ -67,8 +68,8 @@ class MTEBEncoder:
         """
         texts: list[str] = []
         for batch in inputs:
-            if "text" not in batch:
-                raise InputError(f"got inputs with {', '.join(batch)}; expected text")
+            if not isinstance(batch, Mapping) or "text" not in batch:
+                raise InputError(f"inputs has {reprlib.repr(batch)}; expected batches with text")
             texts += batch["text"]
         prompt = role_prompt(self.embedder, "sentence" if prompt_type is None else str(prompt_type))
         return self.embedder.encode(texts, prompt=prompt, show_progress=show_progress_bar)

@@ -54,8 +54,9 @@ def test_prompts_go_by_the_type(model: Path) -> None:
         assert vectors.dtype == np.float32
         expected = embedder.encode([prompt + text for text in texts])
         np.testing.assert_allclose(vectors, expected, atol=1e-6)
-    with pytest.raises(InputError, match="got inputs with image; expected text"):
-        encoder.encode([{"image": ["x"]}])
+    for batch in ({"image": ["x"]}, "rain"):
+        with pytest.raises(InputError, match=r"inputs has .*; expected batches with text"):
+            encoder.encode([batch])  # type: ignore[list-item]
 
 
 @needs_mteb
