@@ -28,6 +28,8 @@ def modules_with_examples() -> list[str]:
 def test_examples_give_what_they_show(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if name.endswith(".langchain"):
+        pytest.importorskip("langchain_core", reason="not installed: langchain-core")
     docstrings = [one for one in doctest.DocTestFinder().find(import_module(name)) if one.examples]
     assert docstrings
     for number, docstring in enumerate(docstrings):
