@@ -35,6 +35,7 @@ LAYERS = (
     ("tagging", "masked_lm"),
     ("benchmark",),
     ("training",),
+    ("integrations",),
     ("cli",),
     ("__main__",),
 )

@@ -36,8 +36,8 @@ def compare_command(
     select: Annotated[
         list[str] | None,
         options.recipe_option(
-            "Select the best recipe and similarity on these sentence pairs, so that the scores on "
-            "DATA are not biased upwards. May be given several times.",
+            "Select the best recipe and similarity on these pairs or this retrieval set, so that "
+            "the scores on DATA are not biased upwards. May be given several times.",
             autocompletion=choices.complete_data,
         ),
     ] = None,

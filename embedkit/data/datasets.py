@@ -20,9 +20,7 @@ from embedkit.errors import InputError
 DataSet: TypeAlias = Pairs | RetrievalSet
 Data: TypeAlias = "str | Path | DataSet | Sequence[str | Path | DataSet]"
 
-# Why retrieval sets are refused.
-HEADS = "a head is trained and scored on sentence pairs"
-SELECTION = "recipes are selected on sentence pairs"
+HEADS = "a head is trained and scored on sentence pairs"  # why retrieval sets are refused
 
 _NAMES = (*NAMED_SETS, *SUITES, *SHIPPED)
 

@@ -54,8 +54,8 @@ def compare(
             `read_pairs` and `read_retrieval`), `Pairs`, `RetrievalSet`.
         recipes: None for the poolings of sentence-transformers on the last layer, `pooler`,
             `mean@first-last` and the model's own recipe.
-        select: files of sentence pairs or `Pairs` to select the best recipe and similarity on; None
-            selects them on `data`, and the report says that their score is biased upwards.
+        select: data sets to select the best recipe and similarity on, as for `data`; None selects
+            them on `data`, and the report says that their score is biased upwards.
         baseline: the recipe that differences are to; None for the model's own, else `mean`, else
             the first one, of those that are compared.
         layers: with `recipes` None, cross the poolings with these hidden states; "all" for all.
@@ -101,7 +101,7 @@ def compare(
         index,
         seed,
     )
-    options.check_data(sets.scored)
+    options.check_data(sets.all)
     training = HeadTraining.of(head, sets.training, options.head_metrics)
     if training is None:
         options.check_no_threshold()

@@ -29,7 +29,7 @@ _EDGE = re.compile(r"^\W+|\W+$")
 
 @dataclass(frozen=True)
 class Bin:
-    """Spearman's correlation among the pairs from `low` to `high`."""
+    """Spearman's correlation among the pairs, or nDCG@10 of the queries, from `low` to `high`."""
 
     low: float
     high: float
@@ -126,7 +126,7 @@ def analyse_errors(
     named = sorted({miss.pair for one in recipes for miss in (*one.worst, *one.disagreements)})
     quoted = tuple(
         QuotedPair(
-            row, _cut(pairs.sentence1[row]), _cut(pairs.sentence2[row]), float(pairs.scores[row])
+            row, cut(pairs.sentence1[row]), cut(pairs.sentence2[row]), float(pairs.scores[row])
         )
         for row in named
     )
@@ -160,7 +160,7 @@ def word_overlaps(pairs: Pairs) -> _Array:
 _Quarter: TypeAlias = tuple[float, float, NDArray[np.int64]]  # lowest, highest, rows
 
 
-def _quarters(x: _Array) -> list[_Quarter]:
+def quarters(x: _Array) -> list[_Quarter]:
     """Quarters by quantiles; equal values stay together."""
     edges = np.unique(np.quantile(x, np.linspace(0, 1, BINS + 1)[1:-1], method="lower"))
     quarter = np.searchsorted(edges, x, side="left")
@@ -173,7 +173,7 @@ def _bins(
 ) -> list[tuple[Bin, ...]]:
     """The bins of each recipe, all on the same resamples of a bin's pairs."""
     columns = []
-    for low, high, rows in _quarters(by):
+    for low, high, rows in quarters(by):
         x = np.stack(predictions)[:, rows]
         resampled = bootstrap_spearman(x, right[rows], BIN_RESAMPLES, seed)
         columns.append(
@@ -201,7 +201,8 @@ def _largest(predictions: _Array, off: _Array, count: int) -> tuple[Miss, ...]:
     )
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """A text as a report quotes it."""
     return text if len(text) <= MAX_CHARACTERS else text[: MAX_CHARACTERS - 1] + "…"
 
 

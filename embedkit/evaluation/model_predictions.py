@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from embedkit.data.pairs import Pairs
 from embedkit.data.retrieval_set import RetrievalSet
-from embedkit.evaluation.bootstrap import resamples_for, seed_of
+from embedkit.evaluation.bootstrap import resamples_for
 from embedkit.evaluation.correlation import CORRELATIONS
 from embedkit.evaluation.error_analysis import Geometry
 from embedkit.evaluation.options import EvaluationSets, Options
 from embedkit.evaluation.pair_scores import Predictions, similarities_of
-from embedkit.evaluation.results import CROSS_ENCODER, Scored
-from embedkit.evaluation.retrieval import IndexedQrels
+from embedkit.evaluation.results import CROSS_ENCODER
+from embedkit.evaluation.retrieval import IndexedQrels, Rankings
 from embedkit.evaluation.run_metadata import ModelUsed
 from embedkit.evaluation.set_embeddings import SetEmbeddings
 from embedkit.recipes.bound_recipe import BoundRecipe
@@ -59,7 +59,7 @@ class ModelPredictions:
     similarities: tuple[str, ...]  # as the run metadata list them
     decided_by: str  # the similarity that decides which recipe is best
     of_pairs: dict[int, list[Predictions]]  # for each set of scored or selecting pairs
-    of_retrieval: dict[int, list[Scored]]  # the results on each retrieval set
+    of_retrieval: dict[int, tuple[IndexedQrels, list[Rankings]]]  # for each retrieval set
     samples: dict[str, list[NDArray[np.float64]]]  # of each recipe, predictions to tell it by
     geometries: dict[int, dict[str, Geometry]]  # for each set of scored pairs, by recipe
     truncated: list[NDArray[np.bool_]]  # of each set, the distinct texts (cross-encoder: pairs)
@@ -90,25 +90,18 @@ def predict_by_embeddings(
     embedder, encoded = embeddings.embedder, embeddings.encoded.values()
     recipes = {str(bound.recipe): bound.recipe for bound in bounds}
     of_pairs: dict[int, list[Predictions]] = {}
-    of_retrieval: dict[int, list[Scored]] = {}
+    of_retrieval: dict[int, tuple[IndexedQrels, list[Rankings]]] = {}
     samples: dict[str, list[NDArray[np.float64]]] = {recipe: [] for recipe in recipes}
-    resamples = resamples_for(len(recipes))
     for dataset, data in enumerate([*sets.scored, *sets.selecting]):
         if isinstance(data, RetrievalSet):
-            qrels = IndexedQrels.of(data)
-            of_retrieval[dataset] = []
+            qrels, rankings = IndexedQrels.of(data), list[Rankings]()
+            of_retrieval[dataset] = qrels, rankings
             for position, recipe in enumerate(recipes):
                 queries, documents = (
                     embeddings.texts(position, dataset, role) for role in ("query", "document")
                 )
-                of_retrieval[dataset] += qrels.score(
-                    recipe,
-                    queries,
-                    documents,
-                    options.similarities,
-                    options.index,
-                    resamples=resamples,
-                    seed=seed_of(options.seed, dataset),
+                rankings += qrels.rank(
+                    recipe, queries, documents, options.similarities, options.index
                 )
                 samples[recipe] += [
                     _sample(name, queries, documents) for name in options.similarities

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from numbers import Real
 
 from embedkit.arguments import check_list
-from embedkit.data.datasets import SELECTION, Data, DataSet, check_names, only_pairs, read_sets
+from embedkit.data.datasets import Data, DataSet, check_names, only_pairs, read_sets
 from embedkit.data.pairs import Pairs
 from embedkit.data.retrieval_set import RetrievalSet
 from embedkit.embedder.embedder import Embedder
@@ -96,7 +96,7 @@ class EvaluationSets:
     """
 
     scored: list[DataSet]
-    selecting: list[Pairs]  # the best recipe is selected on these
+    selecting: list[DataSet]  # the best recipe is selected on these
     training: list[Pairs]  # heads are fitted on these
 
     def __post_init__(self) -> None:
@@ -111,8 +111,8 @@ class EvaluationSets:
         selecting = read_sets(select, argument="select") if select is not None else []
         training = read_sets(train, argument="train") if train is not None else []
         if training:
-            only_pairs(scored)
-        return cls(scored, only_pairs(selecting, SELECTION), only_pairs(training))
+            only_pairs([*scored, *selecting])
+        return cls(scored, selecting, only_pairs(training))
 
     @property
     def all(self) -> list[DataSet]:

@@ -19,10 +19,22 @@ DEPTH = 1000  # of a ranking, trec_eval's and BEIR's
 
 
 @dataclass(frozen=True, eq=False)
+class Rankings:
+    """How one recipe ranks the documents for each of n queries, by one similarity."""
+
+    recipe: str
+    similarity: str
+    values: NDArray[np.float64] | None  # (metrics, n) of `RANKING_METRICS`; None for a reason
+    ranks: Sequence[NDArray[np.int64]] = ()  # by query, of `IndexedQrels.relevant`; 0 beyond DEPTH
+    first: Sequence[int] = ()  # by query, the position of the document at rank 1; -1 for none
+    reason: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class IndexedQrels:
     """The qrels of n queries, with documents by their positions in `RetrievalSet.document_ids`."""
 
-    name: str  # of the retrieval set
+    data: RetrievalSet
     relevant: list[tuple[NDArray[np.int64], NDArray[np.int64]]]  # positions and gains, by query
     ideal: NDArray[np.int64]  # (n, IDEAL_DEPTH) the highest gains of all judged, padded with 0
     counts: NDArray[np.int64]  # (n,) relevant documents, with those that are not in the set
@@ -44,61 +56,76 @@ class IndexedQrels:
         itself = [
             positions[query] if query in data.own_documents else -1 for query in data.judgements
         ]
-        return cls(data.name, relevant, ideal, counts, np.array(itself))
+        return cls(data, relevant, ideal, counts, np.array(itself))
 
-    def score(
+    def rank(
         self,
         recipe: str,
         queries: Float32Array,
         documents: Float32Array,
         similarities: Sequence[str],
         index: str = EXACT,
-        *,
-        resamples: int = RESAMPLES,
-        seed: Seed = SEED,
-    ) -> list[Scored]:
-        """The metrics of a recipe for each similarity: means over the queries.
+    ) -> list[Rankings]:
+        """The rankings of a recipe by each similarity.
 
-        `queries` are (n, dim) and `documents` (m, dim) float32. All recipes are scored on the same
-        resamples of the queries.
+        `queries` are (n, dim) and `documents` (m, dim) float32.
         """
+        reason = None
         if not (np.isfinite(queries).all() and np.isfinite(documents).all()):
-            return self.absent(recipe, similarities, "the similarities are not all finite")
-        if len(documents) > 1 and (documents == documents[0]).all():
-            return self.absent(recipe, similarities, "the similarities are all the same")
-        values, results = [], []
-        for similarity in similarities:
+            reason = "the similarities are not all finite"
+        elif len(documents) > 1 and (documents == documents[0]).all():
+            reason = "the similarities are all the same"
+        if reason is not None:
+            return [Rankings(recipe, name, None, reason=reason) for name in similarities]
+        return [
             # One more than the depth, for the query itself may have to go.
-            gains = self._gains(nearest(queries, documents, similarity, DEPTH + 1, index))
-            for metric, measure in RANKING_METRICS.items():
-                of_queries = measure(gains, self.ideal, self.counts)
-                n, value = len(of_queries), float(of_queries.mean())
-                values.append(of_queries)
-                results.append(Result(recipe, self.name, n, similarity, metric, "all", value))
-        resampled = bootstrap_means(np.stack(values), resamples, seed)
+            self._measured(recipe, name, nearest(queries, documents, name, DEPTH + 1, index))
+            for name in similarities
+        ]
+
+    def results(self, rankings: Rankings) -> list[Result]:
+        """Each metric as its mean over the queries, without an interval."""
+        n = len(self.relevant)
+        values = [None] * len(RANKING_METRICS) if rankings.values is None else rankings.values
+        return [
+            Result(
+                rankings.recipe,
+                self.data.name,
+                n,
+                rankings.similarity,
+                metric,
+                "all",
+                None if of_queries is None else float(of_queries.mean()),
+                reason=rankings.reason,
+            )
+            for metric, of_queries in zip(RANKING_METRICS, values, strict=True)
+        ]
+
+    def score(
+        self, rankings: Rankings, *, resamples: int = RESAMPLES, seed: Seed = SEED
+    ) -> list[Scored]:
+        """The results with their intervals, on the same resamples of the queries for all."""
+        results = self.results(rankings)
+        if rankings.values is None:
+            return [Scored(result, None) for result in results]
+        resampled = bootstrap_means(rankings.values, resamples, seed)
         return [
             Scored(replace(result, ci95=interval(row)), row)
             for result, row in zip(results, resampled, strict=True)
         ]
 
-    def absent(self, recipe: str, similarities: Sequence[str], reason: str) -> list[Scored]:
-        """The results of a recipe that has no values."""
-        n = len(self.relevant)
-        return [
-            Scored(
-                Result(recipe, self.name, n, similarity, metric, "all", None, reason=reason), None
-            )
-            for similarity in similarities
-            for metric in RANKING_METRICS
-        ]
-
-    def _gains(self, rankings: NDArray[np.int64]) -> NDArray[np.int64]:
-        """(n, DEPTH) gains in the order of rankings (n, k) of positions."""
+    def _measured(self, recipe: str, similarity: str, rankings: NDArray[np.int64]) -> Rankings:
+        """Of rankings (n, k) of positions."""
         gains = np.zeros((len(rankings), DEPTH), dtype=np.int64)
-        for row, ranked, itself, relevant in zip(
+        ranks, first = [], []
+        for row, ranked, itself, (positions, relevance) in zip(
             gains, rankings, self.itself, self.relevant, strict=True
         ):
             others = ranked[ranked != itself][:DEPTH]
-            for position, gain in zip(*relevant, strict=True):
-                row[: len(others)][others == position] = gain
-        return gains
+            at, which = np.nonzero(others[:, None] == positions)
+            row[at] = relevance[which]
+            ranks.append(np.zeros(len(positions), np.int64))
+            ranks[-1][which] = at + 1
+            first.append(int(others[0]) if len(others) else -1)
+        values = [measure(gains, self.ideal, self.counts) for measure in RANKING_METRICS.values()]
+        return Rankings(recipe, similarity, np.stack(values), ranks, first)

@@ -16,10 +16,11 @@ from embedkit.evaluation.error_analysis import PairPredictions, analyse_errors
 from embedkit.evaluation.heads import with_line_differences
 from embedkit.evaluation.model_predictions import ModelPredictions
 from embedkit.evaluation.options import EvaluationSets, Options
-from embedkit.evaluation.pair_scores import absent, score_predictions
+from embedkit.evaluation.pair_scores import absent, measured, score_predictions
 from embedkit.evaluation.report.report import Report
-from embedkit.evaluation.results import Scored
-from embedkit.evaluation.retrieval import DEPTH, IndexedQrels
+from embedkit.evaluation.results import Result, Scored
+from embedkit.evaluation.retrieval import DEPTH, Rankings
+from embedkit.evaluation.retrieval_errors import analyse_retrieval_errors
 from embedkit.evaluation.run_metadata import RunMetadata, Search, data_used, library_versions
 from embedkit.evaluation.selection import Selection, select_best
 from embedkit.evaluation.significance import against_baseline
@@ -93,6 +94,15 @@ def report_of(
             )
             for dataset, of_set in deciding.items()
         ),
+        retrieval_error_analyses=tuple(
+            analyse_retrieval_errors(
+                qrels,
+                [one for one in rankings if one.similarity == decided_by],
+                seed=seed_of(options.seed, dataset),
+            )
+            for dataset, (qrels, rankings) in predictions.of_retrieval.items()
+            if dataset < len(sets.scored)
+        ),
         baseline=against if several else None,
         equal=equal,
         verdict=decide(
@@ -120,9 +130,15 @@ def _scored(
     scored: list[Scored] = []
     for dataset, data in enumerate(sets.scored):
         if isinstance(data, RetrievalSet):
-            scored += predictions.of_retrieval[dataset]
-            for name in missing:
-                scored += IndexedQrels.of(data).absent(name, options.similarities, _NO_POOLER)
+            qrels, rankings = predictions.of_retrieval[dataset]
+            no_pooler = [
+                Rankings(name, similarity, None, reason=_NO_POOLER)
+                for name in missing
+                for similarity in options.similarities
+            ]
+            seed = seed_of(options.seed, dataset)
+            for one in (*rankings, *no_pooler):
+                scored += qrels.score(one, resamples=predictions.resamples, seed=seed)
         else:
             scored += score_predictions(
                 data,
@@ -137,11 +153,18 @@ def _scored(
 
 
 def _selection(predictions: ModelPredictions, sets: EvaluationSets, options: Options) -> Selection:
-    first = len(sets.scored)
+    results: list[Result] = []
+    for dataset, data in enumerate(sets.selecting, start=len(sets.scored)):
+        if isinstance(data, RetrievalSet):
+            qrels, rankings = predictions.of_retrieval[dataset]
+            results += [row for one in rankings for row in qrels.results(one)]
+        else:
+            predicted = predictions.of_pairs[dataset]
+            results += [row for one in predicted for row in measured(data, one)]
     return select_best(
-        [predictions.of_pairs[first + position] for position in range(len(sets.selecting))],
+        results,
         sets.selecting,
-        [data for data in sets.scored if isinstance(data, Pairs)],
+        sets.scored,
         similarities=["head"] if predictions.decided_by == "head" else options.similarities,
         aggregation=options.aggregation,
         own=predictions.model["recipe"],
@@ -153,7 +176,7 @@ def _metadata(
 ) -> RunMetadata:
     prompts, model = predictions.prompts, predictions.model_used
     search = None
-    if any(isinstance(data, RetrievalSet) for data in sets.scored):
+    if any(isinstance(data, RetrievalSet) for data in sets.all):
         search = Search(options.index, DEPTH, prompts["query"], prompts["document"])
     return RunMetadata(
         prompt=prompts["sentence"],

@@ -1,48 +1,44 @@
-"""Select a recipe and a similarity on other sentence pairs than those that score them."""
+"""Select a recipe and a similarity on other data sets than those that score them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
+from embedkit.data.datasets import DataSet
 from embedkit.data.pairs import Pairs
-from embedkit.evaluation.pair_scores import Predictions, measured
-from embedkit.evaluation.results import Result, averages, ranked
+from embedkit.data.retrieval_set import RetrievalSet
+from embedkit.evaluation.results import MAIN_METRICS, Result, averages, ranked
 
 
 @dataclass(frozen=True)
 class Selection:
     """What was selected, and on what."""
 
-    datasets: tuple[str, ...]  # names of the pairs that it was selected on
+    datasets: tuple[str, ...]  # names of the data sets that it was selected on
     recipe: str | None  # the best one there; None if none has a value on all of them
     similarity: str  # the best one there, with that recipe
-    value: float | None  # Spearman's correlation there, averaged over the data sets
+    value: float | None  # the main metric there, averaged over the data sets
     shared_pairs: int  # scored pairs that are also among these, in either order
-    results: tuple[Result, ...]  # Spearman's correlation of every recipe and similarity there
+    results: tuple[Result, ...]  # the main metric of every recipe and similarity there
+    shared_queries: int = 0  # scored queries whose text is also a query there
 
 
 def select_best(
-    predictions: Sequence[Sequence[Predictions]],
-    sets: Sequence[Pairs],
-    scored: Sequence[Pairs],
+    results: Iterable[Result],
+    sets: Sequence[DataSet],
+    scored: Sequence[DataSet],
     *,
     similarities: Sequence[str],
     aggregation: str,
     own: str | None,
 ) -> Selection:
-    """The highest correlation; of equal ones the first similarity and the model's own recipe.
+    """The highest main metric; of equal ones the first similarity and the model's own recipe.
 
-    `predictions` are those of every recipe for each of `sets`, on which to select; `scored` are
-    the pairs that score what is selected.
+    `results` are those of every recipe on each of `sets`, on which to select; `scored` are the data
+    sets that score what is selected.
     """
-    results = [
-        result
-        for pairs, of_set in zip(sets, predictions, strict=True)
-        for predicted in of_set
-        if predicted.similarity in similarities
-        for result in measured(pairs, replace(predicted, metrics=("spearman",)))
-    ]
+    results = [x for x in results if x.metric in MAIN_METRICS and x.similarity in similarities]
     recipes = list(dict.fromkeys(result.recipe for result in results))
     recipe: str | None = None
     similarity, value = similarities[0], None
@@ -52,11 +48,18 @@ def select_best(
         best = means[first]
         if best is not None and (value is None or round(best, 6) > round(value, 6)):
             recipe, similarity, value = first, name, best
-    seen = {frozenset(pair) for pairs in sets for pair in _sentences(pairs)}
-    shared = sum(frozenset(pair) in seen for pairs in scored for pair in _sentences(pairs))
-    names = tuple(pairs.name for pairs in sets)
-    return Selection(names, recipe, similarity, value, shared, tuple(results))
+    seen = {item for data in sets for item in _items(data)}
+    shared = [[item in seen for item in _items(data)] for data in scored]
+    pairs, queries = (
+        sum(sum(row) for row, data in zip(shared, scored, strict=True) if isinstance(data, kind))
+        for kind in (Pairs, RetrievalSet)
+    )
+    names = tuple(data.name for data in sets)
+    return Selection(names, recipe, similarity, value, pairs, tuple(results), queries)
 
 
-def _sentences(pairs: Pairs) -> Iterator[tuple[str, str]]:
-    return zip(pairs.sentence1, pairs.sentence2, strict=True)
+def _items(data: DataSet) -> Iterator[frozenset[str] | str]:
+    """What shows that two sets are about the same: the pairs, in either order, or the queries."""
+    if isinstance(data, Pairs):
+        return map(frozenset, zip(data.sentence1, data.sentence2, strict=True))
+    return iter(data.texts["query"])

@@ -17,6 +17,7 @@ from embedkit.evaluation.results import (
     deciding,
     ranked,
 )
+from embedkit.evaluation.retrieval_errors import RetrievalErrorAnalysis
 from embedkit.evaluation.run_metadata import RunMetadata
 from embedkit.evaluation.selection import Selection
 from embedkit.evaluation.verdict import Verdict
@@ -42,6 +43,7 @@ class ReportData:
     error_analyses: tuple[ErrorAnalysis, ...]  # of each set of pairs
     verdict: Verdict  # what to use
     comparisons: tuple[Comparison, ...] = ()  # with published values, after `reproduce`
+    retrieval_error_analyses: tuple[RetrievalErrorAnalysis, ...] = ()  # of each retrieval set
     equal: dict[str, str] = field(default_factory=dict)  # recipes that share the row of another
     baseline: str | None = None  # the recipe that differences are to, if several are compared
     selection: Selection | None = None  # if the best was not selected on the data that scores it

@@ -36,7 +36,8 @@ def render(report: ReportData, language: str = "en") -> str:
         "comparison": any(len(of_set["scores"]) > 1 for of_set in data["datasets"]),
         "heat": any(heat_maps),
         "notes": True,
-        "diagnosis": any(analysis.recipes for analysis in report.error_analyses),
+        "diagnosis": any(analysis.recipes for analysis in report.error_analyses)
+        or any(analysis.recipes for analysis in report.retrieval_error_analyses),
         "metadata": True,
     }
     page = (

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from embedkit.data.named_sets import NAMED_SETS
 from embedkit.evaluation.exact_search import EXACT
 from embedkit.evaluation.report.data import ReportData
-from embedkit.evaluation.results import CROSS_ENCODER, MAIN_METRICS, PAIRS, RETRIEVAL
+from embedkit.evaluation.results import CROSS_ENCODER, MAIN_METRICS, PAIRS, RETRIEVAL, TASKS
 from embedkit.evaluation.run_metadata import RetrievalUsed
 from embedkit.evaluation.significance import LEVEL
 
@@ -19,6 +19,11 @@ _INTERVALS = {
     (PAIRS,): "intervals",
     (RETRIEVAL,): "intervals_queries",
     (PAIRS, RETRIEVAL): "intervals_both",
+}
+_SELECTED = {
+    (PAIRS,): "selected",
+    (RETRIEVAL,): "selected_queries",
+    (PAIRS, RETRIEVAL): "selected_both",
 }
 
 
@@ -147,6 +152,9 @@ def _selection_notes(report: ReportData) -> Notes:
         yield "selected_none", values
         return
     values |= {"recipe": str(selection.recipe), "similarity": selection.similarity}
-    yield "selected", {**values, "value": 100 * selection.value}
-    if selection.shared_pairs:
-        yield "shared_pairs", {"count": selection.shared_pairs}
+    metrics = {row.metric for row in selection.results}
+    tasks = tuple(task for task in TASKS if task.main in metrics)
+    yield _SELECTED[tasks], {**values, "value": 100 * selection.value}
+    for key in ("shared_pairs", "shared_queries"):
+        if count := getattr(selection, key):
+            yield key, {"count": count}

@@ -225,6 +225,7 @@ def page_data(report: ReportData, language: str) -> dict[str, Any]:
     words = catalogue(language)["labels"]
     predictions = {of_set.pairs.name: of_set for of_set in report.pair_predictions}
     analyses = {analysis.dataset: analysis for analysis in report.error_analyses}
+    queries = {analysis.dataset: analysis for analysis in report.retrieval_error_analyses}
     datasets = [
         {
             "name": name,
@@ -243,6 +244,7 @@ def page_data(report: ReportData, language: str) -> dict[str, Any]:
             # Of pairs only.
             "points": _points(predictions[name]) if name in predictions else None,
             "diagnosis": asdict(analyses[name]) if name in analyses else None,
+            "queries": asdict(queries[name]) if name in queries else None,
         }
         for name in report.datasets
     ]

@@ -10,7 +10,8 @@
   const order = new Map(data.ranking.map((recipe, rank) => [recipe, rank]));
   const ranked = (rows) => [...rows].sort((a, b) => order.get(a.recipe) - order.get(b.recipe));
   const set = () => data.datasets[$("dataset") ? Number($("dataset").value) : 0];
-  const diagnosed = () => set().diagnosis !== null && set().diagnosis.recipes.length > 0;
+  const errors = () => set().diagnosis || set().queries;  // of pairs or of a retrieval set
+  const diagnosed = () => errors() !== null && errors().recipes.length > 0;
 
   // Tables
 
@@ -181,7 +182,7 @@
     const all = values.flatMap((bin) => [0, bin.value, bin.low, bin.end]);
     const [least, most] = [Math.min(...all), Math.max(...all) || 1];
     const domain = [least, most + 0.2 * (most - least)];  // room for the numbers
-    const title = words.spearman + " x 100";
+    const title = set().metric + " x 100";
     const axis = { labelExpr: "datum.value > 100 ? '' : datum.label" };
     const x = (field) => ({ field, type: "quantitative", title, axis, scale: { domain, nice: false } });
     return plot(id, {
@@ -230,6 +231,23 @@
     fill($("worst"), [words.sentence1, words.sentence2, words.score, data.prediction, words.off], rows);
   }
 
+  function showQueries(one) {
+    const { queries, documents } = set().queries;
+    const [query, document] = [queries, documents].map((texts) => new Map(texts.map((text) => [text.id, text.text])));
+    const rank = (x) => [x === null ? "-" : x.toLocaleString(), x];
+    const quote = (id) => `${id}: ${document.has(id) ? document.get(id) : "-"}`;
+    const rows = one.worst.map((miss) => {
+      const listed = miss.documents.map((missed) => `(${rank(missed.rank)[0]}) ${quote(missed.document)}`);
+      if (miss.missed > listed.length) listed.push(`+${miss.missed - listed.length}`);
+      const first = miss.first === null ? "-" : quote(miss.first);
+      const texts = [query.get(miss.query), first, listed.join("\n")].map((text) => [text, text]);
+      return [texts[0], [percent(miss.value), miss.value], rank(miss.first_relevant), texts[1], texts[2]];
+    });
+    fill($("worst_queries"), [words.query, set().metric, words.first_relevant, words.first, words.missed], rows);
+    $("missed_count").textContent = words.missed_count
+      .replace("{missed}", one.missed.toLocaleString()).replace("{relevant}", one.relevant.toLocaleString());
+  }
+
   function ranks(values) {
     const order = values.map((value, row) => [value, row]).sort((a, b) => a[0] - b[0]);
     const found = new Array(values.length);
@@ -266,9 +284,13 @@
 
   function showRecipe() {
     const recipe = $("recipe").value;
-    const diagnosis = set().diagnosis.recipes.find((one) => one.recipe === recipe);
-    const plots = [drawScatter(recipe)];
-    if (diagnosis) {
+    const diagnosis = errors().recipes.find((one) => one.recipe === recipe);
+    const plots = [];
+    if (set().queries) {
+      plots.push(drawBins("by_query_length", diagnosis.by_length, 0));
+      showQueries(diagnosis);
+    } else {
+      plots.push(drawScatter(recipe));
       plots.push(drawBins("by_length", diagnosis.by_length, 1), drawBins("by_overlap", diagnosis.by_overlap, 2));
       showWorst(diagnosis);
     }
@@ -277,7 +299,7 @@
   }
 
   function options(select, chosen) {
-    const sorted = ranked(set().diagnosis.recipes).map((one) => one.recipe).filter((recipe) => !data.equal[recipe]);
+    const sorted = ranked(errors().recipes).map((one) => one.recipe).filter((recipe) => !data.equal[recipe]);
     select.replaceChildren(...sorted.map((recipe) => new Option(recipe, recipe)));
     if (sorted.includes(chosen)) select.value = chosen;
     return sorted;
@@ -300,9 +322,12 @@
   }
 
   function showErrors() {
-    options($("recipe"), data.best);
-    const sorted = options($("one"), data.best);
+    const sorted = options($("recipe"), data.best);
     $("of_recipe").hidden = $("disagreement").hidden = sorted.length < 2;
+    $("of_queries").hidden = !set().queries;
+    $("of_pairs").hidden = !set().diagnosis;
+    if (set().queries) return;
+    options($("one"), data.best);
     const values = (recipe) => JSON.stringify(ranks(set().points.predictions[recipe]));
     const differing = sorted.find((recipe) => values(recipe) !== values($("one").value));
     options($("other"), data.baseline !== $("one").value ? data.baseline : differing);

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from embedkit.arguments import as_path
 from embedkit.errors import InputError, printable
+from embedkit.evaluation.error_analysis import WORST
 from embedkit.evaluation.report.columns import report_frame
 from embedkit.evaluation.report.data import ReportData
 from embedkit.evaluation.report.grid import Grid, in_markdown
 from embedkit.evaluation.report.locale import catalogue, check_language, note
 from embedkit.evaluation.report.notes import label_notes, notes_of
+from embedkit.evaluation.report.query_tables import query_tables
 from embedkit.evaluation.report.tables import table_of, title_of
 from embedkit.evaluation.results import Result
 from embedkit.files import write_text
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 FILES = ("report.json", "report.md", "report.html")  # the results first, which need no drawing
+_WORST_SHOWN = 5  # queries, in a terminal or a notebook
 _OPTIONAL = ("reason", "subsets", "ties", "difference", "baseline", "best_share", "equal_to")
 
 
@@ -88,6 +91,7 @@ class Report(ReportData):
             "protocol": asdict(self.run_metadata),
             "diagnosis": [asdict(analysis) for analysis in self.error_analyses],
             "published": [{**asdict(x), "difference": x.difference} for x in self.published],
+            "retrieval_diagnosis": [asdict(one) for one in self.retrieval_error_analyses],
             "notes": self.notes,
             "sentences": self.sentences,
             "forward_passes": self.forward_passes,
@@ -109,7 +113,11 @@ class Report(ReportData):
         notes = "\n".join(f"- {in_markdown(text)}" for text in self.notes_in(lang))
         verdict, title = self.verdict.in_words(lang), title_of(self, lang)
         table = self.grid(lang).markdown()
-        return f"# {in_markdown(verdict)}\n\n{in_markdown(title)}\n\n{table}\n\n{notes}\n"
+        errors = "".join(
+            f"\n## {in_markdown(heading)}\n\n{grid.markdown()}\n"
+            for heading, grid in query_tables(self, lang, WORST)
+        )
+        return f"# {in_markdown(verdict)}\n\n{in_markdown(title)}\n\n{table}\n\n{notes}\n{errors}"
 
     def to_html(self, lang: str = "en") -> str:
         """report.html: one self-contained page, in English (en) or Korean (ko).
@@ -133,10 +141,14 @@ class Report(ReportData):
         return f"Report({str(self.verdict)!r})"
 
     def _repr_html_(self) -> str:
-        """What notebooks show: the verdict, the table and the notes."""
+        """What notebooks show: the verdict, the table, the notes, and the worst queries."""
         notes = "".join(f"<li>{escape(text)}</li>" for text in self.notes)
         verdict, title = escape(str(self.verdict)), escape(self.title)
-        return f"<p><b>{verdict}</b></p><p>{title}</p>{self.grid().html()}<ul>{notes}</ul>"
+        errors = "".join(
+            f"<p>{escape(heading)}</p>{grid.html()}"
+            for heading, grid in query_tables(self, "en", _WORST_SHOWN)
+        )
+        return f"<p><b>{verdict}</b></p><p>{title}</p>{self.grid().html()}<ul>{notes}</ul>{errors}"
 
     def print(self, console: Console, lang: str = "en") -> None:
         """The verdict, the table and the notes on a console of rich's."""
@@ -152,6 +164,9 @@ class Report(ReportData):
         console.print()
         for text in notes:
             console.print(printable(text), markup=False, highlight=False)
+        for heading, grid in query_tables(self, lang, _WORST_SHOWN):
+            console.print(f"\n{printable(heading)}", markup=False, highlight=False)
+            grid.print(console)
 
     def __str__(self) -> str:
         from rich.console import Console

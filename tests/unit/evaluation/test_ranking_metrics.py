@@ -47,8 +47,9 @@ def retrieval_set(judgements: beir.Judgements, documents: list[str]) -> Retrieva
 def results(
     data: RetrievalSet, queries: Array, documents: Array, similarity: str = "cosine"
 ) -> list[Result]:
-    scored = IndexedQrels.of(data).score("mean", queries, documents, [similarity], resamples=1000)
-    return [one.result for one in scored]
+    qrels = IndexedQrels.of(data)
+    (rankings,) = qrels.rank("mean", queries, documents, [similarity])
+    return [one.result for one in qrels.score(rankings, resamples=1000)]
 
 
 @given(runs())

@@ -576,12 +576,110 @@ def test_the_protocol_names_the_retrieval_set(bert: Path, folder: Path, pairs: P
     assert [diagnosis.dataset for diagnosis in report.error_analyses] == ["pairs"]
 
 
+# Selection
+
+
+def dev_set(name: str = "dev") -> RetrievalSet:
+    """Other queries on the same documents; q2 and q3 have the texts of scored ones."""
+    data = {row["_id"]: " ".join(filter(None, (row["title"], row["text"]))) for row in DOCUMENTS}
+    queries = {f"q{n}": f"{word} {WORDS[n - 4]}" for n, word in enumerate(WORDS)}
+    queries |= {"q2": QUERIES[2]["text"], "q3": QUERIES[3]["text"]}
+    judgements = {f"q{n}": {str((3 * n) % 24): 1, str((n * n) % 24): 2} for n in range(9)}
+    return RetrievalSet(name, queries, data, judgements)
+
+
+def mean_ndcg(bert: Path, recipe: str, similarity: str, data: RetrievalSet) -> float:
+    """trec_eval's mean over the queries of similarities in numpy."""
+    embedder = Embedder.from_pretrained(bert, recipe)
+    a, b = (embedder.encode(list(texts)).astype(np.float64) for texts in data.texts.values())
+    if similarity == "cosine":
+        a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))
+    scores = {
+        query: dict(zip(data.document_ids, row.tolist(), strict=True))
+        for query, row in zip(data.judgements, a @ b.T, strict=True)
+    }
+    return float(np.mean(beir.trec_eval(data.judgements, scores)["ndcg@10"]))
+
+
+def test_a_recipe_and_a_similarity_are_selected_on_another_retrieval_set(
+    run: Run, bert: Path, folder: Path, tmp_path: Path
+) -> None:
+    recipes, similarities = ("mean", "cls", "max", "mean@1", "cls@1"), ("dot", "cosine")
+    dev, test = dev_set(), read_retrieval(folder)
+    choices = [(recipe, similarity) for recipe in recipes for similarity in similarities]
+    on_dev = {choice: mean_ndcg(bert, *choice, dev) for choice in choices}
+    on_test = {choice: mean_ndcg(bert, *choice, test) for choice in choices}
+    best = max(choices, key=on_dev.__getitem__)
+    assert best != max(choices, key=on_test.__getitem__)  # else the test could not fail
+    report = compare(bert, folder, recipes, select=dev, similarities=similarities)
+    selection = report.selection
+    assert selection is not None
+    assert (selection.recipe, selection.similarity) == best
+    assert (str(report.best), report.decided_by) == best
+    assert selection.value == pytest.approx(on_dev[best], abs=1e-9)
+    assert {(x.recipe, x.similarity): x.value for x in selection.results} == pytest.approx(
+        on_dev, abs=1e-9
+    )
+    assert {(x.recipe, x.similarity): x.value for x in report.results if x.metric == "ndcg@10"} == (
+        pytest.approx(on_test, abs=1e-9)
+    )
+    assert (selection.shared_pairs, selection.shared_queries) == (0, 2)
+    assert [used.role for used in report.run_metadata.data] == ["scored", "selected on"]
+    assert (
+        f"{best[0]} with {best[1]} was selected on dev (nDCG@10 {100 * on_dev[best]:.2f}), not on "
+        "the data that scores it here."
+    ) in report.notes
+    assert (
+        "2 of the scored queries were also used for the selection, so the score is biased upwards."
+    ) in report.notes
+    assert not any("selected and scored" in note for note in report.notes)
+
+    rows = [{"_id": name, "title": "", "text": text} for name, text in dev.documents.items()]
+    queries = [{"_id": name, "text": text} for name, text in dev.queries.items()]
+    qrels = "".join(
+        f"{query}\t{name}\t{gain}\n"
+        for query, judged in dev.judgements.items()
+        for name, gain in judged.items()
+    )
+    on_disk = beir.write(tmp_path / "dev", rows, queries, qrels)
+    options = ("--recipes", " ".join(recipes), "-s", "dot cosine", "--select", on_disk, "--json")
+    printed = run("compare", folder, "-m", bert, *options).json
+    assert printed["selection"] == json.loads(report.to_json())["selection"]
+    assert printed["best"] == best[0]
+
+
+def test_pairs_and_a_retrieval_set_select_together(bert: Path, folder: Path, pairs: Path) -> None:
+    recipes = ["mean", "cls", "max"]
+    report = compare(bert, folder, recipes, select=[pairs, dev_set()])
+    on_pairs = {x.recipe: x.value or 0 for x in compare(bert, pairs, recipes).deciding("spearman")}
+    means = {
+        recipe: (on_pairs[recipe] + mean_ndcg(bert, recipe, "cosine", dev_set())) / 2
+        for recipe in recipes
+    }
+    assert report.selection is not None
+    assert report.selection.recipe == max(recipes, key=means.__getitem__)
+    assert report.selection.value == pytest.approx(max(means.values()), abs=1e-6)
+    value = f"{100 * report.selection.value:.2f}"
+    assert any(f"mean of Spearman and nDCG@10 {value}" in note for note in report.notes)
+
+
+def test_a_retrieval_set_selects_for_pairs(bert: Path, pairs: Path) -> None:
+    recipes = ["mean", "cls", "max"]
+    report = compare(bert, pairs, recipes, select=dev_set(), query_prompt="the ")
+    assert report.best is not None
+    assert report.run_metadata.search is not None
+    assert report.run_metadata.search.query_prompt == "the "
+    on_dev = compare(bert, dev_set(), recipes, query_prompt="the ")
+    assert str(report.best) == str(on_dev.best)
+    assert report.retrieval_error_analyses == ()  # of scored sets only
+
+
 @pytest.mark.usefixtures("no_forward")
-def test_recipes_are_selected_on_pairs(run: Run, bert: Path, folder: Path, pairs: Path) -> None:
-    message = "words is a retrieval set; recipes are selected on sentence pairs"
-    assert refused(run("compare", pairs, "-m", bert, "--select", folder)) == message
+def test_heads_are_not_selected_on_a_retrieval_set(bert: Path, folder: Path, pairs: Path) -> None:
+    message = "words is a retrieval set; a head is trained and scored on sentence pairs"
+    train = Pairs.from_columns("train", *zip(*PAIRS, strict=True))
     with pytest.raises(InputError, match=message):
-        compare(bert, pairs, select=folder)
+        compare(bert, pairs, head="ridge", train=train, select=folder)
 
 
 def test_what_is_selected_on_pairs_is_scored_by_retrieval(

@@ -746,7 +746,8 @@ def test_retrieval_in_the_browser(browser: Any, mixed: Report, tmp_path: Path) -
             "css selector", "#results [data-set]:not([hidden]) caption"
         )
         assert [caption.text for caption in captions] == [data]
-        assert browser.find_element("id", "diagnosis").is_displayed() == (data == "pairs")
+        assert browser.find_element("id", "of_pairs").is_displayed() == (data == "pairs")
+        assert browser.find_element("id", "of_queries").is_displayed() == (data != "pairs")
         axis = browser.execute_script("return document.querySelector('#scores').textContent")
         assert ("Spearman x 100" if data == "pairs" else "nDCG@10 x 100") in axis
     button = browser.find_elements("css selector", "#results [data-set]:not([hidden]) th button")[1]
@@ -754,6 +755,23 @@ def test_retrieval_in_the_browser(browser: Any, mixed: Report, tmp_path: Path) -
     values = {row.value for row in mixed.deciding("ndcg@10") if row.dataset == "second"}
     shown = cells(browser, "#results [data-set]:not([hidden]) .results", 1)
     assert shown[0] == f"{100 * max(value for value in values if value is not None):.2f}"
+    *_, analysis = mixed.retrieval_error_analyses
+    for one in analysis.recipes:
+        if one.recipe in mixed.equal:
+            continue
+        choose(browser, "recipe", one.recipe)
+        settled(browser, "by_query_length")
+        quoted = {text.id: text.text for text in (*analysis.queries, *analysis.documents)}
+        assert cells(browser, "#worst_queries", 0) == [quoted[x.query].strip() for x in one.worst]
+        assert cells(browser, "#worst_queries", 1) == [f"{100 * x.value:.2f}" for x in one.worst]
+        missed = cells(browser, "#worst_queries", 4)
+        for text, error in zip(missed, one.worst, strict=True):
+            for document in error.documents:
+                assert f"({document.rank}) {document.document}: " in text
+        bars = [float(m["nDCG@10 x 100"]) for m in marks(browser, "by_query_length", "rect")]
+        assert bars == pytest.approx([100 * (own.value or 0) for own in one.by_length])
+    count = f"{one.missed} of {one.relevant} relevant documents are missed."
+    assert browser.find_element("id", "missed_count").text == count
     assert browser.get_log("browser") == []
     assert browser.execute_script("return window.hacked") is None
 
