@@ -152,8 +152,8 @@ def _value(
     if isinstance(data, RetrievalSet):
         queries, documents = (embeddings.texts(recipe, 0, role) for role in ("query", "document"))
         qrels = IndexedQrels.of(data)
-        results = [x.result for x in qrels.score("", queries, documents, [similarity], resamples=2)]
-        return next(row.value for row in results if row.metric == RETRIEVAL.main)
+        (rankings,) = qrels.rank("", queries, documents, [similarity])
+        return next(x.value for x in qrels.results(rankings) if x.metric == RETRIEVAL.main)
     vectors = embeddings.pairs(recipe, 0)
     predictions = similarities_of(similarity, vectors[:, 0], vectors[:, 1])
     results = list(measured(data, Predictions("", similarity, predictions, ("spearman",))))
