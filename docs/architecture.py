@@ -20,7 +20,7 @@ PAGE = ROOT / "ARCHITECTURE.md"
 # a layer imports only from the layers before it (tests/unit/test_architecture.py).
 LAYERS = (
     ("errors", "version"),
-    ("arguments", "similarity"),
+    ("arguments", "similarity", "hub_errors"),
     ("progress", "files", "html_table", "dataframe"),
     ("manifest",),
     ("data",),
@@ -35,6 +35,7 @@ LAYERS = (
     ("tagging", "masked_lm"),
     ("benchmark",),
     ("training",),
+    ("integrations",),
     ("cli",),
     ("__main__",),
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-MARKER = re.compile(r"<!-- (poolings|steps|encoders|commands|python|include: \S+) -->")
+MARKER = re.compile(r"<!-- (poolings|steps|encoders|datasets|commands|python|include: \S+) -->")
 
 
 def on_page_markdown(markdown: str, page: Any, **_: object) -> str:
@@ -54,6 +54,8 @@ def fill(marker: str, language: str) -> str:
         from helpers.families import encoder_table
 
         return encoder_table(language)
+    if marker == "datasets":
+        return dataset_table(language)
     if marker == "commands":
         return "\n\n".join(commands())
     return "\n\n".join(f"::: embedkit.{name}" for name in sorted(embedkit.__all__))
@@ -63,6 +65,30 @@ def included(path: Path) -> str:
     """A table of results; its headings go one level down, its title goes."""
     text = re.sub(r"\A# .*\n", "", path.read_text(encoding="utf-8"))
     return re.sub(r"^#", "##", text, flags=re.MULTILINE).strip()
+
+
+def dataset_table(language: str) -> str:
+    """The public data sets that have names, and the suites."""
+    from embedkit.data.named_sets import NAMED_SETS, SUITES
+
+    ko = language == "ko"
+    headings = (
+        ("이름", "저장소", "분할", "행 수", "언어", "라이선스")
+        if ko
+        else ("name", "repository", "split", "rows", "language", "licence")
+    )
+    rows = [headings, ("---",) * len(headings)]
+    for known in NAMED_SETS.values():
+        where = f"{known.repository} `{known.revision[:8]}`" if known.repository else known.source
+        split = f"{known.config} {known.split}".strip()
+        documents = "문서" if ko else "documents"
+        size = f"{known.rows:,}"
+        size += f", {known.documents:,} {documents}" if known.documents else ""
+        rows.append((f"`{known.name}`", where, split, size, known.languages, known.licence))
+    suites = [("모음" if ko else "suite", "데이터" if ko else "data sets"), ("---", "---")]
+    suites += [(f"`{name}`", ", ".join(f"`{x}`" for x in sets)) for name, sets in SUITES.items()]
+    tables = ("\n".join(f"| {' | '.join(row)} |" for row in table) for table in (rows, suites))
+    return "\n\n".join(tables)
 
 
 def commands() -> Iterator[str]:
@@ -75,7 +101,8 @@ def commands() -> Iterator[str]:
         if hasattr(command, "commands"):
             for name in command.commands:
                 yield from visit(command.commands[name], f"{path} {name}")
-            return
+            if not command.invoke_without_command or path == "embedkit":
+                return
         yield f"## {path}"
         yield re.sub(r"\[bold\](.*?)\[/bold\]", r"`\1`", command.help or "", flags=re.DOTALL)
         context = typer.Context(command, info_name=path)

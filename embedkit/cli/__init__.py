@@ -14,6 +14,7 @@ from embedkit.cli.app import App
 from embedkit.cli.bench import bench_command
 from embedkit.cli.cache import cache_app
 from embedkit.cli.compare import compare_command
+from embedkit.cli.datasets import datasets_app
 from embedkit.cli.encode import encode_command
 from embedkit.cli.evaluate import evaluate_command
 from embedkit.cli.fill_mask import fill_mask_command
@@ -63,6 +64,7 @@ app.command("fill-mask")(fill_mask_command)
 app.command("info")(info_command)
 app.command("bench")(bench_command)
 app.add_typer(cache_app, name="cache")
+app.add_typer(datasets_app, name="datasets")
 app.add_typer(index_app, name="index")
 app.add_typer(train_app, name="train")
 

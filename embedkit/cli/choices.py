@@ -11,6 +11,7 @@ from glob import escape, glob
 from pathlib import Path
 
 from embedkit.data.builtin import SHIPPED
+from embedkit.data.named_sets import NAMED_SETS, SUITES
 from embedkit.files import DEFAULT_MODEL
 from embedkit.pooling import POOLINGS
 
@@ -52,8 +53,9 @@ def complete_model(incomplete: str) -> list[str]:
 
 
 def complete_data(incomplete: str) -> list[str]:
-    """A built-in data set, where no file begins so: the shell completes files by itself."""
-    return [] if glob(f"{escape(incomplete)}*") else completion(SHIPPED)(incomplete)
+    """A data set's name, where no file begins so: the shell completes files by itself."""
+    names = (*SHIPPED, *NAMED_SETS, *SUITES)
+    return [] if glob(f"{escape(incomplete)}*") else completion(names)(incomplete)
 
 
 complete_recipes = completion(POOLINGS, several=True)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from embedkit.cli import choices, options, output
 from embedkit.errors import InputError
+
+if TYPE_CHECKING:
+    from embedkit.scoring.loading import LoadedModel
 
 
 def evaluate_command(
@@ -26,6 +32,21 @@ def evaluate_command(
             "Run the encoder in this precision, float32 by default. A head's default and auto are "
             "the precision that it was trained in.",
             values=choices.PRECISIONS,
+        ),
+    ] = None,
+    reproduce: Annotated[
+        bool,
+        options.scoring_option(
+            "Look for the reason where a value differs from the published one, and exit with 1 if "
+            "one is neither reproduced nor explained.",
+            "--reproduce",
+        ),
+    ] = False,
+    published: Annotated[
+        str | None,
+        options.scoring_option(
+            "Compare with the published values of this model, such as "
+            "intfloat/multilingual-e5-small; by default the model's hub id says which."
         ),
     ] = None,
     report_files: options.ReportFiles,
@@ -63,11 +84,17 @@ def evaluate_command(
     if unit is not None:
         raise InputError("got --unit for sentence pairs; it is for texts with entities")
     sets = files.read_sets(data)
+    settings = models.read(precision)
+    if reproduce or published is not None:
+        from embedkit.evaluation.published import check_published
+
+        for one in settings:
+            check_published(str(one.model), [of_name.name for of_name in sets], published)
     from embedkit.data.named_sets import expand
     from embedkit.evaluation.evaluate import evaluate
 
     report = evaluate(
-        models.read(precision),
+        settings,
         sets,
         baseline=baseline,
         suites=expand(data).suites,
@@ -75,4 +102,18 @@ def evaluate_command(
         cache=models.cache,
         **scoring.arguments,
     )
+    if reproduce:
+        from embedkit.evaluation.reproduce import reproduce as explain
+
+        def load(name: str) -> LoadedModel:
+            one = next((one for one in settings if one.name == name), settings[0])
+            return one.load(embedder=False)
+
+        report = explain(report, sets, load, published)
+    elif published is not None:
+        from embedkit.evaluation.published import compare_with_published
+
+        report = replace(report, comparisons=compare_with_published(report, published))
     output.show_report(report, report_files)
+    if reproduce and not all(one.is_explained for one in report.published):
+        raise typer.Exit(1)

@@ -64,7 +64,8 @@ Data: TypeAlias = Annotated[
         metavar="DATA",
         help=f"Read these files of sentence pairs: {PAIR_FILES}; first_look "
         "(first_look_en, first_look_ko) comes with embedkit. A folder is a retrieval set in "
-        "BEIR's layout.",
+        "BEIR's layout. Names such as stsb, korsts or the suite sts7 are public data sets, which "
+        "embedkit datasets lists.",
         show_default=False,
         autocompletion=choices.complete_data,
     ),

@@ -38,6 +38,15 @@ class NamedSet:
         """Whether it is a retrieval set; else it is sentence pairs."""
         return self.scale is None
 
+    def size_problem(self, rows: int, documents: int = 0) -> str | None:
+        """What is wrong with the size of a copy of the set, if anything is."""
+        if (rows, documents) == (self.rows, self.documents):
+            return None
+        if self.is_retrieval:
+            got = f"got {rows:,} judged queries and {documents:,} documents"
+            return f"{got}; {self.name} has {self.rows:,} and {self.documents:,}"
+        return f"got {rows:,} pairs; {self.name} has {self.rows:,}"
+
 
 def _read_table() -> dict[str, NamedSet]:
     table = {}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 
 from embedkit.arguments import check_list, check_type, is_built_in
 from embedkit.data.builtin import SHIPPED
+from embedkit.data.named_files import locate
+from embedkit.data.named_parts import PARTS, Row
+from embedkit.data.named_sets import NAMED_SETS, SUITES
 from embedkit.data.tables import Check, check_column_names, column, read_rows, stem
 from embedkit.data.texts import Texts, as_python, as_texts, check_number, check_text
 from embedkit.errors import InputError
@@ -149,7 +153,9 @@ def read_pairs(
     """Reads scored sentence pairs from a TSV, CSV, JSONL or Parquet file, or one of these as .gz.
 
     `first_look` names the data set that comes with embedkit, `first_look_en` and `first_look_ko`
-    its parts, `./first_look` a file.
+    its parts, `./first_look` a file. So do the names of public sets (see `NAMED_SETS`), which are
+    read from the folder that EMBEDKIT_DATASETS names, or else from the hub; `columns` and
+    `encoding` do not apply to them.
 
     Texts are taken verbatim, empty ones too; other columns than those named are ignored. Empty
     lines are skipped. The formats are described at `embedkit.data.tables.read_rows`.
@@ -173,6 +179,11 @@ def read_pairs(
         ('mine', 3, 'a dog')
     """
     check_type("columns", columns, PairColumns, "PairColumns")
+    if is_built_in(path, NAMED_SETS):
+        return _read_named(str(path))
+    if is_built_in(path, SUITES):
+        sets = ", ".join(SUITES[str(path)])
+        raise InputError(f"{path} is a suite; expected one data set, such as one of {sets}")
     name = part = ""
     if is_built_in(path, SHIPPED):
         name, part = str(path), str(path).removeprefix("first_look").strip("_")
@@ -203,3 +214,21 @@ def read_pairs(
         )
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def _read_named(name: str) -> Pairs:
+    known = NAMED_SETS[name]
+    if known.is_retrieval:
+        raise InputError(f"{name} is a retrieval set; expected sentence pairs")
+    (path,), own = locate([name])[name]
+    first = next(read_rows(path, {}, optional={known.score: check_number}), None)
+    is_plain = own and (first is None or known.score not in first.cells)
+    columns = PairColumns() if is_plain else PairColumns(score=known.score)
+    pairs = replace(read_pairs(path, columns), name=name)
+    whole, part = PARTS.get(name, (name, list))
+    if whole != name and len(pairs.scores) == NAMED_SETS[whole].rows:
+        rows = part(list(map(Row, pairs.sentence1, pairs.sentence2, pairs.scores.tolist())))
+        pairs = Pairs.from_columns(name, *zip(*rows, strict=True))
+    if problem := known.size_problem(len(pairs.scores)):
+        warnings.warn(f"{path}: {problem}", stacklevel=1)
+    return pairs

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
 from pathlib import Path
 
-from embedkit.arguments import as_path
+from embedkit.arguments import as_path, is_built_in
+from embedkit.data.named_files import locate
+from embedkit.data.named_sets import NAMED_SETS
 from embedkit.data.tables import Check, read_rows
 from embedkit.data.text_files import row_location, tsv_records
-from embedkit.data.texts import Texts, check_text, check_text_or_null, listed
+from embedkit.data.texts import Texts, check_number, check_text, check_text_or_null, listed
 from embedkit.errors import InputError
 
 
@@ -160,17 +163,39 @@ def read_retrieval(folder: str | Path, encoding: str = "utf-8") -> RetrievalSet:
         >>> read_retrieval("mine").judgements
         {'q1': {'d1': 1}}
     """
+    if is_built_in(folder, NAMED_SETS):
+        return _read_named(str(folder))
     folder = as_path("folder", folder)
-    corpus = _find(folder, "corpus.jsonl")
-    topics = _find(folder, "queries.jsonl")
-    judged = _find(folder, "qrels/test.tsv", "qrels_test.tsv")
+    return _read(folder.resolve().name, _beir_files(folder, "test"), encoding)
+
+
+def _read_named(name: str) -> RetrievalSet:
+    known = NAMED_SETS[name]
+    if not known.is_retrieval:
+        raise InputError(f"{name} is a set of sentence pairs; expected a retrieval set")
+    paths, own = locate([name])[name]
+    data = _read(name, _beir_files(paths[0], known.split) if own else paths, "utf-8")
+    if problem := known.size_problem(len(data.judgements), len(data.documents)):
+        warnings.warn(f"{paths[0]}: {problem}", stacklevel=1)
+    return data
+
+
+def _read(name: str, paths: tuple[Path, ...], encoding: str) -> RetrievalSet:
+    corpus, topics, judged = paths
     documents = _read_texts(corpus, {"title": check_text_or_null}, encoding)
     queries = _read_texts(topics, {}, encoding)
     qrels = _read_qrels(judged, queries, encoding)
     try:
-        return RetrievalSet(folder.resolve().name, queries, documents, qrels)
+        return RetrievalSet(name, queries, documents, qrels)
     except InputError as error:
         raise InputError(f"{judged}: {error}") from None
+
+
+def _beir_files(folder: Path, split: str) -> tuple[Path, ...]:
+    """Corpus, queries and qrels of a folder; those of another split may also be called test."""
+    splits = dict.fromkeys((split, "test"))
+    qrels = [name for x in splits for name in (f"qrels/{x}.tsv", f"qrels_{x}.tsv")]
+    return _find(folder, "corpus.jsonl"), _find(folder, "queries.jsonl"), _find(folder, *qrels)
 
 
 def _find(folder: Path, *names: str) -> Path:
@@ -210,21 +235,15 @@ def _read_texts(path: Path, optional: Mapping[str, Check], encoding: str) -> dic
 def _read_qrels(path: Path, queries: Mapping[str, str], encoding: str) -> dict[str, dict[str, int]]:
     qrels: dict[str, dict[str, int]] = {}
     locations: dict[tuple[str, str], str] = {}
-    columns: Sequence[str] = _COLUMNS
-    headers = 0
-    for row, (line, cells) in enumerate(tsv_records(path, encoding)):
-        if row == 0 and tuple(cells) in _HEADERS:
-            columns, headers = cells, 1
-            continue
-        location = row_location(path, row + 1 - headers, line)
-        if len(cells) != len(columns):
-            raise InputError(f"{location}: got {len(cells)} cells, expected {listed(columns)}")
-        query, document, relevance = cells
+    read = _rows_of_tsv if re.search(r"\.tsv(\.gz)?$", path.name) else _rows_of_table
+    for location, cells in read(path, encoding):
+        (query_column, query), (_, document), (column, relevance) = cells.items()
         if query not in queries:
             raise InputError(
-                f"{location}, column {columns[0]!r}: got {query!r}, expected an _id of the queries"
+                f"{location}, column {query_column!r}: got {query!r}, expected an _id of the "
+                "queries"
             )
-        where = f"{location}, column {columns[2]!r}"
+        where = f"{location}, column {column!r}"
         if not re.fullmatch("-?[0-9]+", relevance):
             raise InputError(f"{where}: got {reprlib.repr(relevance)}, expected a whole number")
         if len(relevance.lstrip("-")) > _DIGITS:  # of very many, int() would fail
@@ -239,3 +258,23 @@ def _read_qrels(path: Path, queries: Mapping[str, str], encoding: str) -> dict[s
         locations[query, document] = location
         qrels.setdefault(query, {})[document] = int(relevance)
     return qrels
+
+
+def _rows_of_tsv(path: Path, encoding: str) -> Iterator[tuple[str, dict[str, str]]]:
+    columns: tuple[str, ...] = _COLUMNS
+    headers = 0
+    for row, (line, cells) in enumerate(tsv_records(path, encoding)):
+        if row == 0 and tuple(cells) in _HEADERS:
+            columns, headers = tuple(cells), 1
+            continue
+        location = row_location(path, row + 1 - headers, line)
+        if len(cells) != len(columns):
+            raise InputError(f"{location}: got {len(cells)} cells, expected {listed(columns)}")
+        yield location, dict(zip(columns, cells, strict=True))
+
+
+def _rows_of_table(path: Path, encoding: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """JSONL or Parquet, as the hub has them; a relevance may be a float."""
+    checks = dict(zip(_COLUMNS, (check_text, check_text, check_number), strict=True))
+    for location, cells in read_rows(path, checks, encoding=encoding):
+        yield location, {x: f"{cells[x]:g}" if x == "score" else cells[x] for x in _COLUMNS}

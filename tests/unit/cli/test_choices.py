@@ -17,6 +17,7 @@ from huggingface_hub import constants
 from embedkit.cli import app, choices
 from embedkit.cli.encode import _STDIN_FORMATS
 from embedkit.data.builtin import SHIPPED
+from embedkit.data.named_sets import NAMED_SETS, SUITES
 from embedkit.data.tables import READERS
 from embedkit.embedder.precision import AUTO, PRECISIONS
 from embedkit.evaluation.correlation import AGGREGATIONS
@@ -207,7 +208,8 @@ def test_completion_leaves_files_to_the_shell(
     complete: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert complete("embedkit compare ") == [*SHIPPED]
+    assert complete("embedkit compare ") == [*SHIPPED, *NAMED_SETS, *SUITES]
+    assert complete("embedkit evaluate sts7") == ["sts7"]
     Path("folder").mkdir()
     for line in ("embedkit compare ", "embedkit compare fo", "embedkit evaluate x f"):
         assert complete(line) == [""]

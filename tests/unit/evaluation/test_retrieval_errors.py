@@ -252,6 +252,10 @@ def test_tables_show_the_best_recipe(report: Report, language: str) -> None:
 
 def test_evaluate_shows_its_only_recipe(tmp_path: Path) -> None:
     model = Embedder.from_pretrained(tiny.make_bert(tmp_path, layers=1), "cls")
+    report = evaluate(model, words("<mine>"))
+    notebook = report._repr_html_()
+    assert "<p>cls on &lt;mine&gt;: nDCG@10 by query length</p><table" in notebook
+    assert notebook.count("<table") == 3
     text = str(evaluate(model, words("mine")))
     assert "cls on mine: nDCG@10 by query length" in text
     assert "cls on mine: the lowest nDCG@10; " in text

@@ -1,0 +1,158 @@
+"""Published values beside measured ones; the table is published.tsv."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from embedkit.data.named_parts import PARTS
+from embedkit.errors import InputError
+from embedkit.evaluation.results import MAIN_METRICS
+from embedkit.files import DEFAULT_MODEL
+from embedkit.similarity import SIMILARITIES
+
+if TYPE_CHECKING:
+    from embedkit.evaluation.report.data import ReportData
+
+TOLERANCE = 0.0005  # a value is reproduced within 0.05 points
+
+_ALIASES = {
+    DEFAULT_MODEL: "sentence-transformers/all-MiniLM-L6-v2",
+    "google-bert/bert-base-uncased": "bert-base-uncased",
+}
+# Two versions of one data set.
+_VERSIONS = {name: whole for name, (whole, _) in PARTS.items()}
+_VERSIONS |= {whole: name for name, whole in _VERSIONS.items()}
+
+
+class Published(NamedTuple):
+    """A published value: cosine Spearman over all pairs, or nDCG@10."""
+
+    model: str
+    recipe: str  # "" for the model's own
+    dataset: str  # a name of NAMED_SETS
+    value: float  # in [-1, 1]
+    prompt: str  # of sentences, or of queries
+    document_prompt: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A measured value beside the published one; values are in [-1, 1]."""
+
+    model: str  # as the report names it
+    recipe: str
+    dataset: str
+    measured: float
+    published: float
+    published_dataset: str  # the version of the data set that it was published for
+    prompts: tuple[str, str]  # that were published: of sentences or queries, and of documents
+    source: str
+    verdict: str  # reproduced, explained, differs (no reason was looked for) or not_reproduced
+    explanation: str | None = None  # the first difference of protocol that explains it
+    tried: dict[str, float | None] | None = None  # values by protocol; None where data are missing
+
+    @property
+    def difference(self) -> float:
+        """Measured minus published."""
+        return self.measured - self.published
+
+    @property
+    def is_explained(self) -> bool:
+        """Whether the value is reproduced, or its difference explained."""
+        return self.verdict in ("reproduced", "explained")
+
+
+@cache
+def published_values() -> tuple[Published, ...]:
+    """The table."""
+    with Path(__file__).with_name("published.tsv").open(encoding="utf-8", newline="") as file:
+        rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        next(rows)
+        return tuple(
+            Published(x[0], x[1], x[2], float(x[3]) / 100, x[4], x[5], x[6])
+            for x in (["" if cell == "-" else cell for cell in row] for row in rows)
+        )
+
+
+def published_model(name: str) -> str | None:
+    """The model of the table that a name is certain to mean: a hub id, or `minilm`."""
+    name = _ALIASES.get(name, name)
+    return name if any(row.model == name for row in published_values()) else None
+
+
+def check_published(model: str, datasets: Iterable[str], published: str | None = None) -> None:
+    """Refuse to reproduce what nobody published, before long work.
+
+    Raises:
+        InputError: no value is known for the model, or for none of the data sets.
+    """
+    known = published_model(model if published is None else published)
+    if known is None:
+        names = sorted({row.model for row in published_values()})
+        near = get_close_matches(published or model, names, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(names)}"
+        raise InputError(
+            f"no published values are known for {published or model!r}; name the model that it is "
+            f"with --published{hint}"
+        )
+    own = {row.dataset for row in published_values() if row.model == known}
+    if not any(name in own or _VERSIONS.get(name) in own for name in datasets):
+        raise InputError(
+            f"no value of {known} is known for these data sets; expected one of "
+            f"{', '.join(sorted(own))}"
+        )
+
+
+def other_version(dataset: str) -> str | None:
+    """The other version of a data set, such as `sickr` of `sickr-test`."""
+    return _VERSIONS.get(dataset)
+
+
+def find_published(model: str, recipe: str, dataset: str, *, is_own: bool) -> Published | None:
+    """The published value of a recipe on a data set, or else on another version of this one."""
+    rows = {
+        row.dataset: row
+        for row in published_values()
+        if row.model == model and (row.recipe == recipe or (not row.recipe and is_own))
+    }
+    return rows.get(dataset) or rows.get(_VERSIONS.get(dataset, dataset))
+
+
+def compare_with_published(
+    report: ReportData, published: str | None = None
+) -> tuple[Comparison, ...]:
+    """The values of a report that were published; `published` says which model it is of."""
+    if report.decided_by not in SIMILARITIES:
+        return ()
+    comparisons = []
+    for row in report.deciding(*MAIN_METRICS):
+        name = row.model or report.model["name"]
+        model = published_model(published or name)
+        if model is None or row.value is None or row.similarity != report.decided_by:
+            continue
+        is_own = row.recipe == report.model["recipe"]
+        found = find_published(model, row.recipe, row.dataset, is_own=is_own)
+        if found is None:
+            continue
+        same = found.dataset == row.dataset and abs(row.value - found.value) <= TOLERANCE
+        comparisons.append(
+            Comparison(
+                name,
+                row.recipe,
+                row.dataset,
+                row.value,
+                found.value,
+                found.dataset,
+                (found.prompt, found.document_prompt),
+                found.source,
+                "reproduced" if same else "differs",
+            )
+        )
+    return tuple(comparisons)
