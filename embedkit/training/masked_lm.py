@@ -13,8 +13,9 @@ from typing import cast
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import PreTrainedModel, TrainingArguments
+from transformers import PreTrainedModel
 
+from embedkit.data.tables import chunks
 from embedkit.embedder.card_metadata import CardScore, add_card_metadata, base_model_metadata
 from embedkit.embedder.fingerprint import state_sha256
 from embedkit.embedder.loading import load_folder
@@ -33,9 +34,9 @@ from embedkit.tokenization.tokenizer import TextTokenizer, check_ids
 from embedkit.training.arguments import MASKED_LM, TrainingSettings
 from embedkit.training.cards import MASKED_LM_CARD, loss_notes
 from embedkit.training.mlm_data import AdaptationTexts, Masking
-from embedkit.training.order import ByLength, ByLengthTrainer
+from embedkit.training.order import ByLength
 from embedkit.training.outcome import Curve
-from embedkit.training.run import BestCheckpoint, TrainingRun
+from embedkit.training.run import TrainingRun
 from embedkit.version import __version__
 
 _NEW_HEAD = "new; it began with random weights"
@@ -128,13 +129,15 @@ def train_masked_lm(
         "max_length": parts.tokenizer.max_length,
         "new_head": new_head,
     }
-    order = ByLength(chosen.tokens.lengths[: chosen.trained], settings.batch_size, settings.seed)
+    lengths, size = chosen.tokens.lengths, settings.batch_size
+    order = ByLength(lengths, size, settings.seed, chosen.trained)
     masking = Masking(chosen.tokens, tokenizer, order, settings.seed)
     with TrainingRun.begin(out, settings, show_progress, plan) as run:
         _move(network, settings)
-        batches = chosen.held_out_batches(settings.batch_size)
+        batches = list(chunks(order.held_out, size))
         before = perplexity(network, masking, batches, show_progress=show_progress)
-        best = _train(run, network, batches, masking, order)
+        # The batches of `perplexity`, so that they have the same masks.
+        best = run.fine_tune(network, order, masking, "eval_loss", eval_batch=size)
         trained, _ = load_masked_lm(best.folder, settings.seed)
         _move(trained, settings)
         after = perplexity(trained, masking, batches, show_progress=show_progress)
@@ -190,28 +193,6 @@ def perplexity(
             count += asked
             advance(len(batch))
     return math.exp(total / count)
-
-
-def _train(
-    run: TrainingRun,
-    network: PreTrainedModel,
-    held_out: Sequence[Sequence[int]],
-    masking: Masking,
-    order: ByLength,
-) -> BestCheckpoint:
-    arguments = run.arguments(TrainingArguments, len(order), metric="eval_loss", greater=False)
-    # The batches of `perplexity`.
-    arguments.per_device_eval_batch_size = run.settings.batch_size
-    arguments.prediction_loss_only = True
-    trainer = ByLengthTrainer(
-        order=order,
-        model=network,
-        args=arguments,
-        train_dataset=list(range(len(order))),
-        eval_dataset=[text for batch in held_out for text in batch],
-        data_collator=masking,
-    )
-    return run.train(trainer)
 
 
 def _move(network: nn.Module, settings: TrainingSettings) -> None:

@@ -73,13 +73,6 @@ class AdaptationTexts:
         """How many are held out."""
         return len(self.tokens.lengths) - self.trained
 
-    def held_out_batches(self, size: int) -> list[list[int]]:
-        """The indices of the held-out texts, those of similar length together."""
-        by_length = np.argsort(self.tokens.lengths[self.trained :], kind="stable") + self.trained
-        return [
-            by_length[start : start + size].tolist() for start in range(0, len(by_length), size)
-        ]
-
 
 def _chosen(tokens: Tokenized, texts: NDArray[np.int64]) -> Tokenized:
     batch = tokens.batch(texts)

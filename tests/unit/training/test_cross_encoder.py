@@ -284,7 +284,7 @@ def test_from_the_command_line(
     assert done.code == 0
     assert "a cross-encoder that reads mean: correlations x 100" in done.out
     assert re.search(r"step 120 of 120: loss 0\.\d{4}, spearman 0\.", done.err)
-    assert "chosen on these pairs, so its scores on them are biased upwards" in done.out
+    assert "chosen on these data, so its scores on them are biased upwards" in done.out
     assert "Saved the cross-encoder in" in done.err
     assert "shards" not in done.err  # bars of transformers
     said = run(*command, "--reads", "mean", "--out", tmp_path / "out", "--json", "--overwrite").json
