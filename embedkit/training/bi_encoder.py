@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -39,34 +40,18 @@ class Loss(NamedTuple):
     note: str  # what it asks for
 
 
+_COSENT = "of two pairs of a batch, the higher score has the higher cosine (Su 2022)"
+_COSINE = "the cosine is the score, scaled to 0 to 1, by mean squared error (Reimers et al. 2019)"
+_IN_BATCH = (
+    "the positive is nearer to the first sentence than hard negatives and the sentences of the "
+    "other pairs of the batch (Henderson et al. 2017)"
+)
+_TRIPLET = "the positive is nearer to the anchor than the negative, by 5 (Hermans et al. 2017)"
 _ROWS = (
-    Loss(
-        "cosent",
-        "CoSENTLoss",
-        True,
-        "of two pairs of a batch, the higher score has the higher cosine (Su 2022)",
-    ),
-    Loss(
-        "cosine",
-        "CosineSimilarityLoss",
-        True,
-        "the cosine is the score, scaled to 0 to 1, by mean squared error (Reimers and Gurevych "
-        "2019)",
-    ),
-    Loss(
-        "in-batch",
-        "MultipleNegativesRankingLoss",
-        False,
-        "the second sentence of a positive pair is nearer to the first than hard negatives and the "
-        "sentences of the other pairs of the batch (Henderson et al. 2017)",
-    ),
-    Loss(
-        "triplet",
-        "TripletLoss",
-        False,
-        "the positive is nearer to the anchor than the one hard negative, by a Euclidean distance "
-        "of 5 (Hermans et al. 2017)",
-    ),
+    Loss("cosent", "CoSENTLoss", True, _COSENT),
+    Loss("cosine", "CosineSimilarityLoss", True, _COSINE),
+    Loss("in-batch", "MultipleNegativesRankingLoss", False, _IN_BATCH),
+    Loss("triplet", "TripletLoss", False, _TRIPLET),
 )
 
 # Of attention and mix, times that of the encoder, whose steps would leave them where they begin.
@@ -157,9 +142,9 @@ def train_bi_encoder(
     embedder = embedder.with_initial_weights()
     embedder.bound.check_fitted()
     embedder.check_saveable()
-    dimensions = None if matryoshka is None else _checked(matryoshka, embedder.dimension)
+    dimensions = [] if matryoshka is None else _checked(matryoshka, embedder.dimension)
     prefix = embedder.prompt_text(prompt)
-    more = {"loss": loss, "prompt": prefix, "matryoshka": dimensions}
+    more = {"loss": loss, "prompt": prefix, "matryoshka": dimensions or None}
     plan = data_plan("bi-encoder", embedder.fingerprint, data, dev, limits, **more)
     with TrainingRun.begin(out, settings, show_progress, plan) as run:
         best = _train(run, embedder, columns, dev, row, prefix, dimensions)
@@ -181,7 +166,7 @@ def train_bi_encoder(
             saved=deltas[0].decision == "improved" or not only_if_better,
             curve=best.curve,
             notes=selection_note(settings),
-            matryoshka=_truncated_deltas(embedder, trained, dev, prefix, dimensions or ()),
+            matryoshka=_truncated_deltas((embedder, trained), dev, prefix, dimensions),
         )
         if outcome.saved:
             notes = {
@@ -213,28 +198,24 @@ def _columns(
                 f"{one.name} is {type(one).__name__}; the loss {row.name} learns from "
                 f"{expected.__name__}"
             )
+    sets = [(one.sentence1, one.sentence2, *getattr(one, "negatives", ())) for one in data]
+    wanted = 1 if row.name == "triplet" else len(sets[0]) - 2
+    for index, texts in enumerate(sets):
+        if len(texts) - 2 != wanted:
+            other = "the loss triplet" if row.name == "triplet" else data[0].name
+            raise InputError(
+                f"{data[index].name} has {len(texts) - 2} columns of negatives; expected {wanted}, "
+                f"as {other} has"
+            )
     columns: dict[str, Any] = {
-        "sentence1": [text for one in data for text in one.sentence1],
-        "sentence2": [text for one in data for text in one.sentence2],
+        f"text{index}": list(chain(*parts)) for index, parts in enumerate(zip(*sets, strict=True))
     }
     if row.scored:
-        pairs = [one for one in data if isinstance(one, Pairs)]
+        pairs = cast("Sequence[Pairs]", data)
         limits = label_range(pairs, labels)
         return {**columns, "label": scaled(pairs, limits).tolist()}, limits
     if labels is not None:
         raise InputError(f"got a label range, but the loss {row.name} has no labels")
-    positives = [one for one in data if isinstance(one, Positives)]
-    for one in positives:
-        got, wanted = len(one.negatives), len(positives[0].negatives)
-        if row.name == "triplet" and got != 1:
-            raise InputError(f"{one.name} has {got} columns of negatives; triplet expects 1")
-        if got != wanted:
-            raise InputError(
-                f"{one.name} has {got} columns of negatives; expected {wanted}, as "
-                f"{positives[0].name}"
-            )
-    for index in range(len(positives[0].negatives)):
-        columns[f"negative_{index}"] = [text for one in positives for text in one.negatives[index]]
     return columns, None
 
 
@@ -250,19 +231,16 @@ def _checked(matryoshka: Sequence[int], dim: int) -> list[int]:
 
 
 def _truncated_deltas(
-    before: Embedder, after: Embedder, dev: Pairs, prefix: str, dimensions: Iterable[int]
+    embedders: Sequence[Embedder], dev: Pairs, prefix: str, dimensions: Sequence[int]
 ) -> dict[int, MetricDelta]:
-    """Spearman's correlation of the first dimensions, as `truncate:N` in a recipe gives it."""
+    """Spearman's correlation of the first dimensions, before and after, as `truncate:N` has it."""
     texts = [*dev.sentence1, *dev.sentence2]
-    deltas: dict[int, MetricDelta] = {}
-    if dimensions:
-        vectors = [np.split(one.encode(texts, prompt=prefix), 2) for one in (before, after)]
+    vectors = [np.split(one.encode(texts, prompt=prefix), 2) for one in embedders if dimensions]
+    deltas = {}
     for size in dimensions:
-        old, new = (
-            [PairPredictions(dev, {str(size): similarities_of("cosine", *both)})]
-            for both in ([part[:, :size] for part in parts] for parts in vectors)
-        )
-        deltas[size] = mean_delta(old, new, SEED)
+        cosines = (similarities_of("cosine", x[:, :size], y[:, :size]) for x, y in vectors)
+        before, after = ([PairPredictions(dev, {str(size): values})] for values in cosines)
+        deltas[size] = mean_delta(before, after, SEED)
     return deltas
 
 
@@ -273,7 +251,7 @@ def _train(
     dev: Pairs,
     loss: Loss,
     prefix: str,
-    dimensions: list[int] | None,
+    dimensions: list[int],
 ) -> BestCheckpoint:
     """The best checkpoint, which is a folder of sentence-transformers."""
     from datasets import Dataset
@@ -308,7 +286,7 @@ def _train(
 
     model = load_trainable(embedder, run.settings.device)
     arguments = run.arguments(
-        SentenceTransformerTrainingArguments, len(columns["sentence1"]), metric="eval_spearman"
+        SentenceTransformerTrainingArguments, len(columns["text0"]), metric="eval_spearman"
     )
     if embedder.recipe.to_train:
         rate = _POOLING_RATE * run.settings.learning_rate
@@ -319,7 +297,7 @@ def _train(
         # Another pair with the same sentence would be a negative that is none.
         arguments.batch_sampler = BatchSamplers.NO_DUPLICATES
     objective = getattr(losses, loss.kind)(model)
-    if dimensions is not None:
+    if dimensions:
         objective = losses.MatryoshkaLoss(model, objective, dimensions)
     trainer = TrainerWithoutCard(
         model=model,

@@ -40,17 +40,14 @@ def train_cross_encoder(
 ) -> CrossEncoder:
     """Train a cross-encoder and save it; a run that was killed is resumed.
 
+    The other arguments are those of `train_bi_encoder`.
+
     Args:
         data: sets of scored pairs, learnt from together.
         dev: scored now and then, by Spearman's correlation; the best checkpoint is kept.
-        out: the folder to write. OUT.training beside it holds the checkpoints until then.
-        model: as for `Embedder.from_pretrained`; a name or a folder.
         reads: what the classifier reads, a name from the table of readings.
-        settings: of the training.
         labels: (lowest, highest) label that is possible; None takes them from `data`.
         max_length: tokens of a pair at most; None for the model's own.
-        revision: of the hub id.
-        show_progress: on stderr; None shows it where stderr is a terminal.
 
     Returns:
         The best checkpoint, as it was saved: it gives scores on the labels' scale. Its attribute

@@ -84,19 +84,14 @@ def train_masked_lm(
     """Train and save; a run that was killed is resumed.
 
     The pooler takes no part in masked-LM training: its weights stay as they were, beside an encoder
-    that has changed. The recipe and the prompts of a sentence-transformers folder are kept.
+    that has changed. The recipe and the prompts of a sentence-transformers folder are kept. The
+    other arguments are those of `train_bi_encoder`.
 
     Args:
         texts: each is one example, cut to the maximum length; repeated ones count once.
-        out: the folder to write. OUT.training beside it holds the checkpoints until then.
         held_out: other texts, for perplexity, which decides on the checkpoint that is kept; None
             holds out every 20th of `texts`.
-        model: as for `Embedder.from_pretrained`; a name or a folder.
         new_head: whether a checkpoint without a masked-LM head gets a random one.
-        settings: of the training.
-        max_length: tokens of a text at most; None for the model's own.
-        revision: of the hub id.
-        show_progress: on stderr; None shows it where stderr is a terminal.
 
     Raises:
         InputError: wrong texts, settings or model, before the first step.
@@ -133,14 +128,12 @@ def train_masked_lm(
     order = ByLength(lengths, size, settings.seed, chosen.trained)
     masking = Masking(chosen.tokens, tokenizer, order, settings.seed)
     with TrainingRun.begin(out, settings, show_progress, plan) as run:
-        _move(network, settings)
         batches = list(chunks(order.held_out, size))
-        before = perplexity(network, masking, batches, show_progress=show_progress)
+        before = perplexity(network, masking, batches, settings.device, show_progress=show_progress)
         # The batches of `perplexity`, so that they have the same masks.
         best = run.fine_tune(network, order, masking, "eval_loss", eval_batch=size)
         trained, _ = load_masked_lm(best.folder, settings.seed)
-        _move(trained, settings)
-        after = perplexity(trained, masking, batches, show_progress=show_progress)
+        after = perplexity(trained, masking, batches, settings.device, show_progress=show_progress)
         with new_folder(Path(out)) as new:
             pooler = _save_weights(trained, parts.settings.encoder_folder, parts.tokenizer, new)
             result = Adaptation(
@@ -176,12 +169,14 @@ def perplexity(
     network: PreTrainedModel,
     masking: Masking,
     batches: Sequence[Sequence[int]],
+    device: str | None = None,
     *,
     show_progress: bool | None = None,
 ) -> float:
     """exp of the mean cross-entropy, in nats, over the masked tokens of all batches."""
-    cast("nn.Module", network).eval()
     total, count = 0.0, 0
+    with on_device(device) as target:
+        cast("nn.Module", network).to(target).eval()
     with (
         torch.inference_mode(),
         progress(sum(map(len, batches)), "held-out texts", show=show_progress) as advance,
@@ -195,11 +190,6 @@ def perplexity(
     return math.exp(total / count)
 
 
-def _move(network: nn.Module, settings: TrainingSettings) -> None:
-    with on_device(settings.device) as target:
-        network.to(target)
-
-
 def _save_weights(
     network: PreTrainedModel, source: Path, tokenizer: TextTokenizer, new: Path
 ) -> bool:
@@ -211,14 +201,13 @@ def _save_weights(
     network.save_pretrained(new)
     tokenizer.save(new)
     before = Weights(source)
-    pooler = {}
-    for name in before.names:
-        if of_pooler(name):
-            parts = name.split(".")
-            inside = parts[parts.index("pooler") :]
-            pooler[".".join([network.base_model_prefix, *inside])] = (
-                before[name].float().contiguous()
-            )
+    pooler = {
+        f"{network.base_model_prefix}.{name[name.index('pooler.') :]}": before[name]
+        .float()
+        .contiguous()
+        for name in before.names
+        if of_pooler(name)
+    }
     if pooler:
         tensors = load_file(new / "model.safetensors")
         save_file(tensors | pooler, new / "model.safetensors", metadata={"format": "pt"})

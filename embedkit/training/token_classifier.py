@@ -43,17 +43,12 @@ def train_token_classifier(
     """Train a token classifier and save it; a run that was killed is resumed.
 
     Only the first token of each word or character has a label. Texts over the maximum length are
-    cut into overlapping windows.
+    cut into overlapping windows. The other arguments are those of `train_bi_encoder`.
 
     Args:
         data: texts with entities, learnt from together.
         dev: scored now and then, by the F1 of entities; the best checkpoint is kept.
-        out: the folder to write. OUT.training beside it holds the checkpoints until then.
-        model: as for `Embedder.from_pretrained`; a name or a folder.
-        settings: of the training.
         max_length: tokens of a window at most; None for the model's own.
-        revision: of the hub id.
-        show_progress: on stderr; None shows it where stderr is a terminal.
 
     Returns:
         The best checkpoint, as it was saved. Its attribute `training` (`TrainingOutcome`) has the

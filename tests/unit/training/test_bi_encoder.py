@@ -358,7 +358,10 @@ def test_no_progress_prints_nothing(
     ("wrong", "problem"),
     [
         (["--loss", "nll"], "unknown loss 'nll'; choose from cosent, cosine, in-batch, triplet"),
-        (["--loss", "triplet"], "train has 0 columns of negatives; triplet expects 1"),
+        (
+            ["--loss", "triplet"],
+            "train has 0 columns of negatives; expected 1, as the loss triplet has",
+        ),
         (["--matryoshka", "16 33"], "matryoshka is [16, 33]; expected different whole numbers fro"),
         (["--matryoshka", "16,8,16"], "matryoshka is [16, 8, 16]; expected different"),
         (["--matryoshka", "0"], "matryoshka is [0]; expected different whole numbers from 1 to 32"),
