@@ -129,20 +129,10 @@ class TrainingRun:
         logits: Callable[[Tensor, Tensor], Tensor] | None = None,
         eval_batch: int | None = None,
     ) -> BestCheckpoint:
-        """Train a network of transformers on examples that are known by their indices.
+        """Train a network of transformers, whose loss is a mean, on examples known by indices.
 
-        Args:
-            network: whose loss is the mean over a batch.
-            order: of the examples.
-            collate: gives the inputs of a batch of them.
-            metric: see `arguments`.
-            score: of what the network gives for the held-out examples, in their order; None where
-                the loss decides.
-            logits: what to keep of the outputs of a batch.
-            eval_batch: held-out examples of a forward pass.
-
-        Raises:
-            InputError: see `train`.
+        `score` is of the outputs for `order.held_out`; None where the loss decides. `logits` says
+        what of the outputs of a batch to keep, and `eval_batch` how many examples that has.
         """
         options = self.arguments(TrainingArguments, len(order), metric)
         options.per_device_eval_batch_size = eval_batch or options.per_device_eval_batch_size

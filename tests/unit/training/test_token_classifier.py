@@ -162,7 +162,7 @@ def test_killed_and_resumed(bert: Path, tmp_path: Path, run: Run) -> None:
     assert run(*command, "--out", tmp_path / "out").err.startswith("error: --out: ")
     done = run(*command, "--out", tmp_path / "out", "--overwrite", "--lang", "ko")
     assert " ".join(done.out.split()).startswith(" ".join(verdict["text"]["ko"].split()))
-    assert "이 토크나이저로는 F1이" in done.out
+    assert "이 토크나이저로는 이보다 높일 수 없습니다." in done.out
 
 
 def test_commands(trained: tuple[Tagger, Path], tmp_path: Path, run: Run) -> None:
