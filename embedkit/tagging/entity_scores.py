@@ -147,12 +147,11 @@ def score_entities(
     if not types:
         raise InputError(f"{data.name}: has no entity, and none was predicted; expected some")
     gold = [row.spans for row in data.rows]
-    by_type = [
-        _counts(
-            *([[s for s in row if s.label == kind] for row in side] for side in (gold, predicted))
-        )
-        for kind in types
-    ]
+
+    def of(kind: str, rows: Sequence[Sequence[Span]]) -> list[list[Span]]:
+        return [[span for span in row if span.label == kind] for row in rows]
+
+    by_type = [_counts(of(kind, gold), of(kind, predicted)) for kind in types]
     counts = np.stack(by_type, 1)  # (sentences, types, right predicted gold)
     sums, drawn = counts.sum(0), _resampled(counts, seed)
     results: list[EntityResult] = []
@@ -163,11 +162,12 @@ def score_entities(
         results.append(EntityResult(data.name, metric, label, int(n), one, ci95, reason))
 
     def add_ratios(name: str, label: str | None, own: _Array, resampled: _Array) -> None:
-        for ratio in _RATIOS:
-            add(f"{name}_{ratio}", label, own[2], _ratio(ratio, own), _ratio(ratio, resampled))
+        ratios = _ratios(resampled)
+        for ratio, value in _ratios(own).items():
+            add(f"{name}_{ratio}", label, own[2], value, ratios[ratio])
 
     add_ratios("entity", None, sums.sum(0), drawn.sum(0))
-    of_types = _ratio("f1", drawn.transpose(1, 0, 2))
+    of_types = _ratios(drawn.transpose(1, 0, 2))["f1"]
     with np.errstate(invalid="ignore"):  # the mean of the types that a resample has
         macro = np.nansum(of_types, 0) / np.isfinite(of_types).sum(0)
     add("entity_macro_f1", None, sums[:, 2].sum(), _f1(sums.T).mean(), macro)
@@ -200,7 +200,7 @@ def f1_delta(
         value, resampled = entity_f1(data.rows, predicted), _resampled(counts[:, None], seed)[0]
         n = int(counts[:, 2].sum())
         result = Result(name, data.name, n, "token-classifier", "entity_f1", "all", value)
-        scored.append(Scored(result, _ratio("f1", resampled)))
+        scored.append(Scored(result, _ratios(resampled)["f1"]))
     one, two = scored
     values = one.result.value, two.result.value
     return MetricDelta(data.name, "entity_f1", *values, difference(two, one, name))
@@ -218,20 +218,19 @@ def _resampled(counts: _Array, seed: int) -> _Array:
     return flat.reshape(*counts.shape[1:], -1)
 
 
-_RATIOS = ("precision", "recall", "f1")
-
-
-def _ratio(name: str, counts: _Array) -> _Array:
-    """(...) of counts (right predicted gold, ...); NaN where there is nothing to divide by."""
+def _ratios(counts: _Array) -> dict[str, _Array]:
+    """(...) each of counts (right predicted gold, ...); NaN where there is nothing to divide by."""
     right, found, gold = counts
     with np.errstate(invalid="ignore"):
-        if name == "f1":
-            return np.asarray(2 * right / (found + gold))
-        return np.asarray(right / (found if name == "precision" else gold))
+        return {
+            "precision": right / found,
+            "recall": right / gold,
+            "f1": 2 * right / (found + gold),
+        }
 
 
 def _f1(counts: _Array, nothing: float = 0.0) -> _Array:
-    return np.nan_to_num(_ratio("f1", counts), nan=nothing)
+    return np.nan_to_num(_ratios(counts)["f1"], nan=nothing)
 
 
 def _characters(
