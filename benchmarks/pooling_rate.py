@@ -37,7 +37,7 @@ def main() -> None:
     results = []
     for recipe in options.recipes:
         for factor in options.factors:
-            bi_encoder._POOLING_RATE = factor  # type: ignore[assignment]
+            bi_encoder._POOLING_RATES.update(query=factor, mix=factor)
             out = options.work / f"{recipe}-{factor:g}"
             trained = bi_encoder.train_bi_encoder(
                 [first(learnt, options.pairs)],

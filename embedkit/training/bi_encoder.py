@@ -55,7 +55,7 @@ _ROWS = (
 )
 
 # Of attention and mix, times that of the encoder, whose steps would leave them where they begin.
-_POOLING_RATE = 50
+_POOLING_RATES = {"query": 10, "mix": 50}
 
 LOSSES: dict[str, Loss] = {row.name: row for row in _ROWS}
 
@@ -91,8 +91,8 @@ def train_bi_encoder(
     """Train an embedder and save it; a run that was killed is resumed.
 
     The weights of Dense layers train too, a pooler's among them, and so the recipe `pooler` becomes
-    `cls/dense`; so do `attention` and `mix`, at 50 times the learning rate. The average of layers
-    stays one.
+    `cls/dense`; so do `attention` and `mix`, at 10 and 50 times the learning rate. The average of
+    layers stays one.
 
     Args:
         data: sets to learn from together: `Pairs` for a loss on scores, `Positives` for the others.
@@ -288,9 +288,11 @@ def _train(
     arguments = run.arguments(
         SentenceTransformerTrainingArguments, len(columns["text0"]), metric="eval_spearman"
     )
-    if embedder.recipe.to_train:
-        rate = _POOLING_RATE * run.settings.learning_rate
-        arguments.learning_rate_mapping = {r"\.pooling\.(query|mix)$": rate}
+    arguments.learning_rate_mapping = {
+        rf"\.pooling\.{name}$": times * run.settings.learning_rate
+        for name, times in _POOLING_RATES.items()
+        if any(part.endswith(f".pooling.{name}") for part, _ in model.named_parameters())
+    }
     if prefix:
         arguments.prompts = prefix
     if loss.name == "in-batch":
