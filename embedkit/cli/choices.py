@@ -24,7 +24,7 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 DTYPES = ("float32", "float16")
 FORMATS = ("table", "markdown", "latex", "csv", "json")
 HEADS = ("ridge", "mlp", "isotonic")
-LOSSES = ("cosent", "cosine", "in-batch")
+LOSSES = ("cosent", "cosine", "in-batch", "triplet")
 READS = ("pooler", "pooler-fresh", "cls", "mean", "max")
 
 _SEPARATED = re.compile(r"(.*[\s,+])?", re.DOTALL)  # values that are complete

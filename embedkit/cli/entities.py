@@ -1,16 +1,13 @@
-"""The entity scores that `embedkit evaluate` and `embedkit train token-classifier` print."""
+"""The entity scores that `embedkit evaluate` prints."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from embedkit.cli import options, output
 from embedkit.data.entity_files import read_entities
 from embedkit.errors import InputError
-
-if TYPE_CHECKING:
-    from embedkit.tagging.entity_scores import EntityReport
 
 
 def evaluate_entities(
@@ -35,21 +32,12 @@ def evaluate_entities(
 
     tagger = Tagger.from_pretrained(model, **tagger_options)
     reports = [evaluate_tagger(tagger, one, seed=others["seed"]) for one in sets]
-    if files.check_format(("table", "json")) == "json":
-        output.print_json(as_json(reports))
+    if (
+        files.check_format(("table", "json")) == "json"
+    ):  # the results of all data sets in one list, as in report.json
+        sets_json = [report.to_dict() for report in reports]
+        results = [row for one in sets_json for row in one.pop("results")]
+        output.print_json({"model": tagger.name, "results": results, "data": sets_json})
         return
     for report in reports:
-        show_entities(report, files.lang)
-
-
-def as_json(reports: Sequence[EntityReport]) -> dict[str, Any]:
-    """The results of all data sets in one list, as in report.json."""
-    sets = [report.to_dict() for report in reports]
-    results = [row for one in sets for row in one.pop("results")]
-    return {"model": reports[0].model, "results": results, "data": sets}
-
-
-def show_entities(report: EntityReport, lang: str = "en") -> None:
-    """Print the table, and what was scored."""
-    report.grid(lang).print(output.console())
-    print(report.caption(lang))
+        report.print(output.console(), files.lang)

@@ -169,8 +169,9 @@ Sentence2: TypeAlias = Annotated[
 Unit: TypeAlias = Annotated[
     str | None,
     data_option(
-        "What has a tag each: word or character. By default characters for JSONL and for CoNLL "
-        "files in which every unit is one character, else words.",
+        "Take words or characters as the units that have a tag each. By default characters for "
+        "JSONL and for CoNLL files in which every unit is one character, words for others, and "
+        "the model's unit for plain texts.",
         "--unit",
         values=("word", "character"),
     ),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from embedkit.cli.options import ReportFiles
     from embedkit.evaluation.report.report import Report
+    from embedkit.tagging.entity_scores import EntityReport
 
 _PIPE_WIDTH = 120  # columns where stdout is no terminal
 
@@ -101,7 +102,7 @@ def console() -> Console:
     return made
 
 
-def warn(report: Report) -> None:
+def warn(report: Report | EntityReport) -> None:
     """Print the warnings of a report on stderr, such as labels on another scale."""
     for warning in report.warnings:
         alert(f"warning: {warning}")

@@ -9,7 +9,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from embedkit.cli import options, output
-from embedkit.cli.options import data_option, output_option
+from embedkit.cli.options import output_option
 from embedkit.errors import InputError
 
 
@@ -34,14 +34,7 @@ def tag_command(
     conll: Annotated[
         bool, output_option("Print CoNLL with IOB2 tags instead of JSONL.", "--conll")
     ] = False,
-    unit: Annotated[
-        str | None,
-        data_option(
-            "Tag words or characters; by default as in the training data.",
-            "--unit",
-            values=("word", "character"),
-        ),
-    ] = None,
+    unit: options.Unit = None,
     text_column: options.TextColumn = None,
     max_length: options.MaxLength = None,
     device: options.Device = None,

@@ -1,15 +1,19 @@
-"""Positive pairs, which mean the same or of which the first entails the second, for training."""
+"""Positive pairs, with or without hard negatives, for training."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from embedkit.arguments import check_type
-from embedkit.data.tables import Check, check_column_names, column, read_rows, stem
+from embedkit.data.tables import Check, check_column_names, column, format_of, read_rows, stem
 from embedkit.data.texts import as_texts, check_label, check_text, listed
 from embedkit.errors import InputError
 from embedkit.files import rows_sha256
+
+_NEGATIVE = re.compile(r"negative(_\d+)?")
 
 
 @dataclass(frozen=True)
@@ -17,8 +21,8 @@ class PositiveColumns:
     """The names that a file gives to the columns of `Positives`.
 
     Attributes:
-        sentence1: column of the premise.
-        sentence2: column of what follows from it.
+        sentence1: column of the premise, or of the anchor; by default `anchor` if a file has that.
+        sentence2: column of what follows from it; by default `positive` beside `anchor`.
         label: column that says which rows are positive. A file may lack it, and then all rows are,
             unless it is another name than the default.
         positive: the label of those rows.
@@ -40,12 +44,13 @@ class PositiveColumns:
 
 @dataclass(frozen=True)
 class Positives:
-    """Positive pairs.
+    """Positive pairs: the second text means the same as the first one, or follows from it.
 
     Attributes:
         name: a file's stem.
-        sentence1: n texts, n >= 2.
+        sentence1: n texts, n >= 2, also called anchors.
         sentence2: n texts.
+        negatives: columns of n texts each that do not mean the same, however alike they look.
 
     Example:
         >>> Positives("mine", ["a cat sleeps", "it rains"], ["a cat rests", "it is wet"]).sentence2
@@ -55,26 +60,38 @@ class Positives:
     name: str
     sentence1: tuple[str, ...]
     sentence2: tuple[str, ...]
+    negatives: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         check_text("name", self.name)
         for name in ("sentence1", "sentence2"):
             object.__setattr__(self, name, as_texts(getattr(self, name), name))
-        if len(self.sentence1) != len(self.sentence2):
-            raise InputError(
-                f"got {len(self.sentence1)} first and {len(self.sentence2)} second sentences; "
-                "expected as many"
-            )
+        negatives = tuple(as_texts(column, "negatives") for column in self.negatives)
+        object.__setattr__(self, "negatives", negatives)
+        sizes = [len(column) for column in self.columns]
+        if len(set(sizes)) > 1:
+            got = ", ".join(map(str, sizes))
+            raise InputError(f"got columns of {got} texts; expected as many in each")
         if len(self.sentence1) < 2:
             raise InputError(
                 f"got {len(self.sentence1)} positive pairs; expected at least 2, because the others"
                 " of a batch are the negatives"
             )
+        for row, (_, positive, *others) in enumerate(zip(*self.columns, strict=True), start=1):
+            if positive in others:
+                raise InputError(
+                    f"row {row}: the negative {positive!r} is the positive, too; expected another"
+                )
+
+    @property
+    def columns(self) -> tuple[tuple[str, ...], ...]:
+        """First and second sentences, and negatives."""
+        return (self.sentence1, self.sentence2, *self.negatives)
 
     @property
     def sha256(self) -> str:
-        """Of the pairs, a line of JSON each."""
-        return rows_sha256(zip(self.sentence1, self.sentence2, strict=True))
+        """Of the rows, a line of JSON each."""
+        return rows_sha256(zip(*self.columns, strict=True))
 
 
 def read_positives(
@@ -82,9 +99,11 @@ def read_positives(
 ) -> Positives:
     """Reads a file as `read_pairs` does, and keeps the positive rows.
 
+    The columns `negative` and `negative_1`, `negative_2`, ... hold hard negatives.
+
     Raises:
-        InputError: the file cannot be read, a column is absent, or fewer than two rows are
-            positive.
+        InputError: the file cannot be read, a column is absent, the name of one begins with
+            `negative` and goes on in another way, or fewer than two rows are positive.
 
     Example:
         >>> from pathlib import Path
@@ -94,11 +113,20 @@ def read_positives(
         ('a', 'e')
     """
     check_type("columns", columns, PositiveColumns, "PositiveColumns")
-    checks: dict[str, Check] = {columns.sentence1: check_text, columns.sentence2: check_text}
+    header = next(read_rows(path, {}, others=True, encoding=encoding), ("", {}))[1]
+    names = [columns.sentence1, columns.sentence2, *_negatives(path, header)]
+    if names[:2] == ["sentence1", "sentence2"] and "anchor" in header:
+        names[:2] = ["anchor", "positive"]
+    checks: dict[str, Check] = dict.fromkeys(names, check_text)
     label: dict[str, Check] = {columns.label: check_label}
     if columns.label != PositiveColumns.label:
         checks |= label
-    rows = list(read_rows(path, checks, optional=label, encoding=encoding))
+    # An object of JSON may have negatives that the first one does not have.
+    others = format_of(path) == "jsonl"
+    rows = list(read_rows(path, checks, optional=label, others=others, encoding=encoding))
+    for location, cells in rows if others else ():
+        if (got := _negatives(location, cells)) != names[2:]:
+            raise InputError(f"{location}: got the negatives {got}, expected {names[2:]} as before")
     positive = [
         row
         for row in rows
@@ -111,8 +139,19 @@ def read_positives(
             f"{listed(labels[:5])}"
         )
     try:
-        return Positives(
-            stem(path), column(positive, columns.sentence1), column(positive, columns.sentence2)
-        )
+        first, second, *negatives = (column(positive, name) for name in names)
+        return Positives(stem(path), first, second, tuple(negatives))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def _negatives(location: str | Path, names: Iterable[str]) -> list[str]:
+    """The columns of hard negatives, by their numbers."""
+    negatives = [name for name in names if name.lower().startswith("negative")]
+    for name in negatives:
+        if not _NEGATIVE.fullmatch(name):
+            raise InputError(
+                f"{location}: got column {name!r}; expected negative, or negative_1, negative_2, "
+                "... for hard negatives"
+            )
+    return sorted(negatives, key=lambda name: int(name[9:] or 0))

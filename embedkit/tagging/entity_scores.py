@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,15 @@ from numpy.typing import NDArray
 from embedkit.data.entities import Span, TaggedText, TaggedTexts
 from embedkit.errors import InputError
 from embedkit.evaluation.bootstrap import NO_INTERVAL, SEED, bootstrap_means, interval
+from embedkit.evaluation.metric_delta import MetricDelta
 from embedkit.evaluation.report.grid import Grid
-from embedkit.tagging.tagger import Tagger
+from embedkit.evaluation.results import Result, Scored
+from embedkit.evaluation.significance import difference
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from embedkit.tagging.tagger import Tagger
 
 _Array = NDArray[np.float64]
 _HEADINGS = {
@@ -56,6 +63,15 @@ class EntityReport:
     unit: str
     sentences: int
     results: tuple[EntityResult, ...]
+    warnings: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def of(
+        cls, model: str, data: TaggedTexts, predicted: Sequence[Sequence[Span]], *, seed: int = SEED
+    ) -> EntityReport:
+        """The report on the predictions of a model."""
+        results = score_entities(data, predicted, seed=seed)
+        return cls(model, data.name, data.unit, len(data.rows), results)
 
     def __getitem__(self, metric: str) -> EntityResult:
         """The result of a metric of all entities, such as `entity_f1`."""
@@ -78,6 +94,11 @@ class EntityReport:
                 cells[4] = f"{one.n:,}" if kind != "entity_macro" else ""
         table = tuple((name, *cells) for name, cells in rows.items())
         return Grid(_HEADINGS[lang], table, frozenset([0]), expendable=((5,), (1, 2)))
+
+    def print(self, console: Console, lang: str = "en") -> None:
+        """What was scored, and the table, on a console of rich's."""
+        console.print(self.caption(lang), markup=False, highlight=False)
+        self.grid(lang).print(console)
 
     def caption(self, lang: str = "en") -> str:
         """What was scored."""
@@ -107,8 +128,7 @@ def evaluate_tagger(
         True
     """
     predicted = tagger.predict(data.rows, show_progress=show_progress)
-    results = score_entities(data, predicted, seed=seed)
-    return EntityReport(tagger.name, data.name, data.unit, len(data.rows), results)
+    return EntityReport.of(tagger.name, data, predicted, seed=seed)
 
 
 def score_entities(
@@ -123,58 +143,73 @@ def score_entities(
     Raises:
         InputError: neither the data nor the predictions have an entity.
     """
-    types = sorted({s.label for row in predicted for s in row}.union(data.types))
+    types = sorted({span.label for row in predicted for span in row}.union(data.types))
     if not types:
         raise InputError(f"{data.name}: has no entity, and none was predicted; expected some")
-    counts = np.array(
-        [
-            [
-                [sum(s.label == kind for s in part) for part in _parts(row.spans, own)]
-                for kind in types
-            ]
-            for row, own in zip(data.rows, predicted, strict=True)
-        ],
-        dtype=np.float64,
-    )  # (sentences, types, right predicted gold)
+    gold = [row.spans for row in data.rows]
+
+    def of(kind: str, rows: Sequence[Sequence[Span]]) -> list[list[Span]]:
+        return [[span for span in row if span.label == kind] for row in rows]
+
+    by_type = [_counts(of(kind, gold), of(kind, predicted)) for kind in types]
+    counts = np.stack(by_type, 1)  # (sentences, types, right predicted gold)
     sums, drawn = counts.sum(0), _resampled(counts, seed)
     results: list[EntityResult] = []
 
-    def add(metric: str, kind: str | None, n: float, value: float, resampled: _Array) -> None:
-        ci95 = interval(resampled)
+    def add(metric: str, label: str | None, n: float, value: _Array, resampled: _Array) -> None:
+        ci95, one = interval(resampled), float(np.nan_to_num(value))
         reason = NO_INTERVAL if ci95 is None else None
-        results.append(EntityResult(data.name, metric, kind, int(n), value, ci95, reason))
+        results.append(EntityResult(data.name, metric, label, int(n), one, ci95, reason))
 
-    overall, overall_drawn = sums.sum(0), drawn.sum(0)
-    for name in _RATIOS:
-        value = float(np.nan_to_num(_ratio(name, overall)))
-        add(f"entity_{name}", None, overall[2], value, _ratio(name, overall_drawn))
-    macro = float(np.nan_to_num(_ratio("f1", sums.T)).mean())
-    each_drawn = _ratio("f1", drawn.transpose(1, 0, 2))
+    def add_ratios(name: str, label: str | None, own: _Array, resampled: _Array) -> None:
+        ratios = _ratios(resampled)
+        for ratio, value in _ratios(own).items():
+            add(f"{name}_{ratio}", label, own[2], value, ratios[ratio])
+
+    add_ratios("entity", None, sums.sum(0), drawn.sum(0))
+    of_types = _ratios(drawn.transpose(1, 0, 2))["f1"]
     with np.errstate(invalid="ignore"):  # the mean of the types that a resample has
-        macro_drawn = np.nansum(each_drawn, 0) / np.isfinite(each_drawn).sum(0)
-    add("entity_macro_f1", None, overall[2], macro, macro_drawn)
+        macro = np.nansum(of_types, 0) / np.isfinite(of_types).sum(0)
+    add("entity_macro_f1", None, sums[:, 2].sum(), _f1(sums.T).mean(), macro)
     if data.unit == "character":
         characters = _characters(data.rows, predicted, types)
-        total = characters.sum(0)
-        resampled = _resampled(characters, seed).transpose(1, 0, 2)
-        values = [np.nan_to_num(_ratio("f1", x), nan=1.0).mean(0) for x in (total.T, resampled)]
-        add("char_f1", None, total[:, 2].sum(), float(values[0]), values[1])
-    for kind, own_sum, own_drawn in zip(types, sums, drawn, strict=True):
-        for name in _RATIOS:
-            value = float(np.nan_to_num(_ratio(name, own_sum)))
-            add(f"label_{name}", kind, own_sum[2], value, _ratio(name, own_drawn))
+        total, resampled = characters.sum(0), _resampled(characters, seed).transpose(1, 0, 2)
+        value, values = (_f1(x, nothing=1.0).mean(0) for x in (total.T, resampled))
+        add("char_f1", None, total[:, 2].sum(), value, values)
+    for of_type in zip(types, sums, drawn, strict=True):
+        add_ratios("label", *of_type)
     return tuple(results)
 
 
 def entity_f1(rows: Sequence[TaggedText], predicted: Sequence[Sequence[Span]]) -> float:
     """F1 of all entities; 0 where nothing is right."""
-    parts = [_parts(row.spans, own) for row, own in zip(rows, predicted, strict=True)]
-    right, found, gold = (sum(map(len, part)) for part in zip(*parts, strict=True))
-    return 2 * right / max(1, found + gold)
+    return float(_f1(_counts([row.spans for row in rows], predicted).sum(0)))
 
 
-def _parts(gold: Sequence[Span], own: Sequence[Span]) -> tuple[set[Span], set[Span], set[Span]]:
-    return set(gold) & set(own), set(own), set(gold)
+def f1_delta(
+    data: TaggedTexts,
+    before: Sequence[Sequence[Span]],
+    after: Sequence[Sequence[Span]],
+    name: str,
+    seed: int = SEED,
+) -> MetricDelta:
+    """What the F1 of all entities gains over other predictions (`name`), on the same resamples."""
+    scored = []
+    for predicted in (before, after):
+        counts = _counts([row.spans for row in data.rows], predicted)
+        value, resampled = entity_f1(data.rows, predicted), _resampled(counts[:, None], seed)[0]
+        n = int(counts[:, 2].sum())
+        result = Result(name, data.name, n, "token-classifier", "entity_f1", "all", value)
+        scored.append(Scored(result, _ratios(resampled)["f1"]))
+    one, two = scored
+    values = one.result.value, two.result.value
+    return MetricDelta(data.name, "entity_f1", *values, difference(two, one, name))
+
+
+def _counts(gold: Iterable[Sequence[Span]], own: Iterable[Sequence[Span]]) -> _Array:
+    """(sentences, 3) how many entities are right, predicted and in the data."""
+    both = ((set(left), set(right)) for left, right in zip(gold, own, strict=True))
+    return np.array([[len(x & y), len(y), len(x)] for x, y in both], np.float64)
 
 
 def _resampled(counts: _Array, seed: int) -> _Array:
@@ -183,16 +218,19 @@ def _resampled(counts: _Array, seed: int) -> _Array:
     return flat.reshape(*counts.shape[1:], -1)
 
 
-_RATIOS = ("precision", "recall", "f1")
-
-
-def _ratio(name: str, counts: _Array) -> _Array:
-    """(...) of counts (right predicted gold, ...); NaN where there is nothing to divide by."""
+def _ratios(counts: _Array) -> dict[str, _Array]:
+    """(...) each of counts (right predicted gold, ...); NaN where there is nothing to divide by."""
     right, found, gold = counts
     with np.errstate(invalid="ignore"):
-        if name == "f1":
-            return np.asarray(2 * right / (found + gold))
-        return np.asarray(right / (found if name == "precision" else gold))
+        return {
+            "precision": right / found,
+            "recall": right / gold,
+            "f1": 2 * right / (found + gold),
+        }
+
+
+def _f1(counts: _Array, nothing: float = 0.0) -> _Array:
+    return np.nan_to_num(_ratios(counts)["f1"], nan=nothing)
 
 
 def _characters(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -16,15 +17,18 @@ from embedkit.data.positives import Positives
 from embedkit.embedder.embedder import Embedder
 from embedkit.embedder.model_card import add_section, noted
 from embedkit.errors import InputError
+from embedkit.evaluation.bootstrap import SEED
+from embedkit.evaluation.error_analysis import PairPredictions
 from embedkit.evaluation.evaluate import evaluate
-from embedkit.evaluation.metric_delta import metric_deltas
+from embedkit.evaluation.metric_delta import MetricDelta, mean_delta, metric_deltas
+from embedkit.evaluation.pair_scores import similarities_of
 from embedkit.files import DEFAULT_MODEL, new_folder
 from embedkit.recipes.recipe import Recipe
 from embedkit.similarity import find_similarity
 from embedkit.training.arguments import BI_ENCODER, TrainingSettings
-from embedkit.training.cards import BI_ENCODER_SECTION, add_scores, named_sizes, training_notes
+from embedkit.training.cards import BI_ENCODER_SECTION, add_scores, training_notes
 from embedkit.training.outcome import TrainingOutcome
-from embedkit.training.run import BestCheckpoint, TrainingRun, pairs_plan, selection_note, spearman
+from embedkit.training.run import BestCheckpoint, TrainingRun, data_plan, selection_note, spearman
 
 
 class Loss(NamedTuple):
@@ -37,21 +41,21 @@ class Loss(NamedTuple):
 
 
 _COSENT = "of two pairs of a batch, the higher score has the higher cosine (Su 2022)"
-_COSINE = (
-    "the cosine is the score, scaled to 0 to 1, by mean squared error (Reimers and Gurevych 2019)"
-)
+_COSINE = "the cosine is the score, scaled to 0 to 1, by mean squared error (Reimers et al. 2019)"
 _IN_BATCH = (
-    "the second sentence of a positive pair is nearer to the first than those of the other pairs "
-    "of the batch (Henderson et al. 2017)"
+    "the positive is nearer to the first sentence than hard negatives and the sentences of the "
+    "other pairs of the batch (Henderson et al. 2017)"
 )
+_TRIPLET = "the positive is nearer to the anchor than the negative, by 5 (Hermans et al. 2017)"
 _ROWS = (
     Loss("cosent", "CoSENTLoss", True, _COSENT),
     Loss("cosine", "CosineSimilarityLoss", True, _COSINE),
     Loss("in-batch", "MultipleNegativesRankingLoss", False, _IN_BATCH),
+    Loss("triplet", "TripletLoss", False, _TRIPLET),
 )
 
 # Of attention and mix, times that of the encoder, whose steps would leave them where they begin.
-_POOLING_RATE = 50
+_POOLING_RATES = {"query": 10, "mix": 50}
 
 LOSSES: dict[str, Loss] = {row.name: row for row in _ROWS}
 
@@ -75,6 +79,7 @@ def train_bi_encoder(
     model: str | Path = DEFAULT_MODEL,
     recipe: str | Recipe | None = None,
     loss: str = "cosent",
+    matryoshka: Sequence[int] | None = None,
     settings: TrainingSettings = BI_ENCODER,
     labels: tuple[float, float] | None = None,
     prompt: str | None = None,
@@ -86,17 +91,19 @@ def train_bi_encoder(
     """Train an embedder and save it; a run that was killed is resumed.
 
     The weights of Dense layers train too, a pooler's among them, and so the recipe `pooler` becomes
-    `cls/dense`; so do `attention` and `mix`, at 50 times the learning rate. The average of layers
-    stays one.
+    `cls/dense`; so do `attention` and `mix`, at 10 and 50 times the learning rate. The average of
+    layers stays one.
 
     Args:
-        data: sets to learn from together: `Pairs` for a loss on scores, `Positives` for in-batch.
+        data: sets to learn from together: `Pairs` for a loss on scores, `Positives` for the others.
         dev: scored now and then, by Spearman's correlation of the cosine; the best checkpoint is
             kept.
         out: the folder to write. OUT.training beside it holds the checkpoints until then.
         model: as for `Embedder.from_pretrained`; a name or a folder.
         recipe: None for the model's own, or `mean`; its steps must be fitted.
         loss: a name from the table of losses.
+        matryoshka: dimensions, for each of which the first numbers of the embeddings learn to be
+            embeddings, too (Kusupati et al. 2022); None trains whole ones alone.
         settings: of the training.
         labels: (lowest, highest) label that is possible; None takes them from `data`.
         prompt: put in front of each text; None for the model's default one.
@@ -123,26 +130,7 @@ def train_bi_encoder(
     """
     settings.check_installed()
     row = find_loss(loss)
-    if not data:
-        raise InputError("got no data to learn from; expected at least one set of pairs")
-    expected = Pairs if row.scored else Positives
-    for one in data:
-        if not isinstance(one, expected):
-            raise InputError(
-                f"{one.name} is {type(one).__name__}; the loss {loss} learns from "
-                f"{expected.__name__}"
-            )
-    columns: dict[str, Any] = {
-        "sentence1": [text for one in data for text in one.sentence1],
-        "sentence2": [text for one in data for text in one.sentence2],
-    }
-    limits = None
-    if row.scored:
-        pairs = [one for one in data if isinstance(one, Pairs)]
-        limits = label_range(pairs, labels)
-        columns["label"] = scaled(pairs, limits).tolist()
-    elif labels is not None:
-        raise InputError(f"got a label range, but the loss {loss} has no labels")
+    columns, limits = _columns(data, row, labels)
     embedder = Embedder.from_pretrained(
         model,
         recipe,
@@ -154,12 +142,12 @@ def train_bi_encoder(
     embedder = embedder.with_initial_weights()
     embedder.bound.check_fitted()
     embedder.check_saveable()
+    dimensions = [] if matryoshka is None else _checked(matryoshka, embedder.dimension)
     prefix = embedder.prompt_text(prompt)
-    plan = pairs_plan(
-        "bi-encoder", embedder.fingerprint, data, dev, limits, loss=loss, prompt=prefix
-    )
+    more = {"loss": loss, "prompt": prefix, "matryoshka": dimensions or None}
+    plan = data_plan("bi-encoder", embedder.fingerprint, data, dev, limits, **more)
     with TrainingRun.begin(out, settings, show_progress, plan) as run:
-        best = _train(run, embedder, columns, dev, row, prefix)
+        best = _train(run, embedder, columns, dev, row, prefix, dimensions)
         trained = Embedder.from_pretrained(best.folder, precision="float32", device=settings.device)
         trained.name = str(model)
         own = embedder.settings  # sentence-transformers adds prompts to those that there were
@@ -178,20 +166,82 @@ def train_bi_encoder(
             saved=deltas[0].decision == "improved" or not only_if_better,
             curve=best.curve,
             notes=selection_note(settings),
+            matryoshka=_truncated_deltas((embedder, trained), dev, prefix, dimensions),
         )
         if outcome.saved:
             notes = {
-                "trained on": named_sizes(data),
                 "loss": f"{loss}, {row.note}",
                 "recipe before training": embedder.recipe,
                 "prompt": json.dumps(prefix, ensure_ascii=False),
-                **training_notes(best, dev, outcome, settings),
+                **training_notes(data, dev, best, outcome, settings),
             }
             with new_folder(Path(out)) as new:
                 trained.write(new)
-                add_section(new, BI_ENCODER_SECTION.format(notes=noted(notes)))
+                section = BI_ENCODER_SECTION.format(notes=noted(notes))
+                if outcome.matryoshka:
+                    section += f"\n{outcome.matryoshka_grid().markdown()}\n"
+                add_section(new, section)
                 add_scores(new, out, model, revision, after)
     return trained
+
+
+def _columns(
+    data: Sequence[Pairs] | Sequence[Positives], row: Loss, labels: tuple[float, float] | None
+) -> tuple[dict[str, Any], tuple[float, float] | None]:
+    """What the loss reads, and the range of labels if it reads them."""
+    if not data:
+        raise InputError("got no data to learn from; expected at least one set of pairs")
+    expected = Pairs if row.scored else Positives
+    for one in data:
+        if not isinstance(one, expected):
+            raise InputError(
+                f"{one.name} is {type(one).__name__}; the loss {row.name} learns from "
+                f"{expected.__name__}"
+            )
+    sets = [(one.sentence1, one.sentence2, *getattr(one, "negatives", ())) for one in data]
+    wanted = 1 if row.name == "triplet" else len(sets[0]) - 2
+    for index, texts in enumerate(sets):
+        if len(texts) - 2 != wanted:
+            other = "the loss triplet" if row.name == "triplet" else data[0].name
+            raise InputError(
+                f"{data[index].name} has {len(texts) - 2} columns of negatives; expected {wanted}, "
+                f"as {other} has"
+            )
+    columns: dict[str, Any] = {
+        f"text{index}": list(chain(*parts)) for index, parts in enumerate(zip(*sets, strict=True))
+    }
+    if row.scored:
+        pairs = cast("Sequence[Pairs]", data)
+        limits = label_range(pairs, labels)
+        return {**columns, "label": scaled(pairs, limits).tolist()}, limits
+    if labels is not None:
+        raise InputError(f"got a label range, but the loss {row.name} has no labels")
+    return columns, None
+
+
+def _checked(matryoshka: Sequence[int], dim: int) -> list[int]:
+    dimensions = list(matryoshka)
+    whole = all(type(one) is int and 0 < one <= dim for one in dimensions)
+    if not dimensions or not whole or len(set(dimensions)) < len(dimensions):
+        raise InputError(
+            f"matryoshka is {dimensions}; expected different whole numbers from 1 to {dim}, the "
+            "dimensions of the embeddings"
+        )
+    return dimensions
+
+
+def _truncated_deltas(
+    embedders: Sequence[Embedder], dev: Pairs, prefix: str, dimensions: Sequence[int]
+) -> dict[int, MetricDelta]:
+    """Spearman's correlation of the first dimensions, before and after, as `truncate:N` has it."""
+    texts = [*dev.sentence1, *dev.sentence2]
+    vectors = [np.split(one.encode(texts, prompt=prefix), 2) for one in embedders if dimensions]
+    deltas = {}
+    for size in dimensions:
+        cosines = (similarities_of("cosine", x[:, :size], y[:, :size]) for x, y in vectors)
+        before, after = ([PairPredictions(dev, {str(size): values})] for values in cosines)
+        deltas[size] = mean_delta(before, after, SEED)
+    return deltas
 
 
 def _train(
@@ -201,6 +251,7 @@ def _train(
     dev: Pairs,
     loss: Loss,
     prefix: str,
+    dimensions: list[int],
 ) -> BestCheckpoint:
     """The best checkpoint, which is a folder of sentence-transformers."""
     from datasets import Dataset
@@ -235,21 +286,26 @@ def _train(
 
     model = load_trainable(embedder, run.settings.device)
     arguments = run.arguments(
-        SentenceTransformerTrainingArguments, len(columns["sentence1"]), metric="eval_spearman"
+        SentenceTransformerTrainingArguments, len(columns["text0"]), metric="eval_spearman"
     )
-    if embedder.recipe.to_train:
-        rate = _POOLING_RATE * run.settings.learning_rate
-        arguments.learning_rate_mapping = {r"\.pooling\.(query|mix)$": rate}
+    arguments.learning_rate_mapping = {
+        rf"\.pooling\.{name}$": times * run.settings.learning_rate
+        for name, times in _POOLING_RATES.items()
+        if any(part.endswith(f".pooling.{name}") for part, _ in model.named_parameters())
+    }
     if prefix:
         arguments.prompts = prefix
-    if not loss.scored:
+    if loss.name == "in-batch":
         # Another pair with the same sentence would be a negative that is none.
         arguments.batch_sampler = BatchSamplers.NO_DUPLICATES
+    objective = getattr(losses, loss.kind)(model)
+    if dimensions:
+        objective = losses.MatryoshkaLoss(model, objective, dimensions)
     trainer = TrainerWithoutCard(
         model=model,
         args=arguments,
         train_dataset=Dataset.from_dict(columns),
-        loss=getattr(losses, loss.kind)(model),
+        loss=objective,
         evaluator=DevSpearman(),
     )
     return run.train(trainer)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from embedkit.data.entities import TaggedTexts
 from embedkit.data.pairs import Pairs
 from embedkit.data.positives import Positives
 from embedkit.embedder.card_metadata import CardScore, add_card_metadata, base_model_metadata
@@ -15,6 +16,7 @@ from embedkit.evaluation.report.formatting import interval, number
 from embedkit.evaluation.report.locale import catalogue
 from embedkit.evaluation.report.report import Report
 from embedkit.evaluation.results import Result
+from embedkit.tagging.entity_scores import EntityReport, EntityResult
 from embedkit.training.arguments import TrainingSettings
 from embedkit.training.outcome import Curve, TrainingOutcome
 
@@ -58,17 +60,28 @@ It is a folder of transformers, too: AutoModelForMaskedLM and AutoModel.
 _MOST_LOSSES = 10  # of a card
 
 
-def named_sizes(data: Sequence[Pairs] | Sequence[Positives]) -> str:
-    """The sets and how many pairs each has."""
-    return ", ".join(f"{one.name} ({len(one.sentence1):,} pairs)" for one in data)
+def named_sizes(data: Sequence[Pairs] | Sequence[Positives] | Sequence[TaggedTexts]) -> str:
+    """The sets and how large each is."""
+    return ", ".join(
+        f"{one.name} ({len(one.rows):,} sentences)"
+        if isinstance(one, TaggedTexts)
+        else f"{one.name} ({len(one.sentence1):,} pairs)"
+        for one in data
+    )
 
 
 def training_notes(
-    best: BestCheckpoint, dev: Pairs, outcome: TrainingOutcome, settings: TrainingSettings
+    data: Sequence[Pairs] | Sequence[Positives] | Sequence[TaggedTexts],
+    dev: Pairs | TaggedTexts,
+    best: BestCheckpoint,
+    outcome: TrainingOutcome,
+    settings: TrainingSettings,
 ) -> dict[str, Any]:
-    """Which checkpoint was the best on `dev`, its scores, and how training ran."""
+    """The data, which checkpoint was the best on `dev`, its scores, and how training ran."""
+    metric = "Spearman" if isinstance(dev, Pairs) else "F1"
     return {
-        "kept": f"the checkpoint of the best Spearman on {dev.name}, after step {best.step}",
+        "trained on": named_sizes(data),
+        "kept": f"the checkpoint of the best {metric} on {dev.name}, after step {best.step}",
         **score_notes(outcome),
         **loss_notes(best.curve),
         **settings.described(),
@@ -101,14 +114,19 @@ def score_notes(outcome: TrainingOutcome) -> dict[str, str]:
 
 
 def add_scores(
-    folder: Path, out: str | Path, model: str | Path, revision: str | None, report: Report | None
+    folder: Path,
+    out: str | Path,
+    model: str | Path,
+    revision: str | None,
+    report: Report | EntityReport | None,
 ) -> None:
     """Put base model, license and scores into the front matter of the card of what goes to OUT."""
+    task = "token-classification" if isinstance(report, EntityReport) else "semantic-similarity"
     scores = [
         CardScore(
-            "semantic-similarity",
+            task,
             row.dataset,
-            f"{row.metric}_cosine" if row.similarity == "cosine" else row.metric,
+            f"{row.metric}_cosine" if getattr(row, "similarity", "") == "cosine" else row.metric,
             row.value,
             row.ci95,
         )
@@ -119,5 +137,7 @@ def add_scores(
     add_card_metadata(folder, name, base_model_metadata(model, revision), scores)
 
 
-def _over_all(report: Report | None) -> list[Result]:
+def _over_all(report: Report | EntityReport | None) -> Sequence[Result | EntityResult]:
+    if isinstance(report, EntityReport):
+        return [row for row in report.results if row.label is None]
     return [] if report is None else [row for row in report.results if row.aggregation == "all"]

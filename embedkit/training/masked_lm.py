@@ -13,8 +13,9 @@ from typing import cast
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import PreTrainedModel, TrainingArguments
+from transformers import PreTrainedModel
 
+from embedkit.data.tables import chunks
 from embedkit.embedder.card_metadata import CardScore, add_card_metadata, base_model_metadata
 from embedkit.embedder.fingerprint import state_sha256
 from embedkit.embedder.loading import load_folder
@@ -33,9 +34,9 @@ from embedkit.tokenization.tokenizer import TextTokenizer, check_ids
 from embedkit.training.arguments import MASKED_LM, TrainingSettings
 from embedkit.training.cards import MASKED_LM_CARD, loss_notes
 from embedkit.training.mlm_data import AdaptationTexts, Masking
-from embedkit.training.order import ByLength, ByLengthTrainer
+from embedkit.training.order import ByLength
 from embedkit.training.outcome import Curve
-from embedkit.training.run import BestCheckpoint, TrainingRun
+from embedkit.training.run import TrainingRun
 from embedkit.version import __version__
 
 _NEW_HEAD = "new; it began with random weights"
@@ -83,19 +84,14 @@ def train_masked_lm(
     """Train and save; a run that was killed is resumed.
 
     The pooler takes no part in masked-LM training: its weights stay as they were, beside an encoder
-    that has changed. The recipe and the prompts of a sentence-transformers folder are kept.
+    that has changed. The recipe and the prompts of a sentence-transformers folder are kept. The
+    other arguments are those of `train_bi_encoder`.
 
     Args:
         texts: each is one example, cut to the maximum length; repeated ones count once.
-        out: the folder to write. OUT.training beside it holds the checkpoints until then.
         held_out: other texts, for perplexity, which decides on the checkpoint that is kept; None
             holds out every 20th of `texts`.
-        model: as for `Embedder.from_pretrained`; a name or a folder.
         new_head: whether a checkpoint without a masked-LM head gets a random one.
-        settings: of the training.
-        max_length: tokens of a text at most; None for the model's own.
-        revision: of the hub id.
-        show_progress: on stderr; None shows it where stderr is a terminal.
 
     Raises:
         InputError: wrong texts, settings or model, before the first step.
@@ -128,16 +124,16 @@ def train_masked_lm(
         "max_length": parts.tokenizer.max_length,
         "new_head": new_head,
     }
-    order = ByLength(chosen.tokens.lengths[: chosen.trained], settings.batch_size, settings.seed)
+    lengths, size = chosen.tokens.lengths, settings.batch_size
+    order = ByLength(lengths, size, settings.seed, chosen.trained)
     masking = Masking(chosen.tokens, tokenizer, order, settings.seed)
     with TrainingRun.begin(out, settings, show_progress, plan) as run:
-        _move(network, settings)
-        batches = chosen.held_out_batches(settings.batch_size)
-        before = perplexity(network, masking, batches, show_progress=show_progress)
-        best = _train(run, network, batches, masking, order)
+        batches = list(chunks(order.held_out, size))
+        before = perplexity(network, masking, batches, settings.device, show_progress=show_progress)
+        # The batches of `perplexity`, so that they have the same masks.
+        best = run.fine_tune(network, order, masking, "eval_loss", eval_batch=size)
         trained, _ = load_masked_lm(best.folder, settings.seed)
-        _move(trained, settings)
-        after = perplexity(trained, masking, batches, show_progress=show_progress)
+        after = perplexity(trained, masking, batches, settings.device, show_progress=show_progress)
         with new_folder(Path(out)) as new:
             pooler = _save_weights(trained, parts.settings.encoder_folder, parts.tokenizer, new)
             result = Adaptation(
@@ -173,12 +169,14 @@ def perplexity(
     network: PreTrainedModel,
     masking: Masking,
     batches: Sequence[Sequence[int]],
+    device: str | None = None,
     *,
     show_progress: bool | None = None,
 ) -> float:
     """exp of the mean cross-entropy, in nats, over the masked tokens of all batches."""
-    cast("nn.Module", network).eval()
     total, count = 0.0, 0
+    with on_device(device) as target:
+        cast("nn.Module", network).to(target).eval()
     with (
         torch.inference_mode(),
         progress(sum(map(len, batches)), "held-out texts", show=show_progress) as advance,
@@ -192,33 +190,6 @@ def perplexity(
     return math.exp(total / count)
 
 
-def _train(
-    run: TrainingRun,
-    network: PreTrainedModel,
-    held_out: Sequence[Sequence[int]],
-    masking: Masking,
-    order: ByLength,
-) -> BestCheckpoint:
-    arguments = run.arguments(TrainingArguments, len(order), metric="eval_loss", greater=False)
-    # The batches of `perplexity`.
-    arguments.per_device_eval_batch_size = run.settings.batch_size
-    arguments.prediction_loss_only = True
-    trainer = ByLengthTrainer(
-        order=order,
-        model=network,
-        args=arguments,
-        train_dataset=list(range(len(order))),
-        eval_dataset=[text for batch in held_out for text in batch],
-        data_collator=masking,
-    )
-    return run.train(trainer)
-
-
-def _move(network: nn.Module, settings: TrainingSettings) -> None:
-    with on_device(settings.device) as target:
-        network.to(target)
-
-
 def _save_weights(
     network: PreTrainedModel, source: Path, tokenizer: TextTokenizer, new: Path
 ) -> bool:
@@ -230,14 +201,13 @@ def _save_weights(
     network.save_pretrained(new)
     tokenizer.save(new)
     before = Weights(source)
-    pooler = {}
-    for name in before.names:
-        if of_pooler(name):
-            parts = name.split(".")
-            inside = parts[parts.index("pooler") :]
-            pooler[".".join([network.base_model_prefix, *inside])] = (
-                before[name].float().contiguous()
-            )
+    pooler = {
+        f"{network.base_model_prefix}.{name[name.index('pooler.') :]}": before[name]
+        .float()
+        .contiguous()
+        for name in before.names
+        if of_pooler(name)
+    }
     if pooler:
         tensors = load_file(new / "model.safetensors")
         save_file(tensors | pooler, new / "model.safetensors", metadata={"format": "pt"})

@@ -73,13 +73,6 @@ class AdaptationTexts:
         """How many are held out."""
         return len(self.tokens.lengths) - self.trained
 
-    def held_out_batches(self, size: int) -> list[list[int]]:
-        """The indices of the held-out texts, those of similar length together."""
-        by_length = np.argsort(self.tokens.lengths[self.trained :], kind="stable") + self.trained
-        return [
-            by_length[start : start + size].tolist() for start in range(0, len(by_length), size)
-        ]
-
 
 def _chosen(tokens: Tokenized, texts: NDArray[np.int64]) -> Tokenized:
     batch = tokens.batch(texts)
@@ -99,13 +92,7 @@ class Masking:
     """Makes batches of texts by index, with 15 % of the tokens masked.
 
     The masks depend on seed, epoch and texts alone, so that a resumed training masks as it would
-    have, and held-out texts always have the same masks.
-
-    Args:
-        tokens: of n texts, each with a token that is not special.
-        tokenizer: of transformers, with a mask token.
-        order: of the first texts, which are trained on; those after them are held out.
-        seed: another one, other masks.
+    have, and held-out texts always have the same masks. Each text has a token that is not special.
     """
 
     def __init__(

@@ -19,19 +19,29 @@ class ByLength(Sampler[int]):
     The order depends on seed and epoch alone, so that a resumed training continues where it was.
 
     Args:
-        lengths: (n,) tokens of each example.
+        lengths: tokens of each example: first those to train on, then those held out.
         batch_size: of the loader that reads this.
         seed: another one, another order.
+        trained: how many are to train on; None for all.
 
     Attributes:
         epoch: from 0.
+        held_out: the held-out examples, by length.
     """
 
-    def __init__(self, lengths: NDArray[np.int64], batch_size: int, seed: int) -> None:
-        self._lengths = lengths
+    def __init__(
+        self,
+        lengths: NDArray[np.int64],
+        batch_size: int,
+        seed: int,
+        trained: int | None = None,
+    ) -> None:
+        trained = len(lengths) if trained is None else trained
+        self._lengths = lengths[:trained]
         self._batch_size = batch_size
         self._seed = seed
         self.epoch = 0
+        self.held_out: list[int] = (np.argsort(lengths[trained:], kind="stable") + trained).tolist()
 
     def set_epoch(self, epoch: int) -> None:
         """Called by the loader."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +14,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor, nn
 from transformers import (
     EarlyStoppingCallback,
+    EvalPrediction,
     PrinterCallback,
     ProgressCallback,
     Trainer,
     TrainerCallback,
+    TrainingArguments,
 )
 
+from embedkit.data.entities import TaggedTexts
 from embedkit.data.pairs import Pairs
 from embedkit.data.positives import Positives
 from embedkit.encoders.loading import without_bars
@@ -31,6 +36,7 @@ from embedkit.evaluation.run_metadata import data_fingerprint
 from embedkit.progress import is_quiet, is_shown, progress
 from embedkit.training.arguments import TrainingSettings
 from embedkit.training.checkpoints import Checkpoints, commit
+from embedkit.training.order import ByLength, ByLengthTrainer
 from embedkit.training.outcome import Curve
 
 
@@ -40,6 +46,11 @@ class BestCheckpoint(NamedTuple):
     folder: Path
     step: int
     curve: Curve
+
+    def load(self, network: nn.Module) -> None:
+        """Give the network the weights of the checkpoint."""
+        network.load_state_dict(load_file(self.folder / "model.safetensors"))
+        network.eval()
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,7 @@ class TrainingRun:
         with Checkpoints.beside(Path(out), whole_plan) as checkpoints, without_bars():
             yield cls(settings, checkpoints, show_progress)
 
-    def arguments(self, kind: Any, examples: int, *, metric: str, greater: bool = True) -> Any:
+    def arguments(self, kind: Any, examples: int, metric: str) -> Any:
         """The settings as TrainingArguments, or as that class of sentence-transformers (`kind`).
 
         The `metric`, by the trainer's name for it, decides which checkpoint is the best.
@@ -94,7 +105,7 @@ class TrainingRun:
             save_steps=every,
             save_total_limit=2,
             metric_for_best_model=metric,
-            greater_is_better=greater,
+            greater_is_better=metric != "eval_loss",
             logging_strategy="no",  # `_Progress` asks for the loss at each evaluation
             logging_nan_inf_filter=False,
             report_to="none",
@@ -106,6 +117,38 @@ class TrainingRun:
             use_cpu=settings.device == "cpu",
             dataloader_pin_memory=settings.device != "cpu" and gpu,
         )
+
+    def fine_tune(
+        self,
+        network: Any,
+        order: ByLength,
+        collate: Callable[[list[int]], dict[str, Tensor]],
+        metric: str,
+        score: Callable[[EvalPrediction], dict[str, float]] | None = None,
+        *,
+        logits: Callable[[Tensor, Tensor], Tensor] | None = None,
+        eval_batch: int | None = None,
+    ) -> BestCheckpoint:
+        """Train a network of transformers, whose loss is a mean, on examples known by indices.
+
+        `score` is of the outputs for `order.held_out`; None where the loss decides. `logits` says
+        what of the outputs of a batch to keep, and `eval_batch` how many examples that has.
+        """
+        options = self.arguments(TrainingArguments, len(order), metric)
+        options.per_device_eval_batch_size = eval_batch or options.per_device_eval_batch_size
+        options.prediction_loss_only = score is None
+        network.accepts_loss_kwargs = False  # transformers would not divide by `accumulate`
+        trainer = ByLengthTrainer(
+            order=order,
+            model=network,
+            args=options,
+            train_dataset=list(range(len(order))),
+            eval_dataset=order.held_out,
+            data_collator=collate,
+            compute_metrics=score,
+            preprocess_logits_for_metrics=logits,
+        )
+        return self.train(trainer)
 
     def train(self, trainer: Trainer) -> BestCheckpoint:
         """Train to the end, from the last whole checkpoint if there is one.
@@ -139,25 +182,27 @@ class TrainingRun:
         return BestCheckpoint(folder, best, _curve(state["log_history"], metric))
 
 
-def pairs_plan(
+def data_plan(
     training: str,
     model: str,
-    data: Sequence[Pairs] | Sequence[Positives],
-    dev: Pairs,
-    label_range: tuple[float, float] | None,
+    data: Sequence[Pairs] | Sequence[Positives] | Sequence[TaggedTexts],
+    dev: Pairs | TaggedTexts,
+    label_range: tuple[float, float] | None = None,
     **more: object,
 ) -> dict[str, Any]:
-    """The plan of a training on sentence pairs, of a model with this fingerprint."""
+    """The plan of a training on data sets, of a model with this fingerprint."""
     return {
         "training": training,
         **more,  # before the model, whose fingerprint says less when it is another one
         "model": model,
-        "data": [
-            one.sha256 if isinstance(one, Positives) else data_fingerprint(one) for one in data
-        ],
-        "dev": data_fingerprint(dev),
+        "data": [_fingerprint(one) for one in data],
+        "dev": _fingerprint(dev),
         "label_range": None if label_range is None else list(label_range),
     }
+
+
+def _fingerprint(data: Pairs | Positives | TaggedTexts) -> str:
+    return data_fingerprint(data) if isinstance(data, Pairs) else data.sha256
 
 
 def selection_note(settings: TrainingSettings) -> tuple[tuple[str, dict[str, Any]], ...]:

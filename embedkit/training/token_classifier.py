@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor
-from transformers import EvalPrediction, TrainingArguments
+from transformers import EvalPrediction
 
 from embedkit.data.entities import TaggedTexts
 from embedkit.errors import InputError
 from embedkit.files import DEFAULT_MODEL
 from embedkit.tagging.alignment import spans_of, window_tags, windows_of
-from embedkit.tagging.entity_scores import entity_f1
+from embedkit.tagging.entity_scores import EntityReport, entity_f1, f1_delta
+from embedkit.tagging.lookup import look_up
 from embedkit.tagging.tagger import Tagger
 from embedkit.tokenization.batching import padded
 from embedkit.training.arguments import TOKEN_CLASSIFIER, TrainingSettings
-from embedkit.training.order import ByLength, ByLengthTrainer
+from embedkit.training.cards import add_scores, training_notes
+from embedkit.training.order import ByLength
 from embedkit.training.outcome import TrainingOutcome
-from embedkit.training.run import BestCheckpoint, TrainingRun
+from embedkit.training.run import BestCheckpoint, TrainingRun, data_plan, selection_note
 
 _NO_LABEL = -100  # of a token that is not learnt from, as torch's loss knows it
 
@@ -43,21 +43,18 @@ def train_token_classifier(
     """Train a token classifier and save it; a run that was killed is resumed.
 
     Only the first token of each word or character has a label. Texts over the maximum length are
-    cut into overlapping windows.
+    cut into overlapping windows. The other arguments are those of `train_bi_encoder`.
 
     Args:
         data: texts with entities, learnt from together.
         dev: scored now and then, by the F1 of entities; the best checkpoint is kept.
-        out: the folder to write. OUT.training beside it holds the checkpoints until then.
-        model: as for `Embedder.from_pretrained`; a name or a folder.
-        settings: of the training.
         max_length: tokens of a window at most; None for the model's own.
-        revision: of the hub id.
-        show_progress: on stderr; None shows it where stderr is a terminal.
 
     Returns:
-        The best checkpoint, as it was saved. Its notes say the F1 on `dev` of the correct tag for
-        every token: tokens that cross the borders of entities cannot reach 1.
+        The best checkpoint, as it was saved. Its attribute `training` (`TrainingOutcome`) has the
+        scores, and the verdict against looking up the entities of the training data. Its notes
+        say the F1 on `dev` of the correct tag for every token: tokens that cross the borders of
+        entities cannot reach 1.
 
     Raises:
         InputError: wrong data, settings or model, before the first step.
@@ -85,25 +82,25 @@ def train_token_classifier(
     tagger = Tagger.untrained(
         model, types, dev.unit, seed=settings.seed, max_length=max_length, revision=revision
     )
-    plan = {
-        "training": "token-classifier",
-        "model": tagger.fingerprint,
-        "data": [one.sha256 for one in data],
-        "dev": dev.sha256,
-        "unit": dev.unit,
-    }
+    plan = data_plan("token-classifier", tagger.fingerprint, data, dev, unit=dev.unit)
     with TrainingRun.begin(out, settings, show_progress, plan) as run:
         best, highest = _train(run, tagger, data, dev)
-        tagger.network.load_state_dict(load_file(best.folder / "model.safetensors"))
+        best.load(tagger.network)
+        predicted = tagger.predict(dev.rows, show_progress=show_progress)
+        outcome = TrainingOutcome(
+            "token-classifier",
+            EntityReport.of(tagger.name, dev, predicted),
+            (f1_delta(dev, look_up(data, dev.rows), predicted, "lookup"),),
+            curve=best.curve,
+            notes=(("highest", {"highest": 100 * highest}), *selection_note(settings)),
+        )
         notes = {
-            "trained on": ", ".join(f"{one.name} ({len(one.rows):,} sentences)" for one in data),
-            "kept": f"the checkpoint of the best F1 on {dev.name}, after step {best.step}",
+            **training_notes(data, dev, best, outcome, settings),
             "F1 of correct tags": f"{highest:.4f} on {dev.name}, the most with these tokens",
-            **settings.described(),
         }
-        outcome = TrainingOutcome("token-classifier", None, curve=best.curve)
         trained = replace(tagger, notes=notes, training=outcome)
         trained.save_pretrained(out)
+        add_scores(Path(out), out, model, revision, outcome.report)
     return trained
 
 
@@ -111,46 +108,33 @@ def _train(
     run: TrainingRun, tagger: Tagger, data: Sequence[TaggedTexts], dev: TaggedTexts
 ) -> tuple[BestCheckpoint, float]:
     """The best checkpoint, and the highest F1 that the tokens of `dev` allow."""
-    settings, names = run.settings, tagger.labels
+    names, settings = tagger.labels, run.settings
     learnt = [row for one in data for row in one.rows]
-    windows = [list(windows_of(tagger.tokenizer, rows)) for rows in (learnt, dev.rows)]
-    tags = [window_tags(*both) for both in zip(windows, (learnt, dev.rows), strict=True)]
-    examples = [*windows[0], *windows[1]]
-    targets: list[NDArray[np.int64]] = []
+    to_train, held_out = (list(windows_of(tagger.tokenizer, rows)) for rows in (learnt, dev.rows))
+    windows = [*to_train, *held_out]
+    correct = window_tags(held_out, dev.rows)
     # A type that only `dev` has cannot be learnt: its tokens have no tag there.
     known = {name: index for index, name in enumerate(names)}
-    for window, own in zip(examples, [*tags[0], *tags[1]], strict=True):
-        row = np.full(len(window.token_ids), _NO_LABEL)
+    targets = [np.full(len(window.token_ids), _NO_LABEL) for window in windows]
+    tags = [*window_tags(to_train, learnt), *correct]
+    for row, window, own in zip(targets, windows, tags, strict=True):
         row[window.labelled] = [known.get(tag, _NO_LABEL) for tag in own]
-        targets.append(row)
     lengths = np.array([len(row) for row in targets])
-    trained, held_out = np.split(np.arange(len(examples)), [len(windows[0])])
-    by_length = held_out[np.argsort(lengths[held_out], kind="stable")]
+    order = ByLength(lengths, settings.batch_size, settings.seed, len(to_train))
 
     def collate(rows: list[int]) -> dict[str, Tensor]:
         labels = torch.from_numpy(padded([targets[row] for row in rows], _NO_LABEL))
-        return {**tagger.inputs([examples[row] for row in rows], "cpu"), "labels": labels}
+        return {**tagger.inputs([windows[row] for row in rows], "cpu"), "labels": labels}
+
+    def f1(tags: Iterable[Sequence[str]]) -> float:
+        return entity_f1(dev.rows, spans_of(held_out, tags, len(dev.rows)))
 
     def score(outputs: EvalPrediction) -> dict[str, float]:
-        own = [examples[index] for index in by_length]
-        found = [
-            [names[label] for label in row[window.labelled]]
-            for window, row in zip(own, cast("Any", outputs.predictions), strict=True)
-        ]
-        order = np.argsort(by_length)  # that of the texts
-        spans = spans_of(windows[1], [found[index] for index in order], len(dev.rows))
-        return {"entity_f1": entity_f1(dev.rows, spans)}
+        labels = cast("Any", outputs.predictions)[np.argsort(order.held_out)]
+        by_window = zip(held_out, labels, strict=True)
+        return {"entity_f1": f1([names[i] for i in row[own.labelled]] for own, row in by_window)}
 
-    cast("Any", tagger.network).accepts_loss_kwargs = False  # the loss is a mean
-    trainer = ByLengthTrainer(
-        order=ByLength(lengths[trained], settings.batch_size, settings.seed),
-        model=tagger.network,
-        args=run.arguments(TrainingArguments, len(trained), metric="eval_entity_f1"),
-        train_dataset=trained.tolist(),
-        eval_dataset=by_length.tolist(),
-        data_collator=collate,
-        compute_metrics=score,
-        preprocess_logits_for_metrics=lambda logits, labels: logits.argmax(-1),
+    best = run.fine_tune(
+        tagger.network, order, collate, "eval_entity_f1", score, logits=lambda x, _: x.argmax(-1)
     )
-    perfect = spans_of(windows[1], tags[1], len(dev.rows))
-    return run.train(trainer), entity_f1(dev.rows, perfect)
+    return best, f1(correct)

@@ -28,21 +28,31 @@ def train_bi_encoder_command(
     loss: Annotated[
         str,
         training_options.training_option(
-            "Minimise this loss: cosent and cosine (mean squared error) learn from scores, "
-            "in-batch from entailment or other positive pairs.",
+            "Minimise this loss: cosent and cosine (mean squared error) learn from scores; "
+            "in-batch from entailment or other positive pairs, with hard negatives if a file has "
+            "them; triplet from an anchor, a positive and one negative.",
             values=choices.LOSSES,
         ),
     ] = "cosent",
+    matryoshka: Annotated[
+        str | None,
+        training_options.training_option(
+            "Let the first numbers of the embeddings be embeddings, too, of these dimensions, such "
+            "as '384 256 128 64'."
+        ),
+    ] = None,
     label_column: Annotated[
         str | None,
         options.data_option(
-            "With in-batch: read from this column which pairs are positive, label by default; if "
-            "a file has none, all of its pairs are."
+            "With in-batch and triplet: read from this column which pairs are positive, label by "
+            "default; if a file has none, all of its pairs are."
         ),
     ] = None,
     positive: Annotated[
         str | None,
-        options.data_option("With in-batch: take the pairs of this label, entailment by default."),
+        options.data_option(
+            "With in-batch and triplet: take the pairs of this label, entailment by default."
+        ),
     ] = None,
     label_range: training_options.LabelRange = None,
     only_if_better: Annotated[
@@ -75,6 +85,9 @@ def train_bi_encoder_command(
 ) -> None:
     """Fine-tune an encoder with its recipe, on scored pairs or on pairs with the same meaning.
 
+    Files of in-batch and triplet have the columns sentence1 and sentence2, or anchor and positive;
+    negative, or negative_1, negative_2, ..., hold hard negatives.
+
     Example: [bold]embedkit train bi-encoder stsb_train.tsv --dev stsb_dev.tsv --out my-model[/bold]
     """
     started = time.perf_counter()
@@ -86,6 +99,7 @@ def train_bi_encoder_command(
     if scored and (label_column is not None or positive is not None):
         raise InputError(f"got a label of positive pairs, but the loss {loss} learns from scores")
     labels = training_options.parse_range(label_range)
+    dimensions = None if matryoshka is None else training_options.parse_dimensions(matryoshka)
     parsed = None if recipe is None else Recipe.parse(recipe)
     sets: list[Pairs] | list[Positives]
     if scored:
@@ -108,6 +122,7 @@ def train_bi_encoder_command(
         model=model,
         recipe=parsed,
         loss=loss,
+        matryoshka=dimensions,
         settings=settings,
         labels=labels,
         prompt=prompt,

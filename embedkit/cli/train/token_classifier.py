@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from embedkit.cli import options, output
+from embedkit.cli import options
 from embedkit.cli.train import training_options
 from embedkit.files import DEFAULT_MODEL
 from embedkit.training.arguments import TOKEN_CLASSIFIER
@@ -34,23 +34,20 @@ def train_token_classifier_command(
     settings: training_options.Settings = TOKEN_CLASSIFIER,
     max_length: options.MaxLength = None,
     revision: options.Revision = None,
+    shown: training_options.Shown,
     encoding: options.Encoding = "utf-8",
-    overwrite: options.Overwrite = False,
-    as_json: options.Json = False,
 ) -> None:
     """Fine-tune an encoder that finds entities in texts: BertForTokenClassification.
 
     Example: [bold]embedkit train token-classifier train.conll --dev dev.conll --out my-ner[/bold]
     """
     started = time.perf_counter()
-    output.check_model_out(out, overwrite=overwrite)
+    shown.check_out(out)
     from embedkit.data.entity_files import read_entities
 
     named = cast("Any", unit)
     sets = [read_entities(path, named, encoding) for path in data]
     held_out = read_entities(dev, named, encoding)
-    from embedkit.cli import entities
-    from embedkit.tagging.entity_scores import evaluate_tagger
     from embedkit.training.token_classifier import train_token_classifier
 
     trained = train_token_classifier(
@@ -62,15 +59,5 @@ def train_token_classifier_command(
         max_length=max_length,
         revision=revision,
     )
-    report = evaluate_tagger(trained, held_out)
-    seconds = time.perf_counter() - started
-    notes = dict(trained.notes)
-    if as_json:
-        content = {"unit": trained.unit, "notes": notes, "dev": entities.as_json([report])}
-        output.print_json({**content, "seconds": seconds})
-        return
-    entities.show_entities(report)
-    print(f"F1 of correct tags: {notes['F1 of correct tags']}.")
-    if settings.evaluations > 1:
-        print("The checkpoint was chosen on these sentences, so its scores are biased upwards.")
-    output.inform(f"Saved the token classifier in {out} after {seconds:.1f} s.")
+    content = {"unit": trained.unit, "notes": dict(trained.notes)}
+    shown.show("token classifier", out, started, content, trained.training)

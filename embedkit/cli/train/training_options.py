@@ -99,6 +99,16 @@ def parse_range(text: str | None) -> tuple[float, float] | None:
         ) from None
 
 
+def parse_dimensions(text: str) -> list[int]:
+    """The whole numbers of --matryoshka."""
+    try:
+        return [int(part) for part in text.replace(",", " ").split()]
+    except ValueError:
+        raise InputError(
+            f"--matryoshka is {text!r}; expected whole numbers such as '384 256 128 64'"
+        ) from None
+
+
 @dataclass(frozen=True)
 class Shown:
     """What a train command prints when it ends."""
@@ -141,8 +151,13 @@ class Shown:
             output.print_json({**content, "seconds": seconds, **outcome.to_dict(), **scores})
             return
         if report is not None:
-            self.verdict(outcome.in_words(self.lang))
-            output.show_report(report, options.ReportFiles(lang=self.lang))
+            console = output.console()
+            if outcome.deltas:
+                self.verdict(outcome.in_words(self.lang))
+            output.warn(report)
+            report.print(console, self.lang)
+            if outcome.matryoshka:
+                outcome.matryoshka_grid(self.lang).print(console)
         deltas = [delta.in_words(self.lang) for delta in outcome.deltas[1:]]
         for note in [*deltas, *outcome.notes_in(self.lang)]:
             print(printable(note))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from embedkit.evaluation.results import MAIN_METRICS, MEAN, OTHER_METRICS, Difference
+from embedkit.evaluation.results import Difference
 from embedkit.evaluation.significance import at_floor
 
 
 def scale_of(metric: str) -> int:
-    """Correlations and retrieval metrics print x 100, MSE and F1 as they are."""
-    return 100 if metric in (*MAIN_METRICS, *OTHER_METRICS, MEAN) else 1
+    """Correlations, retrieval metrics and entity scores print x 100, MSE and F1 as they are."""
+    return 1 if metric in ("mse", "f1") else 100
 
 
 def number(value: float | None, metric: str) -> str:

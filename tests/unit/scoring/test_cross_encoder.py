@@ -354,7 +354,7 @@ def test_evaluate(folder: Path, pairs: Pairs) -> None:
     assert report.title.endswith("a cross-encoder that reads max: correlations x 100")
     assert report.forward_passes == len(PAIRS)
     assert report.notes[0].startswith("24 pairs were scored, both sentences in one pass; 0 of")
-    assert report.notes_in("ko")[0].startswith("문장 쌍 24개를 두 문장을 함께 입력해 채점")
+    assert report.notes_in("ko")[0].startswith("문장 쌍 24개는 두 문장을 함께 입력해 점수를 예측")
     assert report.run_metadata.model_sha256 == model.fingerprint
     assert report.error_analyses[0].recipes[0].geometry is None
     assert json.loads(report.to_json())["decided_by"] == "cross-encoder"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from huggingface_hub import ModelCard
 from sentence_transformers import SentenceTransformer
 
 from embedkit import Embedder, InputError, Pairs
-from embedkit.data.positives import PositiveColumns, Positives, read_positives
+from embedkit.data.positives import Positives
 from embedkit.embedder.card_metadata import add_card_metadata
 from embedkit.training.arguments import TrainingSettings
 from embedkit.training.bi_encoder import LOSSES, train_bi_encoder
@@ -24,16 +26,16 @@ TOPICS = (("man", "woman", "he", "she"), ("dog", "bird", "cat"), ("rain", "sun",
 FILL = ("the", "one", "runs", "reads", "slowly", "plays", "and", "in", "a", "is")
 
 
+def sentence(generator: np.random.Generator, topic: int) -> str:
+    words = [*generator.choice(FILL, 4), *generator.choice(TOPICS[topic], 2)]
+    return " ".join(generator.permutation(words))
+
+
 def make_pairs(name: str, n: int, seed: int) -> Pairs:
     """The score is 1 where both sentences are on one topic, else 0."""
     generator = np.random.default_rng(seed)
-
-    def sentence(topic: int) -> str:
-        words = [*generator.choice(FILL, 4), *generator.choice(TOPICS[topic], 2)]
-        return " ".join(generator.permutation(words))
-
     topics = generator.integers(0, 3, (n, 2))
-    first, second = ([sentence(topic) for topic in topics[:, side]] for side in (0, 1))
+    first, second = ([sentence(generator, topic) for topic in topics[:, i]] for i in (0, 1))
     scores = (topics[:, 0] == topics[:, 1]).astype(float)
     return Pairs.from_columns(name, first, second, scores)
 
@@ -44,6 +46,12 @@ POSITIVES = Positives(
     "positive",
     tuple(np.array(TRAIN.sentence1)[POSITIVE].tolist()),
     tuple(np.array(TRAIN.sentence2)[POSITIVE].tolist()),
+)
+_RANDOM = np.random.default_rng(2)
+TRIPLETS = Positives(
+    "triplets",
+    *(tuple(sentence(_RANDOM, i % 3) for i in range(80)) for _ in range(2)),
+    (tuple(sentence(_RANDOM, (i + 1) % 3) for i in range(80)),),
 )
 FAST = TrainingSettings(epochs=20, learning_rate=1e-3, evaluations=4, device="cpu")
 
@@ -60,6 +68,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {pairs.name: write_pairs(folder, pairs) for pairs in (TRAIN, DEV)}
     labels = np.where(POSITIVE, "entailment", "neutral")
     rows = zip(labels, TRAIN.sentence1, TRAIN.sentence2, strict=True)
+    found["triplets"] = folder / "triplets.jsonl"
+    names = ("anchor", "positive", "negative")
+    lines = (dict(zip(names, row, strict=True)) for row in zip(*TRIPLETS.columns, strict=True))
+    found["triplets"].write_text("".join(json.dumps(line) + "\n" for line in lines))
     found["nli"] = folder / "nli.tsv"
     found["nli"].write_text(
         "\n".join(["label\tpremise\thypothesis", *("\t".join(row) for row in rows)]) + "\n"
@@ -81,7 +93,8 @@ def vectors(embedder: Embedder) -> np.ndarray:
 @pytest.mark.parametrize("loss", LOSSES)
 def test_it_learns(bert: Path, tmp_path: Path, loss: str) -> None:
     before = Embedder.from_pretrained(bert, "mean", device="cpu")
-    data = [TRAIN] if LOSSES[loss].scored else [POSITIVES]
+    positives = {"in-batch": POSITIVES, "triplet": TRIPLETS}
+    data = [TRAIN] if LOSSES[loss].scored else [positives[loss]]
     trained = train_bi_encoder(
         data,
         DEV,
@@ -92,7 +105,7 @@ def test_it_learns(bert: Path, tmp_path: Path, loss: str) -> None:
         settings=replace(FAST, epochs=6, learning_rate=3e-3),
     )
     # In a batch, other pairs are of the same topic, and are taken for negatives.
-    assert spearman(trained) > spearman(before) + (0.6 if LOSSES[loss].scored else 0.2)
+    assert spearman(trained) > spearman(before) + (0.2 if loss == "in-batch" else 0.6)
     again = Embedder.from_pretrained(tmp_path / "out", device="cpu")
     assert str(again.recipe) == "mean"
     assert np.array_equal(vectors(again), vectors(trained))
@@ -193,14 +206,23 @@ def test_prompts_are_trained_with(bert: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("loss", "batch"), [pytest.param("cosent", 77, marks=pytest.mark.slow), ("in-batch", 35)]
+    ("data", "loss", "batch"),
+    [
+        pytest.param("train", "cosent", 77, marks=pytest.mark.slow),
+        ("triplets", "in-batch --matryoshka 32,8", 27),
+    ],
 )
 def test_killed_and_taken_up_again(
-    bert: Path, files: dict[str, Path], tmp_path: Path, run: Run, loss: str, batch: int
+    bert: Path, files: dict[str, Path], tmp_path: Path, run: Run, data: str, loss: str, batch: int
 ) -> None:
     """The same bits as undisturbed, in the middle of a later epoch."""
-    command = ["train", "bi-encoder", files["train"], "--dev", files["dev"], "-m", bert]
-    command += ["--loss", loss, "--recipe", "pooler" if loss == "cosent" else "attention@mix"]
+    command = ["train", "bi-encoder", files[data], "--dev", files["dev"], "-m", bert]
+    command += [
+        "--loss",
+        *loss.split(),
+        "--recipe",
+        "pooler" if loss == "cosent" else "attention@mix",
+    ]
     command += ["--epochs", 2, "--learning-rate", 1e-4, "--batch-size", 4, "--accumulate", 2]
     command += ["--evaluations", 4, "--device", "cpu"]
     kill(command, tmp_path / "out", batch=batch)
@@ -256,7 +278,7 @@ def test_from_the_command_line(
     assert f" [{100 * low:+.2f}, {100 * high:+.2f}], from " in done.out
     pearson = said["gain"][1]
     assert f"dev: pearson {100 * pearson['before']:.2f} before, " in done.out
-    assert "chosen on these pairs, so its scores on them are biased upwards" in done.out
+    assert "chosen on these data, so its scores on them are biased upwards" in done.out
 
 
 def test_only_if_better(bert: Path, files: dict[str, Path], tmp_path: Path, run: Run) -> None:
@@ -335,7 +357,16 @@ def test_no_progress_prints_nothing(
 @pytest.mark.parametrize(
     ("wrong", "problem"),
     [
-        (["--loss", "triplet"], "unknown loss 'triplet'; choose from cosent, cosine, in-batch"),
+        (["--loss", "nll"], "unknown loss 'nll'; choose from cosent, cosine, in-batch, triplet"),
+        (
+            ["--loss", "triplet"],
+            "train has 0 columns of negatives; expected 1, as the loss triplet has",
+        ),
+        (["--matryoshka", "16 33"], "matryoshka is [16, 33]; expected different whole numbers fro"),
+        (["--matryoshka", "16,8,16"], "matryoshka is [16, 8, 16]; expected different"),
+        (["--matryoshka", "0"], "matryoshka is [0]; expected different whole numbers from 1 to 32"),
+        (["--matryoshka", ""], "matryoshka is []; expected"),
+        (["--matryoshka", "16 half"], "--matryoshka is '16 half'; expected whole numbers such as"),
         (["--recipe", "mean/whiten:4"], "is not fitted"),
         (["--recipe", "middle"], "middle"),
         (["--positive", "1"], "the loss cosent learns from scores"),
@@ -371,56 +402,32 @@ def test_data_of_the_wrong_kind(bert: Path, tmp_path: Path) -> None:
         train_bi_encoder([TRAIN], DEV, tmp_path / "out", model=bert, loss="in-batch")
 
 
-def write(path: Path, text: str) -> Path:
-    path.write_text(text, encoding="utf-8")
-    return path
+def test_sets_with_other_negatives(bert: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="triplets has 1 columns of negatives; expected 0, as pos"):
+        train_bi_encoder([POSITIVES, TRIPLETS], DEV, tmp_path / "out", model=bert, loss="in-batch")
 
 
-def test_positives(tmp_path: Path) -> None:
-    nli = write(
-        tmp_path / "nli.csv",
-        'label,sentence1,sentence2\nentailment,"a, b",한국어\nneutral,c,d\nentailment,e,f\n',
-    )
-    found = read_positives(nli)
-    assert (found.name, found.sentence1, found.sentence2) == ("nli", ("a, b", "e"), ("한국어", "f"))
-    duplicates = write(
-        tmp_path / "d.jsonl",
-        '{"q": "a", "r": "b", "same": 1}\n{"q": "c", "r": "d", "same": 0}\n'
-        '{"q": "e", "r": "f", "same": 1}\n',
-    )
-    assert read_positives(duplicates, PositiveColumns("q", "r", "same", "1")).sentence2 == (
-        "b",
-        "f",
-    )
-    plain = write(tmp_path / "plain.tsv", "sentence1\tsentence2\na\tb\nc\td\n")
-    assert read_positives(plain).sentence1 == ("a", "c")
-
-
-@pytest.mark.parametrize(
-    ("content", "columns", "problem"),
-    [
-        ("sentence1\tsentence2\na\tb\n", {}, "got 1 positive pairs; expected at least 2"),
-        ("label\tsentence1\tsentence2\nno\ta\tb\n", {}, "no row is 'entailment', got 'no'"),
-        ("sentence1\tsentence2\na\tb\n", {"label": "gold"}, "gold"),
-        ("sentence1\tother\na\tb\n", {}, "sentence2"),
-        ("sentence1\tsentence2\na\tb\n", {"label": "sentence1"}, "column 'sentence1' twice"),
-    ],
-)
-def test_wrong_positives(
-    tmp_path: Path, content: str, columns: dict[str, str], problem: str
-) -> None:
-    with pytest.raises(InputError, match=problem):
-        read_positives(write(tmp_path / "x.tsv", content), PositiveColumns(**columns))
-
-
-@pytest.mark.gpu
-def test_on_a_gpu(bert: Path, tmp_path: Path) -> None:
-    trained = train_bi_encoder(
-        [TRAIN],
-        DEV,
-        tmp_path / "out",
-        model=bert,
-        settings=TrainingSettings(epochs=4, learning_rate=1e-3, evaluations=4),
-    )
-    assert trained.encoder.device.type == "cuda"
-    assert spearman(trained) > 0.7
+def test_matryoshka(bert: Path, files: dict[str, Path], tmp_path: Path, run: Run) -> None:
+    """Oracles: sentence-transformers' truncate_dim with scipy, and `truncate:N` in a recipe."""
+    command = ["train", "bi-encoder", files["triplets"], "--dev", files["dev"], "-m", bert]
+    command += ["--loss", "in-batch", "--matryoshka", "4 32 16", "--epochs", 8, "--device", "cpu"]
+    command += ["--learning-rate", 3e-3, "--evaluations", 1, "--out", tmp_path / "out"]
+    rows = run(*command, "--json").json["matryoshka"]
+    assert [row["dimension"] for row in rows] == [4, 32, 16]
+    card = (tmp_path / "out" / "README.md").read_text()
+    for row in rows:
+        size = row["dimension"]
+        for when, folder in (("before", bert), ("after", tmp_path / "out")):
+            recipe = f"mean/truncate:{size}/normalize"
+            ours = Embedder.from_pretrained(folder, recipe, device="cpu")
+            assert spearman(ours) == pytest.approx(row[when], abs=1e-4)
+            theirs = SentenceTransformer(str(folder), device="cpu", truncate_dim=size)
+            left, right = (theirs.encode(list(x)) for x in (DEV.sentence1, DEV.sentence2))
+            norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+            value = scipy.stats.spearmanr((left * right).sum(1) / norms, DEV.scores).statistic
+            assert value == pytest.approx(row[when], abs=1e-4)
+        assert row["difference"]["value"] == pytest.approx(row["after"] - row["before"])
+        assert row["after"] > row["before"] + 0.2
+        assert f"| {size} | {100 * row['before']:.2f} | {100 * row['after']:.2f} | +" in card
+    table = run(*command, "--overwrite", "--lang", "ko").out
+    assert re.search(rf"차원 +학습 전 +학습 후.*\n.*\n +4 +{100 * rows[0]['before']:.2f} ", table)

@@ -404,10 +404,3 @@ def test_korean_texts(bert: Path, tmp_path: Path) -> None:
     texts = [f"{text}{text} {number}" for number, text in enumerate(texts)]
     result = train_masked_lm(texts, tmp_path / "out", model=bert, settings=FAST)
     assert result.after < result.before
-
-
-@pytest.mark.gpu
-def test_on_a_gpu(bert: Path, tmp_path: Path) -> None:
-    gpu = TrainingSettings(epochs=6, batch_size=8, learning_rate=3e-3, evaluations=4)
-    result = train_masked_lm(TEXTS, tmp_path / "out", model=bert, settings=gpu)
-    assert result.after < 0.2 * result.before

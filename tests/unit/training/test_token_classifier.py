@@ -13,12 +13,14 @@ from helpers import tiny
 from helpers.command import Run, refused
 from helpers.entities import english, korean
 from helpers.trainings import kill
+from huggingface_hub import ModelCard
 
 from embedkit import Embedder, InputError, load_model
 from embedkit.data.entities import Span, TaggedText, TaggedTexts
 from embedkit.data.entity_files import read_entities, write_entities
 from embedkit.embedder.folder_kind import folder_kind
-from embedkit.tagging.entity_scores import evaluate_tagger
+from embedkit.tagging.entity_scores import entity_f1, evaluate_tagger
+from embedkit.tagging.lookup import look_up
 from embedkit.tagging.tagger import Tagger
 from embedkit.training.arguments import TrainingSettings
 from embedkit.training.token_classifier import train_token_classifier
@@ -55,6 +57,24 @@ def test_it_learns(trained: tuple[Tagger, Path]) -> None:
     card = (folder / "README.md").read_text()
     assert f"- unit: {tagger.unit}; texts over 512 tokens are read in overlapping windows" in card
     assert "the best F1 on" in card
+    value = report["entity_f1"].value
+    outcome = tagger.training
+    assert outcome is not None
+    assert outcome.decision in ("improved", "not_improved")
+    (delta,) = outcome.deltas
+    looked_up = look_up([dev(tagger)], dev(tagger).rows)
+    assert delta.before == entity_f1(dev(tagger).rows, looked_up)
+    assert delta.after == value
+    assert delta.difference.value == pytest.approx(value - delta.before)
+    assert f"from {100 * delta.before:.2f} by looking up the entities" in outcome.in_words("en")
+    assert f"entity_f1 {100 * value:.2f} [" in card
+    assert f"({100 * delta.before:.2f} by looking up" in card
+    data = ModelCard.load(folder / "README.md").data
+    scores = {one.metric_type: one for one in data.eval_results}
+    assert scores["entity_f1"].metric_value == value
+    assert scores["entity_f1"].task_type == "token-classification"
+    assert ("char_f1" in scores) is (tagger.unit == "character")
+    assert data.model_name == tagger.unit
 
 
 def test_a_pipeline_finds_the_same(trained: tuple[Tagger, Path]) -> None:
@@ -136,6 +156,13 @@ def test_killed_and_resumed(bert: Path, tmp_path: Path, run: Run) -> None:
     )
     assert all(torch.equal(again[name], whole[name]) for name in whole)
     assert printed["out"] == printed["whole"]
+    verdict = printed["out"]["verdict"]
+    assert verdict["metric"] == "entity_f1"
+    assert verdict["text"]["ko"].startswith("korean에서 토큰 분류기 성능이 유의하게 ")
+    assert run(*command, "--out", tmp_path / "out").err.startswith("error: --out: ")
+    done = run(*command, "--out", tmp_path / "out", "--overwrite", "--lang", "ko")
+    assert " ".join(done.out.split()).startswith(" ".join(verdict["text"]["ko"].split()))
+    assert "이 토크나이저로는 이보다 높일 수 없습니다." in done.out
 
 
 def test_commands(trained: tuple[Tagger, Path], tmp_path: Path, run: Run) -> None:
