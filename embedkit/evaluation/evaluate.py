@@ -53,9 +53,6 @@ def evaluate(
         >>> report = evaluate("minilm", "first_look", show_progress=False)
         >>> [(row.metric, row.n) for row in report.deciding("spearman", "pearson")]
         [('spearman', 240), ('pearson', 240)]
-        >>> models = ["minilm", {"name": "minilm", "recipe": "cls"}]
-        >>> evaluate(models, "first_look", show_progress=False).verdict.decision
-        'keep'
     """
     sets, options = EvaluationSets.read(data, suites=suites), Options.of(locals())
     prompted = prompt is not None or prompt_name is not None

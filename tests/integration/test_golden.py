@@ -39,7 +39,7 @@ E5 = {
 @pytest.mark.parametrize(
     "names",
     [
-        pytest.param(["sts_en/stsb_test.tsv"], id="stsb"),
+        pytest.param(["sts_en/stsb_test.tsv"], id="stsb", marks=pytest.mark.slow),
         pytest.param(list(GOLDEN)[1:], id="others", marks=pytest.mark.slow),
     ],
 )

@@ -426,7 +426,10 @@ def memory() -> Iterator[Callable[[], int]]:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("suffix", READERS)
+@pytest.mark.parametrize(
+    "suffix",
+    [pytest.param(x, marks=pytest.mark.slow) if x == ".tsv" else x for x in READERS],
+)
 def test_memory_does_not_grow_with_the_file(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"many{suffix}"
     # Rows are slow to trace: only one format has as many as it may take to see a small leak.

@@ -126,7 +126,7 @@ def test_it_learns(bert: Path, tmp_path: Path, loss: str) -> None:
 @pytest.mark.parametrize(
     ("recipe", "after"),
     [
-        ("cls", "cls"),
+        pytest.param("cls", "cls", marks=pytest.mark.slow),
         pytest.param("mean@1,-1", "mean@1,-1", marks=pytest.mark.slow),
         # The layers above are cut off.
         pytest.param("max@-2/normalize", "max/normalize", marks=pytest.mark.slow),
@@ -209,7 +209,7 @@ def test_prompts_are_trained_with(bert: Path, tmp_path: Path) -> None:
     ("data", "loss", "batch"),
     [
         pytest.param("train", "cosent", 77, marks=pytest.mark.slow),
-        ("triplets", "in-batch --matryoshka 32,8", 27),
+        pytest.param("triplets", "in-batch --matryoshka 32,8", 27, marks=pytest.mark.slow),
     ],
 )
 def test_killed_and_taken_up_again(
