@@ -23,6 +23,8 @@ from embedkit.progress import progress
 from embedkit.tokenization.batching import TOKEN_BUDGET
 from embedkit.tokenization.tokenizer import TextTokenizer, check_ids
 
+_MOST_LOGITS = 1 << 26  # 256 MiB, held at a time: a token has as many as the vocabulary has words
+
 
 class Candidate(NamedTuple):
     """A token in the place of a mask.
@@ -138,11 +140,13 @@ class MaskedLM:
         total, count = 0.0, int((~tokens.special).sum())
         if not count:
             raise InputError("the texts have no token that is not special; expected one")
+        vocabulary = cast("Any", self.network).config.vocab_size
+        budget = min(TOKEN_BUDGET, _MOST_LOGITS // vocabulary)
         with progress(count, "tokens", show=show_progress) as advance:
             for start, end in zip(tokens.offsets, tokens.offsets[1:], strict=False):
                 ids = tokens.token_ids[start:end].astype(np.int64)
                 asked = np.flatnonzero(~tokens.special[start:end])
-                size = max(1, TOKEN_BUDGET // len(ids))
+                size = max(1, budget // len(ids))
                 for places in np.split(asked, range(size, len(asked), size)):
                     total += self._log_probability(ids, places)
                     advance(len(places))

@@ -93,13 +93,14 @@ def evaluate_command(
     from embedkit.data.named_sets import expand
     from embedkit.evaluation.evaluate import evaluate
 
+    cache = reproduce or None if models.cache is None else models.cache
     report = evaluate(
         settings,
         sets,
         baseline=baseline,
         suites=expand(data).suites,
         similarities=scoring.similarities,
-        cache=models.cache,
+        cache=cache,
         **scoring.arguments,
     )
     if reproduce:
@@ -109,7 +110,7 @@ def evaluate_command(
             one = next((one for one in settings if one.name == name), settings[0])
             return one.load(embedder=False)
 
-        report = explain(report, sets, load, published)
+        report = explain(report, sets, load, published, cache=bool(cache))
     elif published is not None:
         from embedkit.evaluation.published import compare_with_published
 

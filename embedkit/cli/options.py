@@ -219,7 +219,7 @@ class ModelsToCompare:
         bool | None,
         model_option(
             "Keep the embeddings on disk, and do not compute those that are there; by default "
-            "with several models only. See embedkit cache.",
+            "with several models or --reproduce. See embedkit cache.",
             "--cache/--no-cache",
         ),
     ] = None

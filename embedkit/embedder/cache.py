@@ -20,6 +20,7 @@ import time
 import warnings
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -235,6 +236,13 @@ class EmbeddingCache:
         self._off = True
         told = f"{self.path}: embeddings are not cached ({error}); the work goes on without"
         warnings.warn(told, stacklevel=2)
+
+
+def open_cache(cache: bool | str | Path) -> AbstractContextManager[EmbeddingCache | None]:
+    """The cache in a folder, or for True in the usual one; a context, of None for False."""
+    if isinstance(cache, bool):
+        return EmbeddingCache() if cache else nullcontext()
+    return EmbeddingCache(cache)
 
 
 def encode_texts(

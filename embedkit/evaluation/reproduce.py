@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedkit.data.datasets import Data, DataSet, read_named_sets, read_sets
 from embedkit.data.named_files import find_files
 from embedkit.data.retrieval_set import RetrievalSet
+from embedkit.embedder.cache import EmbeddingCache, open_cache
 from embedkit.embedder.embedder import Embedder
 from embedkit.evaluation.correlation import AGGREGATIONS
 from embedkit.evaluation.pair_scores import Predictions, measured, similarities_of
@@ -38,6 +40,7 @@ def reproduce(
     load: Callable[[str], Any],
     published: str | None = None,
     *,
+    cache: bool | str | Path = False,
     show_progress: bool | None = None,
 ) -> Report:
     """The report, with the reasons why values differ from the published ones.
@@ -51,6 +54,7 @@ def reproduce(
         data: the data that it is of.
         load: gives the embedder that the report calls so; it is called if a value differs.
         published: the model of the table of published values, where its name does not say it.
+        cache: with the cache that `evaluate` filled, only what a protocol changes is encoded.
         show_progress: see `compare`.
     """
     sets = {of_name.name: of_name for of_name in read_sets(data)}
@@ -63,8 +67,9 @@ def reproduce(
         if name not in embedders:
             embedders[name] = load(name)
         data = sets[comparison.dataset]
-        tried = _protocols(report, comparison, embedders[name], data, show_progress)
-        return _explained(comparison, tried)
+        with open_cache(cache) as store:
+            tried = _protocols(report, comparison, embedders[name], data, store, show_progress)
+            return _explained(comparison, tried)
 
     return replace(report, comparisons=tuple(map(look, compare_with_published(report, published))))
 
@@ -92,6 +97,7 @@ def _protocols(
     comparison: Comparison,
     embedder: Embedder,
     data: DataSet,
+    cache: EmbeddingCache | None,
     show_progress: bool | None,
 ) -> Tried:
     """Protocols that differ in one respect, and their values; vectors are made when needed."""
@@ -99,7 +105,9 @@ def _protocols(
 
     def encoded(data: DataSet, prompts: Mapping[str, str], *recipes: str) -> SetEmbeddings:
         bounds = [own, *map(embedder.bind, recipes)]
-        return SetEmbeddings.of(embedder, [data], bounds, prompts, show_progress=show_progress)
+        return SetEmbeddings.of(
+            embedder, [data], bounds, prompts, cache=cache, show_progress=show_progress
+        )
 
     def value(embeddings: SetEmbeddings, recipe: int = 0, **changed: str) -> float | None:
         used = {"similarity": report.decided_by, "aggregation": report.aggregation, **changed}

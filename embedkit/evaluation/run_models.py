@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedkit.data.datasets import only_pairs
-from embedkit.embedder.cache import EmbeddingCache
+from embedkit.embedder.cache import EmbeddingCache, open_cache
 from embedkit.embedder.embedder import Embedder
 from embedkit.errors import InputError
 from embedkit.evaluation.candidates import Candidates, parse_recipe
@@ -75,7 +74,7 @@ class Work:
             self.options.check_no_threshold()
         against, recipe = _baseline(models, baseline, crossed=self.choose is not None)
         parts = []
-        with _cache(len(models) > 1 if cache is None else cache) as store:
+        with open_cache(len(models) > 1 if cache is None else cache) as store:
             for settings in models:
                 named = recipe if settings is against else None
                 parts.append(self._predict(settings, named, store))
@@ -179,9 +178,3 @@ def _baseline(
         names = ", ".join(settings.name for settings in models)
         raise InputError(f"baseline is {baseline!r}; expected one of the models: {names}")
     return models[0], parse_recipe(baseline)
-
-
-def _cache(cache: bool | str | Path) -> AbstractContextManager[EmbeddingCache | None]:
-    if isinstance(cache, bool):
-        return EmbeddingCache() if cache else nullcontext()
-    return EmbeddingCache(cache)

@@ -297,6 +297,7 @@ def work(model: Any) -> Any:
     return model.encode(TEXTS) if isinstance(model, Embedder) else model.predict(PAIRS)
 
 
+@pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.parametrize("on_disk", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_an_index_with_its_embedder_travels_to_spawned_processes(
@@ -311,6 +312,7 @@ def test_an_index_with_its_embedder_travels_to_spawned_processes(
         np.testing.assert_allclose([x.score for x in mine], [x.score for x in theirs], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_models_travel_to_spawned_processes(folders: dict[str, Path]) -> None:
     embedder = Embedder.from_pretrained(folders["bert"], precision="bfloat16", device="cpu")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -118,6 +119,32 @@ def test_a_value_is_reproduced_within_a_twentieth_of_a_point(
     assert row.difference == pytest.approx(-0.00045, abs=1e-4)
     publish(monkeypatch, value - 0.3)
     assert looked_for(embedder, pairs).published[0].verdict == "not_reproduced"
+
+
+def test_protocols_are_tried_on_the_embeddings_of_the_cache(
+    embedder: Embedder, pairs: Pairs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    publish(monkeypatch, 0.99)
+    passes = []
+    encode = Embedder.encode_recipes
+
+    def counted(self: Embedder, texts: Any, bounds: Any, **options: Any) -> Any:
+        passes.append([str(bound.recipe) for bound in bounds])
+        return encode(self, texts, bounds, **options)
+
+    monkeypatch.setattr(Embedder, "encode_recipes", counted)
+    report = evaluate(embedder, pairs, cache=tmp_path, show_progress=False)
+    tried = [
+        reproduce(report, pairs, lambda _: embedder, "org/tiny", cache=cache, show_progress=False)
+        for cache in (tmp_path, tmp_path, False)
+    ]
+    own = str(embedder.bound.recipe)
+    first, second, *others = passes
+    assert first == [own]
+    assert own not in second
+    assert others
+    assert all(own in of_pass for of_pass in others)  # without a cache
+    assert tried[0].published == tried[1].published == tried[2].published
 
 
 @pytest.mark.parametrize("recipe", ["mean@1,-1", "mean@0,-1", "cls", "max"])

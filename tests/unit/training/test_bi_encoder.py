@@ -123,16 +123,16 @@ def test_it_learns(bert: Path, tmp_path: Path, loss: str) -> None:
     assert quoted == []  # a model card must not tell the training data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("recipe", "after"),
     [
-        pytest.param("cls", "cls", marks=pytest.mark.slow),
-        pytest.param("mean@1,-1", "mean@1,-1", marks=pytest.mark.slow),
-        # The layers above are cut off.
-        pytest.param("max@-2/normalize", "max/normalize", marks=pytest.mark.slow),
+        ("cls", "cls"),
+        ("mean@1,-1", "mean@1,-1"),
+        ("max@-2/normalize", "max/normalize"),  # the layers above are cut off
         ("pooler", "cls/dense"),
-        pytest.param("cls+mean/normalize", "cls+mean/normalize", marks=pytest.mark.slow),
-        pytest.param("attention@1,-1", "attention@1,-1", marks=pytest.mark.slow),
+        ("cls+mean/normalize", "cls+mean/normalize"),
+        ("attention@1,-1", "attention@1,-1"),
         ("mean+attention@mix/normalize", "mean+attention@mix/normalize"),
     ],
 )
@@ -185,6 +185,7 @@ def test_other_families(tmp_path: Path, family: str) -> None:
     assert spearman(trained) > spearman(before) + 0.2
 
 
+@pytest.mark.slow
 def test_prompts_are_trained_with(bert: Path, tmp_path: Path) -> None:
     """An embedder whose default prompt is pooled; without it the texts would be others."""
     start = Embedder.from_pretrained(bert, "mean", prompts={"query": "query: "}, device="cpu")
@@ -205,12 +206,10 @@ def test_prompts_are_trained_with(bert: Path, tmp_path: Path) -> None:
     assert 'prompt: "query: "' in (tmp_path / "out7" / "README.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "loss", "batch"),
-    [
-        pytest.param("train", "cosent", 77, marks=pytest.mark.slow),
-        pytest.param("triplets", "in-batch --matryoshka 32,8", 27, marks=pytest.mark.slow),
-    ],
+    [("train", "cosent", 77), ("triplets", "in-batch --matryoshka 32,8", 27)],
 )
 def test_killed_and_taken_up_again(
     bert: Path, files: dict[str, Path], tmp_path: Path, run: Run, data: str, loss: str, batch: int
@@ -281,6 +280,7 @@ def test_from_the_command_line(
     assert "chosen on these data, so its scores on them are biased upwards" in done.out
 
 
+@pytest.mark.slow
 def test_only_if_better(bert: Path, files: dict[str, Path], tmp_path: Path, run: Run) -> None:
     """A learning rate of next to nothing changes nothing."""
     command = ["train", "bi-encoder", files["train"], "--dev", files["dev"], "-m", bert]

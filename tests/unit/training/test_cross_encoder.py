@@ -69,10 +69,7 @@ def same(one: CrossEncoder, other: CrossEncoder) -> bool:
 
 @pytest.mark.parametrize(
     "reads",
-    [
-        name if name in ("pooler", "mean") else pytest.param(name, marks=pytest.mark.slow)
-        for name in READS
-    ],
+    [name if name == "mean" else pytest.param(name, marks=pytest.mark.slow) for name in READS],
 )
 def test_it_learns_on_the_labels_scale(bert: Path, tmp_path: Path, reads: str) -> None:
     trained = train_cross_encoder(
@@ -96,6 +93,7 @@ def test_it_learns_on_the_labels_scale(bert: Path, tmp_path: Path, reads: str) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
 
+@pytest.mark.slow
 def test_a_seed_is_all_there_is_to_chance(bert: Path, tmp_path: Path) -> None:
     trained = [
         train_cross_encoder(
@@ -130,6 +128,7 @@ def test_the_loss_is_the_squared_error(tmp_path: Path) -> None:
     assert trained.notes["training loss"] == losses
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_are_those_of_one_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +159,7 @@ def test_accumulated_gradients_are_those_of_one_batch(
         assert np.allclose(whole.predict(both(DEV)), parts.predict(both(DEV)), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_kept(
     bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,6 +179,7 @@ def stuck(**changes: Any) -> TrainingSettings:
     return TrainingSettings(epochs=6, learning_rate=1e-12, evaluations=6, device="cpu", **changes)
 
 
+@pytest.mark.slow
 def test_it_stops_where_nothing_gets_better(
     bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -218,9 +219,8 @@ def test_killed_after_it_had_stopped(
         assert again.notes == whole.notes
 
 
-@pytest.mark.parametrize(
-    ("reads", "batch"), [("pooler", 95), pytest.param("mean", 141, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("reads", "batch"), [("pooler", 95), ("mean", 141)])
 def test_killed_and_taken_up_again(
     bert: Path, files: dict[str, Path], tmp_path: Path, run: Run, reads: str, batch: int
 ) -> None:

@@ -202,6 +202,7 @@ def test_a_folder_without_pooler(tmp_path: Path) -> None:
     assert Embedder.from_pretrained(tmp_path / "out").encoder.pooler is None
 
 
+@pytest.mark.slow
 def test_no_head_in_the_checkpoint(tmp_path: Path, run: Run) -> None:
     model = tiny.make_bert(tmp_path / "model", layers=2)
     with pytest.raises(InputError, match=r"has no weights for a masked-LM head \(cls.predictions"):
@@ -236,6 +237,7 @@ def test_a_folder_of_sentence_transformers_stays_one(bert: Path, tmp_path: Path)
     assert np.allclose(theirs.encode(TEXTS[:9]), out.encode(TEXTS[:9]), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_only_what_modules_read_is_copied(bert: Path, tmp_path: Path) -> None:
     start = tmp_path / "start"
     Embedder.from_pretrained(bert, "mean/normalize", device="cpu").save_pretrained(start)
@@ -254,15 +256,10 @@ def test_only_what_modules_read_is_copied(bert: Path, tmp_path: Path) -> None:
     assert np.allclose(theirs.encode(TEXTS[:9]), out.encode(TEXTS[:9]), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "family",
-    [
-        "roberta",
-        *(
-            pytest.param(family, marks=pytest.mark.slow)
-            for family in ("xlm-roberta", "distilbert", "electra", "albert", "modernbert", "mpnet")
-        ),
-    ],
+    ["roberta", "xlm-roberta", "distilbert", "electra", "albert", "modernbert", "mpnet"],
 )
 def test_other_families(tmp_path: Path, family: str) -> None:
     """A pooler stays where there is one, under whatever name."""

@@ -254,6 +254,7 @@ def test_other_labels(tmp_path: Path) -> None:
         Tagger.from_pretrained(tmp_path / "model")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["xlm-roberta", "distilbert", "modernbert"])
 def test_other_families(tmp_path: Path, family: str) -> None:
     """What is saved finds what was trained, in words that such tokenizers cut anywhere."""
