@@ -85,7 +85,7 @@ def dataset_table(language: str) -> str:
         size = f"{known.rows:,}"
         size += f", {known.documents:,} {documents}" if known.documents else ""
         rows.append((f"`{known.name}`", where, split, size, known.languages, known.licence))
-    suites = [("모음" if ko else "suite", "데이터" if ko else "data sets"), ("---", "---")]
+    suites = [("스위트" if ko else "suite", "데이터" if ko else "data sets"), ("---", "---")]
     suites += [(f"`{name}`", ", ".join(f"`{x}`" for x in sets)) for name, sets in SUITES.items()]
     tables = ("\n".join(f"| {' | '.join(row)} |" for row in table) for table in (rows, suites))
     return "\n\n".join(tables)
