@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel
 
+from embedkit.arguments import check_count
 from embedkit.data.texts import as_texts, check_text
 from embedkit.embedder.loading import load_folder
 from embedkit.encoders.devices import on_device, standard_torch
@@ -103,8 +104,7 @@ class MaskedLM:
         Raises:
             InputError: no mask, or a text over the model's maximum length.
         """
-        if type(top_k) is not int or top_k < 1:
-            raise InputError(f"top_k is {top_k!r}; expected a whole number from 1")
+        top_k = check_count("top_k", top_k)
         own, tokens = self.own_tokenizer, self.tokenizer([check_text("text", text)])
         if tokens.truncated[0]:
             raise InputError(f"the text has over {self.tokenizer.max_length} tokens, the maximum")

@@ -11,7 +11,6 @@ from glob import escape, glob
 from pathlib import Path
 
 from embedkit.data.builtin import SHIPPED
-from embedkit.data.named_sets import NAMED_SETS, SUITES
 from embedkit.files import DEFAULT_MODEL
 from embedkit.pooling import POOLINGS
 
@@ -54,6 +53,8 @@ def complete_model(incomplete: str) -> list[str]:
 
 def complete_data(incomplete: str) -> list[str]:
     """A data set's name, where no file begins so: the shell completes files by itself."""
+    from embedkit.data.named_sets import NAMED_SETS, SUITES
+
     names = (*SHIPPED, *NAMED_SETS, *SUITES)
     return [] if glob(f"{escape(incomplete)}*") else completion(names)(incomplete)
 

@@ -26,15 +26,14 @@ def evaluate_entities(
             raise InputError(
                 f"got --{name.replace('_', '-')} for entities, which have no such option"
             )
+    form = files.check_format(("table", "json"))
     sets = [read_entities(path, unit, encoding) for path in data]
     from embedkit.tagging.entity_scores import evaluate_tagger
     from embedkit.tagging.tagger import Tagger
 
     tagger = Tagger.from_pretrained(model, **tagger_options)
     reports = [evaluate_tagger(tagger, one, seed=others["seed"]) for one in sets]
-    if (
-        files.check_format(("table", "json")) == "json"
-    ):  # the results of all data sets in one list, as in report.json
+    if form == "json":  # the results of all data sets in one list, as in report.json
         sets_json = [report.to_dict() for report in reports]
         results = [row for one in sets_json for row in one.pop("results")]
         output.print_json({"model": tagger.name, "results": results, "data": sets_json})

@@ -93,7 +93,9 @@ def evaluate_command(
     from embedkit.data.named_sets import expand
     from embedkit.evaluation.evaluate import evaluate
 
-    cache = reproduce or None if models.cache is None else models.cache
+    cache = models.cache
+    if reproduce and cache is None:
+        cache = True
     report = evaluate(
         settings,
         sets,

@@ -14,7 +14,7 @@ def fill_mask_command(
     text: Annotated[str, typer.Argument(help="Text with the model's mask token, such as [MASK].")],
     *,
     model: options.Model,
-    top_k: Annotated[int, output_option("Print so many tokens for each mask.", "--top-k")] = 5,
+    top_k: Annotated[int, output_option("Print this many tokens for each mask.", "--top-k")] = 5,
     device: options.Device = None,
     revision: options.Revision = None,
     as_json: options.Json = False,
