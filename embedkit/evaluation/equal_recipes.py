@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,15 +11,15 @@ SAME_PREDICTION = 1e-6
 
 
 def equal_recipes(
-    predictions: Mapping[str, Sequence[NDArray[np.float64]]], own: Collection[str] = ()
+    predictions: Mapping[str, Sequence[NDArray[np.float64]]], preferred: Sequence[str] = ()
 ) -> dict[str, str]:
     """Recipes that predict the same as another one, each with the name of the row they share.
 
-    That is the model's own recipe, or else the shortest of them. Labels play no part.
+    That is the first of those preferred, or else the shortest of them. Labels play no part.
 
     Args:
         predictions: of each recipe, on every data set and by every similarity.
-        own: the recipes of the models themselves.
+        preferred: the models' own recipes, and the baseline.
 
     Example:
         >>> scores = {"mean": [0.1, 0.9], "cls": [0.2, 0.3], "mean/normalize": [0.1, 0.9]}
@@ -35,7 +35,7 @@ def equal_recipes(
         else:
             groups.append([recipe])
     names = {
-        recipe: next((name for name in group if name in own), min(group, key=len))
+        recipe: next((name for name in preferred if name in group), min(group, key=len))
         for group in groups
         for recipe in group
     }

@@ -50,7 +50,11 @@ def report_of(
     candidates = predictions.recipes | predictions.missing
     scored = with_line_differences(_scored(predictions, sets, options, [*predictions.missing]))
     own = predictions.own
-    equal = equal_recipes(predictions.samples, own)
+    against = baseline or next(iter(candidates))
+    # Equal candidates are one row: of a model's own recipe, the baseline's before others, or else
+    # of the baseline.
+    preferred = [*sorted(own, key=lambda name: name != against), against]
+    equal = equal_recipes(predictions.samples, preferred)
     selection = _selection(predictions, sets, options) if sets.selecting else None
     decided_by = predictions.decided_by if selection is None else selection.similarity
     deciding = {
@@ -60,7 +64,6 @@ def report_of(
         for dataset, of_set in predictions.of_pairs.items()
         if dataset < len(sets.scored) and isinstance(data := sets.scored[dataset], Pairs)
     }
-    against = baseline or next(iter(candidates))
     several = len(candidates) > 1
 
     def results(scored: Sequence[Scored]) -> tuple[Result, ...]:

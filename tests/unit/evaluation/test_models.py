@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import shutil
 import weakref
 from pathlib import Path
 from typing import Any
@@ -227,6 +228,26 @@ def test_a_named_baseline(models: list[Path], report: Report) -> None:
         evaluate(models, SETS, baseline="x")
     with pytest.raises(InputError, match="got a baseline for one model"):
         evaluate(models[0], SETS, baseline="a")
+
+
+@pytest.mark.parametrize("saved", [False, True], ids=["without a recipe", "with its own recipe"])
+@pytest.mark.parametrize("first", ["a model", "copy"])
+def test_a_row_of_equal_models_is_the_baseline(
+    models: list[Path], tmp_path: Path, saved: bool, first: str
+) -> None:
+    for name in ("a model", "copy"):
+        if saved:
+            Embedder(models[0], "mean", device="cpu").save_pretrained(tmp_path / name)
+        else:
+            shutil.copytree(models[0], tmp_path / name)
+    other = "copy" if first == "a model" else "a model"
+    folders = [tmp_path / first, tmp_path / other]
+    for baseline, row, equal in ((None, first, other), (other, other, first)):
+        report = evaluate(folders, SETS, baseline=baseline, show_progress=False)
+        assert report.baseline == row
+        assert report.equal == {equal: row}
+        assert str(report.verdict).startswith(f"Keep {row}: ")
+        assert f"vs {row}" in report.grid().headings
 
 
 def test_models_and_recipes_are_crossed(models: list[Path]) -> None:
