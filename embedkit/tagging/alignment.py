@@ -7,6 +7,7 @@ token belongs to one window, in which it is not in the outer half of an overlap.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -43,10 +44,7 @@ def windows_of(tokenizer: TextTokenizer, rows: Sequence[TaggedText]) -> Iterator
     A token begins at its first character that is no space. It has a label if that is in a word, or
     anywhere where the units are characters, and after all that has a label already.
     """
-    backend = Tokenizer.from_str(tokenizer.backend.to_str())
-    room = tokenizer.max_length - backend.num_special_tokens_to_add(is_pair=False)
-    overlap = room // _OVERLAP
-    backend.enable_truncation(tokenizer.max_length, stride=overlap, direction="right")
+    backend, overlap = _with_windows(tokenizer)
     for start, chunk in enumerate(chunks(rows, _CHUNK)):
         with refusing("a text cannot be tokenized"):
             encodings = backend.encode_batch([row.text for row in chunk])
@@ -59,6 +57,16 @@ def windows_of(tokenizer: TextTokenizer, rows: Sequence[TaggedText]) -> Iterator
                 kept = own[skipped : None if part is parts[-1] else len(own) - overlap // 2]
                 if part.ids:
                     yield Window(index, np.array(part.ids, np.int32), *aligned(part, kept))
+
+
+@lru_cache(maxsize=1)
+def _with_windows(tokenizer: TextTokenizer) -> tuple[Tokenizer, int]:
+    """The tokenizer as it cuts long texts into windows, and the tokens by which these overlap."""
+    backend = Tokenizer.from_str(tokenizer.backend.to_str())
+    room = tokenizer.max_length - backend.num_special_tokens_to_add(is_pair=False)
+    overlap = room // _OVERLAP
+    backend.enable_truncation(tokenizer.max_length, stride=overlap, direction="right")
+    return backend, overlap
 
 
 class _Aligner:
