@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from embedkit.encoders.weights import Weights
 from embedkit.errors import InputError, first_line
 from embedkit.files import read_json
 
+_LOADING = logging.getLogger("transformers.modeling_utils")
 _COUNT = re.compile(r"^(num|n)_|_num$|layers?$")
 _MOST = 10**6  # layers, labels, ...
 
@@ -60,7 +62,7 @@ def load_pretrained(
             )
         with torch.device("meta"), _growing_to(most, folder):
             empty = kind(config)
-        with without_bars():
+        with without_bars(), _report_held() as report:
             model, info = type(empty).from_pretrained(
                 None,
                 config=config,
@@ -88,6 +90,11 @@ def load_pretrained(
             f"{folder}: the weights lack {len(lost)} tensors of the encoder, or have them in "
             f"another shape, {lost[0]!r} first"
         )
+    children = dict(model.base_model.named_children())
+    unused = [name.removeprefix(f"{model.base_model_prefix}.") for name in info["unexpected_keys"]]
+    if any(name.split(".")[0] in children and not of_pooler(name) for name in unused):
+        for record in report:  # tensors of the encoder that it does not use, not of another head
+            _LOADING.handle(record)
     return model, missing
 
 
@@ -109,6 +116,24 @@ def without_bars() -> Iterator[None]:
     finally:
         if shown:
             bars.enable_progress_bar()
+
+
+@contextmanager
+def _report_held() -> Iterator[list[logging.LogRecord]]:
+    """Hold back transformers' report of the weights that folder and model do not share."""
+    held: list[logging.LogRecord] = []
+
+    def hold(record: logging.LogRecord) -> bool:
+        is_report = "LOAD REPORT" in record.getMessage()
+        if is_report:
+            held.append(record)
+        return not is_report
+
+    _LOADING.addFilter(hold)
+    try:
+        yield held
+    finally:
+        _LOADING.removeFilter(hold)
 
 
 def _check_config(folder: Path) -> None:
