@@ -1,4 +1,4 @@
-"""The front matter of a model card: base model, license and scores, as the hub reads them."""
+"""The front matter of a model card: base model, language, license and scores, for the hub."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from embedkit.errors import InputError
 from embedkit.files import DEFAULT_MODEL, read_mark, write_text
 
 _MINILM = "sentence-transformers/all-MiniLM-L6-v2"
-_LICENSE = ("license", "license_name", "license_link")
+_KEPT = ("language", "license", "license_name", "license_link")
 
 
 class CardScore(NamedTuple):
@@ -25,10 +25,10 @@ class CardScore(NamedTuple):
 
 
 def base_model_metadata(model: str | Path, revision: str | None = None) -> dict[str, Any]:
-    """`base_model` and `license` of what is made from a model; without what nobody says.
+    """`base_model`, `language` and `license` of what is made from a model, where they are known.
 
     The base model is a hub id: the one that was named, or for a folder that embedkit wrote the one
-    of its card. The license is that of the model's card.
+    of its card. Language and license are those of the model's card.
     """
     try:
         folder = find_folder(model, revision=revision, local_files_only=True)
@@ -40,8 +40,8 @@ def base_model_metadata(model: str | Path, revision: str | None = None) -> dict[
         base = _MINILM
     elif Path(model).expanduser().is_dir():
         base = card.get("base_model") if read_mark(folder) else None
-    metadata = {"base_model": base, **{key: card.get(key) for key in _LICENSE}}
-    return {key: value for key, value in metadata.items() if isinstance(value, str)}
+    metadata = {"base_model": base, **{key: card.get(key) for key in _KEPT}}
+    return {key: value for key, value in metadata.items() if _is_known(key, value)}
 
 
 def add_card_metadata(
@@ -70,6 +70,12 @@ def add_card_metadata(
         card.data.model_name = name
         card.data.eval_results = [*(card.data.eval_results or []), *results]
     write_text(folder / "README.md", str(card))
+
+
+def _is_known(key: str, value: object) -> bool:
+    """Whether it is a text, or several languages."""
+    values = value if key == "language" and isinstance(value, list) else [value]
+    return bool(values) and all(isinstance(one, str) for one in values)
 
 
 def _title(name: str) -> str:

@@ -49,6 +49,7 @@ def test_without_scores_there_is_no_model_index(tmp_path: Path) -> None:
 def test_the_built_in_model_is_named_as_on_the_hub() -> None:
     assert base_model_metadata("minilm") == {
         "base_model": "sentence-transformers/all-MiniLM-L6-v2",
+        "language": "en",
         "license": "apache-2.0",
     }
 
@@ -71,6 +72,9 @@ def test_a_model_of_the_hub_s_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     [
         ("---\nlicense: other\nlicense_name: own\nlicense_link: LICENSE\n---\n", None),
         ("---\nlicense: [mit, gpl]\n---\n", {}),
+        ("---\nlanguage: [ko, en]\n---\n", {"language": ["ko", "en"]}),
+        ("---\nlanguage: no\n---\n", {}),  # YAML reads it as False
+        ("---\nlanguage: [ko, 1]\n---\n", {}),
         ("---\nlicense: {\n---\n", {}),
         ("---\n- license\n---\n", {}),
         ("---\nlicense: " + "[" * 20000 + "\n---\n", {}),
