@@ -1,13 +1,23 @@
-"""The entity scores that `embedkit evaluate` prints."""
+"""Read texts with entities, and the scores of them that `embedkit evaluate` prints."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from embedkit.cli import options, output
+from embedkit.data.entities import TaggedTexts
 from embedkit.data.entity_files import read_entities
 from embedkit.errors import InputError
+
+
+def read_entity_file(path: str | Path, unit: Any, encoding: str) -> TaggedTexts:
+    """A data set; stderr says where tags of another scheme became IOB2."""
+    data = read_entities(path, unit, encoding)
+    if data.scheme != "IOB2":
+        output.inform(f"{path}: its tags are {data.scheme}; they are converted to IOB2, exactly.")
+    return data
 
 
 def evaluate_entities(
@@ -27,7 +37,7 @@ def evaluate_entities(
                 f"got --{name.replace('_', '-')} for entities, which have no such option"
             )
     form = files.check_format(("table", "json"))
-    sets = [read_entities(path, unit, encoding) for path in data]
+    sets = [read_entity_file(path, unit, encoding) for path in data]
     from embedkit.tagging.entity_scores import evaluate_tagger
     from embedkit.tagging.tagger import Tagger
 

@@ -48,15 +48,16 @@ def tag_command(
 
     Example: [bold]embedkit tag notes.txt -m my-ner --out entities.jsonl[/bold]
     """
+    from embedkit.cli.entities import read_entity_file
     from embedkit.data.entities import TaggedTexts
-    from embedkit.data.entity_files import is_conll, read_entities, write_entities
+    from embedkit.data.entity_files import is_conll, write_entities
 
-    if (as_json and (conll or out is not None)) or (conll and out is not None):
+    if as_json + conll + (out is not None) > 1:
         raise InputError("got more than one of --json, --conll and --out; expected one")
     if out is not None:
         output.check_unused(out, "--out", overwrite=overwrite)
     named = cast("Any", unit)
-    known = read_entities(texts, named, encoding) if is_conll(texts) else None
+    known = read_entity_file(texts, named, encoding) if is_conll(texts) else None
     if known is None:
         corpus = options.corpus(texts, text_column, encoding)
         read = [document.text for document in corpus]

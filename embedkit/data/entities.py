@@ -97,11 +97,13 @@ class TaggedTexts:
         name: of the data set.
         unit: whether words or characters have a tag each.
         rows: the texts.
+        scheme: of the tags in the file that they came from; not compared. `tags` are IOB2.
     """
 
     name: str
     unit: Unit
     rows: tuple[TaggedText, ...]
+    scheme: str = field(default="IOB2", compare=False)
 
     @classmethod
     def untagged(cls, texts: Iterable[str], unit: Unit = "character") -> TaggedTexts:

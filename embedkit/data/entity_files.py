@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import reprlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -50,9 +51,9 @@ def read_entities(
 
     - JSONL: `text`, and `spans`, a list of `{"start", "end", "label"}` in characters.
     - CoNLL: a word or character, columns that are not read, and its tag, separated by tabs or
-      spaces; an empty line ends a sentence. Tags are IOB2, IOB1 or BIOES (BILOU). Comments (`# `
-      without a tag) and `-DOCSTART-` are left out. Words are joined by a space, characters by
-      nothing.
+      spaces; an empty line ends a sentence. All tags of a file are IOB2, IOB1, BIOES (IOBES) or
+      BILOU; the attribute `scheme` says which. Comments (`# ` without a tag) and `-DOCSTART-` are
+      left out. Words are joined by a space, characters by nothing.
 
     Args:
         path: the file.
@@ -150,7 +151,7 @@ def _read_conll(path: Path, name: str, unit: Unit | None, encoding: str) -> Tagg
     sentences = list(_sentences(path, encoding))
     if not sentences:
         raise InputError(f"{path}: has no sentence; expected units and tags, one a line")
-    _check_scheme(sentences)
+    scheme = _scheme_of(sentences)
     long = next((line for lines in sentences for line in lines if len(line.unit) > 1), None)
     if long is not None and unit == "character":
         raise InputError(
@@ -169,7 +170,7 @@ def _read_conll(path: Path, name: str, unit: Unit | None, encoding: str) -> Tagg
         )
         text = joint.join(line.unit for line in lines)
         rows.append(TaggedText(text, spans, tuple(bounds) if unit == "word" else None))
-    return TaggedTexts(name, unit, tuple(rows))
+    return TaggedTexts(name, unit, tuple(rows), scheme)
 
 
 def _sentences(path: Path, encoding: str) -> Iterator[list[_Line]]:
@@ -187,7 +188,7 @@ def _sentences(path: Path, encoding: str) -> Iterator[list[_Line]]:
         elif not tagged or not cells[0]:
             raise InputError(
                 f"{location}: got {line!r}; expected a unit and its tag, which is O or a type "
-                "after B-, I-, E- or S-, separated by a tab or a space"
+                "after B-, I-, E-, S-, L- or U-, separated by a tab or a space"
             )
         elif cells[0] != _DOCUMENT:
             sentence.append(_Line(location, cells[0], cells[-1]))
@@ -199,25 +200,32 @@ def _continues(before: str, tag: str) -> bool:
     return before[0] in "BI" and before[2:] == tag[2:]
 
 
+def _ends(before: str, tag: str, last: str, single: str) -> bool:
+    """Whether a tag may follow where the last unit of an entity has a prefix of its own."""
+    if tag[0] in ("I", last):
+        return _continues(before, tag)
+    return tag[0] in ("O", "B", single) and before[0] not in "BI"
+
+
 _SCHEMES: dict[str, Callable[[str, str], bool]] = {
     "IOB2": lambda before, tag: tag[0] in "OB" or (tag[0] == "I" and _continues(before, tag)),
     "IOB1": lambda before, tag: tag[0] in "OI" or (tag[0] == "B" and _continues(before, tag)),
-    "BIOES": lambda before, tag: (
-        _continues(before, tag) if tag[0] in "IEL" else before[0] not in "BI"
-    ),
+    "BIOES": partial(_ends, last="E", single="S"),
+    "BILOU": partial(_ends, last="L", single="U"),
 }
 
 
-def _check_scheme(sentences: Iterable[list[_Line]]) -> None:
-    """Refuse the first tag with which no scheme fits all tags until then."""
-    left = set(_SCHEMES)
+def _scheme_of(sentences: Iterable[list[_Line]]) -> str:
+    """The first scheme that fits all tags; refuses the first tag after which none does."""
+    left = list(_SCHEMES)
     for lines in sentences:
         before = "O"
         for location, _, tag in [*lines, _Line(lines[-1].location, "", "O")]:
-            fitting = {scheme for scheme in left if _SCHEMES[scheme](before, tag)}
+            fitting = [scheme for scheme in left if _SCHEMES[scheme](before, tag)]
             if not fitting:
                 raise InputError(
                     f"{location}: got the tag {tag!r} after {before!r}; expected "
-                    f"{' or '.join(sorted(left))}, as the tags before are"
+                    f"{' or '.join(left)}, as the tags before are"
                 )
             left, before = fitting, tag
+    return left[0]

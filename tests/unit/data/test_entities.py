@@ -111,22 +111,31 @@ def test_which_unit(tmp_path: Path) -> None:
         read(tmp_path, characters, "letter")
 
 
-@pytest.mark.parametrize(
-    "tags",
-    [
-        "B-PS I-PS O B-LC",  # IOB2
-        "I-PS B-PS O I-LC",  # IOB1
-        "B-PS E-PS O S-LC",  # BIOES
-        "B-PS L-PS O U-LC",  # BILOU
-    ],
-)
-def test_schemes(tmp_path: Path, tags: str) -> None:
-    lines = (
-        f"{word}\t{tag}\n" for word, tag in zip(["ab", "c", "d", "e"], tags.split(), strict=True)
+SCHEMES = {
+    "IOB2": "B-PS I-PS B-PS O B-LC I-LC I-LC B-PS",
+    "IOB1": "I-PS I-PS B-PS O I-LC I-LC I-LC I-PS",
+    "BIOES": "B-PS E-PS S-PS O B-LC I-LC E-LC S-PS",
+    "BILOU": "B-PS L-PS U-PS O B-LC I-LC L-LC U-PS",
+}
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_schemes(tmp_path: Path, name: str) -> None:
+    """Oracle: seqeval in its strict mode. Each scheme has two neighbours of one type."""
+    oracle = pytest.importorskip("seqeval.scheme", reason=NOT_INSTALLED)
+    tags = SCHEMES[name].split()
+    made = read(
+        tmp_path,
+        "".join(f"{word}\t{tag}\n" for word, tag in zip("abcdefgh", tags, strict=True)),
+        "word",
     )
-    spans = read(tmp_path, "".join(lines)).rows[0].spans
-    one = [Span(0, 2, "PS"), Span(3, 4, "PS")] if tags[0] == "I" else [Span(0, 4, "PS")]
-    assert spans == (*one, Span(7, 8, "LC"))
+    scheme = getattr(oracle, "IOBES" if name == "BIOES" else name)
+    entities = [one.to_tuple() for one in oracle.Entities([tags], scheme).entities[0]]
+    assert [(2 * first, 2 * end - 1, kind) for _, kind, first, end in entities] == [
+        (span.start, span.end, span.label) for span in made.rows[0].spans
+    ]
+    assert made.scheme == name
+    assert made.rows[0].tags == SCHEMES["IOB2"].split()
 
 
 @pytest.mark.parametrize(
@@ -135,6 +144,8 @@ def test_schemes(tmp_path: Path, tags: str) -> None:
         ("ab\tB-PS\nc\tO\nd\tI-PS\n", "line 3: got the tag 'I-PS' after 'O'; expected IOB2, as"),
         ("ab\tI-PS\nc\tO\nd\tB-PS\n", "line 3: got the tag 'B-PS' after 'O'; expected IOB1, as"),
         ("ab\tS-PS\nc\tB-PS\n\nd\tO\n", "line 2: got the tag 'O' after 'B-PS'; expected BIOES, as"),
+        ("a\tS-PS\nb\tU-PS\n", "line 2: got the tag 'U-PS' after 'S-PS'; expected BIOES, as"),
+        ("a\tB-PS\nb\tM-PS\n", "line 2: got 'b\\tM-PS'; expected a unit and its tag, which is"),
         ("ab\tB-PS\nc\tPS\n", "line 2: got 'c\\tPS'; expected a unit and its tag, which is O or"),
         ("ab\tB-PS\nc\n", "line 2: got 'c'; expected a unit and its tag"),
         ("ab\tO\n\tO\n", "line 2: got '\\tO'; expected a unit and its tag"),

@@ -199,6 +199,17 @@ def test_commands(trained: tuple[Tagger, Path], tmp_path: Path, run: Run) -> Non
     assert [row.spans for row in again.rows] == expected
 
 
+def test_tags_of_another_scheme(trained: tuple[Tagger, Path], tmp_path: Path, run: Run) -> None:
+    tagger, folder = trained
+    lines = (f"{unit}\t{tag}\n" for unit, tag in (("비", "B-LC"), ("눈", "E-LC"), ("해", "O")))
+    (tmp_path / "bioes.conll").write_text("".join(lines), encoding="utf-8")
+    command = ("evaluate", tmp_path / "bioes.conll", "-m", folder, "--unit", tagger.unit)
+    done = run(*command, "--json")
+    assert done.json["data"][0]["unit"] == tagger.unit
+    assert f"{command[1]}: its tags are BIOES; they are converted to IOB2, exactly.\n" in done.err
+    assert run(*command, "--quiet").err == ""
+
+
 def test_what_is_refused(
     bert: Path, trained: tuple[Tagger, Path], tmp_path: Path, run: Run
 ) -> None:
