@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 from embedkit.cli import choices, options
 from embedkit.cli.train import training_options
 from embedkit.errors import InputError
-from embedkit.files import DEFAULT_MODEL
 from embedkit.recipes.recipe import Recipe
 from embedkit.training.arguments import BI_ENCODER
 
@@ -23,7 +21,7 @@ def train_bi_encoder_command(
     *,
     out: training_options.Out,
     dev: training_options.Dev,
-    model: options.Model = DEFAULT_MODEL,
+    start: training_options.Start,
     recipe: options.Recipe = None,
     loss: Annotated[
         str,
@@ -64,8 +62,6 @@ def train_bi_encoder_command(
     ] = False,
     settings: training_options.Settings = BI_ENCODER,
     prompt: options.Prompt = None,
-    max_length: options.MaxLength = None,
-    revision: options.Revision = None,
     shown: training_options.Shown,
     files: options.PairFiles,
     dev_sentence1: Annotated[
@@ -90,8 +86,7 @@ def train_bi_encoder_command(
 
     Example: [bold]embedkit train bi-encoder stsb_train.tsv --dev stsb_dev.tsv --out my-model[/bold]
     """
-    started = time.perf_counter()
-    shown.check_out(out)
+    started = shown.begin(out)
     from embedkit.data.positives import PositiveColumns, read_positives
     from embedkit.training.bi_encoder import find_loss, train_bi_encoder
 
@@ -99,7 +94,7 @@ def train_bi_encoder_command(
     if scored and (label_column is not None or positive is not None):
         raise InputError(f"got a label of positive pairs, but the loss {loss} learns from scores")
     labels = training_options.parse_range(label_range)
-    dimensions = None if matryoshka is None else training_options.parse_dimensions(matryoshka)
+    dimensions = training_options.parse_dimensions(matryoshka, data)
     parsed = None if recipe is None else Recipe.parse(recipe)
     sets: list[Pairs] | list[Positives]
     if scored:
@@ -109,26 +104,20 @@ def train_bi_encoder_command(
             files.sentence1, files.sentence2, label_column or "label", positive or "entailment"
         )
         sets = [read_positives(path, columns, files.encoding) for path in data]
-    dev_files = replace(
-        files,
-        sentence1=dev_sentence1 or files.sentence1,
-        sentence2=dev_sentence2 or files.sentence2,
-    )
-    held_out = dev_files.read(dev)
+    named = {"sentence1": dev_sentence1, "sentence2": dev_sentence2}
+    held_out = replace(files, **{name: own for name, own in named.items() if own}).read(dev)
     trained = train_bi_encoder(
         sets,
         held_out,
         out,
-        model=model,
         recipe=parsed,
         loss=loss,
         matryoshka=dimensions,
         settings=settings,
         labels=labels,
         prompt=prompt,
-        max_length=max_length,
-        revision=revision,
         only_if_better=only_if_better,
+        **vars(start),
     )
     content = {"loss": loss, "recipe": str(trained.recipe)}
     shown.show("model", out, started, content, trained.training)

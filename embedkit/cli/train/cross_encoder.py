@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 from embedkit.cli import choices, options
 from embedkit.cli.train import training_options
-from embedkit.files import DEFAULT_MODEL
 from embedkit.training.arguments import CROSS_ENCODER
 
 
@@ -16,7 +14,7 @@ def train_cross_encoder_command(
     *,
     out: training_options.Out,
     dev: training_options.Dev,
-    model: options.Model = DEFAULT_MODEL,
+    start: training_options.Start,
     reads: Annotated[
         str,
         options.model_option(
@@ -26,8 +24,6 @@ def train_cross_encoder_command(
     ] = "pooler",
     label_range: training_options.LabelRange = None,
     settings: training_options.Settings = CROSS_ENCODER,
-    max_length: options.MaxLength = None,
-    revision: options.Revision = None,
     shown: training_options.Shown,
     files: options.PairFiles,
 ) -> None:
@@ -35,26 +31,16 @@ def train_cross_encoder_command(
 
     Example: [bold]embedkit train cross-encoder stsb_train.tsv --dev stsb_dev.tsv --out my-ce[/bold]
     """
-    started = time.perf_counter()
-    shown.check_out(out)
+    started = shown.begin(out)
     from embedkit.scoring.cross_encoder_network import check_reads
 
     check_reads(reads)
     labels = training_options.parse_range(label_range)
-    sets = [files.read(path) for path in data]
-    held_out = files.read(dev)
+    sets, held_out = [files.read(path) for path in data], files.read(dev)
     from embedkit.training.cross_encoder import train_cross_encoder
 
     trained = train_cross_encoder(
-        sets,
-        held_out,
-        out,
-        model=model,
-        reads=reads,
-        settings=settings,
-        labels=labels,
-        max_length=max_length,
-        revision=revision,
+        sets, held_out, out, reads=reads, settings=settings, labels=labels, **vars(start)
     )
     content = {
         "reads": reads,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated
 
 from embedkit.cli import choices, options
 from embedkit.cli.train import training_options
-from embedkit.files import DEFAULT_MODEL
 from embedkit.recipes.recipe import Recipe
 
 
@@ -16,7 +14,7 @@ def train_head_command(
     data: training_options.Data,
     *,
     out: Annotated[Path, options.output_option("Save the head and its embedder in this folder.")],
-    model: options.Model = DEFAULT_MODEL,
+    start: training_options.Start,
     recipe: options.Recipe = None,
     fit: options.FitFile,
     head: Annotated[
@@ -38,9 +36,7 @@ def train_head_command(
     ] = None,
     seed: Annotated[int, options.head_option("Seed heads that draw random numbers with this.")] = 0,
     prompt: options.Prompt = None,
-    max_length: options.MaxLength = None,
     device: options.Device = None,
-    revision: options.Revision = None,
     shown: training_options.Shown,
     files: options.PairFiles,
 ) -> None:
@@ -48,8 +44,7 @@ def train_head_command(
 
     Example: [bold]embedkit train head stsb_train.tsv --dev stsb_dev.tsv --out my-head[/bold]
     """
-    started = time.perf_counter()
-    shown.check_out(out)
+    started = shown.begin(out)
     sets = [files.read(path) for path in data]
     held_out = None if dev is None else files.read(dev)
     parsed = None if recipe is None else Recipe.parse(recipe)
@@ -76,12 +71,7 @@ def train_head_command(
             pairs.check_range(*regressor.label_range)
     regressor.check(np.concatenate([pairs.scores for pairs in sets]))
     regressor.embedder = Embedder.from_pretrained(
-        model,
-        parsed,
-        max_length=max_length,
-        device=device,
-        precision="float32",
-        revision=revision,
+        recipe=parsed, device=device, precision="float32", **vars(start)
     )
     regressor.embedder.check_saveable()
     if corpus is not None:
@@ -94,7 +84,7 @@ def train_head_command(
         **score_notes(outcome),
     }
     save_head(regressor, out, notes=notes)
-    add_scores(out, out, model, revision, outcome.report)
+    add_scores(out, out, start.model, start.revision, outcome.report)
     content = {
         "head": head,
         "features": list(regressor.features_),

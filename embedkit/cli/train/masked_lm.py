@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
-
-import typer
 
 from embedkit.cli import options, output
 from embedkit.cli.train import training_options
 from embedkit.errors import printable
-from embedkit.files import DEFAULT_MODEL
 from embedkit.training.arguments import MASKED_LM
 
 
 def train_masked_lm_command(
     data: Annotated[
         list[str] | None,
-        typer.Argument(
+        training_options.data_argument(
             metavar="[DATA...]",
             help="Compare the recipes on these sentence pairs or retrieval sets, before and after; "
             "by default on first_look, which comes with embedkit.",
-            show_default=False,
         ),
     ] = None,
     *,
@@ -38,14 +34,12 @@ def train_masked_lm_command(
             "Measure the perplexity on these texts; by default on every 20th text of --texts."
         ),
     ] = None,
-    model: options.Model = DEFAULT_MODEL,
+    start: training_options.Start,
     new_head: Annotated[
         bool,
         options.model_option("Start from a random head if the checkpoint has none.", "--new-head"),
     ] = False,
     settings: training_options.Settings = MASKED_LM,
-    max_length: options.MaxLength = None,
-    revision: options.Revision = None,
     shown: training_options.Shown,
     files: options.PairFiles,
 ) -> None:
@@ -53,41 +47,30 @@ def train_masked_lm_command(
 
     Example: [bold]embedkit train mlm --texts notes.txt -m klue/bert-base --out my-bert[/bold]
     """
-    started = time.perf_counter()
-    shown.check_out(out)
+    started = shown.begin(out)
     from embedkit.data.corpus import Corpus
 
     sets = files.read_sets(data or ["first_look"])
-    named = tuple(text_column or ["text"])
-    learnt = [document.text for document in Corpus(texts, named, encoding=files.encoding)]
-    others = None
-    if held_out is not None:
-        others = [document.text for document in Corpus(held_out, named, encoding=files.encoding)]
+
+    def read(path: Path) -> list[str]:
+        named = tuple(text_column or ["text"])
+        return [document.text for document in Corpus(path, named, encoding=files.encoding)]
+
+    learnt, others = read(texts), None if held_out is None else read(held_out)
     from embedkit.embedder.embedder import Embedder
     from embedkit.evaluation.compare import compare
     from embedkit.evaluation.metric_delta import recipe_deltas
-    from embedkit.evaluation.report.locale import LANGUAGES
+    from embedkit.evaluation.report.locale import LANGUAGES, catalogue
     from embedkit.training.masked_lm import train_masked_lm
     from embedkit.training.outcome import TrainingOutcome
 
     result = train_masked_lm(
-        learnt,
-        out,
-        held_out=others,
-        model=model,
-        new_head=new_head,
-        settings=settings,
-        max_length=max_length,
-        revision=revision,
+        learnt, out, held_out=others, new_head=new_head, settings=settings, **vars(start)
     )
     reports = {}
-    for when, name, of_hub in (("before", model, revision), ("after", str(out), None)):
+    for when, one in (("before", start), ("after", replace(start, model=str(out), revision=None))):
         embedder = Embedder.from_pretrained(
-            name,
-            revision=of_hub,
-            max_length=max_length,
-            device=settings.device,
-            precision="float32",
+            device=settings.device, precision="float32", **vars(one)
         )
         reports[when] = compare(embedder, sets)
     deltas = recipe_deltas(*reports.values())
@@ -109,7 +92,7 @@ def train_masked_lm_command(
     shown.verdict(text[shown.lang])
     console = output.console()
     for when, report in reports.items():
-        console.print(shown.words(when), style="bold")
+        console.print(catalogue(shown.lang)["training"][when], style="bold")
         report.print(console, shown.lang)
         console.print()
     for note in result.notes_in(shown.lang):

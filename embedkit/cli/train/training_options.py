@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_type_hints
 
 import typer
 
 from embedkit.arguments import as_label_range
 from embedkit.cli import options, output
 from embedkit.errors import InputError, printable
+from embedkit.files import DEFAULT_MODEL
 from embedkit.training.arguments import TrainingSettings
 
 if TYPE_CHECKING:
     from embedkit.training.outcome import TrainingOutcome
 
 training_option = partial(options.option, panel="Training")
+data_argument = partial(typer.Argument, metavar="DATA...", show_default=False)
 
 Data: TypeAlias = Annotated[
     list[str],
-    typer.Argument(
-        metavar="DATA...",
-        help=f"Train on these files of sentence pairs: {options.PAIR_FILES}.",
-        show_default=False,
-    ),
+    data_argument(help=f"Train on these files of sentence pairs: {options.PAIR_FILES}."),
 ]
 Out: TypeAlias = Annotated[
     Path,
@@ -46,45 +44,31 @@ LabelRange: TypeAlias = Annotated[
         "of the data."
     ),
 ]
-Settings: TypeAlias = Annotated[
-    TrainingSettings,
-    {
-        "epochs": Annotated[
-            float, training_option("Make this many passes over the training data.")
-        ],
-        "batch_size": Annotated[
-            int, training_option("Take this many examples into a forward pass.")
-        ],
-        "accumulate": Annotated[
-            int, training_option("Accumulate the gradients of this many forward passes for a step.")
-        ],
-        "learning_rate": Annotated[
-            float,
-            training_option("Let AdamW's learning rate rise to this and fall again, linearly."),
-        ],
-        "warmup": Annotated[
-            float, training_option("Let the learning rate rise in this fraction of the steps.")
-        ],
-        "weight_decay": Annotated[float, training_option("Set AdamW's weight decay.")],
-        "evaluations": Annotated[
-            int, training_option("Score and write a checkpoint this many times in all.")
-        ],
-        "patience": Annotated[
-            int | None,
-            training_option("Stop after this many evaluations in a row without a better score."),
-        ],
-        "seed": Annotated[
-            int, training_option("Seed new weights, the order of the data and dropout with this.")
-        ],
-        "device": Annotated[
-            str | None,
-            training_option(
-                "Train on this device, cpu or cuda. By default a GPU if there is one, in bfloat16 "
-                "if it supports that."
-            ),
-        ],
-    },
-]
+_TYPES = get_type_hints(TrainingSettings)
+_HELP = {
+    "epochs": "Make this many passes over the training data.",
+    "batch_size": "Take this many examples into a forward pass.",
+    "accumulate": "Accumulate the gradients of this many forward passes for a step.",
+    "learning_rate": "Let AdamW's learning rate rise to this and fall again, linearly.",
+    "warmup": "Let the learning rate rise in this fraction of the steps.",
+    "weight_decay": "Set AdamW's weight decay.",
+    "evaluations": "Score and write a checkpoint this many times in all.",
+    "patience": "Stop after this many evaluations in a row without a better score.",
+    "seed": "Seed new weights, the order of the data and dropout with this.",
+    "device": "Train on this device, cpu or cuda. By default a GPU if there is one, in bfloat16 if "
+    "it supports that.",
+}
+_OPTIONS = {name: Annotated[_TYPES[name], training_option(text)] for name, text in _HELP.items()}
+Settings: TypeAlias = Annotated[TrainingSettings, _OPTIONS]
+
+
+@dataclass(frozen=True)
+class Start:
+    """The model that training starts from; `vars` of it are arguments of every training."""
+
+    model: options.Model = DEFAULT_MODEL
+    max_length: options.MaxLength = None
+    revision: options.Revision = None
 
 
 def parse_range(text: str | None) -> tuple[float, float] | None:
@@ -99,8 +83,16 @@ def parse_range(text: str | None) -> tuple[float, float] | None:
         ) from None
 
 
-def parse_dimensions(text: str) -> list[int]:
-    """The whole numbers of --matryoshka."""
+def parse_dimensions(text: str | None, data: Sequence[str]) -> list[int] | None:
+    """The whole numbers of --matryoshka, all of which it must have, and not DATA some of them."""
+    if text is None:
+        return None
+    if loose := [path for path in data if path.isdecimal() and not Path(path).exists()]:
+        quoted = " ".join([text, *loose])
+        raise InputError(
+            f"got --matryoshka {text} and the data file {loose[0]}, which does not exist; expected "
+            f"quotes around several dimensions: --matryoshka '{quoted}'"
+        )
     try:
         return [int(part) for part in text.replace(",", " ").split()]
     except ValueError:
@@ -122,14 +114,13 @@ class Shown:
     ] = "en"
     overwrite: options.Overwrite = False
 
-    def __post_init__(self) -> None:
+    def begin(self, out: Path) -> float:
+        """Refuse an unknown language, or to replace a model unasked; when the command began."""
         from embedkit.evaluation.report.locale import check_language
 
         check_language(self.lang)
-
-    def check_out(self, out: Path) -> None:
-        """Refuse to replace a model, before long work, unless the user asks for it."""
         output.check_model_out(out, overwrite=self.overwrite)
+        return time.perf_counter()
 
     def show(
         self,
@@ -144,17 +135,16 @@ class Shown:
         if outcome is None:
             raise ValueError("the model was not trained")
         seconds, report = time.perf_counter() - started, outcome.report
+        if report is not None:
+            output.warn(report)
         if self.as_json:
-            if report is not None:
-                output.warn(report)
             scores = {"dev": None, scored: None if report is None else report.to_dict()}
             output.print_json({**content, "seconds": seconds, **outcome.to_dict(), **scores})
             return
         if report is not None:
-            console = output.console()
             if outcome.deltas:
                 self.verdict(outcome.in_words(self.lang))
-            output.warn(report)
+            console = output.console()
             report.print(console, self.lang)
             if outcome.matryoshka:
                 outcome.matryoshka_grid(self.lang).print(console)
@@ -167,9 +157,3 @@ class Shown:
     def verdict(self, text: str) -> None:
         """Print the first line."""
         output.console().print(printable(text), style="bold", markup=False)
-
-    def words(self, key: str) -> str:
-        """A text on trainings in the language."""
-        from embedkit.evaluation.report.locale import catalogue
-
-        return catalogue(self.lang)["training"][key]

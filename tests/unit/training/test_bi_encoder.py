@@ -367,6 +367,11 @@ def test_no_progress_prints_nothing(
         (["--matryoshka", "0"], "matryoshka is [0]; expected different whole numbers from 1 to 32"),
         (["--matryoshka", ""], "matryoshka is []; expected"),
         (["--matryoshka", "16 half"], "--matryoshka is '16 half'; expected whole numbers such as"),
+        (
+            ["--matryoshka", "32", "8", "4"],
+            "the data file 8, which does not exist; expected quotes ",
+        ),
+        (["--matryoshka", "32", "8", "4"], "several dimensions: --matryoshka '32 8 4'"),
         (["--recipe", "mean/whiten:4"], "is not fitted"),
         (["--recipe", "middle"], "middle"),
         (["--positive", "1"], "the loss cosent learns from scores"),
