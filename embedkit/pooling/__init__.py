@@ -20,9 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from embedkit.pooling.attention import attention
 from embedkit.pooling.content import max_content, mean_content
 from embedkit.pooling.idf import idf_mean
-from embedkit.pooling.maximum import maximum
-from embedkit.pooling.means import mean, mean_sqrt_len, weighted_mean
-from embedkit.pooling.one_vector import cls, last, pooler
+from embedkit.pooling.plain import cls, last, maximum, mean, mean_sqrt_len, pooler, weighted_mean
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,31 +29,18 @@ if TYPE_CHECKING:
 
 
 class PoolingSpec(NamedTuple):
-    """A row of the table.
+    """A row of the table."""
 
-    Attributes:
-        name: its name in a recipe.
-        reduce: packed states -> (texts, dim).
-        formula: the vector of a text with token vectors h_1 ... h_n.
-        note: when one would choose it.
-        note_ko: the same in Korean.
-        sentence_transformers: its name in sentence-transformers 5.4 and later, or None.
-        legacy_key: its key in the folders of sentence-transformers up to 5.3, or None.
-        fitted: whether it learns token weights from texts.
-        trained: whether it has a query, which is trained with the encoder.
-        content: whether it reads which tokens are special.
-    """
-
-    name: str
-    reduce: Callable[[TokenStates], Tensor]
-    formula: str
-    note: str
+    name: str  # in a recipe
+    reduce: Callable[[TokenStates], Tensor]  # packed states -> (texts, dim)
+    formula: str  # the vector of a text with token vectors h_1 ... h_n
+    note: str  # when one would choose it
     note_ko: str
-    sentence_transformers: str | None = None
-    legacy_key: str | None = None
-    fitted: bool = False
-    trained: bool = False
-    content: bool = False
+    sentence_transformers: str | None = None  # its name there, from 5.4
+    legacy_key: str | None = None  # its key in the folders of sentence-transformers up to 5.3
+    fitted: bool = False  # whether it learns token weights from texts
+    trained: bool = False  # whether it has a query, which is trained with the encoder
+    content: bool = False  # whether it reads which tokens are special
 
 
 # First those of sentence-transformers, in its order of concatenation; a new row goes behind them.
