@@ -6,7 +6,7 @@ import sys
 import tempfile
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from embedkit.embedder.folder_kind import check_kind
 from embedkit.embedder.model_config import Settings
@@ -55,6 +55,20 @@ def load_parts(
         _write_loaded(model, Path(scratch))
         parts = load_folder(Path(scratch), recipe, max_length)
     return str(getattr(model, "name_or_path", "") or type(model).__name__), parts
+
+
+def load_for_head(
+    model: str | Path, max_length: int | None, kind: str, **hub: Any
+) -> tuple[Path, Parts]:
+    """Folder and parts of an encoder that gets a new head, to become a model of this kind."""
+    folder = find_folder(model, **hub)
+    parts = load_folder(folder, None, max_length)
+    if parts.settings.lower_case:
+        raise InputError(
+            f"{folder}: asks for lower-cased texts beside its tokenizer, which the folder of a "
+            f"{kind} cannot say; expected a tokenizer that does it"
+        )
+    return folder, parts
 
 
 def load_folder(folder: Path, recipe: Recipe | None, max_length: int | None) -> Parts:

@@ -18,10 +18,9 @@ from torch import Tensor, nn
 from embedkit.arguments import as_label_range, as_path, check_seed
 from embedkit.embedder.fingerprint import state_sha256
 from embedkit.embedder.folder_kind import read_record, write_record
-from embedkit.embedder.loading import load_folder
+from embedkit.embedder.loading import load_for_head
 from embedkit.embedder.model_card import noted, write_mark
 from embedkit.encoders.devices import on_device, standard_torch
-from embedkit.encoders.hub import find_folder
 from embedkit.encoders.loading import without_bars
 from embedkit.errors import InputError, first_line
 from embedkit.files import new_folder, read_json, write_json, write_text
@@ -135,13 +134,8 @@ class CrossEncoder:
         check_reads(reads)
         check_seed(seed)
         label_range = as_label_range(label_range)
-        folder = find_folder(model, revision=revision, local_files_only=local_files_only)
-        parts = load_folder(folder, None, max_length)
-        if parts.settings.lower_case:
-            raise InputError(
-                f"{folder}: asks for lower-cased texts beside its tokenizer, which the folder of a "
-                "cross-encoder cannot say; expected a tokenizer that does it"
-            )
+        hub = {"revision": revision, "local_files_only": local_files_only}
+        folder, parts = load_for_head(model, max_length, cls.kind, **hub)
         network = build_network(parts.settings.encoder_folder, reads, seed)
         return cls(network, parts.tokenizer, reads, str(model), label_range)._checked(folder)
 

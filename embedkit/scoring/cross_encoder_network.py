@@ -214,7 +214,6 @@ def _load_classifier(folder: Path) -> tuple[PreTrainedModel, set[str]]:
             f"{folder}: the classifier of {type(network).__name__} is no linear layer with a bias; "
             "expected another model, or another reading: cls, mean or max"
         )
-    network.accepts_loss_kwargs = False  # the loss is a mean, which a Trainer has to be told
     return network, missing
 
 

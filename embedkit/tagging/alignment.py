@@ -23,19 +23,12 @@ _OVERLAP = 4  # of 4 tokens, one is in the next window too
 
 
 class Window(NamedTuple):
-    """Tokens of a text that a model reads in one pass.
+    """Tokens of a text that a model reads in one pass."""
 
-    Attributes:
-        text: index of the text.
-        token_ids: (tokens,) int32, with the special ones.
-        labelled: (k,) the tokens that have a label: the first one of a word, or of a character.
-        bounds: (k, 2) start and end of the word, or of the token's characters.
-    """
-
-    text: int
-    token_ids: NDArray[np.int32]
-    labelled: NDArray[np.int64]
-    bounds: NDArray[np.int64]
+    text: int  # index of the text
+    token_ids: NDArray[np.int32]  # (tokens,) with the special ones
+    labelled: NDArray[np.int64]  # (k,) tokens with a label: the first of a word, or of a character
+    bounds: NDArray[np.int64]  # (k, 2) start and end of the word, or of the token's characters
 
 
 def windows_of(tokenizer: TextTokenizer, rows: Sequence[TaggedText]) -> Iterator[Window]:
@@ -117,21 +110,13 @@ def spans_of(
     The score of an entity is the mean of those of its tokens.
     """
     scores = scores or [[1.0] * len(window.labelled) for window in windows]
-    joined: list[list[tuple[int, int, str, float]]] = [[] for _ in range(texts)]
-    for window, own, probabilities in zip(windows, tags, scores, strict=True):
-        bounds = window.bounds.tolist()
-        joined[window.text] += [
-            (start, end, tag, score)
-            for (start, end), tag, score in zip(bounds, own, probabilities, strict=True)
-        ]
-    return [
-        tuple(
-            Span(tokens[first][0], tokens[last][1], kind, _mean(tokens[first : last + 1]))
-            for first, last, kind in entities(tag for _, _, tag, _ in tokens)
-        )
-        for tokens in joined
-    ]
+    joined: list[list[tuple[list[int], str, float]]] = [[] for _ in range(texts)]
+    for window, *own in zip(windows, tags, scores, strict=True):
+        joined[window.text] += zip(window.bounds.tolist(), *own, strict=True)
+    return [tuple(_spans(tokens)) for tokens in joined]
 
 
-def _mean(tokens: Sequence[tuple[int, int, str, float]]) -> float:
-    return float(np.mean([score for *_, score in tokens]))
+def _spans(tokens: Sequence[tuple[list[int], str, float]]) -> Iterator[Span]:
+    for first, last, kind in entities(tag for _, tag, _ in tokens):
+        own = tokens[first : last + 1]
+        yield Span(own[0][0][0], own[-1][0][1], kind, float(np.mean([score for *_, score in own])))

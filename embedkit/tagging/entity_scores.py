@@ -48,21 +48,13 @@ class EntityResult:
 
 @dataclass(frozen=True)
 class EntityReport:
-    """The scores of a token classifier on one data set.
-
-    Attributes:
-        model: its name.
-        dataset: its name.
-        unit: of the data set, "word" or "character".
-        sentences: in it.
-        results: overall ones, then those of each type.
-    """
+    """The scores of a token classifier on one data set."""
 
     model: str
     dataset: str
-    unit: str
+    unit: str  # "word" or "character"
     sentences: int
-    results: tuple[EntityResult, ...]
+    results: tuple[EntityResult, ...]  # overall ones, then those of each type
     warnings: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
@@ -102,8 +94,8 @@ class EntityReport:
 
     def caption(self, lang: str = "en") -> str:
         """What was scored."""
-        korean = {"word": "단어", "character": "글자"}[self.unit]
         if lang == "ko":
+            korean = {"word": "단어", "character": "글자"}[self.unit]
             return f"{self.dataset}: 문장 {self.sentences:,}개, 태그 단위는 {korean}."
         return f"{self.dataset}: {self.sentences:,} sentences, each {self.unit} has a tag."
 

@@ -17,7 +17,7 @@ from embedkit.arguments import as_path
 from embedkit.data.entities import Span, TaggedText, TaggedTexts, Unit, check_unit
 from embedkit.embedder.fingerprint import state_sha256
 from embedkit.embedder.folder_kind import check_kind, read_record, write_record
-from embedkit.embedder.loading import load_folder
+from embedkit.embedder.loading import load_folder, load_for_head
 from embedkit.embedder.model_card import noted, write_mark
 from embedkit.encoders.devices import on_device, standard_torch
 from embedkit.encoders.hub import find_folder
@@ -113,13 +113,7 @@ class Tagger:
             InputError: what is wrong with the model.
         """
         check_unit(unit)
-        folder = find_folder(model, revision=revision)
-        parts = load_folder(folder, None, max_length)
-        if parts.settings.lower_case:
-            raise InputError(
-                f"{folder}: asks for lower-cased texts beside its tokenizer, which the folder of a "
-                "token classifier cannot say; expected a tokenizer that does it"
-            )
+        _, parts = load_for_head(model, max_length, "token classifier", revision=revision)
         labels = dict(enumerate(["O", *(f"{prefix}-{kind}" for kind in types for prefix in "BI")]))
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -169,9 +163,8 @@ class Tagger:
             if record.get("unit") not in get_args(Unit) or type(record.get("notes")) is not dict:
                 raise InputError(f"{path}: is damaged; expected a unit and notes")
         parts = load_folder(folder, None, max_length or record.get("max_length"))
-        encoder_folder = parts.settings.encoder_folder
         network, missing = load_pretrained(
-            AutoModelForTokenClassification.from_config, encoder_folder
+            AutoModelForTokenClassification.from_config, parts.settings.encoder_folder
         )
         if missing:
             raise InputError(
@@ -264,11 +257,8 @@ class Tagger:
         with new_folder(as_path("folder", folder)) as new, without_bars():
             self.network.save_pretrained(new)
             self.tokenizer.save(new)
-            record = {
-                "unit": self.unit,
-                "max_length": self.tokenizer.max_length,
-                "notes": dict(self.notes),
-            }
+            length = self.tokenizer.max_length
+            record = {"unit": self.unit, "max_length": length, "notes": dict(self.notes)}
             write_record(new, "token-classifier", record)
             write_mark(new, "mean", self.name)
             card = _CARD.format(
