@@ -28,17 +28,11 @@ _MOST_LOGITS = 1 << 26  # 256 MiB, held at a time: a token has as many as the vo
 
 
 class Candidate(NamedTuple):
-    """A token in the place of a mask.
-
-    Attributes:
-        token: as text.
-        token_id: in the vocabulary.
-        probability: among all tokens, in this place.
-    """
+    """A token in the place of a mask."""
 
     token: str
     token_id: int
-    probability: float
+    probability: float  # among all tokens, in this place
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +83,7 @@ class MaskedLM:
                 f"({', '.join(missing[:3])}); expected a checkpoint of masked-LM training"
             )
         with on_device(device) as target:
-            cast("nn.Module", network).to(target)
-        cast("nn.Module", network).eval()
+            cast("nn.Module", network).to(target).eval()
         return cls(network, parts.tokenizer, load_mask_tokenizer(folder))
 
     @standard_torch()
@@ -167,12 +160,10 @@ class MaskedLM:
         """(texts, tokens, vocabulary) of texts of one length."""
         check_ids(ids, cast("Any", self.network).config.vocab_size)
         inputs = torch.from_numpy(ids).to(self.network.device)
+        network = cast("nn.Module", self.network)
         with torch.inference_mode():
-            output = cast("nn.Module", self.network)(
-                input_ids=inputs, attention_mask=torch.ones_like(inputs)
-            )
-        logits: Tensor = output.logits.float().cpu()
-        return logits
+            logits: Tensor = network(inputs, attention_mask=torch.ones_like(inputs)).logits
+        return logits.float().cpu()
 
 
 def load_masked_lm(folder: Path, seed: int = 0) -> tuple[PreTrainedModel, list[str]]:
@@ -180,7 +171,6 @@ def load_masked_lm(folder: Path, seed: int = 0) -> tuple[PreTrainedModel, list[s
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network, missing = load_pretrained(AutoModelForMaskedLM.from_config, folder)
-    network.accepts_loss_kwargs = False  # the loss is a mean, which the trainer has to be told
     return network, sorted(missing)
 
 

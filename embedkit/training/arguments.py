@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
+from embedkit.arguments import check_count
 from embedkit.errors import InputError
 
 _PACKAGES = ("accelerate", "datasets")
@@ -49,13 +50,9 @@ class TrainingSettings:
     device: str | None = None
 
     def __post_init__(self) -> None:
-        whole = {"batch_size": 1, "accumulate": 1, "evaluations": 1, "patience": 1, "seed": 0}
-        for name, least in whole.items():
-            value = getattr(self, name)
-            if name == "patience" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
-                raise InputError(f"{name} is {value!r}; expected a whole number from {least}")
+        for name in ("batch_size", "accumulate", "evaluations", "patience", "seed"):
+            if name != "patience" or self.patience is not None:
+                check_count(name, getattr(self, name), 0 if name == "seed" else 1)
         for name in ("epochs", "learning_rate"):
             if not _is_number(value := getattr(self, name)) or value <= 0:
                 raise InputError(f"{name} is {value!r}; expected a number above 0")
@@ -67,11 +64,7 @@ class TrainingSettings:
             raise InputError(f"device is {self.device!r}; expected cpu or cuda")
 
     def check_installed(self) -> None:
-        """Refuse to begin without the packages of the extra `train`, or without the device.
-
-        Raises:
-            InputError: what is missing.
-        """
+        """Refuse to begin without the packages of the extra `train`, or without the device."""
         missing = [name for name in _PACKAGES if find_spec(name) is None]
         if missing:
             raise InputError(

@@ -61,11 +61,7 @@ LOSSES: dict[str, Loss] = {row.name: row for row in _ROWS}
 
 
 def find_loss(name: str) -> Loss:
-    """The row of this name.
-
-    Raises:
-        InputError: there is none.
-    """
+    """The row of this name."""
     if name not in LOSSES:
         raise InputError(f"unknown loss {name!r}; choose from {', '.join(LOSSES)}")
     return LOSSES[name]
@@ -131,15 +127,10 @@ def train_bi_encoder(
     settings.check_installed()
     row = find_loss(loss)
     columns, limits = _columns(data, row, labels)
+    exact: dict[str, Any] = {"precision": "float32", "device": settings.device}
     embedder = Embedder.from_pretrained(
-        model,
-        recipe,
-        revision=revision,
-        max_length=max_length,
-        precision="float32",
-        device=settings.device,
-    )
-    embedder = embedder.with_initial_weights()
+        model, recipe, revision=revision, max_length=max_length, **exact
+    ).with_initial_weights()
     embedder.bound.check_fitted()
     embedder.check_saveable()
     dimensions = [] if matryoshka is None else _checked(matryoshka, embedder.dimension)
@@ -148,7 +139,7 @@ def train_bi_encoder(
     plan = data_plan("bi-encoder", embedder.fingerprint, data, dev, limits, **more)
     with TrainingRun.begin(out, settings, show_progress, plan) as run:
         best = _train(run, embedder, columns, dev, row, prefix, dimensions)
-        trained = Embedder.from_pretrained(best.folder, precision="float32", device=settings.device)
+        trained = Embedder.from_pretrained(best.folder, **exact)
         trained.name = str(model)
         own = embedder.settings  # sentence-transformers adds prompts to those that there were
         trained.settings = replace(
@@ -200,16 +191,15 @@ def _columns(
             )
     sets = [(one.sentence1, one.sentence2, *getattr(one, "negatives", ())) for one in data]
     wanted = 1 if row.name == "triplet" else len(sets[0]) - 2
-    for index, texts in enumerate(sets):
+    for name, texts in zip([one.name for one in data], sets, strict=True):
         if len(texts) - 2 != wanted:
             other = "the loss triplet" if row.name == "triplet" else data[0].name
             raise InputError(
-                f"{data[index].name} has {len(texts) - 2} columns of negatives; expected {wanted}, "
-                f"as {other} has"
+                f"{name} has {len(texts) - 2} columns of negatives; expected {wanted}, as "
+                f"{other} has"
             )
-    columns: dict[str, Any] = {
-        f"text{index}": list(chain(*parts)) for index, parts in enumerate(zip(*sets, strict=True))
-    }
+    joined = (list(chain(*parts)) for parts in zip(*sets, strict=True))
+    columns: dict[str, Any] = {f"text{index}": column for index, column in enumerate(joined)}
     if row.scored:
         pairs = cast("Sequence[Pairs]", data)
         limits = label_range(pairs, labels)
@@ -270,12 +260,9 @@ def _train(
             super().__init__()  # type: ignore[no-untyped-call]
 
         def __call__(self, model: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
-            texts = [*dev.sentence1, *dev.sentence2]
+            texts, size = [*dev.sentence1, *dev.sentence2], 4 * run.settings.batch_size
             vectors = model.encode(
-                texts,
-                prompt=prefix,
-                batch_size=4 * run.settings.batch_size,
-                show_progress_bar=False,
+                texts, prompt=prefix, batch_size=size, show_progress_bar=False
             ).astype(np.float64)
             cosines = find_similarity("cosine").pairwise(*np.split(vectors, 2))
             return spearman(cosines, dev.scores)
@@ -284,10 +271,11 @@ def _train(
         def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
             """Ours does not quote the training data."""
 
-    model = load_trainable(embedder, run.settings.device)
-    arguments = run.arguments(
-        SentenceTransformerTrainingArguments, len(columns["text0"]), metric="eval_spearman"
+    model, kind = (
+        load_trainable(embedder, run.settings.device),
+        SentenceTransformerTrainingArguments,
     )
+    arguments = run.arguments(kind, len(columns["text0"]), metric="eval_spearman")
     arguments.learning_rate_mapping = {
         rf"\.pooling\.{name}$": times * run.settings.learning_rate
         for name, times in _POOLING_RATES.items()

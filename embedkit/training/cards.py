@@ -122,17 +122,11 @@ def add_scores(
 ) -> None:
     """Put base model, license and scores into the front matter of the card of what goes to OUT."""
     task = "token-classification" if isinstance(report, EntityReport) else "semantic-similarity"
-    scores = [
-        CardScore(
-            task,
-            row.dataset,
-            f"{row.metric}_cosine" if getattr(row, "similarity", "") == "cosine" else row.metric,
-            row.value,
-            row.ci95,
-        )
-        for row in _over_all(report)
-        if row.value is not None
-    ]
+    scores = []
+    for row in _over_all(report):
+        metric = row.metric + ("_cosine" if getattr(row, "similarity", "") == "cosine" else "")
+        if row.value is not None:
+            scores.append(CardScore(task, row.dataset, metric, row.value, row.ci95))
     name = Path(out).absolute().name
     add_card_metadata(folder, name, base_model_metadata(model, revision), scores)
 

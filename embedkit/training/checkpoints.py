@@ -7,7 +7,6 @@ with other files, was being written or removed when the process was killed.
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,7 +21,7 @@ from embedkit.manifest import FileEntry, read_manifest, write_manifest
 _PLAN = "training.json"
 _EVALUATIONS = "eval"  # that sentence-transformers makes beside its checkpoints
 _FILES = "files.json"
-_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+_PREFIX = "checkpoint-"  # before the number of the step
 
 
 class Checkpoint(NamedTuple):
@@ -43,9 +42,8 @@ class Checkpoints:
     def beside(cls, out: Path, plan: Mapping[str, Any]) -> Iterator[Checkpoints]:
         """The folder OUT.training, new or of the same plan; removed when all went well.
 
-        Raises:
-            InputError: `out` cannot be written, another process trains there, or another training
-                was begun there.
+        An InputError says that `out` cannot be written, that another process trains there, or that
+        another training was begun there.
         """
         check_target(out)
         folder = out.absolute().parent / f"{out.name}.training"
@@ -81,7 +79,8 @@ class Checkpoints:
         return max(whole, key=lambda one: step_of(one.folder), default=None)
 
     def _folders(self) -> list[Path]:
-        return [path for path in self.folder.iterdir() if _CHECKPOINT.fullmatch(path.name)]
+        paths = self.folder.glob(f"{_PREFIX}*")
+        return [path for path in paths if path.name.removeprefix(_PREFIX).isdecimal()]
 
 
 def commit(folder: Path, *, stopped: bool) -> None:
@@ -103,7 +102,4 @@ def _read(folder: Path) -> Checkpoint | None:
 
 def step_of(folder: Path) -> int:
     """The step after which a checkpoint was written."""
-    match = _CHECKPOINT.fullmatch(folder.name)
-    if match is None:
-        raise ValueError(f"{folder} is no checkpoint")
-    return int(match[1])
+    return int(folder.name.removeprefix(_PREFIX))

@@ -37,21 +37,10 @@ def train_head(
     *,
     show_progress: bool | None = None,
 ) -> TrainingOutcome:
-    """Fit a head on the pairs of all sets, and score it on `dev`, or by cross-validation.
+    """Fit a head, which has an embedder, on the pairs of all sets; score it, and the cosine.
 
-    The texts are encoded once; the folds are made of their embeddings.
-
-    Args:
-        head: with an embedder.
-        sets: to learn from together.
-        dev: other pairs; None cross-validates.
-        show_progress: on stderr; None shows it where stderr is a terminal.
-
-    Returns:
-        The scores, beside those of the cosine.
-
-    Raises:
-        InputError: labels that the head cannot learn.
+    It is scored on `dev`, or by cross-validation without one. The texts are encoded once; the folds
+    are made of their embeddings. An InputError says which labels the head cannot learn.
     """
     if head.embedder is None:
         raise ValueError("the head has no embedder")
@@ -99,12 +88,8 @@ def folds(
 ) -> tuple[list[tuple[NDArray[np.int64], NDArray[np.int64]]], bool]:
     """Rows to train on and rows to predict, and whether no sentence is on both sides.
 
-    Pairs that share sentences, directly or through other pairs, stay together. Where that would
-    put more than half of them into one part, pairs are drawn at random.
-
-    Args:
-        sentences: (2, n), which sentences the pairs are made of.
-        seed: of the random parts.
+    Pairs that share sentences (2, n), directly or through other pairs, stay together. Where that
+    would put more than half of them into one part, pairs are drawn at random.
     """
     n = sentences.shape[1]
     size = int(sentences.max()) + 1

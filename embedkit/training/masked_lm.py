@@ -193,11 +193,7 @@ def perplexity(
 def _save_weights(
     network: PreTrainedModel, source: Path, tokenizer: TextTokenizer, new: Path
 ) -> bool:
-    """Write network and tokenizer, with the pooler of the source, which the network does not have.
-
-    Returns:
-        Whether there is a pooler.
-    """
+    """Write network and tokenizer, with the pooler of the source; whether there is one."""
     network.save_pretrained(new)
     tokenizer.save(new)
     before = Weights(source)

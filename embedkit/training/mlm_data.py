@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from embedkit.data.texts import as_texts
 from embedkit.errors import InputError
 from embedkit.files import rows_sha256
-from embedkit.tokenization.batching import padded
 from embedkit.tokenization.tokenizer import TextTokenizer, Tokenized
 
 if TYPE_CHECKING:
@@ -56,7 +54,8 @@ class AdaptationTexts:
             kept = list(dict.fromkeys(others))
         held = set(kept)
         learnt = [text for text in distinct if text not in held]
-        tokens = tokenizer([*learnt, *kept])
+        together = [*learnt, *kept]
+        tokens = tokenizer(together)
         starts = tokens.offsets[:-1]
         whole = np.flatnonzero(np.add.reduceat(~tokens.special, starts) > 0)
         trained = int((whole < len(learnt)).sum())
@@ -65,8 +64,10 @@ class AdaptationTexts:
                 f"got {trained} distinct texts to train on and {len(whole) - trained} held out; "
                 f"expected at least {MIN_TEXTS} together, and some of both"
             )
-        sha256 = rows_sha256([*learnt, *kept, len(learnt)])
-        return cls(_chosen(tokens, whole), trained, read - len(whole), sha256)
+        if len(whole) < len(together):
+            tokens = tokenizer([together[index] for index in whole])
+        sha256 = rows_sha256([*together, len(learnt)])
+        return cls(tokens, trained, read - len(whole), sha256)
 
     @property
     def held_out(self) -> int:
@@ -74,17 +75,6 @@ class AdaptationTexts:
         return len(self.tokens.lengths) - self.trained
 
 
-def _chosen(tokens: Tokenized, texts: NDArray[np.int64]) -> Tokenized:
-    batch = tokens.batch(texts)
-    return Tokenized(
-        batch.token_ids.numpy().astype(np.int32),
-        batch.offsets.numpy(),
-        batch.special.numpy(),
-        tokens.truncated[texts],
-    )
-
-
-_NOT_ASKED = -100  # the label of a token that is not guessed, as torch's loss knows it
 _HELD_OUT = -1  # in place of an epoch: their masks stay
 
 
@@ -100,28 +90,25 @@ class Masking:
     ) -> None:
         from transformers import DataCollatorForLanguageModeling
 
+        tokenizer.padding_side = "right"
+        tokenizer.pad_token = tokenizer.pad_token or tokenizer.mask_token  # none attends to it
         self._tokens = tokens
         self._collator = DataCollatorForLanguageModeling(tokenizer)
-        self._pad_id = int(tokenizer.pad_token_id or 0)
         self._order = order
         self._seed = seed
 
     def __call__(self, texts: Sequence[int]) -> dict[str, Tensor]:
         """input_ids, attention_mask and labels, (texts, longest) each."""
-        offsets = self._tokens.offsets
-        spans = [slice(offsets[text], offsets[text + 1]) for text in texts]
-        rows = [self._tokens.token_ids[span] for span in spans]
-        ids = padded(rows, self._pad_id)
-        mask = padded([np.ones_like(row) for row in rows], 0)
-        special = padded([self._tokens.special[span] for span in spans], 1)
-        trained = texts[0] < len(self._order)
-        epoch = self._order.epoch if trained else _HELD_OUT
+        examples = []
+        for text in texts:
+            span = slice(*self._tokens.offsets[text : text + 2])
+            special = self._tokens.special[span].astype(int).tolist()
+            ids = self._tokens.token_ids[span].tolist()
+            examples.append({"input_ids": ids, "special_tokens_mask": special})
+        epoch = self._order.epoch if texts[0] < len(self._order) else _HELD_OUT
         drawn = np.random.default_rng([self._seed, epoch + 1, *texts]).integers(2**62)
         self._collator.generator = torch.Generator().manual_seed(int(drawn))
-        labels = torch.full(ids.shape, _NOT_ASKED)
-        inputs = torch.from_numpy(ids)
-        while bool((labels == _NOT_ASKED).all()):  # few tokens may get no mask at first
-            inputs, labels = self._collator.torch_mask_tokens(
-                torch.from_numpy(ids.copy()), special_tokens_mask=torch.from_numpy(special)
-            )
-        return {"input_ids": inputs, "attention_mask": torch.from_numpy(mask), "labels": labels}
+        while True:  # few tokens may get no mask at first
+            batch: dict[str, Tensor] = dict(self._collator(examples))
+            if bool((batch["labels"] >= 0).any()):
+                return batch

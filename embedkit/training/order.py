@@ -17,30 +17,21 @@ class ByLength(Sampler[int]):
     """Random batches of examples of similar length, with little padding: half the work on STS-B.
 
     The order depends on seed and epoch alone, so that a resumed training continues where it was.
-
-    Args:
-        lengths: tokens of each example: first those to train on, then those held out.
-        batch_size: of the loader that reads this.
-        seed: another one, another order.
-        trained: how many are to train on; None for all.
-
-    Attributes:
-        epoch: from 0.
-        held_out: the held-out examples, by length.
     """
 
     def __init__(
         self,
-        lengths: NDArray[np.int64],
+        lengths: NDArray[np.int64],  # tokens of the examples to train on, then of those held out
         batch_size: int,
         seed: int,
-        trained: int | None = None,
+        trained: int | None = None,  # how many are to train on; None for all
     ) -> None:
         trained = len(lengths) if trained is None else trained
         self._lengths = lengths[:trained]
         self._batch_size = batch_size
         self._seed = seed
         self.epoch = 0
+        # The held-out examples, by length.
         self.held_out: list[int] = (np.argsort(lengths[trained:], kind="stable") + trained).tolist()
 
     def set_epoch(self, epoch: int) -> None:

@@ -18,11 +18,7 @@ from embedkit.tagging.entity_scores import EntityReport
 Curve: TypeAlias = tuple[dict[str, float | None], ...]
 
 # What models are compared to, as a key of the catalogue.
-_ORIGINS = {
-    "bi-encoder": "before_training",
-    "head": "by_cosine",
-    "token-classifier": "by_lookup",
-}
+_ORIGINS = {"bi-encoder": "before_training", "head": "by_cosine", "token-classifier": "by_lookup"}
 _TITLES = {PAIRS.main: PAIRS.title, "entity_f1": "F1"}  # in the catalogue, too
 
 
@@ -90,15 +86,10 @@ class TrainingOutcome:
         """Spearman's correlation by dimension, before and after, in English (en) or Korean (ko)."""
         words = catalogue(language)
         keys = ("dimension", "before", "after", "difference")
-        rows = [
-            (
-                f"{size:,}",
-                number(one.before, one.metric),
-                number(one.after, one.metric),
-                delta(one.difference, one.metric),
-            )
-            for size, one in self.matryoshka.items()
-        ]
+        rows = []
+        for size, one in self.matryoshka.items():
+            values = [number(value, one.metric) for value in (one.before, one.after)]
+            rows.append((f"{size:,}", *values, delta(one.difference, one.metric)))
         return Grid(tuple(words["training"][key] for key in keys), tuple(rows), frozenset())
 
     def to_dict(self) -> dict[str, Any]:

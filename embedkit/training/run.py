@@ -73,10 +73,7 @@ class TrainingRun:
         """A run to the folder `out`, new or of the same plan and settings.
 
         The plan is what else makes the training what it is, as JSON values. The checkpoints go when
-        all went well.
-
-        Raises:
-            InputError: see `Checkpoints.beside`.
+        all went well. For errors see `Checkpoints.beside`.
         """
         whole_plan = {**plan, **settings.described()}
         with Checkpoints.beside(Path(out), whole_plan) as checkpoints, without_bars():
@@ -151,11 +148,7 @@ class TrainingRun:
         return self.train(trainer)
 
     def train(self, trainer: Trainer) -> BestCheckpoint:
-        """Train to the end, from the last whole checkpoint if there is one.
-
-        Raises:
-            InputError: no evaluation had a score.
-        """
+        """Train to the end, from the last whole checkpoint if there is one."""
         last, metric = self.checkpoints.last(), str(trainer.args.metric_for_best_model)
         if last is None or not last.stopped:
             for callback in (ProgressCallback, PrinterCallback):
@@ -167,9 +160,7 @@ class TrainingRun:
             trainer.train(resume_from_checkpoint=None if last is None else str(last.folder))
             last = self.checkpoints.last()
         if last is None:
-            raise RuntimeError(
-                f"{self.checkpoints.folder}: the training ended without a checkpoint"
-            )
+            raise RuntimeError(f"{self.checkpoints.folder}: training ended without a checkpoint")
         state = json.loads((last.folder / "trainer_state.json").read_text(encoding="utf-8"))
         best = state["best_global_step"]
         if not best:
@@ -191,18 +182,15 @@ def data_plan(
     **more: object,
 ) -> dict[str, Any]:
     """The plan of a training on data sets, of a model with this fingerprint."""
+    digests = [x.sha256 if not isinstance(x, Pairs) else data_fingerprint(x) for x in (*data, dev)]
     return {
         "training": training,
         **more,  # before the model, whose fingerprint says less when it is another one
         "model": model,
-        "data": [_fingerprint(one) for one in data],
-        "dev": _fingerprint(dev),
+        "data": digests[:-1],
+        "dev": digests[-1],
         "label_range": None if label_range is None else list(label_range),
     }
-
-
-def _fingerprint(data: Pairs | Positives | TaggedTexts) -> str:
-    return data_fingerprint(data) if isinstance(data, Pairs) else data.sha256
 
 
 def selection_note(settings: TrainingSettings) -> tuple[tuple[str, dict[str, Any]], ...]:
@@ -246,9 +234,8 @@ class _Progress(TrainerCallback):
         self._open = ExitStack()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._advance = self._open.enter_context(
-            progress(state.max_steps, "steps", show=self._show)
-        )
+        bar = progress(state.max_steps, "steps", show=self._show)
+        self._advance = self._open.enter_context(bar)
         self._advance(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
