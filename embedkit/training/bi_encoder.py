@@ -24,7 +24,6 @@ from embedkit.evaluation.metric_delta import MetricDelta, mean_delta, metric_del
 from embedkit.evaluation.pair_scores import similarities_of
 from embedkit.files import DEFAULT_MODEL, new_folder
 from embedkit.recipes.recipe import Recipe
-from embedkit.similarity import find_similarity
 from embedkit.training.arguments import BI_ENCODER, TrainingSettings
 from embedkit.training.cards import BI_ENCODER_SECTION, add_scores, training_notes
 from embedkit.training.outcome import TrainingOutcome
@@ -38,6 +37,7 @@ class Loss(NamedTuple):
     kind: str  # its class in sentence_transformers.losses
     scored: bool  # whether it learns from scores; else from positive pairs
     note: str  # what it asks for
+    negatives: int | None = None  # how many of each pair it needs
 
 
 _COSENT = "of two pairs of a batch, the higher score has the higher cosine (Su 2022)"
@@ -51,7 +51,7 @@ _ROWS = (
     Loss("cosent", "CoSENTLoss", True, _COSENT),
     Loss("cosine", "CosineSimilarityLoss", True, _COSINE),
     Loss("in-batch", "MultipleNegativesRankingLoss", False, _IN_BATCH),
-    Loss("triplet", "TripletLoss", False, _TRIPLET),
+    Loss("triplet", "TripletLoss", False, _TRIPLET, negatives=1),
 )
 
 # Of attention and mix, times that of the encoder, whose steps would leave them where they begin.
@@ -190,13 +190,12 @@ def _columns(
                 f"{expected.__name__}"
             )
     sets = [(one.sentence1, one.sentence2, *getattr(one, "negatives", ())) for one in data]
-    wanted = 1 if row.name == "triplet" else len(sets[0]) - 2
-    for name, texts in zip([one.name for one in data], sets, strict=True):
-        if len(texts) - 2 != wanted:
-            other = "the loss triplet" if row.name == "triplet" else data[0].name
+    first = data[0].name, len(sets[0]) - 2
+    other, wanted = first if row.negatives is None else (f"the loss {row.name}", row.negatives)
+    for name, count in zip([one.name for one in data], map(len, sets), strict=True):
+        if count - 2 != wanted:
             raise InputError(
-                f"{name} has {len(texts) - 2} columns of negatives; expected {wanted}, as "
-                f"{other} has"
+                f"{name} has {count - 2} columns of negatives; expected {wanted}, as {other} has"
             )
     joined = (list(chain(*parts)) for parts in zip(*sets, strict=True))
     columns: dict[str, Any] = {f"text{index}": column for index, column in enumerate(joined)}
@@ -256,26 +255,17 @@ def _train(
     from embedkit.embedder.recipe_pooling import load_trainable
 
     class DevSpearman(BaseEvaluator):
-        def __init__(self) -> None:
-            super().__init__()  # type: ignore[no-untyped-call]
-
         def __call__(self, model: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
             texts, size = [*dev.sentence1, *dev.sentence2], 4 * run.settings.batch_size
-            vectors = model.encode(
-                texts, prompt=prefix, batch_size=size, show_progress_bar=False
-            ).astype(np.float64)
-            cosines = find_similarity("cosine").pairwise(*np.split(vectors, 2))
-            return spearman(cosines, dev.scores)
+            vectors = model.encode(texts, prompt=prefix, batch_size=size, show_progress_bar=False)
+            return spearman(similarities_of("cosine", *np.split(vectors, 2)), dev.scores)
 
     class TrainerWithoutCard(SentenceTransformerTrainer):
         def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
             """Ours does not quote the training data."""
 
-    model, kind = (
-        load_trainable(embedder, run.settings.device),
-        SentenceTransformerTrainingArguments,
-    )
-    arguments = run.arguments(kind, len(columns["text0"]), metric="eval_spearman")
+    model, examples = load_trainable(embedder, run.settings.device), len(columns["text0"])
+    arguments = run.arguments(SentenceTransformerTrainingArguments, examples, "eval_spearman")
     arguments.learning_rate_mapping = {
         rf"\.pooling\.{name}$": times * run.settings.learning_rate
         for name, times in _POOLING_RATES.items()
@@ -294,6 +284,6 @@ def _train(
         args=arguments,
         train_dataset=Dataset.from_dict(columns),
         loss=objective,
-        evaluator=DevSpearman(),
+        evaluator=DevSpearman(),  # type: ignore[no-untyped-call]
     )
     return run.train(trainer)

@@ -20,7 +20,6 @@ from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
     PrinterCallback,
-    ProgressCallback,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -151,8 +150,7 @@ class TrainingRun:
         """Train to the end, from the last whole checkpoint if there is one."""
         last, metric = self.checkpoints.last(), str(trainer.args.metric_for_best_model)
         if last is None or not last.stopped:
-            for callback in (ProgressCallback, PrinterCallback):
-                trainer.remove_callback(callback)
+            trainer.remove_callback(PrinterCallback)
             if self.settings.patience is not None:
                 trainer.add_callback(EarlyStoppingCallback(self.settings.patience))
             trainer.add_callback(_Committing())
