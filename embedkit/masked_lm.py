@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -55,8 +55,8 @@ class MaskedLM:
         True
     """
 
-    network: PreTrainedModel
-    tokenizer: TextTokenizer
+    network: PreTrainedModel = field(repr=False)
+    tokenizer: TextTokenizer = field(repr=False)
     own_tokenizer: Any
 
     @classmethod

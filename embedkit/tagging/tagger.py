@@ -80,12 +80,12 @@ class Tagger:
 
     kind: ClassVar[Literal["token-classifier"]] = "token-classifier"
 
-    network: PreTrainedModel
-    tokenizer: TextTokenizer
+    network: PreTrainedModel = field(repr=False)
+    tokenizer: TextTokenizer = field(repr=False)
     unit: Unit
     name: str
-    notes: Mapping[str, Any] = field(default_factory=dict)
-    training: TrainingOutcome | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    training: TrainingOutcome | None = field(default=None, repr=False)
 
     @classmethod
     @standard_torch()

@@ -51,6 +51,8 @@ def dev(tagger: Tagger) -> TaggedTexts:
 
 def test_it_learns(trained: tuple[Tagger, Path]) -> None:
     tagger, folder = trained
+    assert repr(tagger).startswith(f"Tagger(unit='{tagger.unit}', name='")
+    assert "\n" not in repr(tagger)
     report = evaluate_tagger(tagger, dev(tagger), show_progress=False)
     assert report["entity_f1"].value > 0.95
     assert tagger.notes["F1 of correct tags"].startswith("1.0000 on")
