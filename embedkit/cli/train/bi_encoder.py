@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 from embedkit.cli import choices, options
 from embedkit.cli.train import training_options
 from embedkit.errors import InputError
-from embedkit.recipes.recipe import Recipe
 from embedkit.training.arguments import BI_ENCODER
 
 if TYPE_CHECKING:
@@ -95,7 +94,6 @@ def train_bi_encoder_command(
         raise InputError(f"got a label of positive pairs, but the loss {loss} learns from scores")
     labels = training_options.parse_range(label_range)
     dimensions = training_options.parse_dimensions(matryoshka, data)
-    parsed = None if recipe is None else Recipe.parse(recipe)
     sets: list[Pairs] | list[Positives]
     if scored:
         sets = [files.read(path) for path in data]
@@ -110,7 +108,7 @@ def train_bi_encoder_command(
         sets,
         held_out,
         out,
-        recipe=parsed,
+        recipe=recipe,
         loss=loss,
         matryoshka=dimensions,
         settings=settings,

@@ -32,9 +32,6 @@ def train_cross_encoder_command(
     Example: [bold]embedkit train cross-encoder stsb_train.tsv --dev stsb_dev.tsv --out my-ce[/bold]
     """
     started = shown.begin(out)
-    from embedkit.scoring.cross_encoder_network import check_reads
-
-    check_reads(reads)
     labels = training_options.parse_range(label_range)
     sets, held_out = [files.read(path) for path in data], files.read(dev)
     from embedkit.training.cross_encoder import train_cross_encoder
