@@ -17,21 +17,11 @@ _QUERIES, _DOCUMENTS = 128, 8192  # in a block: 8 MB of similarities
 def nearest(
     queries: Float32Array, documents: Float32Array, similarity: str, k: int, index: str = EXACT
 ) -> NDArray[np.int64]:
-    """The k most similar documents of each query, by default exactly.
+    """Positions (n, min(k, m)) of the m documents, for each of n queries the most similar first.
 
-    Exact search needs memory for a block only. Its similarities are computed in float64 and
-    compared in float32, so that equal texts tie; of tied documents the first comes first.
-
-    Args:
-        queries: (n, dim) float32, finite.
-        documents: (m, dim) float32, finite.
-        similarity: a name from the table of similarities.
-        k: at least 1.
-        index: `flat` for exact search, or another kind of `VectorIndex`.
-
-    Returns:
-        (n, min(k, m)) positions of documents, the most similar first, then -1 if an index finds
-        fewer.
+    Exact search (`flat`) needs memory for a block only. It computes similarities in float64 and
+    compares them in float32, so that equal texts tie; of tied documents the first comes first.
+    Another kind of `VectorIndex` is approximate; where it finds fewer, -1 follows.
     """
     if index != EXACT:
         return _approximate(queries, documents, similarity, k, index)

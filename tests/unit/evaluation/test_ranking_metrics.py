@@ -104,7 +104,8 @@ def test_a_long_ranking_is_cut_where_trec_eval_s_is() -> None:
 def test_values_by_hand() -> None:
     gains = np.array([[0, 2, 0, 1], [0, 0, 0, 0]])
     ideal = np.array([[2, 1, 1], [0, 0, 0]])
-    values = {name: metric(gains, ideal).tolist() for name, metric in RANKING_METRICS.items()}
+    counts = np.array([3, 0])
+    values = {name: of(gains, ideal, counts).tolist() for name, of in RANKING_METRICS.items()}
     best = 2 + 1 / np.log2(3) + 1 / 2
     assert values == {
         "ndcg@10": [pytest.approx((2 / np.log2(3) + 1 / np.log2(5)) / best), 0],
