@@ -286,17 +286,16 @@ class CrossEncoder:
         Raises:
             InputError: something else is in the way.
         """
-        row = READS[READS[self.reads].saved_as]
-        low, high = self.label_range
+        row, config = READS[READS[self.reads].saved_as], self.config
+        of_transformers, (low, high) = row.name == "pooler", self.label_range
         with new_folder(as_path("folder", folder)) as new, without_bars():
             save_network(self.network, new)
             self.tokenizer.save(new)
             # The tokenizer of klue/roberta-base gives token types, which its encoder does not read;
             # that of ALBERT gives none, and its encoder reads them.
             path = new / "tokenizer_config.json"
-            config = read_json(path) if path.is_file() else {}
-            config["model_input_names"] = self.input_names
-            write_json(path, config)
+            settings = read_json(path) if path.is_file() else {}
+            write_json(path, {**settings, "model_input_names": self.input_names})
             record = {
                 "reads": row.name,
                 "max_length": self.tokenizer.max_length,
@@ -305,7 +304,6 @@ class CrossEncoder:
             }
             write_record(new, "cross-encoder", record)
             write_mark(new, row.name, self.name)
-            of_transformers = row.name == "pooler"
             card = _CARD.format(
                 library="sentence-transformers" if of_transformers else "embedkit",
                 name=self.name,
@@ -313,8 +311,8 @@ class CrossEncoder:
                 low=low,
                 high=high,
                 version=__version__,
-                family=self.config.model_type,
-                layers=self.config.num_hidden_layers,
+                family=config.model_type,
+                layers=config.num_hidden_layers,
                 note=READS[self.reads].note,
                 max_length=self.tokenizer.max_length,
                 notes=noted(self.notes),

@@ -7,7 +7,6 @@ last hidden state.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from transformers.modeling_outputs import SequenceClassifierOutput
 
 
+_CLASSIFIER = "classifier.safetensors"
 _SCALE = 0.02  # of new weights, where config.json has no initializer_range
 _DROPOUT = 0.1  # where config.json has none
 
@@ -64,49 +64,16 @@ class Reading(NamedTuple):
     """A row of the table."""
 
     name: str  # what `--reads` says
-    build: Callable[[Path], nn.Module]  # from a transformers folder
     saved_as: str  # the row that reads a trained network of this one again
     note: str  # what the classifier sits on
 
 
-def _with_pooler(folder: Path) -> nn.Module:
-    network, missing = _load_classifier(folder)
-    if not missing <= {"classifier.weight", "classifier.bias"}:
-        raise InputError(
-            f"{folder}: {type(network).__name__} finds no weights there for "
-            f"{', '.join(sorted(missing))}; expected a BERT with its pooler, or another reading, "
-            "such as pooler-fresh"
-        )
-    return network
-
-
-def _with_fresh_pooler(folder: Path) -> nn.Module:
-    network, _ = _load_classifier(folder)
-    pooler = getattr(network.base_model, "pooler", None)
-    if pooler is not None:
-        scale = getattr(network.config, "initializer_range", _SCALE)
-        for part in pooler.modules():
-            if isinstance(part, nn.Linear):
-                _draw(part, scale)
-    return network
-
-
-def _pooled(reads: str) -> Callable[[Path], nn.Module]:
-    def build(folder: Path) -> nn.Module:
-        encoder = _load_encoder(folder)
-        network = PooledRegressor(encoder, reads)
-        _draw(network.classifier, getattr(encoder.config, "initializer_range", _SCALE))
-        return network
-
-    return build
-
-
 _ROWS = (
-    Reading("pooler", _with_pooler, "pooler", "the checkpoint's pooler, which trains on"),
-    Reading("pooler-fresh", _with_fresh_pooler, "pooler", "a pooler with new random weights"),
-    Reading("cls", _pooled("cls"), "cls", "the first token's last hidden state"),
-    Reading("mean", _pooled("mean"), "mean", "the mean of the last hidden state over all tokens"),
-    Reading("max", _pooled("max"), "max", "its maximum over all tokens"),
+    Reading("pooler", "pooler", "the checkpoint's pooler, which trains on"),
+    Reading("pooler-fresh", "pooler", "a pooler with new random weights"),
+    Reading("cls", "cls", "the first token's last hidden state"),
+    Reading("mean", "mean", "the mean of the last hidden state over all tokens"),
+    Reading("max", "max", "its maximum over all tokens"),
 )
 
 READS: dict[str, Reading] = {row.name: row for row in _ROWS}
@@ -123,7 +90,23 @@ def build_network(folder: Path, reads: str, seed: int) -> nn.Module:
     """The network to train; `seed` is of what is drawn anew: the classifier, and a fresh pooler."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return check_reads(reads).build(folder)
+        if check_reads(reads).saved_as != "pooler":
+            pooled = PooledRegressor(_load_encoder(folder), reads)
+            _draw(pooled.classifier, config_of(pooled))
+            return pooled
+        network, missing = _load_classifier(folder)
+        if reads == "pooler-fresh":
+            pooler = getattr(network.base_model, "pooler", None)
+            for part in () if pooler is None else pooler.modules():
+                if isinstance(part, nn.Linear):
+                    _draw(part, network.config)
+        elif not missing <= {"classifier.weight", "classifier.bias"}:
+            raise InputError(
+                f"{folder}: {type(network).__name__} finds no weights there for "
+                f"{', '.join(sorted(missing))}; expected a BERT with its pooler, or another "
+                "reading, such as pooler-fresh"
+            )
+        return network
 
 
 def save_network(network: nn.Module, folder: Path) -> None:
@@ -163,9 +146,6 @@ def load_network(folder: Path, reads: str) -> nn.Module:
     return pooled
 
 
-_CLASSIFIER = "classifier.safetensors"
-
-
 def output_layer(network: nn.Module) -> nn.Linear | None:
     """The linear layer that gives the score, if there is one."""
     outputs = [
@@ -191,8 +171,8 @@ def config_of(network: nn.Module) -> Any:
     ).config
 
 
-def _draw(layer: nn.Linear, scale: float) -> None:
-    nn.init.normal_(layer.weight, std=scale)
+def _draw(layer: nn.Linear, config: Any) -> None:
+    nn.init.normal_(layer.weight, std=getattr(config, "initializer_range", _SCALE))
     nn.init.zeros_(layer.bias)
 
 

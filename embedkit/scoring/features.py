@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,30 +15,15 @@ from embedkit.similarity import SIMILARITIES
 
 Features = NDArray[np.float64]
 
-
-class Feature(NamedTuple):
-    """A row of the table."""
-
-    name: str  # what options and saved heads say
-    make: Callable[[Features, Features], Features]  # u (n, dim), v (n, dim) -> (n, dim) or (n, 1)
-    symmetric: bool  # whether u and v can be exchanged
-    note: str  # what it says of a pair
-
-
-_ROWS = (
-    Feature("|u-v|", lambda u, v: np.abs(u - v), True, "how far apart in each dimension"),
-    Feature("u*v", lambda u, v: u * v, True, "how far the dimensions agree"),
-    Feature(
-        "cosine",
-        lambda u, v: SIMILARITIES["cosine"].pairwise(u, v)[:, None],
-        True,
-        "one number, the cosine",
-    ),
-    Feature("u", lambda u, v: u, False, "the first vector"),
-    Feature("v", lambda u, v: v, False, "the second vector"),
-)
-
-FEATURES: dict[str, Feature] = {row.name: row for row in _ROWS}
+# u (n, dim), v (n, dim) -> (n, dim) or (n, 1), by the names that options and saved heads say. All
+# but u and v are symmetric.
+FEATURES: dict[str, Callable[[Features, Features], Features]] = {
+    "|u-v|": lambda u, v: np.abs(u - v),
+    "u*v": lambda u, v: u * v,
+    "cosine": lambda u, v: SIMILARITIES["cosine"].pairwise(u, v)[:, None],
+    "u": lambda u, v: u,
+    "v": lambda u, v: v,
+}
 
 
 def check_features(names: Sequence[str]) -> tuple[str, ...]:
@@ -57,4 +41,4 @@ def check_features(names: Sequence[str]) -> tuple[str, ...]:
 def pair_features(vectors: NDArray[np.float32], names: Sequence[str]) -> Features:
     """(n, 2, dim) sentence vectors -> (n, features) float64, joined in the table's order."""
     u, v = vectors[:, 0].astype(np.float64), vectors[:, 1].astype(np.float64)
-    return np.hstack([FEATURES[name].make(u, v) for name in check_features(names)])
+    return np.hstack([FEATURES[name](u, v) for name in check_features(names)])

@@ -64,8 +64,8 @@ def load_model(
         >>> embedkit.load_model("minilm").kind
         'model'
     """
-    options: dict[str, Any] = {"recipe": recipe, "max_length": max_length, "precision": precision}
-    given = {name: value for name, value in options.items() if value is not None}
+    options = {"recipe": recipe, "max_length": max_length, "precision": precision}
+    given: dict[str, Any] = {name: x for name, x in options.items() if x is not None}
     if hasattr(model, "kind"):
         if given or device is not None:
             raise InputError("got options for a model that is loaded; expected none")
@@ -102,12 +102,7 @@ def load_scorer(
 ) -> Scorer:
     """The function from n pairs of texts to n scores: predictions, or the cosine of an embedder.
 
-    Args:
-        model: see `load_model`, and for `options`.
-        prompt: put in front of each text, for an embedder.
-
-    Raises:
-        InputError: there is no such model, or a prompt was given for a head or a cross-encoder.
+    `options` are those of `load_model`; an embedder puts the prompt in front of each text.
     """
     loaded = load_model(model, **options)
     if loaded.kind != "model":

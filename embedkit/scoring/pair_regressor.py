@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import reprlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
@@ -125,7 +124,7 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """
         labels = self.check(scores)
         given = _read_pairs(pairs)
-        _check_count(len(given) if isinstance(given, np.ndarray) else len(given[0]), labels)
+        _check_count(len(given if isinstance(given, np.ndarray) else given[0]), labels)
         vectors = self._vectors(given)
         self.features_ = self._choose_features()
         self.range_ = self.label_range or (float(labels.min()), float(labels.max()))
@@ -165,22 +164,17 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     def restore(self, regressor: Any, width: int) -> None:
         """Take a fitted estimator from a saved head, instead of `fit`."""
-        self.features_ = self._choose_features()
-        low, high = self.label_range or (math.nan, math.nan)
-        if not low < high:
-            raise ValueError(f"label_range is {self.label_range}")
-        self.range_ = (float(low), float(high))
+        self.features_, self.range_ = (
+            self._choose_features(),
+            as_label_range(self.label_range or ()),
+        )
         self.width_, self.regressor_ = width, regressor
 
     def check(self, scores: ArrayLike) -> NDArray[np.float64]:
-        """What `fit` refuses before anything is encoded; the labels as float64 (n,).
-
-        Raises:
-            InputError: an unknown head or feature, or labels that no head can learn.
-        """
+        """What `fit` refuses before anything is encoded; the labels as float64 (n,)."""
         check_seed(self.seed)
-        encodes = hasattr(self.embedder, "encode") and not isinstance(self.embedder, str)
-        if self.embedder is not None and not encodes:
+        is_str = isinstance(self.embedder, str)  # which has an `encode`, too
+        if self.embedder is not None and (is_str or not hasattr(self.embedder, "encode")):
             raise InputError(f"embedder is {reprlib.repr(self.embedder)}; expected an Embedder")
         self._choose_features()
         labels, fewest = _as_labels(scores), self._head().min_pairs

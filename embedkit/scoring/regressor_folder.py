@@ -1,9 +1,8 @@
 """Save and load a regression head and its embedder in one folder.
 
 The embedder is a sentence-transformers folder like any other; beside it stand head.json and the
-fitted estimator in skops' format. skops rather than a pickle, which runs code when it is read, and
-rather than arrays of our own, which could hold our three heads but not a user's regressor: it
-rebuilds only classes that it is told to trust.
+fitted estimator in skops' format, which holds a user's regressor too, and runs no code when it is
+read, as a pickle would: it rebuilds only classes that it is told to trust.
 """
 
 from __future__ import annotations
@@ -155,21 +154,19 @@ def load_head(
     recorded = record.get("precision", "float32")  # 0.1.0 wrote none
     if recorded not in [*PRECISIONS]:
         raise InputError(f"{path}: is damaged (precision is {recorded!r})")
+    asked = AUTO
     if embedder is None:
         asked = options.pop("precision", AUTO)
-        precision = recorded if asked == AUTO else asked
     elif "precision" in record:
         embedder = embedder.in_recorded(recorded)
-        precision = embedder.precision
-    else:
-        precision = recorded
-    if precision != recorded:
+        asked = embedder.precision
+    if asked not in (AUTO, recorded):
         raise InputError(
             f"{target}: the head was trained on {recorded} embeddings, got precision "
-            f"{precision!r}; leave the precision to auto, or train the head again"
+            f"{asked!r}; leave the precision to auto, or train the head again"
         )
     if embedder is None:
-        embedder = Embedder.from_pretrained(target, precision=precision, **options)
+        embedder = Embedder.from_pretrained(target, precision=recorded, **options)
     if embedder.fingerprint != record.get("fingerprint"):
         raise InputError(
             f"{target}: the head was trained on another embedder (fingerprint "
