@@ -10,6 +10,7 @@ from embedkit.evaluation.error_analysis import ErrorAnalysis, PairPredictions
 from embedkit.evaluation.fitting import ON_DATA
 from embedkit.evaluation.published import Comparison, compare_with_published
 from embedkit.evaluation.results import (
+    MAIN_METRICS,
     TASKS,
     Result,
     Task,
@@ -119,10 +120,9 @@ class ReportData:
         """The best recipe on each data set that has one."""
         best = {}
         for dataset in self.datasets:
-            rows = [row for row in self.results if row.dataset == dataset]
-            means = averages(rows, self.compared, self.decided_by, self.aggregation)
-            first = ranked(means, self.own)[0]
-            if means[first] is not None:
+            values = {name: row.value for name, row in self.scores(dataset).items()}
+            first = ranked(values, self.own)[0]
+            if values[first] is not None:
                 best[dataset] = self.row_of(first)
         return best
 
@@ -139,6 +139,11 @@ class ReportData:
     def deciding(self, *metrics: str) -> list[Result]:
         """The results of metrics in the report's aggregation, or `all` if there are no subsets."""
         return deciding(self.results, metrics, self.aggregation)
+
+    def scores(self, dataset: str) -> dict[str, Result]:
+        """The main metric of each recipe on a data set, by the similarity that decides."""
+        rows = (row for row in self.deciding(*MAIN_METRICS) if row.dataset == dataset)
+        return {row.candidate: row for row in rows if row.similarity == self.decided_by}
 
     @property
     def datasets(self) -> list[str]:

@@ -87,17 +87,8 @@ class Grid:
             return " & ".join(shown) + r" \\"
 
         head, *body = (line(row, cells) for row, cells in enumerate(lines, start=-1))
-        return "\n".join(
-            (
-                rf"\begin{{tabular}}{{{sides}}}",
-                r"\toprule",
-                head,
-                r"\midrule",
-                *body,
-                r"\bottomrule",
-                r"\end{tabular}",
-            )
-        )
+        above = (rf"\begin{{tabular}}{{{sides}}}", r"\toprule", head, r"\midrule")
+        return "\n".join((*above, *body, r"\bottomrule", r"\end{tabular}"))
 
     def html(self) -> str:
         """A plain HTML table."""

@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from embedkit.evaluation.report.data import ReportData
 from embedkit.evaluation.report.formatting import interval, number
-from embedkit.evaluation.results import MAIN_METRICS
 
 _DARK = 60  # percent of the scale: cells above have light letters
 
 
-@dataclass(frozen=True)
-class HeatCell:
+class HeatCell(NamedTuple):
     """The score of a pooling of a hidden state."""
 
     text: str
     title: str  # the recipe, and its score with the interval or why there is none
+    kind: str = "missing"  # classes: high or low, and best or baseline
     percent: int | None = None  # of the way from the lowest score to the highest; None if missing
-    standing: str = ""  # best, baseline or neither
-
-    @property
-    def kind(self) -> str:
-        """The classes of the cell."""
-        shade = "missing" if self.percent is None else "high" if self.percent > _DARK else "low"
-        return f"{shade} {self.standing}".strip()
 
 
-@dataclass(frozen=True)
-class HeatMap:
+class HeatMap(NamedTuple):
     """Rows of cells, the last hidden state first."""
 
     unit: str
     low: str
     high: str
-    poolings: tuple[str, ...]
-    rows: tuple[tuple[int, tuple[HeatCell, ...]], ...]
+    poolings: list[str]
+    rows: list[tuple[int, list[HeatCell]]]
 
     def has(self, kind: str) -> bool:
         """Whether a cell is of this kind."""
@@ -46,11 +37,7 @@ def heat_map(report: ReportData, dataset: str, words: dict[str, str]) -> HeatMap
     """The heat map of a data set, if a pooling of one model has scores at several hidden states."""
     if report.models:
         return None
-    scores = {
-        row.candidate: row
-        for row in report.deciding(*MAIN_METRICS)
-        if row.dataset == dataset and row.similarity == report.decided_by
-    }
+    scores = report.scores(dataset)
     at = {cell: name for name, cell in _cells(report).items()}
     values = {
         cell: row.value
@@ -69,21 +56,17 @@ def heat_map(report: ReportData, dataset: str, words: dict[str, str]) -> HeatMap
             reason = words["not_compared" if name is None else "no_value"]
             return HeatCell("–", f"{name or f'{pooling}@{layer}'}: {reason}")
         share = (row.value - lowest) / (highest - lowest) if highest > lowest else 0.5
+        percent = round(100 * share)
         title = f"{name}: {number(row.value, metric)} {interval(row.ci95, metric)}".rstrip()
-        own = report.row_of(name)
         named = {report.row_of(report.baseline or ""): "baseline", report.best_name: "best"}
-        text = f"{100 * row.value:.1f}"
-        return HeatCell(text, title, round(100 * share), named.get(own, ""))
+        kind = f"{'high' if percent > _DARK else 'low'} {named.get(report.row_of(name), '')}"
+        return HeatCell(f"{100 * row.value:.1f}", title, kind.rstrip(), percent)
 
-    poolings = tuple(dict.fromkeys(pooling for pooling, _ in at))
+    poolings = list(dict.fromkeys(pooling for pooling, _ in at))
     layers = sorted({layer for _, layer in at}, reverse=True)
-    return HeatMap(
-        f"{words.get(metric, metric)} x 100",
-        f"{100 * lowest:.1f}",
-        f"{100 * highest:.1f}",
-        poolings,
-        tuple((layer, tuple(cell(pooling, layer) for pooling in poolings)) for layer in layers),
-    )
+    rows = [(layer, [cell(pooling, layer) for pooling in poolings]) for layer in layers]
+    low, high = (f"{100 * value:.1f}" for value in (lowest, highest))
+    return HeatMap(f"{words.get(metric, metric)} x 100", low, high, poolings, rows)
 
 
 def _cells(report: ReportData) -> dict[str, tuple[str, int]]:

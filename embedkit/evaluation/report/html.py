@@ -23,11 +23,7 @@ if TYPE_CHECKING:
 
 
 def render(report: ReportData, language: str = "en") -> str:
-    """The page, in English (en) or Korean (ko).
-
-    Raises:
-        InputError: another language.
-    """
+    """The page, in English (en) or Korean (ko)."""
     check_language(language)
     words = catalogue(language)["labels"]
     data = page_data(report, language)

@@ -14,11 +14,7 @@ LANGUAGES = ("en", "ko")
 
 
 def check_language(language: str) -> None:
-    """Refuse other languages.
-
-    Raises:
-        InputError: the language and the choices.
-    """
+    """Refuse other languages."""
     if language not in LANGUAGES:
         raise InputError(f"unknown language {language!r}; choose from {', '.join(LANGUAGES)}")
 

@@ -10,22 +10,14 @@ from embedkit.evaluation.exact_search import EXACT
 from embedkit.evaluation.report.data import ReportData
 from embedkit.evaluation.report.locale import note
 from embedkit.evaluation.results import CROSS_ENCODER, MAIN_METRICS, PAIRS, RETRIEVAL, TASKS
-from embedkit.evaluation.run_metadata import RetrievalUsed
+from embedkit.evaluation.run_metadata import ModelRun, RetrievalUsed
 from embedkit.evaluation.significance import LEVEL, significant
 
 Notes: TypeAlias = Iterator[tuple[str, dict[str, Any]]]  # keys of the texts, and their values
 
 _OFF_SCALE = 0.25  # of the wider range: labels whose ends differ by more may have another scale
-_INTERVALS = {
-    (PAIRS,): "intervals",
-    (RETRIEVAL,): "intervals_queries",
-    (PAIRS, RETRIEVAL): "intervals_both",
-}
-_SELECTED = {
-    (PAIRS,): "selected",
-    (RETRIEVAL,): "selected_queries",
-    (PAIRS, RETRIEVAL): "selected_both",
-}
+# How the keys of notes end that differ by what was scored.
+_ENDS = {(PAIRS,): "", (RETRIEVAL,): "_queries", (PAIRS, RETRIEVAL): "_both"}
 
 
 def notes_in(report: ReportData, language: str) -> list[str]:
@@ -54,7 +46,7 @@ def notes_of(report: ReportData) -> Notes:
     if any(row.ci95 for row in rows):
         values = {"resamples": metadata.resamples, "seed": metadata.seed}
         values["strata"] = any(row.subsets for row in rows)
-        yield _INTERVALS[tuple(report.tasks)], values
+        yield f"intervals{_ENDS[tuple(report.tasks)]}", values
     if report.baseline is not None:
         yield "baseline", {"baseline": report.baseline}
         if len(report.datasets) > 1 and any(significant(row.baseline) for row in rows):
@@ -75,31 +67,21 @@ def notes_of(report: ReportData) -> Notes:
 def _encoding_notes(report: ReportData) -> Notes:
     """What each model encoded."""
     key = "encoded" if report.run_metadata.search is None else "encoded_texts"
-    max_length = report.run_metadata.max_length
-    runs = [
-        (
-            f"{name}: ",
-            run.sentences,
-            run.forward_passes,
-            run.truncated,
-            run.cached,
-            run.used.max_length,
-        )
-        for name, run in report.models.items()
-    ] or [
-        ("", report.sentences, report.forward_passes, report.truncated, report.cached, max_length)
-    ]
-    for prefix, sentences, distinct, truncated, cached, length in runs:
+    if report.decided_by == CROSS_ENCODER:
+        key = "read_together"
+    models: dict[str, ReportData | ModelRun] = {f"{x}: ": run for x, run in report.models.items()}
+    for prefix, run in (models or {"": report}).items():
+        settings = run.used if isinstance(run, ModelRun) else run.run_metadata
         yield (
-            "read_together" if report.decided_by == CROSS_ENCODER else key,
+            key,
             {
                 "prefix": prefix,
-                "distinct": distinct,
-                "sentences": sentences,
-                "truncated": truncated,
-                "share": 100 * truncated / distinct,
-                "max_length": length,
-                "cached": cached,
+                "distinct": run.forward_passes,
+                "sentences": run.sentences,
+                "truncated": run.truncated,
+                "share": 100 * run.truncated / run.forward_passes,
+                "max_length": settings.max_length,
+                "cached": run.cached,
             },
         )
 
@@ -202,7 +184,7 @@ def _selection_notes(report: ReportData) -> Notes:
     values |= {"recipe": str(selection.recipe), "similarity": selection.similarity}
     metrics = {row.metric for row in selection.results}
     tasks = tuple(task for task in TASKS if task.main in metrics)
-    yield _SELECTED[tasks], {**values, "value": 100 * selection.value}
+    yield f"selected{_ENDS[tasks]}", {**values, "value": 100 * selection.value}
     for key in ("shared_pairs", "shared_queries"):
         if count := getattr(selection, key):
             yield key, {"count": count}

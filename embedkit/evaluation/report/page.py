@@ -13,7 +13,7 @@ from embedkit.evaluation.report.data import ReportData
 from embedkit.evaluation.report.formatting import delta, interval, number, p_value, percent
 from embedkit.evaluation.report.locale import catalogue
 from embedkit.evaluation.results import MAIN_METRICS, RETRIEVAL, Result
-from embedkit.evaluation.run_metadata import DataUsed, ModelRun, PairsUsed, RunMetadata
+from embedkit.evaluation.run_metadata import DataUsed, ModelRun, PairsUsed
 from embedkit.evaluation.significance import significant
 
 POINTS = 1500  # pairs of a data set in the page at most
@@ -43,23 +43,17 @@ class ResultTable:
 def result_table(report: ReportData, dataset: str, words: dict[str, str]) -> ResultTable:
     """A row for each recipe and similarity, best first."""
     by_row: dict[tuple[str, str], dict[str, Result]] = {}
-    metrics: dict[str, None] = {}
-    for metric in dict.fromkeys(row.metric for row in report.results):
-        for row in report.deciding(metric):
-            if row.dataset == dataset and row.candidate not in report.equal:
-                by_row.setdefault((row.candidate, row.similarity), {})[metric] = row
-                metrics[metric] = None
-    first, *others = metrics
-    similarities = list(dict.fromkeys(similarity for _, similarity in by_row))
-    similarities.sort(key=lambda name: name != report.decided_by)
-    order = report.rows()
-    several = len(similarities) > 1
-    compared = report.baseline is not None
-    of_pairs = first != RETRIEVAL.main
-    # A recipe that the model does not have has no subsets.
-    subsets = list(
-        dict.fromkeys(name for of in by_row.values() for name in of[first].subsets or {})
+    for row in report.deciding(*{row.metric for row in report.results}):
+        if row.dataset == dataset and row.candidate not in report.equal:
+            by_row.setdefault((row.candidate, row.similarity), {})[row.metric] = row
+    first, *others = dict.fromkeys(metric for of_row in by_row.values() for metric in of_row)
+    similarities = sorted(
+        dict.fromkeys(name for _, name in by_row), key=lambda name: name != report.decided_by
     )
+    order, several = report.rows(), len(similarities) > 1
+    compared, of_pairs = report.baseline is not None, first != RETRIEVAL.main
+    # A recipe that the model does not have has no subsets.
+    subsets = [*dict.fromkeys(name for of in by_row.values() for name in of[first].subsets or {})]
     headings = [words[report.kind], *[words["similarity"]] * several]
     headings += [words.get(first, first), words["interval"]]
     if compared:
@@ -142,45 +136,50 @@ def legend(report: ReportData, dataset: str, words: dict[str, str]) -> dict[str,
 
 def _drawn(report: ReportData, dataset: str) -> list[Result]:
     """The values in the plots of a data set, best first."""
-    rows = {
-        row.candidate: row
-        for row in report.deciding(*MAIN_METRICS)
-        if row.dataset == dataset and row.similarity == report.decided_by and row.value is not None
-    }
-    return [rows[recipe] for recipe in report.rows() if recipe in rows]
+    rows = report.scores(dataset)
+    drawn = [rows[recipe] for recipe in report.rows() if recipe in rows]
+    return [row for row in drawn if row.value is not None]
 
 
-def metadata_rows(report: ReportData, words: dict[str, str]) -> list[tuple[str, str]]:
-    """The run metadata as names and values."""
-    metadata = report.run_metadata
-    rows = [
-        (words["date"], metadata.date.replace("T", " ")),
-        (words["command"], metadata.command or words["python_call"]),
-        *(_model_line(name, run, words) for name, run in report.models.items()),
-    ]
-    if not report.models:
-        rows.append((words["model"], report.model["name"]))
-        rows.append((words["model_sha256"], metadata.model_sha256))
-    rows += [
-        (f"{words['data']}: {used.name} ({words['role_' + used.role]})", _data_line(used, words))
-        for used in metadata.data
-    ]
+def metadata_rows(report: ReportData, words: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """The run metadata as names and values; those of several models have a line for each."""
+    metadata, search, one_model = report.run_metadata, report.run_metadata.search, not report.models
+    yield words["date"], metadata.date.replace("T", " ")
+    yield words["command"], metadata.command or words["python_call"]
+    for name, run in report.models.items():
+        yield f"{words['model']}: {name}", _model_line(run, words)
+    if one_model:
+        yield words["model"], report.model["name"]
+        yield words["model_sha256"], metadata.model_sha256
+    for used in metadata.data:
+        role = words[f"role_{used.role}"]
+        yield f"{words['data']}: {used.name} ({role})", _data_line(used, words)
     if report.fit is not None:
         source = words["scored_texts"] if report.fit["on_data"] else report.fit["source"]
         texts = _count(words, texts=report.fit["texts"])
-        rows.append((words["fitted_on"], f"{source}, {texts}, SHA-256 {report.fit['sha256']}"))
-    rows += [
-        (words["similarity"], ", ".join(metadata.similarities)),
-        (words["aggregation"], metadata.aggregation),
-        *_prompts(report, words),
-        *(() if report.models else _setting_rows(metadata, words)),
-        (words["resamples"], f"{metadata.resamples:,}"),
-        (words["seed"], str(metadata.seed)),
-    ]
+        yield words["fitted_on"], f"{source}, {texts}, SHA-256 {report.fit['sha256']}"
+    yield words["similarity"], ", ".join(metadata.similarities)
+    yield words["aggregation"], metadata.aggregation
+    prompts = {}
+    if any(isinstance(used, PairsUsed) for used in metadata.data):
+        prompts["prompt"] = metadata.prompt
+    if search is not None:
+        prompts |= {"query_prompt": search.query_prompt, "document_prompt": search.document_prompt}
+    for name, prompt in prompts.items() if one_model else ():
+        yield words[name], repr(prompt) if prompt else words["none"]
+    if search is not None:
+        yield words["index"], search.index
+        yield words["depth"], f"{search.depth:,}"
+    if one_model:
+        yield words["max_length"], str(metadata.max_length)
+        yield words["device"], metadata.device
+        yield words["precision"], metadata.precision
+    yield words["resamples"], f"{metadata.resamples:,}"
+    yield words["seed"], str(metadata.seed)
     if metadata.head is not None:
-        rows.append((words["head"], metadata.head))
-    versions = ", ".join(f"{name} {version}" for name, version in metadata.versions.items())
-    return [*rows, (words["versions"], versions)]
+        yield words["head"], metadata.head
+    versions = (f"{name} {version}" for name, version in metadata.versions.items())
+    yield words["versions"], ", ".join(versions)
 
 
 def _count(words: dict[str, str], **counts: int) -> str:
@@ -193,19 +192,15 @@ def _data_line(used: DataUsed, words: dict[str, str]) -> str:
         sizes = _count(words, pairs=used.pairs, distinct=used.distinct_sentences)
         ties = f"{words['tied_scores']} {percent(used.tied_scores)}, "
     else:
-        sizes = _count(
-            words,
-            queries=used.queries,
-            documents=used.documents,
-            distinct_texts=used.distinct_texts,
-        )
+        counts = ("queries", "documents", "distinct_texts")
+        sizes = _count(words, **{name: getattr(used, name) for name in counts})
         ties = f"{_count(words, left_out=used.left_out)}, " if used.left_out else ""
     truncated = f"{words['truncated']} {percent(used.truncated_share)}"
     return f"{sizes}, {truncated}, {ties}SHA-256 {used.sha256}"
 
 
-def _model_line(name: str, run: ModelRun, words: dict[str, str]) -> tuple[str, str]:
-    """One of several models: where it is from, and what was set for it."""
+def _model_line(run: ModelRun, words: dict[str, str]) -> str:
+    """Where one of several models is from, and what was set for it."""
     prompts = ", ".join(
         f"{words['prompt' if role == 'sentence' else f'{role}_prompt']} {prompt!r}"
         for role, prompt in run.prompts.items()
@@ -213,29 +208,7 @@ def _model_line(name: str, run: ModelRun, words: dict[str, str]) -> tuple[str, s
     )
     used = (run.used.device, run.used.precision, f"{words['max_length']} {run.used.max_length}")
     parts = (run.described["name"], *used, prompts, f"SHA-256 {run.used.sha256}")
-    return f"{words['model']}: {name}", ", ".join(filter(None, parts))
-
-
-def _setting_rows(metadata: RunMetadata, words: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """How one model ran."""
-    yield words["max_length"], str(metadata.max_length)
-    yield words["device"], metadata.device
-    yield words["precision"], metadata.precision
-
-
-def _prompts(report: ReportData, words: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """The prompts of one model, and how retrieval sets were searched."""
-    metadata, prompts = report.run_metadata, {}
-    if any(isinstance(used, PairsUsed) for used in metadata.data):
-        prompts["prompt"] = metadata.prompt
-    if metadata.search is not None:
-        prompts["query_prompt"] = metadata.search.query_prompt
-        prompts["document_prompt"] = metadata.search.document_prompt
-    for name, prompt in prompts.items() if not report.models else ():
-        yield words[name], repr(prompt) if prompt else words["none"]
-    if metadata.search is not None:
-        yield words["index"], metadata.search.index
-        yield words["depth"], f"{metadata.search.depth:,}"
+    return ", ".join(filter(None, parts))
 
 
 def page_data(report: ReportData, language: str) -> dict[str, Any]:

@@ -19,15 +19,13 @@ def query_tables(report: ReportData, language: str, count: int) -> Iterator[tupl
     words = catalogue(language)["table"]
     recipe = report.best_name or next(iter(report.compared))
     for analysis in report.retrieval_error_analyses:
-        for one in analysis.recipes:
-            if one.recipe == recipe:
-                about = {"dataset": analysis.dataset, "recipe": recipe}
-                yield words["queries_by_length"].format(**about), _by_length(one, words)
-            if one.recipe == recipe and one.worst:
-                heading = words["worst_queries"].format(
-                    relevant=one.relevant, missed=one.missed, **about
-                )
-                texts = {quoted.id: quoted.text for quoted in analysis.queries}
+        about = {"dataset": analysis.dataset, "recipe": recipe}
+        texts = {quoted.id: quoted.text for quoted in analysis.queries}
+        for one in (one for one in analysis.recipes if one.recipe == recipe):
+            yield words["queries_by_length"].format(**about), _by_length(one, words)
+            if one.worst:
+                counts = {"relevant": one.relevant, "missed": one.missed}
+                heading = words["worst_queries"].format(**counts, **about)
                 yield heading, _worst(one.worst[:count], texts, words)
 
 
@@ -47,12 +45,7 @@ def _by_length(errors: RecipeQueryErrors, words: dict[str, str]) -> Grid:
 
 def _worst(worst: Sequence[QueryErrors], texts: dict[str, str], words: dict[str, str]) -> Grid:
     rows = tuple(
-        (
-            texts[own.query],
-            number(own.value, _METRIC),
-            _rank(own.first_relevant),
-            _missed(own),
-        )
+        (texts[own.query], number(own.value, _METRIC), _rank(own.first_relevant), _missed(own))
         for own in worst
     )
     headings = tuple(words[name] for name in ("query", _METRIC, "first_relevant", "missed"))

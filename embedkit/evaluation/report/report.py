@@ -86,21 +86,14 @@ class Report(ReportData):
             "decided_by": self.decided_by,
             "aggregation": self.aggregation,
             "baseline": self.baseline,
-            "selection": (
-                None
-                if selection is None
-                else {**asdict(selection), "results": self._as_dicts(selection.results)}
-            ),
+            "selection": selection
+            and {**asdict(selection), "results": self._as_dicts(selection.results)},
             "protocol": asdict(self.run_metadata),
             "diagnosis": [asdict(analysis) for analysis in self.error_analyses],
             "published": [{**asdict(x), "difference": x.difference} for x in self.published],
             "retrieval_diagnosis": [asdict(one) for one in self.retrieval_error_analyses],
             "notes": self.notes,
-            "sentences": self.sentences,
-            "forward_passes": self.forward_passes,
-            "truncated": self.truncated,
-            "cached": self.cached,
-            "seconds": self.seconds,
+            **{key: getattr(self, key) for key in _PASSES},
         }
 
     def _as_dicts(
@@ -229,19 +222,22 @@ class Report(ReportData):
     def print(self, console: Console, lang: str = "en") -> None:
         """The verdict, the table and the notes on a console of rich's."""
         check_language(lang)
-        console.print(
-            printable(self.verdict.in_words(lang)), style="bold", markup=False, highlight=False
-        )
-        console.print(printable(title_of(self, lang)), markup=False, highlight=False)
+
+        def show(text: str, style: str | None = None) -> None:
+            console.print(printable(text), style=style, markup=False, highlight=False)
+
+        show(self.verdict.in_words(lang), "bold")
+        show(title_of(self, lang))
         notes = self.notes_in(lang)
         if left_out := self.grid(lang).print(console):
             too_narrow = catalogue(lang)["table"]["too_narrow"]
             notes = [too_narrow.format(columns=", ".join(left_out)), *notes]
         console.print()
         for text in notes:
-            console.print(printable(text), markup=False, highlight=False)
+            show(text)
         for heading, grid in query_tables(self, lang, _WORST_SHOWN):
-            console.print(f"\n{printable(heading)}", markup=False, highlight=False)
+            console.print()
+            show(heading)
             grid.print(console)
 
     def __str__(self) -> str:
@@ -255,7 +251,7 @@ class Report(ReportData):
         """Write report.json, report.md and report.html into a folder, which is made if need be.
 
         Args:
-            folder: where.
+            folder: its path.
             lang: of report.md and report.html: en or ko.
 
         Raises:
@@ -279,6 +275,5 @@ class Report(ReportData):
             target.mkdir(parents=True, exist_ok=True)
             write_text(target / name, text)
         except OSError as error:
-            raise InputError(
-                f"{target}: the report cannot be written ({error.strerror})"
-            ) from error
+            reason = f"the report cannot be written ({error.strerror})"
+            raise InputError(f"{target}: {reason}") from error

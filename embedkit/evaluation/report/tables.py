@@ -71,61 +71,51 @@ def _comparison(report: ReportData, words: dict[str, str], kind: str) -> Grid:
     rows = report.deciding(*MAIN_METRICS)
     several_sets = len({row.dataset for row in rows}) > 1
     several_similarities = len({row.similarity for row in rows}) > 1
-    several_tasks = len(report.tasks) > 1
+    several_suites = len({row.dataset for row in report.averages}) > 1
+    against = report.row_of(report.baseline or "")
 
-    def add(row: Result, name: str, cell: str, group: int, *, heading: str) -> None:
+    def add(row: Result, name: str, cell: str, group: int, *heading: str) -> None:
         column = _Column(row.dataset, row.similarity, name, group)
-        columns.setdefault(column, heading)
+        columns.setdefault(column, " ".join(heading))
         cells[row.candidate, column] = cell
         if group == _SCORE and row.value is not None:
             values.setdefault(column, {})[row.candidate] = row.value
 
-    def add_interval(row: Result, names: list[str]) -> None:
-        shown = interval(row.ci95, row.metric)
-        add(row, "95 %", shown, _INTERVAL, heading=" ".join([*names, words["interval"]]))
-
-    def add_difference(row: Result, names: list[str]) -> None:
-        against = report.row_of(report.baseline or "")
-        is_baseline = row.candidate == against
-        shown = words["baseline"] if is_baseline else delta(row.baseline, row.metric)
-        heading = " ".join([*names, f"vs {against}"])
-        add(row, "difference", shown, _DIFFERENCE, heading=heading)
-        p = "" if is_baseline else p_value(row.baseline, report.run_metadata.resamples)
-        add(row, "p", p, _P, heading=" ".join([*names, words["p_holm"]]))
-        add(row, "share", percent(row.best_share), _SHARE, heading=words["best_in"])
+    def add_row(row: Result, names: list[str], *, tested: bool) -> None:
+        """The score, and where it is what is tested its interval and its difference."""
+        aggregation = [] if row.aggregation == "all" else [f"({row.aggregation})"]
+        mark = "*" * (not tested and significant(row.baseline))
+        heading = [*(names or [words[row.metric]]), *aggregation]
+        add(row, "", number(row.value, row.metric) + mark, _SCORE, *heading)
+        if several_similarities:  # the rest is too wide for a terminal, and stands in report.html
+            return
+        if tested:
+            add(row, "95 %", interval(row.ci95, row.metric), _INTERVAL, *names, words["interval"])
+        for name, subset in (row.subsets or {}).items():
+            add(row, name, number(subset.value, row.metric), _SUBSET, *names, name)
+        if tested and report.baseline is not None:
+            shown, p = words["baseline"], ""
+            if row.candidate != against:
+                shown = delta(row.baseline, row.metric)
+                p = p_value(row.baseline, report.run_metadata.resamples)
+            suite = names if several_suites else []
+            add(row, "difference", shown, _DIFFERENCE, *suite, f"vs {against}")
+            add(row, "p", p, _P, *suite, words["p_holm"])
+            add(row, "share", percent(row.best_share), _SHARE, words["best_in"])
 
     if report.kind == "model":
         for row in rows:
-            add(replace(row, dataset=""), "recipe", row.recipe, _RECIPE, heading=words["recipe"])
+            add(replace(row, dataset=""), "recipe", row.recipe, _RECIPE, words["recipe"])
     for row in rows:
         names = [row.dataset] * several_sets + [row.similarity] * several_similarities
-        names += [words[row.metric]] * several_tasks
-        heading = " ".join(names) or words[row.metric]
-        if row.aggregation != "all":
-            heading += f" ({row.aggregation})"
-        mark = "*" * (several_sets and significant(row.baseline))
-        add(row, "", number(row.value, row.metric) + mark, _SCORE, heading=heading)
-        if several_similarities:  # the rest is too wide for a terminal, and stands in report.html
-            continue
-        if not several_sets:
-            add_interval(row, names)
-        for name, subset in (row.subsets or {}).items():
-            shown = number(subset.value, row.metric)
-            add(row, name, shown, _SUBSET, heading=" ".join([*names, name]))
-        if report.baseline is not None and not several_sets:
-            add_difference(row, names)
-    if several_sets and not several_similarities:
-        suites = dict.fromkeys(row.dataset for row in report.averages)
-        for row in report.averages:
-            names = [row.dataset] if row.dataset != "all" else [words["average"]]
-            add(row, "", number(row.value, row.metric), _SCORE, heading=names[0])
-            add_interval(row, names)
-            if report.baseline is not None:
-                add_difference(row, names if len(suites) > 1 else [])
-    if not several_similarities and not several_sets:
-        for row in report.deciding(*OTHER_METRICS):
-            shown = number(row.value, row.metric)
-            add(row, row.metric, shown, _OTHER, heading=words[row.metric])
+        names += [words[row.metric]] * (len(report.tasks) > 1)
+        add_row(row, names, tested=not several_sets)
+    if not several_similarities:
+        for row in report.averages if several_sets else ():
+            suite = words["average"] if row.dataset == "all" else row.dataset
+            add_row(row, [suite], tested=True)
+        for row in () if several_sets else report.deciding(*OTHER_METRICS):
+            add(row, row.metric, number(row.value, row.metric), _OTHER, words[row.metric])
     groups = [
         tuple(at for at, column in enumerate(columns, start=1) if column.group == group)
         for group in range(_SCORE + 1)
