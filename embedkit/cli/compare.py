@@ -115,9 +115,10 @@ def compare_command(
         )
     from embedkit.data.named_sets import expand
     from embedkit.embedder.saving import check_saveable
-    from embedkit.evaluation.candidates import Candidates, parse_recipe, parse_recipes
+    from embedkit.evaluation.candidates import Candidates, parse_recipes
     from embedkit.evaluation.compare import compare
     from embedkit.evaluation.save_model import add_comparison, save_model
+    from embedkit.recipes.recipe import Recipe
 
     named = None if recipes is None else _split_recipes(recipes)
     by_layer = None if layers is None else _parse_layers(layers)
@@ -130,7 +131,7 @@ def compare_command(
         saved = [] if save_best is None else named or [str(embedder.recipe)]
         if save is not None:
             recipe = embedder.bind(save[0]).recipe
-            against = None if baseline is None else parse_recipe(baseline)
+            against = None if baseline is None else Recipe.of(baseline)
             compared = Candidates.of(embedder, parse_recipes(named, by_layer), by_layer, against)
             if recipe not in {bound.recipe for bound in compared.bounds}:
                 raise InputError(f"--save: recipe {save[0]!r} is not compared; add it to --recipes")

@@ -65,13 +65,11 @@ class Resamples:
         return float(self.counts[:, 0].sum())
 
     def _mean(self, x: NDArray[Any]) -> _Array:
-        mean: _Array = x.astype(np.float64) @ self.counts / self._total
-        return mean
+        return np.asarray(x.astype(np.float64) @ self.counts / self._total)
 
-    def _pearson(self, x: _Array) -> _Array:
-        drawn_x, drawn_y = x, self.scores
+    def _pearson(self, predictions: _Array) -> _Array:
         # Centred first: moments of large numbers cancel badly.
-        x, y = scaled(x), scaled(self.scores)
+        x, y = scaled(predictions), scaled(self.scores)
         x, y = x - x.mean(1, keepdims=True), y - y.mean()
         mean_x, mean_y = self._mean(x), self._mean(y)
         square_x, square_y = self._mean(x * x), self._mean(y * y)
@@ -80,11 +78,12 @@ class Resamples:
         r = _divide(covariance, spread_x * spread_y)
         # Such as resamples without an outlier, or of one value.
         cancelled = (spread_x <= _CANCELLED * square_x) | (spread_y <= _CANCELLED * square_y)
-        constant = (drawn_x == drawn_x[:, :1]).all(1) | (drawn_y == drawn_y[0]).all()
+        is_constant = (predictions == predictions[:, :1]).all(1)
+        constant = is_constant | (self.scores == self.scores[0]).all()
         r[constant] = np.nan
         for row, column in np.argwhere(cancelled & ~constant[:, None]):
-            repeated = np.repeat(np.arange(len(drawn_y)), self.counts[:, column].astype(np.int64))
-            value = pearson(drawn_x[row, repeated], drawn_y[repeated]).value
+            repeated = np.repeat(np.arange(len(y)), self.counts[:, column].astype(np.int64))
+            value = pearson(predictions[row, repeated], self.scores[repeated]).value
             r[row, column] = np.nan if value is None else value
         return r
 
@@ -135,42 +134,29 @@ def bootstrap(
 ) -> _Array:
     """A statistic (..., resamples) of resamples that are drawn within each subset of the pairs.
 
-    The same pairs, number of resamples and seed give the same resamples.
-
-    Args:
-        pairs: n of them.
-        statistic: of a block of resamples; called in several threads.
-        resamples: how many in all.
-        seed: of numpy's default generator, one spawned for each block.
+    The same pairs, number of resamples and seed give the same resamples. The statistic is called on
+    blocks of them, in several threads.
     """
     strata = list(subset_rows(pairs).values()) or [np.arange(len(pairs.scores))]
-
-    def of_counts(counts: _Array) -> _Array:
-        return statistic(Resamples(pairs.scores, counts))
-
-    return _in_blocks(of_counts, strata, resamples, seed)
+    return _in_blocks(lambda x: statistic(Resamples(pairs.scores, x)), strata, resamples, seed)
 
 
 def bootstrap_means(values: _Array, resamples: int = RESAMPLES, seed: Seed = SEED) -> _Array:
     """(k, resamples) means of resamples of n queries, whose k values (k, n) are drawn together."""
     n = values.shape[1]
-
-    def means(counts: _Array) -> _Array:
-        mean: _Array = values @ counts / n
-        return mean
-
-    return _in_blocks(means, [np.arange(n)], resamples, seed)
+    return _in_blocks(lambda counts: values @ counts / n, [np.arange(n)], resamples, seed)
 
 
 def bootstrap_spearman(
     predictions: _Array, scores: _Array, resamples: int, seed: Seed = SEED
 ) -> _Array:
     """(k, resamples) Spearman's correlations of predictions (k, n) with the scores (n,)."""
-
-    def correlations(counts: _Array) -> _Array:
-        return Resamples(scores, counts).values("spearman", predictions)
-
-    return _in_blocks(correlations, [np.arange(len(scores))], resamples, seed)
+    return _in_blocks(
+        lambda counts: Resamples(scores, counts).values("spearman", predictions),
+        [np.arange(len(scores))],
+        resamples,
+        seed,
+    )
 
 
 def _in_blocks(
@@ -229,8 +215,7 @@ def _merge(rows: _Array, starts: _Rows) -> _Array:
     if len(rest) == 0:
         return rows
     if len(rest) > len(starts):
-        summed: _Array = np.add.reduceat(rows, starts, axis=0)
-        return summed
+        return np.asarray(np.add.reduceat(rows, starts, axis=0))
     # Ties are few in predictions, and reduceat would take as long as all the rest together.
     merged = rows[starts]
     np.add.at(merged, np.searchsorted(starts, rest, side="right") - 1, rows[rest])

@@ -41,30 +41,23 @@ class Candidates:
         that are compared.
         """
         missing: tuple[Recipe, ...] = ()
-        if recipes is not None:
-            bounds = [embedder.bind(recipe) for recipe in recipes]
-        else:
-            bounds, missing = _default_recipes(embedder, layers)
-        if baseline is not None:
-            bounds.append(embedder.bind(baseline))
-        by_recipe = {bound.recipe: bound for bound in bounds}
-        if baseline is not None:
-            against = bounds[-1].recipe
-        else:
+        if recipes is None:
+            recipes, missing = _default_recipes(embedder, layers)
+        named = [] if baseline is None else [baseline]
+        bounds = {(one := embedder.bind(recipe)).recipe: one for recipe in (*recipes, *named)}
+        if baseline is None:
             own = [] if embedder.own is None else [embedder.own.recipe]
-            preferred = [*own, Recipe(("mean",)), *by_recipe]
-            against = next(recipe for recipe in preferred if recipe in by_recipe)
-        return cls(tuple(by_recipe.values()), missing, against)
+            preferred = [*own, Recipe(("mean",)), *bounds]
+            against = next(recipe for recipe in preferred if recipe in bounds)
+        else:
+            against = embedder.bind(baseline).recipe
+        return cls(tuple(bounds.values()), missing, against)
 
 
 def parse_recipes(
     recipes: Sequence[str | Recipe] | None, layers: str | Sequence[int] | None
 ) -> list[Recipe] | None:
-    """The recipes that a caller names, or None for the default ones.
-
-    Raises:
-        InputError: no list, an empty one, a recipe that cannot be read, or layers beside recipes.
-    """
+    """The recipes that a caller names, or None for the default ones."""
     if recipes is None:
         return None
     if layers is not None:
@@ -72,20 +65,15 @@ def parse_recipes(
     if isinstance(recipes, str):
         raise InputError(f"recipes is the str {recipes!r}; expected a list, such as [{recipes!r}]")
     check_list("recipes", recipes, "a list of recipes")
-    parsed = [parse_recipe(recipe) for recipe in recipes]
+    parsed = list(map(Recipe.of, recipes))
     if not parsed:
         raise InputError("recipes is empty; expected at least one")
     return parsed
 
 
-def parse_recipe(recipe: str | Recipe) -> Recipe:
-    """A recipe of a caller."""
-    return recipe if isinstance(recipe, Recipe) else Recipe.parse(recipe)
-
-
 def _default_recipes(
     embedder: Embedder, layers: str | Sequence[int] | None
-) -> tuple[list[BoundRecipe], tuple[Recipe, ...]]:
+) -> tuple[list[Recipe], tuple[Recipe, ...]]:
     """The recipes to compare where none are named, and those that the model does not have."""
     top = embedder.encoder.num_layers
     chosen: Any = (-1,) if layers is None else layers
@@ -104,13 +92,8 @@ def _default_recipes(
     recipes = [Recipe((name,), (layer,)) for layer in chosen for name in poolings]
     if layers is None and top > 1:
         recipes.append(Recipe(("mean",), FIRST_LAST))
+    own = [] if embedder.own is None else [embedder.own.recipe]
     pooler = Recipe(("pooler",))
-    missing: tuple[Recipe, ...] = ()
     if embedder.encoder.pooler is None:
-        missing = (pooler,)
-    else:
-        recipes.append(pooler)
-    bounds = [embedder.bind(recipe) for recipe in recipes]
-    if embedder.own is not None:
-        bounds.append(embedder.bind(embedder.own.recipe))
-    return bounds, missing
+        return [*recipes, *own], (pooler,)
+    return [*recipes, pooler, *own], ()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from embedkit.data.datasets import Data
 from embedkit.embedder.embedder import Embedder
 from embedkit.evaluation.bootstrap import SEED
-from embedkit.evaluation.candidates import Candidates, parse_recipe, parse_recipes
+from embedkit.evaluation.candidates import Candidates, parse_recipes
 from embedkit.evaluation.exact_search import EXACT
 from embedkit.evaluation.fitting import FitTexts
 from embedkit.evaluation.heads import HeadTraining
@@ -101,7 +101,7 @@ def compare(
     training = HeadTraining.of(head, sets.training, options.head_metrics)
     named = parse_recipes(recipes, layers)
     if baseline is not None and not isinstance(model, list | tuple):
-        parse_recipe(baseline)
+        Recipe.of(baseline)
 
     def choose(embedder: Embedder, settings: ModelSettings, against: Recipe | None) -> Candidates:
         if settings.recipe is not None:

@@ -29,8 +29,7 @@ class Value(NamedTuple):
 def average_ranks(x: _Array) -> _Array:
     """Ranks from 1; equal values share the average of their ranks."""
     _, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    ranks: _Array = (last - (counts - 1) / 2)[inverse]
+    ranks: _Array = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     return ranks
 
 
@@ -54,13 +53,9 @@ def pearson(x: _Array, y: _Array) -> Value:
 
 
 def measure(metric: str, x: _Array, y: _Array, threshold: float | None = None) -> Value:
-    """A metric of predictions x (n,) against labels y (n,).
+    """A metric of predictions x (n,) against labels y (n,): spearman, pearson, mse or f1.
 
-    Args:
-        metric: spearman, pearson, mse, or f1 of "at least `threshold`".
-        x: predictions.
-        y: labels.
-        threshold: for f1.
+    F1 is that of "at least `threshold`".
 
     Example:
         >>> measure("mse", np.array([1.0, 2.0]), np.array([2.0, 4.0]))

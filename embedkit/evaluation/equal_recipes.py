@@ -15,11 +15,8 @@ def equal_recipes(
 ) -> dict[str, str]:
     """Recipes that predict the same as another one, each with the name of the row they share.
 
-    That is the first of those preferred, or else the shortest of them. Labels play no part.
-
-    Args:
-        predictions: of each recipe, on every data set and by every similarity.
-        preferred: the models' own recipes, and the baseline.
+    That is the first of those preferred, or else the shortest of them. Labels play no part. The
+    predictions of a recipe are those on every data set, by every similarity.
 
     Example:
         >>> scores = {"mean": [0.1, 0.9], "cls": [0.2, 0.3], "mean/normalize": [0.1, 0.9]}
@@ -28,18 +25,18 @@ def equal_recipes(
     """
     groups: list[list[str]] = []
     for recipe, values in predictions.items():
-        for group in groups:
-            if _agree(values, predictions[group[0]]):
-                group.append(recipe)
-                break
-        else:
+        equals = next((x for x in groups if _agree(values, predictions[x[0]])), None)
+        if equals is None:
             groups.append([recipe])
-    names = {
-        recipe: next((name for name in preferred if name in group), min(group, key=len))
-        for group in groups
+        else:
+            equals.append(recipe)
+    shown = [next((x for x in preferred if x in group), min(group, key=len)) for group in groups]
+    return {
+        recipe: name
+        for group, name in zip(groups, shown, strict=True)
         for recipe in group
+        if recipe != name
     }
-    return {recipe: name for recipe, name in names.items() if name != recipe}
 
 
 def _agree(one: Sequence[NDArray[np.float64]], other: Sequence[NDArray[np.float64]]) -> bool:

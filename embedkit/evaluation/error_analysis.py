@@ -18,7 +18,6 @@ from embedkit.similarity import unit
 
 _Array = NDArray[np.float64]
 
-
 WORST = 20  # pairs with the largest rank errors of a recipe
 DISAGREEMENTS = 10  # pairs with the largest rank differences to the baseline
 BINS = 4
@@ -93,43 +92,30 @@ def analyse_errors(
     baseline: str,
     seed: Seed = SEED,
 ) -> ErrorAnalysis:
-    """The errors of every recipe.
-
-    Args:
-        predictions: for n pairs.
-        geometries: by recipe, of those that have embeddings.
-        baseline: the recipe that disagreements are with.
-        seed: of the bootstrap over the pairs of each bin.
-    """
-    pairs = predictions.pairs
+    """The errors of every recipe; disagreements are those with the baseline."""
+    pairs, right = predictions.pairs, average_ranks(predictions.pairs.scores)
     finite = {recipe: x for recipe, x in predictions.values.items() if np.isfinite(x).all()}
     if not finite:
         return ErrorAnalysis(pairs.name, (), ())
-    right = average_ranks(pairs.scores)
     ranks = {recipe: average_ranks(x) for recipe, x in finite.items()}
-    by_length = _bins(word_lengths(pairs), list(finite.values()), right, seed)
-    by_overlap = _bins(word_overlaps(pairs), list(finite.values()), right, seed)
-
+    by_length, by_overlap = (
+        dict(zip(finite, _bins(by(pairs), [*finite.values()], right, seed), strict=True))
+        for by in (word_lengths, word_overlaps)
+    )
     recipes = tuple(
         RecipeErrors(
             recipe,
             geometries.get(recipe),
-            of_lengths,
-            of_overlaps,
+            by_length[recipe],
+            by_overlap[recipe],
             _largest(x, ranks[recipe] - right, WORST),
             _largest(x, ranks[recipe] - ranks.get(baseline, ranks[recipe]), DISAGREEMENTS),
         )
-        for (recipe, x), of_lengths, of_overlaps in zip(
-            finite.items(), by_length, by_overlap, strict=True
-        )
+        for recipe, x in finite.items()
     )
     named = sorted({miss.pair for one in recipes for miss in (*one.worst, *one.disagreements)})
-    quoted = tuple(
-        QuotedPair(
-            row, cut(pairs.sentence1[row]), cut(pairs.sentence2[row]), float(pairs.scores[row])
-        )
-        for row in named
-    )
+    one, two, scores = pairs.sentence1, pairs.sentence2, pairs.scores.tolist()
+    quoted = tuple(QuotedPair(row, cut(one[row]), cut(two[row]), scores[row]) for row in named)
     return ErrorAnalysis(pairs.name, recipes, quoted)
 
 
@@ -174,18 +160,14 @@ def _bins(
     """The bins of each recipe, all on the same resamples of a bin's pairs."""
     columns = []
     for low, high, rows in quarters(by):
-        x = np.stack(predictions)[:, rows]
-        resampled = bootstrap_spearman(x, right[rows], BIN_RESAMPLES, seed)
+        x, y = np.stack(predictions)[:, rows], right[rows]
+        drawn = bootstrap_spearman(x, y, BIN_RESAMPLES, seed)
+        values = [measure("spearman", of_recipe, y) for of_recipe in x]
+        intervals = map(interval, drawn)
         columns.append(
             [
-                Bin(
-                    low,
-                    high,
-                    len(rows),
-                    *measure("spearman", of_recipe, right[rows]),
-                    ci95=interval(values),
-                )
-                for of_recipe, values in zip(x, resampled, strict=True)
+                Bin(low, high, len(rows), *value, ci95=ci95)
+                for value, ci95 in zip(values, intervals, strict=True)
             ]
         )
     return list(zip(*columns, strict=True))
@@ -229,9 +211,8 @@ class Geometry:
             return cls(None, None, None)
         units = unit(x)
         # |sum of u|^2 holds each pair twice, and each vector with itself.
-        mean_cosine = float(
-            (np.square(units.sum(0)).sum() - np.square(units).sum()) / (n * (n - 1))
-        )
+        twice = np.square(units.sum(0)).sum() - np.square(units).sum()
+        mean_cosine = float(twice / (n * (n - 1)))
         centred = x - x.mean(0)
         gram = centred @ centred.T if n < x.shape[1] else centred.T @ centred
         variances = np.linalg.eigvalsh(gram).clip(min=0)

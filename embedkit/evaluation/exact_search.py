@@ -29,12 +29,12 @@ def nearest(
     best = np.empty((len(queries), min(k, len(documents))), dtype=np.int64)
     for first in range(0, len(queries), _QUERIES):
         block = queries[first : first + _QUERIES].astype(np.float64)
-        kept = [_Best(k) for _ in block]
+        kept = [(np.empty(0, np.float32), np.empty(0, np.int64))] * len(block)
         for start in range(0, len(documents), _DOCUMENTS):
             others = documents[start : start + _DOCUMENTS].astype(np.float64)
-            for row, scores in zip(kept, matrix(block, others).astype(np.float32), strict=True):
-                row.add(scores, start)
-        best[first : first + _QUERIES] = [row.positions for row in kept]
+            rows = matrix(block, others).astype(np.float32)
+            kept = [_best(k, *so_far, row, start) for so_far, row in zip(kept, rows, strict=True)]
+        best[first : first + _QUERIES] = [positions for _, positions in kept]
     return best
 
 
@@ -60,22 +60,12 @@ def _approximate(
     return positions
 
 
-class _Best:
-    """The k best so far of one query, best first."""
-
-    def __init__(self, k: int) -> None:
-        self._k = k
-        self._scores = np.empty(0, dtype=np.float32)
-        self.positions = np.empty(0, dtype=np.int64)
-
-    def add(self, scores: NDArray[np.float32], start: int) -> None:
-        """Scores of the documents from position `start` on, which come after all before."""
-        if len(self.positions) == self._k:
-            new = np.flatnonzero(scores > self._scores[-1])
-        else:
-            new = np.arange(len(scores))
-        scores = np.concatenate([self._scores, scores[new]])
-        # Stable: of equal scores the earlier document stays in front.
-        order = np.argsort(-scores, kind="stable")[: self._k]
-        self._scores = scores[order]
-        self.positions = np.concatenate([self.positions, new + start])[order]
+def _best(
+    k: int, best: Float32Array, positions: NDArray[np.int64], scores: Float32Array, start: int
+) -> tuple[Float32Array, NDArray[np.int64]]:
+    """The k best scores of a query, best first: those so far, and of documents from `start` on."""
+    new = np.flatnonzero(scores > best[-1]) if len(best) == k else np.arange(len(scores))
+    scores = np.concatenate([best, scores[new]])
+    # Stable: of equal scores the earlier document stays in front.
+    order = np.argsort(-scores, kind="stable")[:k]
+    return scores[order], np.concatenate([positions, new + start])[order]

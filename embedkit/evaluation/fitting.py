@@ -16,7 +16,6 @@ from embedkit.recipes.bound_recipe import BoundRecipe
 
 ON_DATA = "the scored texts themselves"
 
-
 FitTexts: TypeAlias = "str | Corpus | Iterable[str]"
 
 
@@ -43,10 +42,6 @@ def fit_recipes(
 
     `fit` is a corpus or texts, "data" for the texts of the scored `sets`, or None. Texts are fitted
     behind the prompt of sentences, or of documents if there are only retrieval sets.
-
-    Raises:
-        InputError: a recipe to fit and no texts, texts and no recipe to fit, or scored texts to fit
-            on whose roles have different prompts.
     """
     for bound in bounds:
         bound.check_trained()

@@ -28,11 +28,7 @@ class HeadTraining:
 
     @classmethod
     def of(cls, head: Any, sets: Sequence[Pairs], metrics: tuple[str, ...]) -> HeadTraining | None:
-        """None where there are neither a head nor training pairs.
-
-        Raises:
-            InputError: one without the other, an unknown head, or labels that no head can learn.
-        """
+        """None where there are neither a head nor training pairs; refuses one without the other."""
         if (head is None) != (not sets):
             raise InputError("head and train go together: a head is fitted on the training pairs")
         if head is None:
@@ -55,11 +51,9 @@ class HeadTraining:
         """
         from embedkit.scoring.pair_regressor import PairRegressor
 
-        cosines = _cosines(vectors)
-        constant = np.ptp(cosines) == 0  # cls@0 is one vector
-        slope, intercept = (
-            (0.0, self.labels.mean()) if constant else np.polyfit(cosines, self.labels, 1)
-        )
+        cosines, slope, intercept = _cosines(vectors), 0.0, self.labels.mean()
+        if np.ptp(cosines) > 0:  # cls@0 is one vector
+            slope, intercept = np.polyfit(cosines, self.labels, 1)
         head = PairRegressor(head=self.head).fit(vectors, self.labels)
 
         def line(others: Float32Array) -> NDArray[np.float64]:
@@ -80,13 +74,15 @@ def with_line_differences(scored: Sequence[Scored]) -> list[Scored]:
         return result.recipe, result.dataset, result.metric, result.aggregation
 
     lines = {key(one): one for one in scored if one.result.similarity == "line"}
-    return [
-        one._replace(
-            result=replace(one.result, difference=difference(one, lines[key(one)], "line"))
-        )
-        if one.result.similarity == "head" and lines
-        else one
+    if not lines:
+        return list(scored)
+    deltas = [
+        difference(one, lines[key(one)], "line") if one.result.similarity == "head" else None
         for one in scored
+    ]
+    return [
+        one._replace(result=replace(one.result, difference=delta))
+        for one, delta in zip(scored, deltas, strict=True)
     ]
 
 

@@ -53,12 +53,7 @@ class MetricDelta:
 
 
 def metric_deltas(before: Report, after: Report) -> list[MetricDelta]:
-    """Both correlations on each set of pairs, from two reports of one recipe on the same sets.
-
-    Args:
-        before: of the embedder that training began with; its seed is that of the resamples.
-        after: of the trained one.
-    """
+    """Both correlations on each set of pairs, from two reports of one recipe on the same sets."""
     scored = _scored(before.pair_predictions, after.pair_predictions, before.run_metadata.seed)
     return [_delta(two.result.dataset, one, two) for one, two in scored]
 

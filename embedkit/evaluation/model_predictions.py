@@ -58,10 +58,7 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ModelPredictions:
-    """The predictions of a model for all data sets, which are named by their positions.
-
-    Those of several models are one such record, too; see `joined`.
-    """
+    """The predictions of a model, or of several, for all data sets, which are named by position."""
 
     models: dict[str, ModelRun]  # by the names that results use
     recipes: dict[str, Candidate]  # what is compared, by the names that results use

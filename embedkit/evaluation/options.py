@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from numbers import Real
 from typing import Any
 
-from embedkit.arguments import check_list
+from embedkit.arguments import check_count, check_list
 from embedkit.data.datasets import Data, DataSet, check_names, only_pairs, read_sets
 from embedkit.data.named_sets import expand
 from embedkit.data.pairs import Pairs
@@ -24,11 +24,7 @@ from embedkit.similarity import find_similarity
 
 @dataclass(frozen=True)
 class Options:
-    """How predictions are made and measured: the arguments of `compare` of the same names.
-
-    Raises:
-        InputError: an unknown name, a threshold that is no finite number, or no seed.
-    """
+    """How predictions are made and measured: the arguments of `compare` of the same names."""
 
     similarities: Sequence[str] = ("cosine",)
     aggregation: str = "all"
@@ -55,8 +51,7 @@ class Options:
         is_number = isinstance(self.threshold, Real) and not isinstance(self.threshold, bool)
         if self.threshold is not None and not (is_number and math.isfinite(self.threshold)):
             raise InputError(f"threshold is {self.threshold!r}; expected a finite number")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise InputError(f"seed is {self.seed!r}; expected a whole number from 0")
+        object.__setattr__(self, "seed", check_count("seed", self.seed, 0))
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Options:
@@ -73,8 +68,7 @@ class Options:
 
     def check_data(self, sets: Sequence[DataSet]) -> None:
         """Refuse options of retrieval sets where there are none."""
-        prompts = (self.query_prompt, self.document_prompt)
-        given = any(prompt is not None for prompt in prompts) or self.index != EXACT
+        given = (self.query_prompt, self.document_prompt, self.index) != (None, None, EXACT)
         if given and not any(isinstance(data, RetrievalSet) for data in sets):
             raise InputError(
                 "got an index, or a prompt for queries or documents, but no retrieval set; "
@@ -99,11 +93,7 @@ class Options:
 
 @dataclass(frozen=True)
 class EvaluationSets:
-    """The data sets of one evaluation, by their roles.
-
-    Raises:
-        InputError: two sets have the same name.
-    """
+    """The data sets of one evaluation, by their roles; no two have one name."""
 
     scored: list[DataSet]
     selecting: list[DataSet]  # the best recipe is selected on these
@@ -133,8 +123,8 @@ class EvaluationSets:
         Suites are names of scored sets; None for those that `data` names.
         """
         scored = read_sets(data)
-        selecting = read_sets(select, argument="select") if select is not None else []
-        training = read_sets(train, argument="train") if train is not None else []
+        selecting = [] if select is None else read_sets(select, argument="select")
+        training = [] if train is None else read_sets(train, argument="train")
         if training:
             only_pairs([*scored, *selecting])
         if suites is None:

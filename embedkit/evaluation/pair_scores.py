@@ -70,10 +70,10 @@ def score_predictions(
             resampled = values.get((index, result.metric, result.aggregation))
             if result.value is None or resampled is None:
                 scored.append(Scored(result, None))
-            else:
-                ci95 = interval(resampled)
-                reason = NO_INTERVAL if ci95 is None else None
-                scored.append(Scored(replace(result, ci95=ci95, reason=reason), resampled))
+                continue
+            ci95 = interval(resampled)
+            reason = None if ci95 else NO_INTERVAL
+            scored.append(Scored(replace(result, ci95=ci95, reason=reason), resampled))
     return scored
 
 
@@ -88,7 +88,8 @@ def measured(
             name: (len(rows), measure(metric, x[rows], labels[rows], threshold))
             for name, rows in subsets.items()
         }
-        for aggregation in AGGREGATIONS if parts else ("all",):
+        of_subsets = {name: SubsetValue(n, *value) for name, (n, value) in parts.items()}
+        for aggregation in _aggregations(pairs):
             if aggregation == "all":
                 value, reason = measure(metric, x, labels, threshold)
             else:
@@ -102,8 +103,7 @@ def measured(
                 aggregation,
                 value,
                 reason=reason,
-                subsets={name: SubsetValue(n, *value) for name, (n, value) in parts.items()}
-                or None,
+                subsets=of_subsets or None,
                 ties=ties,
             )
 
@@ -118,22 +118,19 @@ def _resampled(
     """(resamples,) by index of the finite predictions, metric and aggregation."""
     subsets = subset_rows(pairs)
     sizes = [len(rows) for rows in subsets.values()]
-    indices: dict[str, list[int]] = {}
+    by_metric: dict[str, dict[int, _Array]] = {}
     for index, predicted in enumerate(predictions):
         if np.isfinite(predicted.values).all():
             for metric in predicted.metrics:
-                indices.setdefault(metric, []).append(index)
-    if not indices:
+                by_metric.setdefault(metric, {})[index] = predicted.values
+    if not by_metric:
         return {}
-    stacked = {
-        metric: np.stack([predictions[index].values for index in of_metric])
-        for metric, of_metric in indices.items()
-    }
+    stacked = {metric: np.stack([*values.values()]) for metric, values in by_metric.items()}
     keys = [
         (index, metric, aggregation)
-        for metric, of_metric in indices.items()
-        for aggregation in (AGGREGATIONS if subsets else ("all",))
-        for index in of_metric
+        for metric, values in by_metric.items()
+        for aggregation in _aggregations(pairs)
+        for index in values
     ]
 
     def statistic(block: Resamples) -> _Array:
@@ -156,5 +153,9 @@ def absent(recipe: str, pairs: Pairs, similarities: Sequence[str], reason: str) 
         Scored(Result(recipe, pairs.name, n, name, metric, aggregation, None, reason=reason), None)
         for name in similarities
         for metric in CORRELATIONS
-        for aggregation in (AGGREGATIONS if pairs.subsets else ("all",))
+        for aggregation in _aggregations(pairs)
     ]
+
+
+def _aggregations(pairs: Pairs) -> tuple[str, ...]:
+    return (*AGGREGATIONS,) if pairs.subsets else ("all",)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any, NamedTuple, TypeAlias
@@ -30,7 +30,7 @@ class PairsUsed:
     """A set of sentence pairs."""
 
     name: str
-    role: str  # scored, selected on, or trained on
+    role: str  # see `EvaluationSets.roles`
     pairs: int
     distinct_sentences: int
     truncated_share: float  # of the distinct sentences; of the pairs of a cross-encoder
@@ -43,7 +43,7 @@ class RetrievalUsed:
     """A retrieval set."""
 
     name: str
-    role: str  # scored
+    role: str  # see `EvaluationSets.roles`
     queries: int  # those that were judged
     documents: int
     left_out: int  # queries that are documents too, left out of their own rankings
@@ -58,13 +58,7 @@ DataUsed: TypeAlias = PairsUsed | RetrievalUsed
 
 
 def data_used(data: DataSet, role: str, truncated: NDArray[np.bool_]) -> DataUsed:
-    """The metadata of a set.
-
-    Args:
-        data: the set.
-        role: what it was used for.
-        truncated: for each distinct text, or for each pair of a cross-encoder.
-    """
+    """The metadata of a set; `truncated` is of each distinct text, or pair of a cross-encoder."""
     share, sha256 = float(truncated.mean()), data_fingerprint(data)
     if isinstance(data, Pairs):
         distinct, ties = len({*data.sentence1, *data.sentence2}), tie_rate(data.scores)
@@ -101,11 +95,6 @@ class ModelUsed(NamedTuple):
     max_length: int  # tokens of a text, or of a pair
     sha256: str  # of the whole model
 
-    @classmethod
-    def of(cls, embedder: Embedder) -> ModelUsed:
-        device, sha256 = str(embedder.encoder.device), model_fingerprint(embedder)
-        return cls(device, embedder.precision, embedder.tokenizer.max_length, sha256)
-
 
 @dataclass(frozen=True)
 class ModelRun:
@@ -122,21 +111,22 @@ class ModelRun:
 
     @classmethod
     def of(cls, embeddings: SetEmbeddings) -> ModelRun:
-        embedder = embeddings.embedder
+        embedder, encoder = embeddings.embedder, embeddings.embedder.encoder
+        max_length, precision = embedder.tokenizer.max_length, embedder.precision
         described = {
             "name": embedder.name,
-            "family": embedder.encoder.family,
-            "layers": embedder.encoder.num_layers,
-            "width": embedder.encoder.dim,
-            "pooler": embedder.encoder.pooler is not None,
+            "family": encoder.family,
+            "layers": encoder.num_layers,
+            "width": encoder.dim,
+            "pooler": encoder.pooler is not None,
             "recipe": None if embedder.own is None else str(embedder.own.recipe),
-            "max_length": embedder.tokenizer.max_length,
-            "precision": embedder.precision,
+            "max_length": max_length,
+            "precision": precision,
         }
         truncated = [embeddings.truncated(dataset) for dataset in range(len(embeddings.rows))]
         return cls(
             described,
-            ModelUsed.of(embedder),
+            ModelUsed(str(encoder.device), precision, max_length, model_fingerprint(embedder)),
             embeddings.prompts,
             sentences=sum(len(rows) for of_set in embeddings.rows for rows in of_set.values()),
             forward_passes=sum(map(len, truncated)),
@@ -200,7 +190,5 @@ def _rows(data: DataSet) -> Iterator[tuple[object, ...]]:
         for query, judged in data.judgements.items():
             yield from ((query, document, relevance) for document, relevance in judged.items())
         return
-    columns: list[Sequence[object]] = [data.sentence1, data.sentence2, data.scores.tolist()]
-    if data.subsets is not None:
-        columns.append(data.subsets)
-    yield from zip(*columns, strict=True)
+    subsets = [] if data.subsets is None else [data.subsets]
+    yield from zip(data.sentence1, data.sentence2, data.scores.tolist(), *subsets, strict=True)

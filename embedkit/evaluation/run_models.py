@@ -11,7 +11,7 @@ from embedkit.data.datasets import only_pairs
 from embedkit.embedder.cache import EmbeddingCache, open_cache
 from embedkit.embedder.embedder import Embedder
 from embedkit.errors import InputError
-from embedkit.evaluation.candidates import Candidates, parse_recipe
+from embedkit.evaluation.candidates import Candidates
 from embedkit.evaluation.exact_search import check_index
 from embedkit.evaluation.fitting import FitTexts, fit_recipes
 from embedkit.evaluation.heads import HeadTraining
@@ -168,13 +168,13 @@ def _baseline(
     if len(models) == 1 and not crossed and baseline is not None:
         raise InputError("got a baseline for one model; expected several models")
     if baseline is None or len(models) == 1:
-        return models[0], None if baseline is None else parse_recipe(baseline)
+        return models[0], None if baseline is None else Recipe.of(baseline)
     for settings in models:
         if str(baseline) in (settings.name, str(settings.model)):
             return settings, None
         if crossed and str(baseline).startswith(f"{settings.name} "):
-            return settings, parse_recipe(str(baseline).removeprefix(f"{settings.name} "))
+            return settings, Recipe.parse(str(baseline).removeprefix(f"{settings.name} "))
     if not crossed:
         names = ", ".join(settings.name for settings in models)
         raise InputError(f"baseline is {baseline!r}; expected one of the models: {names}")
-    return models[0], parse_recipe(baseline)
+    return models[0], Recipe.of(baseline)

@@ -12,7 +12,7 @@ from embedkit.errors import InputError
 from embedkit.evaluation.report.locale import catalogue
 from embedkit.evaluation.report.page import metadata_rows
 from embedkit.evaluation.report.report import Report
-from embedkit.evaluation.results import MAIN_METRICS, PAIRS
+from embedkit.evaluation.results import PAIRS
 
 if TYPE_CHECKING:
     from embedkit.embedder.embedder import Embedder
@@ -21,20 +21,9 @@ if TYPE_CHECKING:
 def save_model(
     report: Report, embedder: Embedder, folder: str | Path, recipe: str | None = None
 ) -> str:
-    """Save the embedder with a recipe of the report, as `Embedder.save_pretrained` does.
+    """Save the embedder that was compared with one of the recipes, by default the verdict's.
 
-    Args:
-        report: of `compare` with this embedder.
-        embedder: that was compared.
-        folder: where; a model folder of embedkit is replaced.
-        recipe: one that was compared; by default the one of the verdict.
-
-    Returns:
-        The recipe that was saved, for `add_comparison`.
-
-    Raises:
-        InputError: no recipe has a value, the recipe was not compared or cannot be saved, or
-            something else is in the folder.
+    A model folder of embedkit is replaced. Returns the recipe, for `add_comparison`.
     """
     name = report.verdict.recipe if recipe is None else recipe
     if name is None:
@@ -53,10 +42,8 @@ def add_comparison(
     """Add the comparison to the model card of a folder that `save_model` wrote.
 
     It gets the verdict, the table and how it was measured, and the scores of the recipe as
-    `model-index`, which the hub reads.
-
-    Args:
-        revision: of the model on the hub, whose card says the license.
+    `model-index`, which the hub reads. `revision` is of the model there, whose card says the
+    license.
     """
     measured = metadata_rows(report, catalogue("en")["labels"])
     verdict, body = report.markdown_parts(more=[f"{name}: {value}" for name, value in measured])
@@ -69,8 +56,8 @@ def add_comparison(
 
 
 def _scores(report: Report, recipe: str) -> Iterator[CardScore]:
-    for row in report.deciding(*MAIN_METRICS):
-        if row.candidate != recipe or row.similarity != report.decided_by or row.value is None:
+    for row in (report.scores(dataset).get(recipe) for dataset in report.datasets):
+        if row is None or row.value is None:
             continue
         if row.metric == PAIRS.main:
             task, metric = "semantic-similarity", f"{row.metric}_{row.similarity}"

@@ -35,13 +35,11 @@ def select_best(
 ) -> Selection:
     """The highest main metric; of equal ones the first similarity and the model's own recipe.
 
-    `results` are those of every recipe on each of `sets`, on which to select; `scored` are the data
-    sets that score what is selected.
+    `results` are those of every recipe on each of `sets`; `scored` score what is selected.
     """
     results = [x for x in results if x.metric in MAIN_METRICS and x.similarity in similarities]
     recipes = list(dict.fromkeys(result.recipe for result in results))
-    recipe: str | None = None
-    similarity, value = similarities[0], None
+    recipe, similarity, value = None, similarities[0], None
     for name in similarities:
         means = averages(results, recipes, name, aggregation)
         first = ranked(means, own)[0]

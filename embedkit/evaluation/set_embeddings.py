@@ -54,9 +54,7 @@ class SetEmbeddings:
                 spans[role] = slice(len(gathered), len(gathered) + len(texts))
                 gathered += texts
             distinct = {prompt: Distinct.of(texts) for prompt, texts in by_prompt.items()}
-            rows.append(
-                {role: distinct[prompts[role]].inverse[span] for role, span in spans.items()}
-            )
+            rows.append({role: distinct[prompts[role]].inverse[spans[role]] for role in spans})
             encoded.append(
                 {
                     prompt: encode_texts(

@@ -29,9 +29,6 @@ def p_value(differences: _Array) -> float:
     Tibshirani 1993, chapter 13). One is added to the counts, so that no p is 0 (Davison and
     Hinkley 1997, equation 4.11). A resample without a difference counts on both sides.
 
-    Args:
-        differences: (resamples,).
-
     Example:
         >>> p_value(np.array([0.1] * 98 + [-0.1]))
         0.04
@@ -52,6 +49,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     corrected = np.empty(len(order))
     corrected[order] = np.minimum(np.maximum.accumulate(stepped), 1)
     return [float(p) for p in corrected]
+
+
+def holm_of(deltas: Mapping[str, Difference]) -> dict[str, float]:
+    """The corrected p-value of each difference that has one."""
+    tested = {name: delta.p for name, delta in deltas.items() if delta.p is not None}
+    return dict(zip(tested, holm(list(tested.values())), strict=True))
 
 
 def best_shares(values: _Array, same: float = SAME) -> _Array:
@@ -104,45 +107,41 @@ def against_baseline(
     def row(recipe: str) -> str:
         return equal.get(recipe, recipe)
 
-    families: dict[tuple[str, ...], list[int]] = {}
+    families: dict[tuple[str, ...], dict[str, int]] = {}  # rows of `scored` by recipe
     for index, (result, _) in enumerate(scored):
         key = (result.dataset, result.similarity, result.metric, result.aggregation)
-        families.setdefault(key, []).append(index)
+        families.setdefault(key, {})[result.recipe] = index
     results = [replace(result, equal_to=equal.get(result.recipe)) for result, _ in scored]
-    for family in families.values():
-        (own,) = (index for index in family if results[index].recipe == baseline)
+    for rows in families.values():
+        family = {recipe: scored[index] for recipe, index in rows.items()}
+        own = family[baseline]
         deltas = {
-            index: difference(scored[index], scored[own], baseline)
-            for index in family
-            if index != own
+            recipe: difference(one, own, baseline)
+            for recipe, one in family.items()
+            if recipe != baseline
         }
-        tested = {
-            results[index].recipe: delta.p
-            for index, delta in deltas.items()
-            if delta.p is not None
-            and results[index].equal_to is None
-            and results[index].recipe != row(baseline)
-        }
-        corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
-        for index, delta in deltas.items():
-            name = row(results[index].recipe)
-            p_holm = delta.p if name == row(baseline) else corrected.get(name)
-            results[index] = replace(results[index], baseline=replace(delta, p_holm=p_holm))
+        corrected = holm_of(
+            {name: x for name, x in deltas.items() if name not in equal and name != row(baseline)}
+        )
         resampled = {
-            results[index].recipe: values
-            for index in family
-            if results[index].ci95 is not None
-            and results[index].equal_to is None
-            and (values := scored[index].resampled) is not None
+            recipe: one.resampled
+            for recipe, one in family.items()
+            if one.result.ci95 and recipe not in equal and one.resampled is not None
         }
+        shares: dict[str, float] = {}
         if resampled:
-            sign = -1 if results[own].metric in _LOWER_IS_BETTER else 1
-            same = _same([scored[index] for index in family if scored[index].resampled is not None])
-            shares = best_shares(sign * np.stack(list(resampled.values())), same)
-            by_row = dict(zip(resampled, shares.tolist(), strict=True))
-            for index in family:
-                share = by_row.get(row(results[index].recipe))
-                results[index] = replace(results[index], best_share=share)
+            sign = -1 if own.result.metric in _LOWER_IS_BETTER else 1
+            same = _same([one for one in family.values() if one.resampled is not None])
+            values = best_shares(sign * np.stack(list(resampled.values())), same)
+            shares = dict(zip(resampled, values.tolist(), strict=True))
+        for recipe, index in rows.items():
+            delta = deltas.get(recipe)
+            if delta is not None:
+                equals_baseline = row(recipe) == row(baseline)
+                p_holm = delta.p if equals_baseline else corrected.get(row(recipe))
+                delta = replace(delta, p_holm=p_holm)
+            share = shares.get(row(recipe))
+            results[index] = replace(results[index], baseline=delta, best_share=share)
     return results
 
 

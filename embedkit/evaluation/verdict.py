@@ -11,48 +11,33 @@ from embedkit.evaluation.bootstrap import interval
 from embedkit.evaluation.report.locale import LANGUAGES, catalogue, kind_words, translate_reason
 from embedkit.evaluation.results import MAIN_METRICS, MEAN, TASKS, Result, Scored, deciding
 from embedkit.evaluation.selection import Selection
-from embedkit.evaluation.significance import LEVEL, at_floor, difference, holm
+from embedkit.evaluation.significance import LEVEL, at_floor, difference, holm_of
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What to use, and the statistics that it follows from.
 
-    Attributes:
-        decision: `keep` the baseline; `use` the best recipe that is significantly better; `select`
-            the recipe that was selected on other pairs and is significantly better here; `single`
-            for one recipe alone; `none` if the baseline has no value, or nothing was selected.
-        recipe: to use; None for `none`.
-        baseline: what it was compared to; None for `single`.
-        contender: the recipe that `difference` is of: the one to use, else the closest one.
-        score: of `recipe`, the main metrics averaged over the data sets.
-        difference: of the contender to the baseline.
-        ci95: of the difference; of the score for `single`.
-        p_holm: of the difference, corrected over the recipes; a selection leaves one hypothesis.
-        at_floor: whether no resample contradicts the difference, so that p is at most `p_holm`.
-        convention: whether nobody named the baseline, and the model has no recipe of its own.
-        reason: why the contender could not be tested.
-        metrics: titles of the main metrics.
-        selected: the recipe that was selected on other pairs.
-        selected_on: names of these pairs; empty without a selection.
-        kind: what is compared: recipe, model, or both (candidate); a `recipe` above is one of them.
+    The decision is to `keep` the baseline; to `use` the best recipe that is significantly better;
+    to `select` the recipe that was selected on other pairs and is significantly better here;
+    `single` for one recipe alone; `none` if the baseline has no value, or nothing was selected.
     """
 
     decision: str
-    recipe: str | None
-    baseline: str | None = None
-    contender: str | None = None
-    score: float | None = None
-    difference: float | None = None
-    ci95: tuple[float, float] | None = None
-    p_holm: float | None = None
-    at_floor: bool = False
-    convention: bool = False
-    reason: str | None = None
-    metrics: tuple[str, ...] = ()
-    selected: str | None = None
-    selected_on: tuple[str, ...] = ()
-    kind: str = "recipe"
+    recipe: str | None  # to use; None for `none`
+    baseline: str | None = None  # what it was compared to; None for `single`
+    contender: str | None = None  # what `difference` is of: the one to use, else the closest one
+    score: float | None = None  # of `recipe`, the main metrics averaged over the data sets
+    difference: float | None = None  # of the contender to the baseline
+    ci95: tuple[float, float] | None = None  # of the difference; of the score for `single`
+    p_holm: float | None = None  # of the difference, corrected over the recipes that are tested
+    at_floor: bool = False  # whether no resample contradicts the difference: p is at most `p_holm`
+    convention: bool = False  # whether nobody named the baseline, and the model has no own recipe
+    reason: str | None = None  # why the contender could not be tested
+    metrics: tuple[str, ...] = ()  # titles of the main metrics
+    selected: str | None = None  # the recipe that was selected on other pairs
+    selected_on: tuple[str, ...] = ()  # names of these pairs; empty without a selection
+    kind: str = "recipe"  # what is compared and named above: recipe, model, or both (candidate)
 
     @property
     def text(self) -> dict[str, str]:
@@ -66,12 +51,12 @@ class Verdict:
         """The sentence in English (en) or Korean (ko)."""
         texts, words = catalogue(language)["verdict"], catalogue(language)["table"]
         key = self._key
-        closest = key in ("keep", "keep_despite", "keep_untested")
-        number = "{:.2f}" if self.decision == "single" else "{:+.2f}"
-        value = self.score if self.decision == "single" else self.difference
+        single = self.decision == "single"
+        number, value = ("{:.2f}", self.score) if single else ("{:+.2f}", self.difference)
         shown = "" if value is None else number.format(100 * value)
         if self.ci95 is not None:
             low, high = (number.format(100 * end) for end in self.ci95)
+            closest = key in ("keep", "keep_despite", "keep_untested")
             shown = texts["closest" if closest else "delta"].format(value=shown, low=low, high=high)
         p = "" if self.p_holm is None else f"{'<=' if self.at_floor else '='} {self.p_holm:.4f}"
         return texts[key].format(
@@ -132,49 +117,33 @@ def decide(
         if recipe not in equal
     }
     shown = {one.result.metric for one in scored}
-    verdict = Verdict(
-        "none",
-        None,
-        baseline=baseline,
-        convention=convention,
-        metrics=tuple(task.title for task in TASKS if task.main in shown),
-        selected=None if selection is None else selection.recipe,
-        selected_on=() if selection is None else selection.datasets,
-        kind=kind,
-    )
+    metrics = tuple(task.title for task in TASKS if task.main in shown)
+    verdict = Verdict("none", None, metrics=metrics, kind=kind)
+    if selection is not None:
+        verdict = replace(verdict, selected=selection.recipe, selected_on=selection.datasets)
     if len(recipes) == 1:
         only = means[recipes[0]].result
         return replace(
-            verdict,
-            decision="single",
-            recipe=only.recipe,
-            baseline=None,
-            convention=False,
-            score=only.value,
-            ci95=only.ci95,
+            verdict, decision="single", recipe=only.recipe, score=only.value, ci95=only.ci95
         )
+    verdict = replace(verdict, baseline=baseline, convention=convention)
     own = equal.get(baseline, baseline)
-    if means[own].result.value is None or (selection is not None and selection.recipe is None):
-        return verdict
     contenders = [recipe for recipe in means if recipe != own]
     if selection is not None:
-        selected = equal.get(str(selection.recipe), str(selection.recipe))
+        selected = equal.get(selection.recipe or "", selection.recipe)
         contenders = [recipe for recipe in contenders if recipe == selected]
+    score = means[own].result.value
+    if score is None or (selection is not None and selection.recipe is None):
+        return verdict
     deltas = {recipe: difference(means[recipe], means[own], baseline) for recipe in contenders}
-    tested = {recipe: delta.p for recipe, delta in deltas.items() if delta.p is not None}
-    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
-
-    def key(recipe: str) -> float:
-        value = deltas[recipe].value
-        return -np.inf if value is None else value
-
-    better = [recipe for recipe, p in corrected.items() if p < LEVEL and key(recipe) > 0]
-    valued = [recipe for recipe in deltas if deltas[recipe].value is not None]
-    if not valued:
-        verdict = replace(verdict, decision="keep", recipe=baseline, score=means[own].result.value)
+    values = {name: delta.value for name, delta in deltas.items() if delta.value is not None}
+    if not values:
+        verdict = replace(verdict, decision="keep", recipe=baseline, score=score)
         without = [delta.reason for delta in deltas.values() if selection is not None]
         return replace(verdict, reason=without[0] if without else None)
-    contender = max(better or valued, key=key)
+    corrected = holm_of(deltas)
+    better = [name for name, p in corrected.items() if p < LEVEL and values[name] > 0]
+    contender = max(better or values, key=lambda name: values[name])
     chosen = contender if better else baseline
     delta, resampled = deltas[contender], means[contender].resampled
     return replace(
@@ -202,23 +171,20 @@ def mean_score(
 ) -> Scored:
     """The main metric of a recipe averaged over the data sets, in each resample too."""
     wanted = [
-        one
+        one.result
         for one in scored
         if one.result.similarity == similarity
         and (datasets is None or one.result.dataset in datasets)
     ]
-    shown = {id(row) for row in deciding([one.result for one in wanted], MAIN_METRICS, aggregation)}
-    of_sets = [one for one in wanted if id(one.result) in shown and one.result.recipe == recipe]
-    values = [one.result.value for one in of_sets]
+    shown = {id(x) for x in deciding(wanted, MAIN_METRICS, aggregation) if x.recipe == recipe}
+    of_sets = [one for one in scored if id(one.result) in shown]
+    values = [one.result.value for one in of_sets if one.result.value is not None]
     resampled = [one.resampled for one in of_sets if one.resampled is not None]
-    defined = [value for value in values if value is not None]
-    complete = bool(values) and len(defined) == len(values)
-    mean = float(np.mean(defined)) if complete else None
-    of_resamples = (
-        np.mean(resampled, axis=0) if complete and len(resampled) == len(values) else None
-    )
-    ci95 = None if of_resamples is None else interval(of_resamples)
+    complete = 0 < len(values) == len(of_sets)
+    mean = float(np.mean(values)) if complete else None
+    means = np.mean(resampled, axis=0) if complete and len(resampled) == len(values) else None
+    ci95 = None if means is None else interval(means)
     metrics = {one.result.metric for one in of_sets}
-    metric = next(iter(metrics)) if len(metrics) == 1 else MEAN
-    result = Result(recipe, suite, len(values), similarity, metric, "all", mean, ci95=ci95)
-    return Scored(result, of_resamples)
+    metric = metrics.pop() if len(metrics) == 1 else MEAN
+    result = Result(recipe, suite, len(of_sets), similarity, metric, "all", mean, ci95=ci95)
+    return Scored(result, means)
