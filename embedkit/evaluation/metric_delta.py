@@ -11,9 +11,8 @@ from embedkit.evaluation.pair_scores import Predictions, score_predictions
 from embedkit.evaluation.report.formatting import delta, number
 from embedkit.evaluation.report.locale import catalogue, translate_reason
 from embedkit.evaluation.report.report import Report
-from embedkit.evaluation.results import Difference, Scored
+from embedkit.evaluation.results import Difference, Scored, mean_scores
 from embedkit.evaluation.significance import LEVEL, difference
-from embedkit.evaluation.verdict import mean_score
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def mean_delta(
 ) -> MetricDelta:
     """Spearman's correlation of one recipe, averaged over at least one set of pairs."""
     scored = [one for both in _scored(before, after, seed) for one in both]
-    one, two = (mean_score(when, scored, "cosine", "all") for when in ("before", "after"))
+    one, two = mean_scores(scored, ("before", "after"), "cosine", "all").values()
     return _delta(", ".join(of_set.pairs.name for of_set in after), one, two)
 
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.evaluation.bootstrap import interval
+
 CROSS_ENCODER = "cross-encoder"  # the similarity of a cross-encoder's results
 
 
@@ -99,20 +101,47 @@ def deciding(results: Iterable[Result], metrics: Sequence[str], aggregation: str
     ]
 
 
-def averages(
-    results: Iterable[Result], candidates: Iterable[str], similarity: str, aggregation: str
-) -> dict[str, float | None]:
-    """The main metric of each candidate, averaged over the data sets; None if one has no value."""
-    values: dict[str, list[float | None]] = {name: [] for name in candidates}
-    for result in deciding(results, MAIN_METRICS, aggregation):
-        if result.similarity == similarity:
-            values[result.candidate].append(result.value)
-    means: dict[str, float | None] = {}
-    for name, of_candidate in values.items():
-        defined = [value for value in of_candidate if value is not None]
-        complete = 0 < len(defined) == len(of_candidate)
-        means[name] = sum(defined) / len(defined) if complete else None
+def mean_scores(
+    scored: Sequence[Scored],
+    recipes: Iterable[str],
+    similarity: str,
+    aggregation: str,
+    *,
+    suite: str = "",
+    datasets: Collection[str] | None = None,
+) -> dict[str, Scored]:
+    """The main metric of each recipe averaged over the data sets, in each resample too."""
+    results = (one.result for one in scored if one.result.similarity == similarity)
+    wanted = [row for row in results if datasets is None or row.dataset in datasets]
+    shown = {id(row) for row in deciding(wanted, MAIN_METRICS, aggregation)}
+    by_recipe: dict[str, list[Scored]] = {recipe: [] for recipe in recipes}
+    for one in scored:
+        if id(one.result) in shown:
+            by_recipe[one.result.candidate].append(one)
+    means = {}
+    for recipe, of_sets in by_recipe.items():
+        values = [one.result.value for one in of_sets if one.result.value is not None]
+        resampled = [one.resampled for one in of_sets if one.resampled is not None]
+        mean, of_resamples = None, None
+        if 0 < len(values) == len(of_sets):
+            mean = float(np.mean(values))
+            if len(resampled) == len(values):
+                of_resamples = np.mean(resampled, axis=0)
+        ci95 = None if of_resamples is None else interval(of_resamples)
+        metrics = {one.result.metric for one in of_sets}
+        metric = metrics.pop() if len(metrics) == 1 else MEAN
+        result = Result(recipe, suite, len(of_sets), similarity, metric, "all", mean, ci95=ci95)
+        means[recipe] = Scored(result, of_resamples)
     return means
+
+
+def mean_values(
+    results: Iterable[Result], recipes: Iterable[str], similarity: str, aggregation: str
+) -> dict[str, float | None]:
+    """The values of `mean_scores`; None where one data set has no value."""
+    scored = [Scored(row, None) for row in results]
+    means = mean_scores(scored, recipes, similarity, aggregation)
+    return {recipe: one.result.value for recipe, one in means.items()}
 
 
 def ranked(means: dict[str, float | None], own: Collection[str]) -> list[str]:

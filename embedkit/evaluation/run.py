@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from embedkit.data.pairs import Pairs
 from embedkit.data.retrieval_set import RetrievalSet
@@ -17,7 +18,7 @@ from embedkit.evaluation.model_predictions import ModelPredictions
 from embedkit.evaluation.options import EvaluationSets, Options
 from embedkit.evaluation.pair_scores import absent, measured, score_predictions
 from embedkit.evaluation.report.report import Report
-from embedkit.evaluation.results import Result, Scored
+from embedkit.evaluation.results import TASKS, Result, Scored, mean_scores
 from embedkit.evaluation.retrieval import DEPTH, Rankings
 from embedkit.evaluation.retrieval_errors import analyse_retrieval_errors
 from embedkit.evaluation.run_metadata import (
@@ -29,7 +30,7 @@ from embedkit.evaluation.run_metadata import (
 )
 from embedkit.evaluation.selection import Selection, select_best
 from embedkit.evaluation.significance import against_baseline
-from embedkit.evaluation.verdict import decide, mean_score
+from embedkit.evaluation.verdict import decide
 
 _NO_POOLER = "the checkpoint has no pooler weights"
 
@@ -49,11 +50,10 @@ def report_of(
     started = time.perf_counter()
     candidates = predictions.recipes | predictions.missing
     scored = with_line_differences(_scored(predictions, sets, options, [*predictions.missing]))
-    own = predictions.own
     against = baseline or next(iter(candidates))
     # Equal candidates are one row: of a model's own recipe, the baseline's before others, or else
     # of the baseline.
-    preferred = [*sorted(own, key=lambda name: name != against), against]
+    preferred = [*sorted(predictions.own, key=lambda name: name != against), against]
     equal = equal_recipes(predictions.samples, preferred)
     selection = _selection(predictions, sets, options) if sets.selecting else None
     decided_by = predictions.decided_by if selection is None else selection.similarity
@@ -71,12 +71,10 @@ def report_of(
         named = ((row, candidates[row.candidate]) for row in rows)
         return tuple(replace(row, model=x.model, recipe=str(x.recipe)) for row, x in named)
 
+    mean_of = partial(mean_scores, scored, candidates, decided_by, options.aggregation)
     suites = sets.suites or {"all": tuple(data.name for data in sets.scored)}
-    averages = [
-        mean_score(name, scored, decided_by, options.aggregation, suite=suite, datasets=datasets)
-        for suite, datasets in suites.items()
-        for name in candidates
-    ]
+    averages = [x for name, of in suites.items() for x in mean_of(suite=name, datasets=of).values()]
+    metrics = {one.result.metric for one in scored}
     runs, used = predictions.models, predictions.models[candidates[against].model]
     return Report(
         model=used.described,
@@ -112,11 +110,10 @@ def report_of(
         ),
         baseline=against if several else None,
         equal=equal,
+        own=frozenset(predictions.own),
         verdict=decide(
-            scored,
-            list(candidates),
-            similarity=decided_by,
-            aggregation=options.aggregation,
+            mean_of(),
+            metrics=tuple(task.title for task in TASKS if task.main in metrics),
             baseline=against,
             convention=convention and used.described["recipe"] is None,
             equal=equal,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from embedkit.data.datasets import DataSet
 from embedkit.data.pairs import Pairs
 from embedkit.data.retrieval_set import RetrievalSet
-from embedkit.evaluation.results import MAIN_METRICS, Result, averages, ranked
+from embedkit.evaluation.results import MAIN_METRICS, Result, mean_values, ranked
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def select_best(
     recipes = list(dict.fromkeys(result.recipe for result in results))
     recipe, similarity, value = None, similarities[0], None
     for name in similarities:
-        means = averages(results, recipes, name, aggregation)
+        means = mean_values(results, recipes, name, aggregation)
         first = ranked(means, own)[0]
         best = means[first]
         if best is not None and (value is None or round(best, 6) > round(value, 6)):

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from embedkit.evaluation.bootstrap import interval
 from embedkit.evaluation.report.locale import LANGUAGES, catalogue, kind_words, translate_reason
-from embedkit.evaluation.results import MAIN_METRICS, MEAN, TASKS, Result, Scored, deciding
+from embedkit.evaluation.results import Scored
 from embedkit.evaluation.selection import Selection
 from embedkit.evaluation.significance import LEVEL, at_floor, difference, holm_of
 
@@ -95,40 +92,31 @@ class Verdict:
 
 
 def decide(
-    scored: Sequence[Scored],
-    recipes: Sequence[str],
+    means: Mapping[str, Scored],
     *,
-    similarity: str,
-    aggregation: str,
+    metrics: tuple[str, ...],
     baseline: str,
     convention: bool,
     equal: Mapping[str, str],
     selection: Selection | None,
     kind: str = "recipe",
 ) -> Verdict:
-    """The verdict on results whose data sets were resampled independently.
+    """The verdict on the recipes' `mean_scores` over data sets that were resampled independently.
 
-    `similarity` and `aggregation` are those that decide. Recipes that are `equal` to another one
-    are tested with it. A `selection` leaves one recipe to test; without one all of them are.
+    `metrics` are titles of the main ones. Recipes that are `equal` to another one are tested with
+    it. A `selection` leaves one recipe to test; without one all of them are.
     """
-    means = {
-        recipe: mean_score(recipe, scored, similarity, aggregation)
-        for recipe in recipes
-        if recipe not in equal
-    }
-    shown = {one.result.metric for one in scored}
-    metrics = tuple(task.title for task in TASKS if task.main in shown)
     verdict = Verdict("none", None, metrics=metrics, kind=kind)
     if selection is not None:
         verdict = replace(verdict, selected=selection.recipe, selected_on=selection.datasets)
-    if len(recipes) == 1:
-        only = means[recipes[0]].result
+    if len(means) == 1:
+        (only,) = (one.result for one in means.values())
         return replace(
             verdict, decision="single", recipe=only.recipe, score=only.value, ci95=only.ci95
         )
     verdict = replace(verdict, baseline=baseline, convention=convention)
     own = equal.get(baseline, baseline)
-    contenders = [recipe for recipe in means if recipe != own]
+    contenders = [recipe for recipe in means if recipe != own and recipe not in equal]
     if selection is not None:
         selected = equal.get(selection.recipe or "", selection.recipe)
         contenders = [recipe for recipe in contenders if recipe == selected]
@@ -158,33 +146,3 @@ def decide(
         at_floor=resampled is not None and at_floor(delta, len(resampled)),
         reason=delta.reason,
     )
-
-
-def mean_score(
-    recipe: str,
-    scored: Sequence[Scored],
-    similarity: str,
-    aggregation: str,
-    *,
-    suite: str = "",
-    datasets: Collection[str] | None = None,
-) -> Scored:
-    """The main metric of a recipe averaged over the data sets, in each resample too."""
-    wanted = [
-        one.result
-        for one in scored
-        if one.result.similarity == similarity
-        and (datasets is None or one.result.dataset in datasets)
-    ]
-    shown = {id(x) for x in deciding(wanted, MAIN_METRICS, aggregation) if x.recipe == recipe}
-    of_sets = [one for one in scored if id(one.result) in shown]
-    values = [one.result.value for one in of_sets if one.result.value is not None]
-    resampled = [one.resampled for one in of_sets if one.resampled is not None]
-    complete = 0 < len(values) == len(of_sets)
-    mean = float(np.mean(values)) if complete else None
-    means = np.mean(resampled, axis=0) if complete and len(resampled) == len(values) else None
-    ci95 = None if means is None else interval(means)
-    metrics = {one.result.metric for one in of_sets}
-    metric = metrics.pop() if len(metrics) == 1 else MEAN
-    result = Result(recipe, suite, len(of_sets), similarity, metric, "all", mean, ci95=ci95)
-    return Scored(result, means)

@@ -14,8 +14,8 @@ from embedkit.evaluation.results import (
     TASKS,
     Result,
     Task,
-    averages,
     deciding,
+    mean_values,
     ranked,
 )
 from embedkit.evaluation.retrieval_errors import RetrievalErrorAnalysis
@@ -47,6 +47,7 @@ class ReportData:
     retrieval_error_analyses: tuple[RetrievalErrorAnalysis, ...] = ()  # of each retrieval set
     equal: dict[str, str] = field(default_factory=dict)  # recipes that share the row of another
     baseline: str | None = None  # what differences are to, if several candidates are compared
+    own: frozenset[str] = frozenset()  # candidates that are the recipe of their model's folder
     selection: Selection | None = None  # if the best was not selected on the data that scores it
     averages: tuple[Result, ...] = ()  # of each candidate over each suite, or over all data sets
     models: dict[str, ModelRun] = field(default_factory=dict)  # if there are several, by name
@@ -61,16 +62,6 @@ class ReportData:
     def kind(self) -> str:
         """What differs between the candidates: recipe, model, or both (candidate)."""
         return self.verdict.kind
-
-    @cached_property
-    def own(self) -> set[str]:
-        """The candidates that are the recipe of their model's folder."""
-        described = {name: run.described for name, run in self.models.items()}
-        return {
-            row.candidate
-            for row in self.results
-            if row.recipe == described.get(row.model or "", self.model)["recipe"]
-        }
 
     @property
     def aggregation(self) -> str:
@@ -114,7 +105,7 @@ class ReportData:
     @cached_property
     def means(self) -> dict[str, float | None]:
         """The main metric of each recipe, averaged over the data sets."""
-        return averages(self.results, self.compared, self.decided_by, self.aggregation)
+        return mean_values(self.results, self.compared, self.decided_by, self.aggregation)
 
     def winners(self) -> dict[str, str]:
         """The best recipe on each data set that has one."""
