@@ -1,4 +1,4 @@
-"""A report as CSV and as a pandas DataFrame: a row for each result, columns of stable names."""
+"""A report as columns of stable names, for CSV and pandas: a row for each result."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ import csv
 from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from embedkit.dataframe import dataframe
 from embedkit.evaluation.report.data import ReportData
 from embedkit.evaluation.results import Difference, Result
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _NONE = Difference("", None)
 
@@ -61,11 +57,6 @@ def report_columns(report: ReportData) -> dict[str, tuple[str, list[Any]]]:
         rows += [replace(row, aggregation="average") for row in report.averages]
     rows = [row if row.model else replace(row, model=report.model["name"]) for row in rows]
     return {name: (dtype, [of(row) for row in rows]) for name, (dtype, of) in _COLUMNS.items()}
-
-
-def report_frame(report: ReportData) -> pd.DataFrame:
-    """`report_columns` as a DataFrame; a missing value is NaN."""
-    return dataframe(report_columns(report))
 
 
 def report_csv(report: ReportData) -> str:

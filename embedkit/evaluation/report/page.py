@@ -50,16 +50,9 @@ def result_table(report: ReportData, dataset: str, words: dict[str, str]) -> Res
     similarities = sorted(
         dict.fromkeys(name for _, name in by_row), key=lambda name: name != report.decided_by
     )
-    order, several = report.rows(), len(similarities) > 1
-    compared, of_pairs = report.baseline is not None, first != RETRIEVAL.main
+    order = report.rows()
     # A recipe that the model does not have has no subsets.
     subsets = [*dict.fromkeys(name for of in by_row.values() for name in of[first].subsets or {})]
-    headings = [words[report.kind], *[words["similarity"]] * several]
-    headings += [words.get(first, first), words["interval"]]
-    if compared:
-        headings += [words["difference"], words["p_holm"], words["best_in"]]
-    headings += [*subsets, *(words.get(name, name) for name in others)]
-    headings += [words["ties"]] * of_pairs
     rows = []
     for recipe, similarity in sorted(
         by_row, key=lambda key: (similarities.index(key[1]), order.index(key[0]))
@@ -69,19 +62,27 @@ def result_table(report: ReportData, dataset: str, words: dict[str, str]) -> Res
         marks = _marks(report, recipe, words) if similarity == report.decided_by else ()
         if equals := report.equals(recipe):
             marks = (*marks, f"= {', '.join(equals)}")
-        cells = [Cell(recipe, recipe, marks), *[Cell(similarity, similarity)] * several]
-        low = None if main.ci95 is None else main.ci95[0]
-        cells += [_value(main.value, first), Cell(interval(main.ci95, first), low)]
-        if compared:
-            cells += _difference(main, first, report.run_metadata.resamples)
-        parts = [(main.subsets or {}).get(name) for name in subsets]
-        cells += [_value(part.value if part else None, first) for part in parts]
-        cells += [
-            _value(by_metric[name].value if name in by_metric else None, name) for name in others
-        ]
-        cells += [Cell(percent(main.ties), main.ties)] * of_pairs
-        rows.append(tuple(cells))
-    return ResultTable(dataset, tuple(headings), tuple(rows))
+        cells = [(words[report.kind], Cell(recipe, recipe, marks))]
+        if len(similarities) > 1:
+            cells.append((words["similarity"], Cell(similarity, similarity)))
+        cells.append((words.get(first, first), _value(main.value, first)))
+        low = main.ci95 and main.ci95[0]
+        cells.append((words["interval"], Cell(interval(main.ci95, first), low)))
+        if report.baseline is not None:
+            headings = (words[name] for name in ("difference", "p_holm", "best_in"))
+            tested = _difference(main, first, report.run_metadata.resamples)
+            cells += zip(headings, tested, strict=True)
+        for name in subsets:
+            part = (main.subsets or {}).get(name)
+            cells.append((name, _value(part.value if part else None, first)))
+        for name in others:
+            value = by_metric[name].value if name in by_metric else None
+            cells.append((words.get(name, name), _value(value, name)))
+        if first != RETRIEVAL.main:
+            cells.append((words["ties"], Cell(percent(main.ties), main.ties)))
+        rows.append(cells)
+    shown = tuple(tuple(cell for _, cell in cells) for cells in rows)
+    return ResultTable(dataset, tuple(heading for heading, _ in rows[0]), shown)
 
 
 def _marks(report: ReportData, recipe: str, words: dict[str, str]) -> tuple[str, ...]:

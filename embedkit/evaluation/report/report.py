@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedkit.arguments import as_path
+from embedkit.dataframe import dataframe
 from embedkit.errors import InputError, printable
 from embedkit.evaluation.error_analysis import WORST
-from embedkit.evaluation.report.columns import report_csv, report_frame
+from embedkit.evaluation.report.columns import report_columns, report_csv
 from embedkit.evaluation.report.data import ReportData
 from embedkit.evaluation.report.grid import Grid, in_markdown
 from embedkit.evaluation.report.locale import catalogue, check_language, note
@@ -199,12 +200,12 @@ class Report(ReportData):
         return render(self, lang)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """A row for each of `results`, as a pandas DataFrame; see `report_frame`.
+        """A row for each of `results`, as a pandas DataFrame; a missing value is NaN.
 
         Raises:
             InputError: pandas is not installed.
         """
-        return report_frame(self)
+        return dataframe(report_columns(self))
 
     def __repr__(self) -> str:
         return f"Report({str(self.verdict)!r})"

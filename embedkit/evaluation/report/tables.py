@@ -150,29 +150,19 @@ def _heads(report: ReportData, words: dict[str, str]) -> Grid:
     """Rows for each recipe, best first: the similarities, a line on the cosine, and its head."""
     present = {row.metric for row in report.results}
     metrics = (*CORRELATIONS, *(name for name in ("mse", "f1") if name in present))
-
-    def key(row: Result) -> tuple[str, str, str]:
-        return row.candidate, row.dataset, row.similarity
-
-    by_metric = {(*key(row), row.metric): row for row in report.deciding(*metrics)}
+    tested = ("spearman", "mse")
+    by_row: dict[tuple[str, str, str], dict[str, Result]] = {}
+    for row in report.deciding(*metrics):
+        by_row.setdefault((row.candidate, row.dataset, row.similarity), {})[row.metric] = row
     rows = []
     for recipe in report.rows():
-        for row in report.deciding("spearman"):
-            if row.candidate != recipe:
-                continue
-            by = {metric: by_metric.get((*key(row), metric)) for metric in metrics}
-            values = [number(one.value if one else None, metric) for metric, one in by.items()]
-            deltas = [
-                delta(one.difference if one else None, metric, missing="")
-                for metric, one in by.items()
-                if metric in ("spearman", "mse")
-            ]
-            marks = _marks(report, recipe, words) if row.similarity == "head" else ""
-            rows.append((*key(row), *values, *deltas, marks))
+        for key, of in ((key, of) for key, of in by_row.items() if key[0] == recipe):
+            values = [number(of[name].value if name in of else None, name) for name in metrics]
+            deltas = [delta(of[name].difference, name, "") if name in of else "" for name in tested]
+            marks = _marks(report, recipe, words) if key[2] == "head" else ""
+            rows.append((*key, *values, *deltas, marks))
     names = [words[metric] for metric in metrics]
-    differences = [
-        words["line_difference"].format(metric=words[metric]) for metric in ("spearman", "mse")
-    ]
+    differences = [words["line_difference"].format(metric=words[metric]) for metric in tested]
     headings = (words["recipe"], words["dataset"], words["by"], *names, *differences, "")
     others = [words[metric] for metric in ("f1", "mse") if metric in present]
     same = [words["dataset"]] * (len(report.datasets) == 1)
@@ -194,30 +184,23 @@ def _evaluation(report: ReportData, words: dict[str, str]) -> Grid:
         key = (row.dataset, f"{row.n:,}", row.similarity, row.aggregation)
         rows.setdefault(key, {})[row.metric] = number(row.value, row.metric)
         if row.aggregation == "all":
+            within = words["in"].format(dataset=row.dataset)
             for name, part in (row.subsets or {}).items():
-                key = (
-                    f"  {name}",
-                    f"{part.n:,}",
-                    row.similarity,
-                    words["in"].format(dataset=row.dataset),
-                )
+                key = (f"  {name}", f"{part.n:,}", row.similarity, within)
                 rows.setdefault(key, {})[row.metric] = number(part.value, row.metric)
     # Retrieval sets have no subsets.
     named = 3 if report.tasks == [RETRIEVAL] else 4
+    headings = (words["dataset"], units, words["similarity"], words["aggregation"])[:named]
     constant = [at for at in range(2, named) if len({key[at] for key in rows}) == 1]
+    others = range(named + len(metrics) - 1, named, -1)
     return Grid(
-        (
-            *(words["dataset"], units, words["similarity"], words["aggregation"])[:named],
-            *(words[metric] for metric in metrics),
-        ),
+        (*headings, *(words[metric] for metric in metrics)),
         tuple(
             (*key[:named], *(cells.get(metric, "") for metric in metrics))
             for key, cells in rows.items()
         ),
         texts=frozenset({0, 2, 3} & {*range(named)}),
-        expendable=tuple(
-            (at,) for at in (*range(named + len(metrics) - 1, named, -1), 1, *constant[::-1])
-        ),
+        expendable=tuple((at,) for at in (*others, 1, *constant[::-1])),
     )
 
 
