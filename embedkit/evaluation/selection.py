@@ -47,9 +47,8 @@ def select_best(
         if best is not None and (value is None or round(best, 6) > round(value, 6)):
             recipe, similarity, value = first, name, best
     seen = {item for data in sets for item in _items(data)}
-    shared = [[item in seen for item in _items(data)] for data in scored]
     pairs, queries = (
-        sum(sum(row) for row, data in zip(shared, scored, strict=True) if isinstance(data, kind))
+        sum(item in seen for data in scored if isinstance(data, kind) for item in _items(data))
         for kind in (Pairs, RetrievalSet)
     )
     names = tuple(data.name for data in sets)

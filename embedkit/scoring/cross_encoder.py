@@ -208,9 +208,8 @@ class CrossEncoder:
         Raises:
             InputError: no pairs, or an element that is no text.
         """
-        return self.predict_tokens(
-            PairTokens.of(self.tokenizer, pairs), show_progress=show_progress
-        )
+        tokens = PairTokens.of(self.tokenizer, pairs)
+        return self.predict_tokens(tokens, show_progress=show_progress)
 
     @standard_torch()
     def predict_tokens(
@@ -220,10 +219,7 @@ class CrossEncoder:
         check_ids(np.concatenate(tokens.token_ids), self.config.vocab_size)
         scores = np.empty(len(tokens.token_ids))
         self.network.eval()
-        with (
-            torch.inference_mode(),
-            progress(len(scores), "pairs", show=show_progress) as advance,
-        ):
+        with torch.inference_mode(), progress(len(scores), "pairs", show=show_progress) as advance:
             for batch in Batches(tokens.lengths, TOKEN_BUDGET):
                 inputs = tokens.inputs(batch, self.pad_id)
                 logits: Tensor = self.network(
@@ -286,8 +282,8 @@ class CrossEncoder:
         Raises:
             InputError: something else is in the way.
         """
-        row, config = READS[READS[self.reads].saved_as], self.config
-        of_transformers, (low, high) = row.name == "pooler", self.label_range
+        row, (low, high) = READS[READS[self.reads].saved_as], self.label_range
+        of_transformers = row.name == "pooler"
         with new_folder(as_path("folder", folder)) as new, without_bars():
             save_network(self.network, new)
             self.tokenizer.save(new)
@@ -305,16 +301,13 @@ class CrossEncoder:
             write_record(new, "cross-encoder", record)
             write_mark(new, row.name, self.name)
             card = _CARD.format(
+                **self.described,
                 library="sentence-transformers" if of_transformers else "embedkit",
-                name=self.name,
                 reads=row.name,
                 low=low,
                 high=high,
                 version=__version__,
-                family=config.model_type,
-                layers=config.num_hidden_layers,
                 note=READS[self.reads].note,
-                max_length=self.tokenizer.max_length,
                 notes=noted(self.notes),
                 usage=_TRANSFORMERS if of_transformers else "",
             )

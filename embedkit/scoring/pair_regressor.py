@@ -164,10 +164,8 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     def restore(self, regressor: Any, width: int) -> None:
         """Take a fitted estimator from a saved head, instead of `fit`."""
-        self.features_, self.range_ = (
-            self._choose_features(),
-            as_label_range(self.label_range or ()),
-        )
+        self.features_ = self._choose_features()
+        self.range_ = as_label_range(self.label_range or ())
         self.width_, self.regressor_ = width, regressor
 
     def check(self, scores: ArrayLike) -> NDArray[np.float64]:
