@@ -146,16 +146,5 @@ def _resampled(
     return dict(zip(keys, bootstrap(pairs, statistic, resamples, seed), strict=True))
 
 
-def absent(recipe: str, pairs: Pairs, similarities: Sequence[str], reason: str) -> list[Scored]:
-    """The results of a recipe that the model does not have."""
-    n = len(pairs.scores)
-    return [
-        Scored(Result(recipe, pairs.name, n, name, metric, aggregation, None, reason=reason), None)
-        for name in similarities
-        for metric in CORRELATIONS
-        for aggregation in _aggregations(pairs)
-    ]
-
-
 def _aggregations(pairs: Pairs) -> tuple[str, ...]:
     return (*AGGREGATIONS,) if pairs.subsets else ("all",)

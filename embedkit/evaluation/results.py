@@ -113,7 +113,9 @@ def mean_scores(
     """The main metric of each recipe averaged over the data sets, in each resample too."""
     results = (one.result for one in scored if one.result.similarity == similarity)
     wanted = [row for row in results if datasets is None or row.dataset in datasets]
-    shown = {id(row) for row in deciding(wanted, MAIN_METRICS, aggregation)}
+    rows = deciding(wanted, MAIN_METRICS, aggregation)
+    metrics, shown = {row.metric for row in rows}, {id(row) for row in rows}
+    metric = metrics.pop() if len(metrics) == 1 else MEAN
     by_recipe: dict[str, list[Scored]] = {recipe: [] for recipe in recipes}
     for one in scored:
         if id(one.result) in shown:
@@ -128,8 +130,6 @@ def mean_scores(
             if len(resampled) == len(values):
                 of_resamples = np.mean(resampled, axis=0)
         ci95 = None if of_resamples is None else interval(of_resamples)
-        metrics = {one.result.metric for one in of_sets}
-        metric = metrics.pop() if len(metrics) == 1 else MEAN
         result = Result(recipe, suite, len(of_sets), similarity, metric, "all", mean, ci95=ci95)
         means[recipe] = Scored(result, of_resamples)
     return means

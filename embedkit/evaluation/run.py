@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from embedkit.data.pairs import Pairs
 from embedkit.data.retrieval_set import RetrievalSet
@@ -16,10 +17,10 @@ from embedkit.evaluation.error_analysis import PairPredictions, analyse_errors
 from embedkit.evaluation.heads import with_line_differences
 from embedkit.evaluation.model_predictions import ModelPredictions
 from embedkit.evaluation.options import EvaluationSets, Options
-from embedkit.evaluation.pair_scores import absent, measured, score_predictions
+from embedkit.evaluation.pair_scores import measured, score_predictions
 from embedkit.evaluation.report.report import Report
 from embedkit.evaluation.results import TASKS, Result, Scored, mean_scores
-from embedkit.evaluation.retrieval import DEPTH, Rankings
+from embedkit.evaluation.retrieval import DEPTH
 from embedkit.evaluation.retrieval_errors import analyse_retrieval_errors
 from embedkit.evaluation.run_metadata import (
     ModelRun,
@@ -49,7 +50,7 @@ def report_of(
     """
     started = time.perf_counter()
     candidates = predictions.recipes | predictions.missing
-    scored = with_line_differences(_scored(predictions, sets, options, [*predictions.missing]))
+    scored = with_line_differences([*_scored(predictions, sets, options)])
     against = baseline or next(iter(candidates))
     # Equal candidates are one row: of a model's own recipe, the baseline's before others, or else
     # of the baseline.
@@ -129,32 +130,25 @@ def report_of(
 
 
 def _scored(
-    predictions: ModelPredictions, sets: EvaluationSets, options: Options, missing: Sequence[str]
-) -> list[Scored]:
+    predictions: ModelPredictions, sets: EvaluationSets, options: Options
+) -> Iterator[Scored]:
     """The results of every data set, with those of recipes that the model does not have."""
-    scored: list[Scored] = []
     for dataset, data in enumerate(sets.scored):
+        seed = seed_of(options.seed, dataset)
+        resampling: dict[str, Any] = {"resamples": predictions.resamples, "seed": seed}
         if isinstance(data, RetrievalSet):
             qrels, rankings = predictions.of_retrieval[dataset]
-            no_pooler = [
-                Rankings(name, similarity, None, reason=_NO_POOLER)
-                for name in missing
-                for similarity in options.similarities
-            ]
-            seed = seed_of(options.seed, dataset)
-            for one in (*rankings, *no_pooler):
-                scored += qrels.score(one, resamples=predictions.resamples, seed=seed)
+            scored = [row for one in rankings for row in qrels.score(one, **resampling)]
         else:
-            scored += score_predictions(
-                data,
-                predictions.of_pairs[dataset],
-                threshold=options.threshold,
-                resamples=predictions.resamples,
-                seed=seed_of(options.seed, dataset),
-            )
-            for name in missing:
-                scored += absent(name, data, options.similarities, _NO_POOLER)
-    return scored
+            predicted = predictions.of_pairs[dataset]
+            scored = score_predictions(data, predicted, threshold=options.threshold, **resampling)
+        yield from scored
+        of_first = [x for x, _ in scored if x.recipe == scored[0].result.recipe]
+        for name in predictions.missing:
+            for x in of_first:
+                if x.similarity in options.similarities:
+                    of_x = (x.dataset, x.n, x.similarity, x.metric, x.aggregation)
+                    yield Scored(Result(name, *of_x, None, reason=_NO_POOLER), None)
 
 
 def _selection(predictions: ModelPredictions, sets: EvaluationSets, options: Options) -> Selection:

@@ -25,7 +25,7 @@ class HeatMap(NamedTuple):
     unit: str
     low: str
     high: str
-    poolings: list[str]
+    poolings: tuple[str, ...]
     rows: list[tuple[int, list[HeatCell]]]
 
     def has(self, kind: str) -> bool:
@@ -62,7 +62,7 @@ def heat_map(report: ReportData, dataset: str, words: dict[str, str]) -> HeatMap
         kind = f"{'high' if percent > _DARK else 'low'} {named.get(report.row_of(name), '')}"
         return HeatCell(f"{100 * row.value:.1f}", title, kind.rstrip(), percent)
 
-    poolings = list(dict.fromkeys(pooling for pooling, _ in at))
+    poolings = tuple(dict.fromkeys(pooling for pooling, _ in at))
     layers = sorted({layer for _, layer in at}, reverse=True)
     rows = [(layer, [cell(pooling, layer) for pooling in poolings]) for layer in layers]
     low, high = (f"{100 * value:.1f}" for value in (lowest, highest))

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SCHEMA = 1
-FILES = ("report.json", "report.md", "report.html")  # the results first, which need no drawing
+# Files and their formats; the results first, which need no drawing.
+FILES = {"report.json": "json", "report.md": "markdown", "report.html": "html"}
 _WORST_SHOWN = 5  # queries, in a terminal
 _PASSES = ("sentences", "forward_passes", "truncated", "cached", "seconds")
 _OPTIONAL = ("reason", "subsets", "ties", "difference", "baseline", "best_share", "equal_to")
@@ -172,7 +173,7 @@ class Report(ReportData):
         return report_csv(self)
 
     def to_format(self, name: str, lang: str = "en") -> str:
-        """One of `FORMATS`, as text.
+        """The report as text: table, markdown, latex, csv, json or html.
 
         Raises:
             InputError: another format or language.
@@ -184,6 +185,7 @@ class Report(ReportData):
             "latex": partial(self.to_latex, lang),
             "csv": self.to_csv,
             "json": self.to_json,
+            "html": partial(self.to_html, lang),
         }
         if name not in formats:
             raise InputError(f"unknown format {name!r}; choose from {', '.join(formats)}")
@@ -265,12 +267,7 @@ class Report(ReportData):
 
     def write(self, folder: str | Path, name: str, lang: str = "en") -> None:
         """Write one of `FILES`; see `save`."""
-        renderers: dict[str, Callable[[], str]] = {
-            "report.json": self.to_json,
-            "report.md": partial(self.to_markdown, lang),
-            "report.html": partial(self.to_html, lang),
-        }
-        text = renderers[name]().rstrip("\n") + "\n"
+        text = self.to_format(FILES[name], lang).rstrip("\n") + "\n"
         target = Path(folder)
         try:
             target.mkdir(parents=True, exist_ok=True)

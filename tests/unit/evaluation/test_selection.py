@@ -180,6 +180,20 @@ def test_heads_are_selected_by_their_predictions(bert: Path) -> None:
     ]
 
 
+def test_heads_of_a_model_without_a_pooler(tmp_path: Path) -> None:
+    """The default recipes have `pooler` among them, which has no head here."""
+    bert, train = tiny.make_bert(tmp_path, layers=1, pooler=False), make_pairs("train", 30, 9)
+    report = compare(Embedder.from_pretrained(bert), [TEST, DEV], head="ridge", train=train)
+    averages = {row.recipe: row for row in report.averages}
+    pooler = averages.pop("pooler")
+    assert (pooler.value, pooler.metric) == (None, "spearman")
+    heads = [row for row in report.deciding("spearman") if row.similarity == "head"]
+    for recipe, average in averages.items():
+        values = [row.value for row in heads if row.recipe == recipe]
+        assert average.value == pytest.approx(np.mean(values))
+        assert (average.baseline is None) == (recipe == report.baseline)
+
+
 def test_subsets_of_the_selecting_set_are_aggregated(bert: Path) -> None:
     names = ["x"] * 15 + ["y"] * 25
     dev = replace(DEV, subsets=tuple(names))
