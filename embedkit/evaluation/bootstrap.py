@@ -87,27 +87,55 @@ class Resamples:
             r[row, column] = np.nan if value is None else value
         return r
 
+    @cached_property
+    def _by_resample(self) -> NDArray[np.int32]:
+        """(resamples, n): the counts, those of a resample side by side."""
+        return np.ascontiguousarray(self.counts.T, dtype=np.int32)
+
     def _spearman(self, x: _Array) -> _Array:
         """The ranks of x need no centring: those of the scores, times counts, sum to zero."""
         weighted, spread = self._score_ranks
         order, starts = _ties(x)
-        ranks, drawn = _ranks(self.counts[order], starts)
-        covariance = np.einsum("ij,ij->j", _merge(weighted[order], starts), ranks)
+        up_to, weights = self._up_to(order, starts), np.take(weighted, order, axis=1)
+        if len(starts) == len(order):  # a rank is `up_to` less half of the pair's own count
+            own_half, own_spread = self._without_ties
+            covariance = np.einsum("ij,ij->i", weights, up_to) - own_half
+            return _divide(covariance, own_spread * spread)
+        drawn = np.diff(up_to, axis=1, prepend=0)
+        weights = np.add.reduceat(weights, starts, axis=1)
+        covariance = np.einsum("ij,ij->i", weights, up_to - drawn / 2)
         return _divide(covariance, self._spread(drawn) * spread)
+
+    def _up_to(self, order: _Rows, starts: _Rows) -> NDArray[np.int32]:
+        """(resamples, distinct values): how many drawn pairs have at most each value."""
+        up_to = np.cumsum(np.take(self._by_resample, order, axis=1), axis=1, dtype=np.int32)
+        return (
+            up_to if len(starts) == len(order) else up_to[:, np.append(starts[1:], len(order)) - 1]
+        )
 
     @cached_property
     def _score_ranks(self) -> tuple[_Array, _Array]:
-        """(n, resamples) centred ranks of the scores times their counts, and their spread."""
+        """(resamples, n) centred ranks of the scores times their counts, and their spread."""
         order, starts = _ties(self.scores)
-        ranks, drawn = _ranks(self.counts[order], starts)
+        up_to = self._up_to(order, starts)
+        drawn = np.diff(up_to, axis=1, prepend=0)
         group = np.empty(len(order), dtype=np.int64)
         group[order] = np.searchsorted(starts, np.arange(len(order)), side="right") - 1
-        return (ranks - self._total / 2)[group] * self.counts, self._spread(drawn)
+        ranks = (up_to - drawn / 2 - self._total / 2)[:, group]
+        return ranks * self._by_resample, self._spread(drawn)
 
-    def _spread(self, drawn: _Array) -> _Array:
+    @cached_property
+    def _without_ties(self) -> tuple[_Array, _Array]:
+        """What is the same for all x without ties: half of weights times counts, and the spread."""
+        weighted, _ = self._score_ranks
+        half = np.einsum("ij,ij->i", weighted, self._by_resample) / 2
+        return half, self._spread(self._by_resample)
+
+    def _spread(self, drawn: NDArray[np.int32]) -> _Array:
         """Sum of squared deviations of average ranks (Kendall 1945): (N^3 - sum of t^3) / 12."""
         cube = self._total * self._total * self._total  # rounded as those of ties are
-        spread: _Array = (cube - np.einsum("ij,ij,ij->j", drawn, drawn, drawn)) / 12
+        t = drawn.astype(np.float64)
+        spread: _Array = (cube - np.einsum("ij,ij,ij->i", t, t, t)) / 12
         return spread
 
 
@@ -207,30 +235,6 @@ def _ties(x: _Array) -> tuple[_Rows, _Rows]:
     """The order of x, and the first position in it of each distinct value."""
     order = np.argsort(x, kind="stable")
     return order, np.flatnonzero(np.append(True, np.diff(x[order]) != 0))
-
-
-def _merge(rows: _Array, starts: _Rows) -> _Array:
-    """Rows of equal values, summed."""
-    rest = np.setdiff1d(np.arange(len(rows)), starts, assume_unique=True)
-    if len(rest) == 0:
-        return rows
-    if len(rest) > len(starts):
-        return np.asarray(np.add.reduceat(rows, starts, axis=0))
-    # Ties are few in predictions, and reduceat would take as long as all the rest together.
-    merged = rows[starts]
-    np.add.at(merged, np.searchsorted(starts, rest, side="right") - 1, rows[rest])
-    return merged
-
-
-def _ranks(counts: _Array, starts: _Rows) -> tuple[_Array, _Array]:
-    """Average rank minus a half of each distinct value in each resample, and its count.
-
-    `counts` (n, resamples) are in the order of the values, `starts` those of `_ties`.
-    """
-    drawn = _merge(counts, starts)
-    ranks = np.cumsum(drawn, axis=0)
-    ranks -= drawn / 2
-    return ranks, drawn
 
 
 def _divide(covariance: _Array, spread: _Array) -> _Array:
