@@ -26,11 +26,7 @@ _PICKLES = ("pytorch_model.bin", "*/pytorch_model.bin", "pytorch_model-*.bin")
 def find_folder(
     model: str | Path, *, revision: str | None = None, local_files_only: bool = False
 ) -> Path:
-    """The folder of a model: `minilm`, a folder's path, or a hub id, which is downloaded.
-
-    Raises:
-        InputError: there is no such model, or the hub cannot be reached.
-    """
+    """The folder of a model: `minilm`, a folder's path, or a hub id, which is downloaded."""
     check_type("model", model, (str, Path), "a name, a folder or a hub id")
     check_type("local_files_only", local_files_only, bool, "True or False")
     if revision is not None:
