@@ -48,7 +48,7 @@ _CLASSES = {
     RECIPE_POOLING: "RecipePooling",
 }
 
-_LEGACY_POOLINGS = {row.legacy_key: name for name, row in POOLINGS.items() if row.legacy_key}
+LEGACY_POOLINGS = {row.legacy_key: name for name, row in POOLINGS.items() if row.legacy_key}
 
 _POOLING_MODES = {
     row.sentence_transformers: name for name, row in POOLINGS.items() if row.sentence_transformers
@@ -92,10 +92,13 @@ def read_settings(folder: Path) -> Settings:
         return Settings(folder)
     modules = _read_modules(modules_path)
     kinds = [kind for kind, _ in modules]
+
+    def refused(expected: str) -> InputError:
+        return InputError(f"{modules_path}: got {' > '.join(kinds)}, expected {expected}")
+
     if kinds[:1] != ["Transformer"] or kinds.count("Transformer") > 1:
-        raise InputError(f"{modules_path}: got {' > '.join(kinds)}, expected a Transformer first")
-    encoder_folder = modules[0][1]
-    rest = modules[1:]
+        raise refused("a Transformer first")
+    (_, encoder_folder), *rest = modules
     layers: tuple[int, ...] = LAST
     layer_weights = query = None
     if rest and rest[0][0] == "WeightedLayerPooling":
@@ -106,17 +109,12 @@ def read_settings(folder: Path) -> Settings:
     elif rest and rest[0][0] == "Pooling":
         poolings, include_prompt = _read_pooling(rest.pop(0)[1] / "config.json")
     else:
-        raise InputError(f"{modules_path}: got {' > '.join(kinds)}, expected a Pooling")
+        raise refused("a Pooling")
     after = [kind for kind, _ in rest]
     if ("Normalize", "Normalize") in pairwise(after):
-        raise InputError(
-            f"{modules_path}: got {' > '.join(kinds)}, expected one Normalize at a time"
-        )
+        raise refused("one Normalize at a time")
     if not set(after) <= set(_STEPS):
-        raise InputError(
-            f"{modules_path}: got {' > '.join(kinds)}, expected only {', '.join(_STEPS)} "
-            "after the Pooling"
-        )
+        raise refused(f"only {', '.join(_STEPS)} after the Pooling")
     steps = tuple(_STEPS[kind](path) for kind, path in rest)
     config = _read_transformer(encoder_folder)
     return Settings(
@@ -256,12 +254,13 @@ def _read_pooling(path: Path) -> tuple[tuple[str, ...], bool]:
             )
         poolings = [_POOLING_MODES[mode] for mode in modes]
     else:
-        poolings = [name for key, name in _LEGACY_POOLINGS.items() if config.get(key)]
+        poolings = [name for key, name in LEGACY_POOLINGS.items() if config.get(key)]
         poolings = poolings or ["mean"]  # as sentence-transformers reads a file that says nothing
-    if poolings != [name for name in POOLINGS if name in poolings]:
+    ordered = [name for name in POOLINGS if name in poolings]
+    if poolings != ordered:
         raise InputError(
             f"{path}: poolings are joined in the order {', '.join(poolings)}; "
-            f"expected the order {', '.join(name for name in POOLINGS if name in poolings)}"
+            f"expected the order {', '.join(ordered)}"
         )
     return tuple(poolings), bool(config.get("include_prompt", True))
 
