@@ -107,17 +107,11 @@ def _choose_length(
                 f"expected a max_length of at most {most}"
             )
         return asked
-    if of_folder is not None and (
-        isinstance(of_folder, bool)
-        or not isinstance(of_folder, int | float)
-        or not of_folder >= 1
-        or of_folder % 1
-    ):
-        raise InputError(
-            f"max_seq_length of the model's folder is {of_folder!r}; expected a whole number of "
-            "tokens"
-        )
-    length = int(min(of_folder or of_tokenizer or _UNLIMITED, most))
+    if isinstance(of_folder, float) and of_folder.is_integer():
+        of_folder = int(of_folder)
+    if of_folder is not None:
+        of_folder = check_count("max_seq_length of the model's folder", of_folder)
+    length = min(of_folder or of_tokenizer or _UNLIMITED, most)
     return length if length < _UNLIMITED else _UNSAID
 
 

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 
 from embedkit.arguments import check_count
-from embedkit.data.texts import check_text
 from embedkit.embedder.model_card import read_recipe
-from embedkit.embedder.model_config import Settings
+from embedkit.embedder.model_config import Settings, check_prompts
 from embedkit.encoders.hub import check_entries
 from embedkit.encoders.weights import Weights
 from embedkit.errors import InputError
@@ -145,16 +144,11 @@ def _read_general(path: Path) -> dict[str, Any]:
             f"{path}: similarity_fn_name is {similarity!r}; "
             f"expected one of {', '.join(SIMILARITIES)}"
         )
-    prompts = config.get("prompts") or {}
-    if not isinstance(prompts, dict) or not all(isinstance(p, str) for p in prompts.values()):
-        raise InputError(f"{path}: prompts must map names to texts, got {prompts!r}")
-    for text in (*prompts, *prompts.values()):
-        check_text(f"{path}: prompts", text)
     default = config.get("default_prompt_name")
     if default is not None and not isinstance(default, str):
         raise InputError(f"{path}: the default prompt is {default!r}; expected a name")
     return {
-        "prompts": prompts,
+        "prompts": check_prompts(f"{path}: prompts", config.get("prompts") or {}),
         "default_prompt_name": default,
         "similarity": similarity,
         "truncate_dim": dim,
