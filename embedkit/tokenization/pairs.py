@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ class PairTokens:
             truncated.append(bool(encoding.overflowing))
         return cls(ids, types, np.array(truncated, dtype=np.bool_))
 
-    @property
+    @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """(n,) tokens of each pair."""
         return np.array([len(row) for row in self.token_ids], dtype=np.int64)
