@@ -19,10 +19,12 @@ compare: $(READY)
 test: $(READY)
 	$(PYTEST) $(PARALLEL)
 
-# The unit tests of the Python API that take a moment: under a minute.
-FAST = not (slow or training or browser or process or thorough)
+# The unit tests of the Python API that take a moment: under a minute. What is ignored would be
+# imported, which takes seconds: commands, trainings, and what is inside other libraries.
+FAST = not (slow or browser or process or thorough or command)
 test-fast: $(READY)
-	$(PYTEST) $(PARALLEL) -m "$(FAST)" tests/unit --ignore tests/unit/cli
+	$(PYTEST) $(PARALLEL) -m "$(FAST)" tests/unit \
+		$(addprefix --ignore tests/unit/,cli training integrations)
 
 # What `make test` leaves out, and the browser, which not every machine has: BROWSER=no where there
 # is none. Fails where a test is skipped because something is not installed.

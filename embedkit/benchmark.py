@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +32,6 @@ from embedkit.tokenization.batching import TOKEN_BUDGET
 PEER = "sentence-transformers"
 OURS = "embedkit"
 
-_NEEDS = {"onnx": ("optimum.onnxruntime",), "openvino": ("optimum.intel", "openvino")}
 _QUERIES = 20
 
 
@@ -56,9 +54,6 @@ def _ours(folder: Path, device: str | None, **options: Any) -> Contestant:
 def _peer(
     folder: Path, device: str | None, *, backend: str = "torch", dtype: torch.dtype | None = None
 ) -> Contestant:
-    for module in _NEEDS.get(backend, ()):
-        if not _installed(module):
-            raise AbsentError(f"{module} is not installed")
     from sentence_transformers import SentenceTransformer
 
     options: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
@@ -85,13 +80,6 @@ def _peer(
         return vectors.astype(np.float32, copy=False)
 
     return Contestant(encode)
-
-
-def _installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # its package is not there
-        return False
 
 
 # The first one is what the others are compared with.
@@ -214,30 +202,28 @@ def race(
     def encode(name: str, texts: list[str]) -> None:
         vectors[name] = entered[name].encode(texts)
 
-    def encode_one_by_one(name: str, texts: list[str]) -> None:
-        for text in texts:
-            entered[name].encode([text])
+    def encode_queries(name: str) -> None:
+        for query in texts[:_QUERIES]:
+            entered[name].encode([query])
 
     for name in entered:
         try:
             encode(name, texts[:8])
         except Exception as error:
             raise InputError(f"{name} fails on these texts: {error}") from error
-    precisions = dict.fromkeys(entry.choice.name for entry in entered.values() if entry.choice)
-    bounds = {name: products(reference.encoder, PRECISIONS[name], tokens) for name in precisions}
-    bound_jobs = {name: job for name, job in bounds.items() if job is not None}
     jobs: dict[str, Callable[[], None]] = {name: partial(encode, name, texts) for name in entered}
-    seconds = in_turn(jobs | bound_jobs, rounds, show_progress=show_progress)
-    queries = texts[:_QUERIES]
-    query_jobs = {name: partial(encode_one_by_one, name, queries) for name in entered}
+    precisions = dict.fromkeys(entry.choice.name for entry in entered.values() if entry.choice)
+    for name in precisions:
+        if job := products(reference.encoder, PRECISIONS[name], tokens):
+            jobs[name] = job
+    seconds = in_turn(jobs, rounds, show_progress=show_progress)
+    query_jobs = {name: partial(encode_queries, name) for name in entered}
     query_seconds = in_turn(query_jobs, 3, show_progress=False)
     laps = {
         name: Lap(
             seconds[name],
-            statistics.median(
-                theirs / own for theirs, own in zip(seconds[PEER], seconds[name], strict=True)
-            ),
-            1000 * statistics.median(query_seconds[name]) / len(queries),
+            float(np.median(np.divide(seconds[PEER], seconds[name]))),
+            1000 * statistics.median(query_seconds[name]) / len(texts[:_QUERIES]),
             smallest_cosine(vectors[PEER], vectors[name]),
             entry.choice,
         )
@@ -249,7 +235,7 @@ def race(
         "processor": platform.processor() or platform.machine(),
         "torch": torch.__version__,
     }
-    bound = {name: seconds[name] for name in bound_jobs}
+    bound = {name: times for name, times in seconds.items() if name in precisions}
     return Race(str(model), len(texts), tokens, laps, absent, bound, machine)
 
 

@@ -12,11 +12,7 @@ if TYPE_CHECKING:
 
 
 def dataframe(columns: Mapping[str, tuple[str, Sequence[Any]]]) -> pd.DataFrame:
-    """A DataFrame of columns, each by its dtype and its values; None is a missing value.
-
-    Raises:
-        InputError: pandas is not installed.
-    """
+    """A DataFrame of columns, each by its dtype and its values; None is a missing value."""
     try:
         import pandas as pd
     except ImportError:

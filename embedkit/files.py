@@ -128,7 +128,7 @@ def sole_writer(folder: Path, manifest: str) -> Iterator[None]:
 
 def check_own(folder: Path, manifest: str, content: str) -> None:
     """Refuse to write among files of others."""
-    _check_folder(folder, f"for {content}")
+    check_folder(folder, f"for {content}")
     if not folder.is_dir() or any(
         (folder / name).exists() for name in (manifest, lock_of(manifest))
     ):
@@ -141,7 +141,8 @@ def check_own(folder: Path, manifest: str, content: str) -> None:
         )
 
 
-def _check_folder(folder: Path, purpose: str) -> None:
+def check_folder(folder: Path, purpose: str) -> None:
+    """Refuse a file where a folder is expected, or a path below one."""
     as_path("folder", folder)
     for path in (folder, *folder.parents):
         if path.exists() and not path.is_dir():
@@ -204,7 +205,7 @@ def check_target(folder: Path) -> None:
     A folder without a list of files, of an earlier version, may be replaced where all its files
     have names that embedkit gave.
     """
-    _check_folder(folder, "to save the model in")
+    check_folder(folder, "to save the model in")
     check_writable(folder)
     foreign = min(_foreign_files(folder), default=None) if folder.is_dir() else None
     if foreign is not None:

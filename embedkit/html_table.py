@@ -9,19 +9,12 @@ from html import escape
 def html_table(
     headings: Sequence[str],
     rows: Iterable[Sequence[object]],
-    texts: Collection[int],
+    texts: Collection[int],  # the columns of words, aligned left; numbers are aligned right
     *,
-    bold: int | None = None,
-    equals: Sequence[str] = (),
+    bold: int | None = None,  # a row in bold
+    equals: Sequence[str] = (),  # for each row, a second line of its first cell, or ""
 ) -> str:
     """A table of cells.
-
-    Args:
-        headings: one a column.
-        rows: of cells, which are escaped.
-        texts: the columns of words, aligned left; numbers are aligned right.
-        bold: a row in bold.
-        equals: for each row, a second line of its first cell, or an empty text.
 
     Example:
         >>> html_table(["a"], [["<b>"]], {0})[:58]

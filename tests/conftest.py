@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -14,15 +15,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # where a test takes two, they do not spin
 
 import pytest
-import torch
 from filelock import FileLock
 from helpers.command import Run, runner, script_runner
 from helpers.paths import DATA, MODELS, TESTS
 from hypothesis import HealthCheck, settings
 
-from embedkit import Embedder
-from embedkit.embedder import calibration, precision
-from embedkit.encoders.packed import PackedEncoder
+# torch is imported by fixtures: the process that hands out the tests does without.
 
 NOT_INSTALLED = "not installed: "  # how the reason of such a skip begins
 
@@ -42,16 +40,35 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Imported modules stay to the end: the garbage collector need not look at them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what trains and what drives a browser, before `-m` selects; skip what needs a GPU."""
+    """Mark what trains, drives a browser or runs commands, before `-m` selects."""
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker("browser")
+        if {"run", "run_script"}.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("command")
         if item.path.parent == TESTS / "unit" / "training":
             item.add_marker("training")
-        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        if item.get_closest_marker("gpu") and not _has_gpu():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -68,6 +85,8 @@ def pytest_runtest_makereport(
 @pytest.fixture(scope="session", autouse=True)
 def _auto_is_float32() -> Iterator[None]:
     """On every CPU and GPU alike; the tests of `auto` offer it something else."""
+    from embedkit.embedder import precision
+
     with pytest.MonkeyPatch.context() as patch:
         offered = precision.Choice("float32", None, "as in all tests")
         patch.setattr(precision, "fast_precision", lambda device: offered)
@@ -77,6 +96,8 @@ def _auto_is_float32() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Nothing is written into the user's cache; processes that tests start choose float32 too."""
+    from embedkit.embedder import calibration
+
     slower = {"float32": 100.0, "bfloat16": 200.0}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EMBEDKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
@@ -87,6 +108,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _threads_as_before() -> Iterator[None]:
     """Sums depend on the number of threads: no test leaves another to the next."""
+    import torch
+
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -141,6 +164,7 @@ def run_script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
 @pytest.fixture
 def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """No model may be loaded."""
+    from embedkit import Embedder
 
     def fail(*_: object, **__: object) -> None:
         pytest.fail("a model was loaded")
@@ -162,6 +186,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_forward(monkeypatch: pytest.MonkeyPatch) -> None:
     """No text may be encoded."""
+    from embedkit.encoders.packed import PackedEncoder
 
     def fail(*_: object, **__: object) -> None:
         pytest.fail("the encoder ran")

@@ -27,22 +27,13 @@ PAIR_FILES = ".tsv, .csv, .jsonl (each also .gz) or .parquet"
 
 def option(
     help: str,  # noqa: A002
-    *names: str,
-    panel: str | None = None,
-    values: Sequence[str] = (),
-    several: bool = False,
+    *names: str,  # those that differ from the parameter's
+    panel: str | None = None,  # the group
+    values: Sequence[str] = (),  # those that it can be set to; the API checks them
+    several: bool = False,  # whether it takes several of them in one string
     **more: Any,
 ) -> Any:
-    """`typer.Option` in a group of --help, with values to show and to complete.
-
-    Args:
-        help: full sentences.
-        names: those that differ from the parameter's.
-        panel: the group.
-        values: those that it can be set to; the API checks them.
-        several: whether it takes several of them in one string.
-        more: other arguments of `typer.Option`.
-    """
+    """`typer.Option` in a group of --help, with values to show and to complete."""
     if values:
         more.setdefault("metavar", f"[{'|'.join(values)}]{'...' if several else ''}")
         more.setdefault("autocompletion", choices.completion(values, several=several))

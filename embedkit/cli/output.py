@@ -49,7 +49,7 @@ def check_out(files: ReportFiles, models: Mapping[str, Path] | None = None) -> N
     """
     from embedkit.evaluation.report.locale import check_language
     from embedkit.evaluation.report.report import FILES
-    from embedkit.files import check_writable
+    from embedkit.files import check_folder, check_writable
 
     check_language(files.lang)
     files.check_format()
@@ -60,14 +60,11 @@ def check_out(files: ReportFiles, models: Mapping[str, Path] | None = None) -> N
                 raise InputError(f"{other} and {option} are both {folder}; expected two folders")
         folders[option] = folder
         check_model_out(folder, option, overwrite=files.overwrite)
-    out = files.out
-    if out is None:
-        return
-    if any(path.exists() and not path.is_dir() for path in (out, *out.parents)):
-        raise InputError(f"--out {out} is or lies under a file; expected a folder for the report")
-    check_writable(out)
-    for name in FILES:
-        check_unused(out / name, "--out", overwrite=files.overwrite)
+    if files.out is not None:
+        check_folder(files.out, "for the report")
+        check_writable(files.out)
+        for name in FILES:
+            check_unused(files.out / name, "--out", overwrite=files.overwrite)
 
 
 def check_model_out(folder: Path, option: str = "--out", *, overwrite: bool) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from embedkit.arguments import check_count
 from embedkit.embedder.folder_kind import check_kind
 from embedkit.embedder.model_config import Settings
 from embedkit.embedder.sentence_transformers import read_settings
@@ -100,25 +100,18 @@ def _choose_length(
     """
     most = positions or _UNLIMITED
     if asked is not None:
-        if isinstance(asked, bool) or not isinstance(asked, Integral) or asked < 1:
-            raise InputError(f"max_length is {asked!r}; expected a whole number of tokens")
+        asked = check_count("max_length", asked)
         if asked > most:
             raise InputError(
                 f"max_length is {asked}, but the encoder has {most} positions; "
                 f"expected a max_length of at most {most}"
             )
-        return int(asked)
-    if of_folder is not None and (
-        isinstance(of_folder, bool)
-        or not isinstance(of_folder, int | float)
-        or not of_folder >= 1
-        or of_folder % 1
-    ):
-        raise InputError(
-            f"max_seq_length of the model's folder is {of_folder!r}; expected a whole number of "
-            "tokens"
-        )
-    length = int(min(of_folder or of_tokenizer or _UNLIMITED, most))
+        return asked
+    if isinstance(of_folder, float) and of_folder.is_integer():
+        of_folder = int(of_folder)
+    if of_folder is not None:
+        of_folder = check_count("max_seq_length of the model's folder", of_folder)
+    length = min(of_folder or of_tokenizer or _UNLIMITED, most)
     return length if length < _UNLIMITED else _UNSAID
 
 

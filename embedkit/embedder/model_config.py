@@ -17,6 +17,15 @@ from embedkit.recipes.recipe import LAST, Recipe
 from embedkit.recipes.steps import Float32Array
 
 
+def check_prompts(where: str, prompts: object) -> dict[str, str]:
+    """The prompts, names and texts; `where` begins the error message."""
+    if not isinstance(prompts, Mapping):
+        raise InputError(f"{where} is {prompts!r}; expected names and texts")
+    for text in (*prompts, *prompts.values()):
+        check_text(where, text)
+    return dict(prompts)
+
+
 @dataclass(frozen=True)
 class Settings:
     """The folder's own recipe, prompts and limits."""
@@ -36,12 +45,8 @@ class Settings:
 
     def with_prompts(self, prompts: Mapping[str, str] | None) -> Settings:
         """With prompts of the caller beside the folder's own."""
-        if prompts is not None:
-            if not isinstance(prompts, Mapping):
-                raise InputError(f"prompts is {prompts!r}; expected names and texts")
-            for text in (*prompts, *prompts.values()):
-                check_text("prompts", text)
-        together = {**self.prompts, **(prompts or {})}
+        own = {} if prompts is None else check_prompts("prompts", prompts)
+        together = {**self.prompts, **own}
         default = self.default_prompt_name
         if default is not None and default not in together:
             raise InputError(

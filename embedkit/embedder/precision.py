@@ -62,20 +62,12 @@ PROBE = (
 
 @dataclass(frozen=True)
 class Choice:
-    """The precision of an embedder.
+    """The precision of an embedder."""
 
-    Attributes:
-        name: one of PRECISIONS.
-        agreement: the smallest cosine of a text of PROBE to its vector in float32; None where the
-            two were not compared.
-        reason: why this one, in words.
-        measured: what it was decided by on a CPU; None where nothing was.
-    """
-
-    name: str
-    agreement: float | None
-    reason: str
-    measured: Measurement | None = None
+    name: str  # one of PRECISIONS
+    agreement: float | None  # the smallest cosine of a text of PROBE to its vector in float32
+    reason: str  # in words
+    measured: Measurement | None = None  # what it was decided by, on a CPU
 
     def __str__(self) -> str:
         return f"{self.name} ({self.reason})"

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from embedkit.errors import InputError
-
 if TYPE_CHECKING:
     from embedkit.embedder.embedder import Embedder
     from embedkit.retrieval.provenance import Provenance
@@ -23,8 +21,6 @@ def role_prompt(
     Where neither `prompt` nor `prompt_name` is given, it is the model's prompt of that name (a
     document's may also be called `passage` or `corpus`), else the model's default one, or empty.
     """
-    if not isinstance(prompt_name, str | None):
-        raise InputError(f"prompt_name is {prompt_name!r}; expected a name")
     if prompt is None and prompt_name is None:
         known = embedder.settings.prompts
         prompt_name = next((name for name in _ROLES[role] if name in known), None)

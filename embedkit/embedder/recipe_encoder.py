@@ -38,24 +38,13 @@ GIVEN = "given by the caller"
 
 
 class RecipeEncoder:
-    """What `Embedder` is made of; see there.
-
-    Attributes:
-        encoder: token ids to hidden states.
-        tokenizer: texts to token ids.
-        bound: the recipe, resolved against `encoder`, with its steps.
-        settings: prompts, similarity, and what the model's folder said.
-        name: what the model is called in reports.
-        precision_choice: the precision that it runs in, why, and how near its embeddings are to
-            those of float32.
-        reproducible: the same bits for the same text, whatever else is encoded with it.
-    """
+    """What `Embedder` is made of; see there."""
 
     encoder: Encoder
     tokenizer: TextTokenizer
-    bound: BoundRecipe
+    bound: BoundRecipe  # resolved against `encoder`
     settings: Settings
-    name: str
+    name: str  # what reports call the model
     precision_choice: Choice
     reproducible: bool
     _asked: str  # the precision
@@ -242,11 +231,7 @@ class RecipeEncoder:
         return tokens, skipped
 
     def prompt_text(self, prompt: str | None = None, prompt_name: str | None = None) -> str:
-        """What `encode` puts in front of each text for these arguments.
-
-        Raises:
-            InputError: both are given, or the model has no prompt of this name.
-        """
+        """What `encode` puts in front of each text for these arguments."""
         prompts = self.settings.prompts
         if prompt is not None:
             if prompt_name is not None:

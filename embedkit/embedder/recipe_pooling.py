@@ -28,23 +28,16 @@ if TYPE_CHECKING:
 
 
 class RecipePooling(Module):
-    """The layers and poolings of a recipe, without its steps.
-
-    Args:
-        recipe: such as `attention` or `mean@mix`.
-        embedding_dimension: of the hidden states.
-        num_layers: of the encoder.
-        include_prompt: whether prompt tokens are pooled too.
-    """
+    """The layers and poolings of a recipe, such as `attention` or `mean@mix`, without its steps."""
 
     config_keys = ["recipe", "embedding_dimension", "num_layers", "include_prompt"]  # noqa: RUF012
 
     def __init__(
         self,
         recipe: str,
-        embedding_dimension: int,
-        num_layers: int,
-        include_prompt: bool = True,
+        embedding_dimension: int,  # of the hidden states
+        num_layers: int,  # of the encoder
+        include_prompt: bool = True,  # whether prompt tokens are pooled too
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.recipe, self.include_prompt = recipe, include_prompt

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from embedkit.embedder.model_card import write_card
 from embedkit.embedder.model_config import Settings
-from embedkit.embedder.sentence_transformers import RECIPE_POOLING
+from embedkit.embedder.sentence_transformers import LEGACY_POOLINGS, RECIPE_POOLING
 from embedkit.encoders.encoder import Encoder
 from embedkit.errors import InputError
 from embedkit.files import write_json
@@ -20,8 +20,6 @@ from embedkit.recipes.dense import TANH, Dense, LayerNorm
 from embedkit.recipes.recipe import Recipe
 from embedkit.recipes.steps import Float32Array
 from embedkit.tokenization.tokenizer import TextTokenizer
-
-_LEGACY_POOLINGS = {row.legacy_key: name for name, row in POOLINGS.items() if row.legacy_key}
 
 _THEIRS = "sentence_transformers.models."
 
@@ -88,7 +86,7 @@ def write_folder(
         pooled = {"recipe": str(Recipe(poolings)), **sizes, **include}
         modules.append(_Module("RecipePooling", pooled, {"pooling.query": bound.query}))
     else:
-        modes = {key: pool in poolings for key, pool in _LEGACY_POOLINGS.items()}
+        modes = {key: pool in poolings for key, pool in LEGACY_POOLINGS.items()}
         modules.append(_Module("Pooling", {**dims, **modes, **include}))
     steps = bound.steps
     if pooler and (affine := encoder.pooler) is not None:
@@ -115,11 +113,9 @@ def write_folder(
         for index, (kind, path) in enumerate(zip(kinds, folders, strict=True))
     ]
     write_json(folder / "modules.json", entries)
-    transformer: dict[str, Any] = {"max_seq_length": tokenizer.max_length}
-    transformer |= {"do_lower_case": tokenizer.lower_case}
-    if model_args:
-        transformer["model_args"] = model_args
-    write_json(folder / "sentence_bert_config.json", transformer)
+    transformer = {"max_seq_length": tokenizer.max_length, "do_lower_case": tokenizer.lower_case}
+    of_model = {"model_args": model_args} if model_args else {}
+    write_json(folder / "sentence_bert_config.json", transformer | of_model)
     general = {
         "prompts": settings.prompts,
         "default_prompt_name": settings.default_prompt_name,

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 
 from embedkit.arguments import check_count
-from embedkit.data.texts import check_text
 from embedkit.embedder.model_card import read_recipe
-from embedkit.embedder.model_config import Settings
+from embedkit.embedder.model_config import Settings, check_prompts
 from embedkit.encoders.hub import check_entries
 from embedkit.encoders.weights import Weights
 from embedkit.errors import InputError
@@ -48,7 +47,7 @@ _CLASSES = {
     RECIPE_POOLING: "RecipePooling",
 }
 
-_LEGACY_POOLINGS = {row.legacy_key: name for name, row in POOLINGS.items() if row.legacy_key}
+LEGACY_POOLINGS = {row.legacy_key: name for name, row in POOLINGS.items() if row.legacy_key}
 
 _POOLING_MODES = {
     row.sentence_transformers: name for name, row in POOLINGS.items() if row.sentence_transformers
@@ -92,10 +91,13 @@ def read_settings(folder: Path) -> Settings:
         return Settings(folder)
     modules = _read_modules(modules_path)
     kinds = [kind for kind, _ in modules]
+
+    def refused(expected: str) -> InputError:
+        return InputError(f"{modules_path}: got {' > '.join(kinds)}, expected {expected}")
+
     if kinds[:1] != ["Transformer"] or kinds.count("Transformer") > 1:
-        raise InputError(f"{modules_path}: got {' > '.join(kinds)}, expected a Transformer first")
-    encoder_folder = modules[0][1]
-    rest = modules[1:]
+        raise refused("a Transformer first")
+    (_, encoder_folder), *rest = modules
     layers: tuple[int, ...] = LAST
     layer_weights = query = None
     if rest and rest[0][0] == "WeightedLayerPooling":
@@ -106,17 +108,12 @@ def read_settings(folder: Path) -> Settings:
     elif rest and rest[0][0] == "Pooling":
         poolings, include_prompt = _read_pooling(rest.pop(0)[1] / "config.json")
     else:
-        raise InputError(f"{modules_path}: got {' > '.join(kinds)}, expected a Pooling")
+        raise refused("a Pooling")
     after = [kind for kind, _ in rest]
     if ("Normalize", "Normalize") in pairwise(after):
-        raise InputError(
-            f"{modules_path}: got {' > '.join(kinds)}, expected one Normalize at a time"
-        )
+        raise refused("one Normalize at a time")
     if not set(after) <= set(_STEPS):
-        raise InputError(
-            f"{modules_path}: got {' > '.join(kinds)}, expected only {', '.join(_STEPS)} "
-            "after the Pooling"
-        )
+        raise refused(f"only {', '.join(_STEPS)} after the Pooling")
     steps = tuple(_STEPS[kind](path) for kind, path in rest)
     config = _read_transformer(encoder_folder)
     return Settings(
@@ -147,16 +144,11 @@ def _read_general(path: Path) -> dict[str, Any]:
             f"{path}: similarity_fn_name is {similarity!r}; "
             f"expected one of {', '.join(SIMILARITIES)}"
         )
-    prompts = config.get("prompts") or {}
-    if not isinstance(prompts, dict) or not all(isinstance(p, str) for p in prompts.values()):
-        raise InputError(f"{path}: prompts must map names to texts, got {prompts!r}")
-    for text in (*prompts, *prompts.values()):
-        check_text(f"{path}: prompts", text)
     default = config.get("default_prompt_name")
     if default is not None and not isinstance(default, str):
         raise InputError(f"{path}: the default prompt is {default!r}; expected a name")
     return {
-        "prompts": prompts,
+        "prompts": check_prompts(f"{path}: prompts", config.get("prompts") or {}),
         "default_prompt_name": default,
         "similarity": similarity,
         "truncate_dim": dim,
@@ -256,12 +248,13 @@ def _read_pooling(path: Path) -> tuple[tuple[str, ...], bool]:
             )
         poolings = [_POOLING_MODES[mode] for mode in modes]
     else:
-        poolings = [name for key, name in _LEGACY_POOLINGS.items() if config.get(key)]
+        poolings = [name for key, name in LEGACY_POOLINGS.items() if config.get(key)]
         poolings = poolings or ["mean"]  # as sentence-transformers reads a file that says nothing
-    if poolings != [name for name in POOLINGS if name in poolings]:
+    ordered = [name for name in POOLINGS if name in poolings]
+    if poolings != ordered:
         raise InputError(
             f"{path}: poolings are joined in the order {', '.join(poolings)}; "
-            f"expected the order {', '.join(name for name in POOLINGS if name in poolings)}"
+            f"expected the order {', '.join(ordered)}"
         )
     return tuple(poolings), bool(config.get("include_prompt", True))
 

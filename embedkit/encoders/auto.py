@@ -27,7 +27,7 @@ _ENCODER_CLASSES = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel"}
 
 
 class AutoModelEncoder:
-    """An encoder of transformers behind the packed contract.
+    """An `Encoder` that transformers runs.
 
     A run of texts of one length is one call: attention masks do not hide pads from every family
     (the convolutions of ConvBERT and the Fourier transforms of FNet see them).
@@ -50,6 +50,8 @@ class AutoModelEncoder:
         self.num_layers = int(model.config.num_hidden_layers)
         embeddings: Any = model.get_input_embeddings()
         self.vocab_size = int(embeddings.num_embeddings)
+        self.max_positions = _max_positions(model)
+        self.device: torch.device = model.device
 
     @classmethod
     def from_folder(cls, folder: Path, family: str, weights: Weights) -> AutoModelEncoder:
@@ -83,52 +85,27 @@ class AutoModelEncoder:
             raise ValueError(f"its hidden states are not {self.dim} numbers wide")
 
     @property
-    def device(self) -> torch.device:
-        device: torch.device = self._runner.device
-        return device
-
-    @property
-    def max_positions(self) -> int | None:
-        """Tokens that a text may have; MPNet's offset (padding_idx + 1) is taken off."""
-        positions = getattr(self.model.config, "max_position_embeddings", None)
-        if not isinstance(positions, int) or positions < 1:
-            return None
-        embeddings = getattr(self.model, "embeddings", None)
-        table = getattr(embeddings, "position_embeddings", None)
-        padding = getattr(table, "padding_idx", None)
-        return positions if padding is None else positions - padding - 1
-
-    @property
     def pooler(self) -> Affine | None:
-        """W: (dim, dim) and b: (dim,) of tanh(W h_cls + b), or None."""
         dense = _pooler_of(self.model)
         return None if dense is None else Affine(dense.weight.detach(), dense.bias.detach())
 
     def to(self, device: torch.device, dtype: torch.dtype) -> AutoModelEncoder:
-        """The same encoder elsewhere or in another precision; hidden states come in that dtype."""
         if (device, dtype) == (self._runner.device, self._runner.dtype):
             return self
         other = copy.copy(self)
         other._runner = self.model
         if (device, dtype) != (self.model.device, torch.float32):
             other._runner = copy.deepcopy(self.model).to(device=device, dtype=dtype)
+        other.device = other._runner.device
         return other
 
     @torch.inference_mode()
     def __call__(
         self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
     ) -> TokenStates:
-        """Hidden states `layers` (0 to num_layers), each (tokens, dim), and pooler_output."""
-        batch = batch.to(self._runner.device)
-        states = {
-            index: torch.empty(
-                len(batch.token_ids),
-                self.dim,
-                dtype=self._runner.dtype,
-                device=batch.offsets.device,
-            )
-            for index in layers
-        }
+        batch = batch.to(self.device)
+        like = {"dtype": self._runner.dtype, "device": batch.offsets.device}
+        states = {index: torch.empty(len(batch.token_ids), self.dim, **like) for index in layers}
         first: list[Tensor] = []
         for run in batch.runs:
             ids = batch.token_ids[run.tokens].view(-1, run.length)
@@ -153,18 +130,15 @@ class AutoModelEncoder:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The configuration but for what saving changes."""
         volatile = ("_name_or_path", "architectures", "dtype", "transformers_version")
         config = self.model.config.to_diff_dict()  # a new version may add defaults
         lasting = {name: value for name, value in config.items() if name not in volatile}
         return {**lasting, "output_hidden_states": None}
 
     def tensors(self, num_layers: int) -> dict[str, Tensor]:
-        """The weights under transformers' names, never cut."""
         return dict(self.model.state_dict())
 
     def save(self, folder: Path, *, num_layers: int, output_hidden_states: bool) -> dict[str, Any]:
-        """Write the whole model as transformers does; it is never cut."""
         if num_layers != self.num_layers:
             raise ValueError(f"a {self.family} encoder cannot be cut")
         self.model.config.output_hidden_states = output_hidden_states
@@ -175,6 +149,17 @@ class AutoModelEncoder:
         takes = inspect.signature(type(self.model)).parameters
         without = "add_pooling_layer" in takes and self.pooler is None
         return {"add_pooling_layer": False} if without else {}
+
+
+def _max_positions(model: PreTrainedModel) -> int | None:
+    """Tokens that a text may have; MPNet's offset (padding_idx + 1) is taken off."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if not isinstance(positions, int) or positions < 1:
+        return None
+    embeddings = getattr(model, "embeddings", None)
+    table = getattr(embeddings, "position_embeddings", None)
+    padding = getattr(table, "padding_idx", None)
+    return positions if padding is None else positions - padding - 1
 
 
 def _pooler_of(model: PreTrainedModel) -> torch.nn.Linear | None:

@@ -6,7 +6,7 @@ tensor names are those of transformers. What a family has no key for, its networ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -163,13 +163,27 @@ class EncoderConfig:
         """Tokens that a text may have; RoBERTa's count starts after `padding`."""
         return self.positions if self.padding is None else self.positions - self.padding - 1
 
-    @property
-    def layer_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the weights of a layer, by part."""
-        return {
-            **dict.fromkeys(("query", "key", "value", "attention_output"), (self.dim, self.dim)),
-            "attention_norm": (self.dim,),
-            "up": (self.inner, self.dim),
-            "down": (self.dim, self.inner),
-            "norm": (self.dim,),
+    def shapes(self, family: Family, *, pooler: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """The tensors by name, one at a time: a config.json may ask for a million layers."""
+
+        def affine(name: str, *shape: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+            yield f"{name}.weight", shape
+            yield f"{name}.bias", shape[:1]
+
+        dim, inner = self.dim, self.inner
+        of_layer = {
+            **dict.fromkeys(("query", "key", "value", "attention_output"), (dim, dim)),
+            **dict.fromkeys(("attention_norm", "norm"), (dim,)),
+            "up": (inner, dim),
+            "down": (dim, inner),
         }
+        tables = {WORDS: self.vocabulary, POSITIONS: self.positions, TYPES: self.types}
+        yield from ((name, (rows, self.embedding)) for name, rows in tables.items() if rows)
+        yield from affine(NORM, self.embedding)
+        if self.embedding != dim:
+            yield from affine(PROJECTION, dim, self.embedding)
+        for index in range(self.layers):
+            for part, name in family.layer_names(index).items():
+                yield from affine(name, *of_layer[part])
+        if pooler:
+            yield from affine(POOLER, dim, dim)

@@ -26,18 +26,27 @@ _PICKLES = ("pytorch_model.bin", "*/pytorch_model.bin", "pytorch_model-*.bin")
 def find_folder(
     model: str | Path, *, revision: str | None = None, local_files_only: bool = False
 ) -> Path:
-    """The folder of a model: `minilm`, a folder's path, or a hub id, which is downloaded.
-
-    Raises:
-        InputError: there is no such model, or the hub cannot be reached.
-    """
+    """The folder of a model: `minilm`, a folder's path, or a hub id, which is downloaded."""
     check_type("model", model, (str, Path), "a name, a folder or a hub id")
     check_type("local_files_only", local_files_only, bool, "True or False")
     if revision is not None:
         check_type("revision", revision, str, "that of a hub id")
-    if is_built_in(model, (DEFAULT_MODEL,)):
-        _no_revision(model, revision)
-        return _minilm_folder()
+    built_in = is_built_in(model, (DEFAULT_MODEL,))
+    folder = _minilm_folder() if built_in else _local_folder(model)
+    if folder is None:
+        folder = _download(str(model), revision, local_files_only)
+    elif revision is not None:
+        raise InputError(
+            f"revision {revision!r} was given with the folder {str(model)!r}; "
+            "a revision goes with a hub id only"
+        )
+    if not built_in:
+        check_entries(folder)
+    return folder
+
+
+def _local_folder(model: str | Path) -> Path | None:
+    """The folder of this path; None where the text can be a hub id instead."""
     path = Path(model)
     try:
         path = path.expanduser()
@@ -48,25 +57,12 @@ def find_folder(
             f"model {str(model)[:40]!r}...: there is no such folder ({first_line(error)})"
         ) from error
     if is_folder:
-        _no_revision(model, revision)
-        as_path("model", path)
-        check_entries(path)
-        return path
+        return as_path("model", path)
     if str(model) and path.exists():
         raise InputError(f"model {str(model)!r} is a file; expected a folder or a hub id")
     if isinstance(model, Path) or not _HUB_ID.fullmatch(model) or model.startswith("."):
         raise InputError(f"model {str(model)!r}: there is no such folder, and it is no hub id")
-    folder = _download(model, revision, local_files_only)
-    check_entries(folder)
-    return folder
-
-
-def _no_revision(model: str | Path, revision: str | None) -> None:
-    if revision is not None:
-        raise InputError(
-            f"revision {revision!r} was given with the folder {str(model)!r}; "
-            "a revision goes with a hub id only"
-        )
+    return None
 
 
 def _minilm_folder() -> Path:

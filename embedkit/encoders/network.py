@@ -70,19 +70,17 @@ class Network:
         self._projection = None
         if config.embedding != config.dim:
             self._projection = ready(affine(PROJECTION))
-        self._layers: list[Layer] = []
-        for index in range(config.layers):
-            names = family.layer_names(index)
-            self._layers.append(
-                Layer(
-                    ready(affine(names["query"], names["key"], names["value"])),
-                    ready(affine(names["attention_output"])),
-                    affine(names["attention_norm"]),
-                    ready(affine(names["up"])),
-                    ready(affine(names["down"])),
-                    affine(names["norm"]),
-                )
+        self._layers = [
+            Layer(
+                ready(affine(names["query"], names["key"], names["value"])),
+                ready(affine(names["attention_output"])),
+                affine(names["attention_norm"]),
+                ready(affine(names["up"])),
+                ready(affine(names["down"])),
+                affine(names["norm"]),
             )
+            for names in map(family.layer_names, range(config.layers))
+        ]
         self._pooler = ready(affine(POOLER)) if f"{POOLER}.weight" in tensors else None
 
     @torch.inference_mode()

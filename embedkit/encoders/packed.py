@@ -15,16 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from embedkit.encoders.families import (
-    FAMILIES,
-    NORM,
-    POOLER,
-    POSITIONS,
-    PROJECTION,
-    TYPES,
-    WORDS,
-    EncoderConfig,
-)
+from embedkit.encoders.families import FAMILIES, POOLER, WORDS, EncoderConfig
 from embedkit.encoders.linear import ACTIVATIONS, Affine
 from embedkit.encoders.network import Network
 from embedkit.encoders.states import TokenStates
@@ -53,10 +44,10 @@ def runs(config: dict[str, Any]) -> bool:
 
 
 class PackedEncoder:
-    """A post-LN encoder that takes and returns packed tokens."""
+    """An `Encoder` of a family whose network we run ourselves."""
 
-    cuts = True  # its hidden state k is the last one of the encoder cut to k layers
-    whole = True  # transformers can load it alone, and not only with the decoder beside it
+    cuts = True
+    whole = True
 
     def __init__(self, config: dict[str, Any], weights: Weights, *, source: str = "model") -> None:
         self.config = config
@@ -64,7 +55,7 @@ class PackedEncoder:
         self._family = family = FAMILIES[self.family]
         self._sizes = n = EncoderConfig.from_json(config, family, source)
         self.dim, self.num_layers, self.vocab_size = n.dim, n.layers, n.vocabulary
-        self.max_positions: int | None = n.max_positions  # tokens of a text, special ones included
+        self.max_positions: int | None = n.max_positions
         self.device = torch.device("cpu")
         self._dtype = torch.float32
         names = weights.names
@@ -76,8 +67,8 @@ class PackedEncoder:
             )
         # Under transformers' names, in float32 whatever the precision that they run in.
         self._tensors: dict[str, Tensor] = {}
-
-        def read(name: str, *shape: int) -> None:
+        both = {f"{prefix}{POOLER}.weight", f"{prefix}{POOLER}.bias"}
+        for name, shape in n.shapes(family, pooler=family.has_pooler and both <= names):
             # TensorFlow's names for a layer norm survive in old checkpoints.
             old = name.replace("LayerNorm.weight", "LayerNorm.gamma")
             old = old.replace("LayerNorm.bias", "LayerNorm.beta")
@@ -93,24 +84,6 @@ class PackedEncoder:
                 )
             self._tensors[name] = tensor.detach().to(torch.float32)
 
-        def affine(name: str, dim: int, *inside: int) -> None:
-            read(f"{name}.weight", dim, *inside)
-            read(f"{name}.bias", dim)
-
-        for name, rows in ((WORDS, n.vocabulary), (POSITIONS, n.positions), (TYPES, n.types)):
-            if rows:
-                read(name, rows, n.embedding)
-        affine(NORM, n.embedding)
-        if n.embedding != n.dim:
-            affine(PROJECTION, n.dim, n.embedding)
-        for index in range(n.layers):
-            names_of_layer = family.layer_names(index)
-            for part, shape in n.layer_shapes.items():
-                affine(names_of_layer[part], *shape)
-        both = {f"{prefix}{POOLER}.weight", f"{prefix}{POOLER}.bias"}
-        if family.has_pooler and both <= names:
-            affine(POOLER, n.dim, n.dim)
-
     @property
     def linear_shapes(self) -> list[tuple[int, int]]:
         """(out, in) of the linears of a layer, as they run: attention's three are one."""
@@ -119,13 +92,11 @@ class PackedEncoder:
 
     @property
     def pooler(self) -> Affine | None:
-        """The checkpoint's pooler, W: (dim, dim) and b: (dim,), or None."""
         if f"{POOLER}.weight" not in self._tensors:
             return None
         return Affine(self._tensors[f"{POOLER}.weight"], self._tensors[f"{POOLER}.bias"])
 
     def to(self, device: torch.device, dtype: torch.dtype) -> PackedEncoder:
-        """The same encoder elsewhere or in another precision; hidden states come in that dtype."""
         if (device, dtype) == (self.device, self._dtype):
             return self
         other = copy.copy(self)
@@ -144,14 +115,12 @@ class PackedEncoder:
     def __call__(
         self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
     ) -> TokenStates:
-        """Hidden states `layers` (0 to num_layers), each (tokens, dim), and pooler_output."""
         if pooler and self.pooler is None:
             raise ValueError("this checkpoint has no pooler")
         return self._engine(batch.to(self.device), layers, pooler=pooler)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What of config.json changes the states, beside the shapes."""
         n = self._sizes
         identity = {
             "family": self.family,
@@ -162,10 +131,8 @@ class PackedEncoder:
         return identity if n.padding is None else {**identity, "padding": n.padding}
 
     def tensors(self, num_layers: int) -> dict[str, Tensor]:
-        """The weights, float32, cut to the first layers; a cut encoder has no pooler."""
-        left_out = [
-            self._family.layer.format(index) for index in range(num_layers, self.num_layers)
-        ]
+        cut = range(num_layers, self.num_layers)
+        left_out = [self._family.layer.format(index) for index in cut]
         if left_out:
             left_out.append(POOLER)
         return {
@@ -175,10 +142,6 @@ class PackedEncoder:
         }
 
     def save(self, folder: Path, *, num_layers: int, output_hidden_states: bool) -> dict[str, Any]:
-        """Write config.json and model.safetensors, cut to the first `num_layers` layers.
-
-        Returns the arguments that AutoModel needs beside the folder, so as to invent no pooler.
-        """
         config = dict(self.config) | {
             "architectures": [self._family.architecture],
             self._family.keys["layers"][0]: num_layers,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -17,26 +18,15 @@ from embedkit.tokenization.tokenizer import TextTokenizer
 
 @dataclass(frozen=True, eq=False)
 class PairTokens:
-    """Tokens of n pairs.
+    """Tokens of n pairs."""
 
-    Attributes:
-        token_ids: of each pair, (tokens,) int64.
-        type_ids: likewise, 0 for the first sentence and 1 for the second, where the model's
-            tokenizer tells them apart.
-        truncated: (n,) bool, pairs that were truncated to the maximum length.
-    """
-
-    token_ids: list[NDArray[np.int64]]
-    type_ids: list[NDArray[np.int64]]
-    truncated: NDArray[np.bool_]
+    token_ids: list[NDArray[np.int64]]  # of each pair, (tokens,)
+    type_ids: list[NDArray[np.int64]]  # 0 for the first sentence, 1 for the second, as in BERT
+    truncated: NDArray[np.bool_]  # (n,), pairs that were truncated to the maximum length
 
     @classmethod
     def of(cls, tokenizer: TextTokenizer, pairs: Iterable[Sequence[str]]) -> PairTokens:
-        """Tokenize; in a pair that is too long, the longer sentence is truncated.
-
-        Raises:
-            InputError: a text that is no str, no valid Unicode, or that the tokenizer fails on.
-        """
+        """Tokenize; in a pair that is too long, the longer sentence is truncated."""
         texts = list(zip(*as_pairs(pairs), strict=True))
         ids, types, truncated = [], [], []
         for token_ids, encoding in tokenizer.encodings(texts):
@@ -45,7 +35,7 @@ class PairTokens:
             truncated.append(bool(encoding.overflowing))
         return cls(ids, types, np.array(truncated, dtype=np.bool_))
 
-    @property
+    @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """(n,) tokens of each pair."""
         return np.array([len(row) for row in self.token_ids], dtype=np.int64)

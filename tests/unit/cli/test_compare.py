@@ -417,8 +417,10 @@ def test_save_best_over_something_else(run: Run, data: Path, bert: Path, tmp_pat
 @pytest.mark.usefixtures("no_forward")
 def test_out_over_a_file(run: Run, data: Path, bert: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    message = refused(run("compare", data, "-m", bert, "--out", tmp_path / "notes.txt"))
-    assert message.startswith(f"--out {tmp_path / 'notes.txt'} is or lies under a file")
+    file = tmp_path / "notes.txt"
+    for out in (file, file / "report"):
+        message = refused(run("compare", data, "-m", bert, "--out", out))
+        assert message == f"{file} is a file; expected a folder for the report"
 
 
 @pytest.mark.parametrize(

@@ -232,10 +232,10 @@ def test_a_revision_of_a_folder_is_refused(bert: Path) -> None:
         ({"device": "banana"}, "device is .banana., which torch cannot use here; expected cpu"),
         ({"max_length": 513}, "max_length is 513, but the encoder has 512 positions"),
         ({"max_length": 2}, "max_length is 2; expected more than the 2 tokens that the tokenizer"),
-        ({"max_length": 0}, "max_length is 0; expected a whole number of tokens"),
-        ({"max_length": -5}, "max_length is -5; expected a whole number of tokens"),
-        ({"max_length": 8.0}, "max_length is 8.0; expected a whole number of tokens"),
-        ({"max_length": True}, "max_length is True; expected a whole number of tokens"),
+        ({"max_length": 0}, "max_length is 0; expected a whole number from 1"),
+        ({"max_length": -5}, "max_length is -5; expected a whole number from 1"),
+        ({"max_length": 8.0}, "max_length is 8.0; expected a whole number from 1"),
+        ({"max_length": True}, "max_length is True; expected a whole number from 1"),
         ({"recipe": "maen"}, r"recipe 'maen', character 1: .* \(did you mean mean\?\)"),
         ({"recipe": "mean@4"}, "'mean@4': layer 4 is not in this model; expected 0 to 3, or -4 to"),
     ],
@@ -604,6 +604,7 @@ def test_the_model_card(embedder: Embedder, tmp_path: Path) -> None:
     assert "Transformer > WeightedLayerPooling > Pooling" in card
 
 
+@pytest.mark.thorough
 def test_loaded_minilm_keeps_its_pooler() -> None:
     """Its bias is all zeros, as of a pooler that transformers invents, but it is in the file."""
     folder = find_folder("minilm")

@@ -89,6 +89,7 @@ def test_packed_bert_as_transformers(shape: str, tmp_path: Path) -> None:
     assert_as_theirs(encoder, folder)
 
 
+@pytest.mark.thorough
 def test_packed_minilm_as_transformers() -> None:
     assert_as_theirs(load_encoder(MINILM), MINILM, lengths=(1, 2, 17, 17, 128, 512))
 

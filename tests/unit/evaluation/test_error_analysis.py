@@ -111,6 +111,7 @@ def test_quarters_are_about_equal() -> None:
     assert [one.n for one in found.by_length] == pytest.approx([100] * 4, abs=8)
 
 
+@pytest.mark.thorough
 def test_intervals_of_bins_are_scipys() -> None:
     """One bin of each kind, whose pairs scipy resamples too."""
     generator = np.random.default_rng(0)

@@ -69,6 +69,7 @@ def cosines(model: Path, pairs: Pairs) -> Any:
     return np.round(np.array(embedder.similarity_pairwise(one, two), float), 6)
 
 
+@pytest.mark.thorough
 def test_averages_and_differences_are_those_by_hand(models: list[Path], report: Report) -> None:
     """By scipy, on the resamples of the bootstrap."""
     drawn = [
@@ -357,6 +358,7 @@ def test_wrong_models(models: list[Path], monkeypatch: pytest.MonkeyPatch) -> No
             evaluate(given, SETS)
 
 
+@pytest.mark.thorough
 def test_one_model_is_in_memory_at_a_time(
     models: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,7 @@ def results(
     return [one.result for one in qrels.score(rankings, resamples=1000)]
 
 
+@pytest.mark.thorough
 @given(runs())
 @settings(max_examples=150, deadline=None)
 def test_trec_eval_says_the_same(
@@ -138,6 +139,7 @@ def test_the_interval_is_of_resampled_queries() -> None:
     assert row.ci95 == pytest.approx(want, abs=0.006)
 
 
+@pytest.mark.thorough
 def test_memory_does_not_grow_with_the_most_judged_query() -> None:
     """10,000 queries of which one is judged on 100,000 documents, and its values by hand."""
     many, queries = 100_000, 10_000

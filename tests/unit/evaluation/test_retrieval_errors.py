@@ -114,6 +114,7 @@ def test_bins_by_hand() -> None:
     assert long.value == pytest.approx((1 / (3 + 1 / np.log2(3)) + 1 / np.log2(7)) / 4)
 
 
+@pytest.mark.thorough
 def test_random_rankings_are_trec_evals_and_brute_force() -> None:
     rng = np.random.default_rng(3)
     names = [f"d{n}" for n in range(1500)]

@@ -380,6 +380,7 @@ def test_the_interval_is_near_scipys_bootstrap(metric: str) -> None:
     np.testing.assert_allclose(interval(values), (expected.low, expected.high), atol=0.15 * width)
 
 
+@pytest.mark.thorough
 def test_the_interval_of_a_difference_is_near_scipys_bootstrap() -> None:
     x, y = draw(80, seed=3)
     other = np.round(y + 2 * np.random.default_rng(9).normal(size=80), 1)
@@ -416,6 +417,7 @@ def score(
     )
 
 
+@pytest.mark.thorough
 def test_results_have_the_intervals_of_their_aggregations() -> None:
     x, y = draw(40)
     subsets = ["x"] * 15 + ["y"] * 25

@@ -340,6 +340,7 @@ def test_a_stream_is_read_once_and_in_chunks(
     assert most == 10
 
 
+@pytest.mark.thorough
 def test_many_texts_take_the_memory_of_a_few() -> None:
     """With a stand-in for the encoder, so that what is measured is the fit alone."""
     random = np.random.default_rng(0)

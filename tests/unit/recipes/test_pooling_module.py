@@ -274,6 +274,7 @@ def test_gradients_as_of_a_naive_formula(name: str, dtype: torch.dtype, toleranc
         assert (pooling.query.grad - query.grad).abs().max() <= max(tolerance, 1e-5)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", [name for name in POOLINGS if name != "pooler"])
 def test_gradcheck(name: str) -> None:
     mask, (special, ids) = make_mask(), special_and_ids()
@@ -283,6 +284,7 @@ def test_gradcheck(name: str) -> None:
     assert torch.autograd.gradcheck(pooling, make_hidden(torch.float64).requires_grad_())
 
 
+@pytest.mark.thorough
 def test_gradcheck_through_steps_and_layers() -> None:
     generator = np.random.default_rng(0)
     weight = generator.normal(size=(3, DIM)).astype(np.float32)

@@ -20,6 +20,8 @@ from embedkit import InputError, Report, compare
 from embedkit.cli import choices
 from embedkit.evaluation.report.grid import Grid, in_latex
 
+pytestmark = pytest.mark.thorough  # the report of two models
+
 HOSTILE = [
     *("50 % & more_of {this} #1", r"C:\new~home^2 $x$", "a<b>c|d", "한국어_모델 100%", '"quoted"'),
     *("mean@1,-1/whiten:256", "* star", "", "[x]"),
