@@ -150,6 +150,5 @@ def show_report(
         raise typer.Exit(1)
     for wrong_input in failed.values():
         raise wrong_input
-    if files.out is not None and files.check_format() == "table":
-        names = " and ".join(str(files.out / name) for name in FILES)
-        console().print(printable(f"Wrote {names}."), markup=False)
+    if files.out is not None:
+        inform(f"Wrote {' and '.join(str(files.out / name) for name in FILES)}.")
