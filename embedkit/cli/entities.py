@@ -30,7 +30,7 @@ def evaluate_entities(
     **tagger_options: Any,
 ) -> None:
     """Score a token classifier; `others` are options of which only the seed has a meaning here."""
-    plain = {"out": None, "precision": None, **vars(options.Scoring())}
+    plain = {"out": None, "recipe": None, "precision": None, **vars(options.Scoring())}
     for name, value in others.items():
         if name != "seed" and value != plain[name]:
             raise InputError(

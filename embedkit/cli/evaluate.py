@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from embedkit.cli import choices, options, output
 from embedkit.errors import InputError
-
-if TYPE_CHECKING:
-    from embedkit.scoring.loading import LoadedModel
 
 
 def evaluate_command(
@@ -25,6 +21,7 @@ def evaluate_command(
             "first one."
         ),
     ] = None,
+    recipe: options.Recipe = None,
     scoring: options.Scoring,
     precision: Annotated[
         str | None,
@@ -53,7 +50,7 @@ def evaluate_command(
     files: options.PairFiles,
     unit: options.Unit = None,
 ) -> None:
-    """Score a model's own recipe on pairs and retrieval sets, or a head or cross-encoder on pairs.
+    """Score an embedding model on pairs and retrieval sets, or a head or cross-encoder on pairs.
 
     Several models make one table, with averages and paired differences. A token classifier is
     scored on CoNLL files (.conll, .bio) and JSONL with spans.
@@ -74,7 +71,12 @@ def evaluate_command(
             model,
             unit,
             files.encoding,
-            {"out": report_files.out, "precision": precision, **vars(scoring)},
+            {
+                "out": report_files.out,
+                "recipe": recipe,
+                "precision": precision,
+                **vars(scoring),
+            },
             report_files,
             max_length=models.max_length,
             device=models.device,
@@ -83,40 +85,20 @@ def evaluate_command(
         return
     if unit is not None:
         raise InputError("got --unit for sentence pairs; it is for texts with entities")
-    sets = files.read_sets(data)
-    settings = models.read(precision)
-    if reproduce or published is not None:
-        from embedkit.evaluation.published import check_published
-
-        for one in settings:
-            check_published(str(one.model), [of_name.name for of_name in sets], published)
     from embedkit.data.named_sets import expand
     from embedkit.evaluation.evaluate import evaluate
 
-    cache = models.cache
-    if reproduce and cache is None:
-        cache = True
     report = evaluate(
-        settings,
-        sets,
+        models.read(precision, recipe),
+        files.read_sets(data),
         baseline=baseline,
         suites=expand(data).suites,
         similarities=scoring.similarities,
-        cache=cache,
+        reproduce=reproduce,
+        published=published,
+        cache=models.cache,
         **scoring.arguments,
     )
-    if reproduce:
-        from embedkit.evaluation.reproduce import reproduce as explain
-
-        def load(name: str) -> LoadedModel:
-            one = next((one for one in settings if one.name == name), settings[0])
-            return one.load(embedder=False)
-
-        report = explain(report, sets, load, published, cache=bool(cache))
-    elif published is not None:
-        from embedkit.evaluation.published import compare_with_published
-
-        report = replace(report, comparisons=compare_with_published(report, published))
     output.show_report(report, report_files)
     if reproduce and not all(one.is_explained for one in report.published):
         raise typer.Exit(1)

@@ -223,8 +223,8 @@ class ModelsToCompare:
         of_file = [] if self.models is None else read_model_file(self.models)
         return [*(self.model or []), *of_file] or [DEFAULT_MODEL]
 
-    def read(self, precision: str | None) -> list[ModelSettings]:
-        """The models, with the options of all of them."""
+    def read(self, precision: str | None, recipe: str | None = None) -> list[ModelSettings]:
+        """The models, with the options of all of them; a recipe in the file comes first."""
         from embedkit.evaluation.models import ModelSettings
 
         sources = self.sources
@@ -237,7 +237,8 @@ class ModelsToCompare:
             "precision": precision,
         }
         loading = {name: value for name, value in options.items() if value is not None}
-        return [replace(ModelSettings.of(source), loading=loading) for source in sources]
+        models = [replace(ModelSettings.of(source), loading=loading) for source in sources]
+        return [replace(one, recipe=one.recipe or recipe) for one in models]
 
 
 @dataclass(frozen=True)

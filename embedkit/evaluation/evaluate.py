@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from embedkit.data.datasets import Data
+from embedkit.errors import InputError
 from embedkit.evaluation.bootstrap import SEED
 from embedkit.evaluation.exact_search import EXACT
 from embedkit.evaluation.models import Models, read_models
 from embedkit.evaluation.options import EvaluationSets, Options
+from embedkit.evaluation.published import check_published, compare_with_published
 from embedkit.evaluation.report.report import Report
+from embedkit.evaluation.reproduce import explain_differences
 from embedkit.evaluation.run_models import Work
+
+if TYPE_CHECKING:
+    from embedkit.embedder.embedder import Embedder
 
 
 def evaluate(
@@ -29,6 +37,8 @@ def evaluate(
     document_prompt: str | None = None,
     index: str = EXACT,
     seed: int = SEED,
+    reproduce: bool = False,
+    published: str | None = None,
     cache: bool | str | Path | None = None,
     show_progress: bool | None = None,
 ) -> Report:
@@ -45,9 +55,14 @@ def evaluate(
         data: see `compare`.
         baseline: the model that the others are compared with, as `model` or the table names it;
             by default the first one.
+        reproduce: look for the reason where a value differs from the published one (see
+            `report.published`), with the embeddings of `cache`, which is then True by default.
+        published: compare with the published values of this model, such as
+            "intfloat/multilingual-e5-small"; None if the hub id of the model says which.
 
     Raises:
-        InputError: wrong input, before the model runs.
+        InputError: wrong input, or no value is published for these models and data, before the
+            model runs.
 
     Example:
         >>> report = evaluate("minilm", "first_look", show_progress=False)
@@ -58,6 +73,23 @@ def evaluate(
     prompted = prompt is not None or prompt_name is not None
     given = ["similarity"] * (similarities is not None) + ["prompt"] * prompted
     models = read_models(model, embedders=False, crossed=False)
-    return Work(sets, options, given=given, show_progress=show_progress).report(
-        models, baseline, cache
+    if published is not None and len(models) > 1:
+        raise InputError("got published and several models; expected one model")
+    if reproduce or published is not None:
+        for one in models:
+            check_published(published or one.source, [data.name for data in sets.scored])
+    if cache is None:
+        cache = reproduce or len(models) > 1
+    work = Work(sets, options, given=given, show_progress=show_progress)
+    report = work.report(models, baseline, cache)
+    if not reproduce:
+        return replace(report, comparisons=compare_with_published(report, published))
+    by_name = {one.name: one for one in models}
+    return explain_differences(
+        report,
+        sets.scored,
+        lambda name: cast("Embedder", by_name.get(name, models[0]).load(embedder=True)),
+        published,
+        cache=cache,
+        show_progress=show_progress,
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import reprlib
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from inspect import isfunction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -56,25 +56,20 @@ class ModelSettings:
 
     @classmethod
     def of(cls, given: Any) -> ModelSettings:
-        """From a model, or the fields of a [[model]].
-
-        Raises:
-            InputError: an unknown field, or a value of another type.
-        """
+        """From a model, or the fields of a [[model]]."""
         if isinstance(given, ModelSettings):
             return given
         if not isinstance(given, Mapping):
             return cls(given)
-        for key in given:
-            if key not in KEYS:
-                near = difflib.get_close_matches(str(key), KEYS, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise InputError(
-                    f"unknown key {key!r} of a model; expected some of {', '.join(KEYS)}{hint}"
-                )
-        if "name" not in given:
-            raise InputError(f"a model of {reprlib.repr(dict(given))} has no name; expected one")
         values = dict(given)
+        for key in values.keys() - set(KEYS):
+            near = get_close_matches(str(key), KEYS, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise InputError(
+                f"unknown key {key!r} of a model; expected some of {', '.join(KEYS)}{hint}"
+            )
+        if "name" not in values:
+            raise InputError(f"a model of {reprlib.repr(values)} has no name; expected one")
         model = values.pop("name")
         for key, value in values.items():
             kinds = (str, Recipe) if key == "recipe" else (str,)
@@ -106,6 +101,14 @@ class ModelSettings:
         return kind
 
     @property
+    def source(self) -> str:
+        """The model as its caller calls it: a path, a hub id or another name."""
+        if isinstance(self.model, str | Path):
+            return str(self.model)
+        names = (getattr(self.model, key, None) for key in ("name", "name_or_path", "__name__"))
+        return str(next(filter(None, names), type(self.model).__name__))
+
+    @property
     def own(self) -> dict[str, Any]:
         """What is set for it alone."""
         return {key: value for key in KEYS[1:] if (value := getattr(self, key)) is not None}
@@ -113,8 +116,8 @@ class ModelSettings:
     def load(self, *, embedder: bool) -> LoadedModel:
         """The model, or only the embedder of its folder; float32 where no precision is set."""
         model: Any = self.model() if isfunction(self.model) else self.model
-        own = {"recipe": self.recipe, "precision": self.precision}
-        options = {**self.loading, **{key: x for key, x in own.items() if x is not None}}
+        own = {key: x for key, x in self.own.items() if key not in _PROMPTS}
+        options = {**self.loading, **own}
         if isinstance(model, Embedder):
             if options.get("precision", model.precision) != model.precision:
                 raise InputError(f"got a precision for {model.name}, which is loaded already")
@@ -125,10 +128,8 @@ class ModelSettings:
 
     def options(self, options: Options) -> Options:
         """The options with the prompts of this model."""
-        own = {name: getattr(self, name) for name in _PROMPTS if getattr(self, name) is not None}
-        if "prompt" in own:
-            own["prompt_name"] = None
-        return replace(options, **own)
+        own = {key: x for key, x in self.own.items() if key in _PROMPTS}
+        return replace(options, **({"prompt_name": None} if "prompt" in own else {}) | own)
 
     def candidate(self, recipe: object) -> str:
         """What the report calls this model with a recipe."""
@@ -143,13 +144,8 @@ def load_embedder(model: Model) -> Embedder:
 def read_models(given: Models, *, embedders: bool, crossed: bool) -> list[ModelSettings]:
     """The models that a caller names; of several, all are found before one is loaded.
 
-    Args:
-        given: a model or several, see `Models`.
-        embedders: whether only the embedders of folders are used.
-        crossed: whether several recipes of each are compared.
-
-    Raises:
-        InputError: no model, an unknown one, the same one twice, or models of several kinds.
+    `embedders` says that only the embedders of folders are used, and `crossed` that several
+    recipes of each model are compared.
     """
     items: list[Any] = list(given) if isinstance(given, list | tuple) else [given]
     if not items:
@@ -169,14 +165,12 @@ def read_models(given: Models, *, embedders: bool, crossed: bool) -> list[ModelS
 
 
 def read_model_file(path: str | Path) -> list[Mapping[str, Any]]:
-    """The models of a TOML file, a [[model]] each with the keys of `KEYS`.
-
-    Raises:
-        InputError: the file cannot be read, or has anything else.
-    """
+    """The models of a TOML file, a [[model]] each with some of `KEYS`."""
     path = as_path("models", path)
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file; expected a TOML file of models") from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as TOML ({first_line(error)})") from error
     models = content.get("model")
@@ -194,31 +188,26 @@ def read_model_file(path: str | Path) -> list[Mapping[str, Any]]:
 
 def _names(models: Sequence[ModelSettings]) -> list[str]:
     """Short names: the last part of a path or hub id, more of it, or what is set, as need be."""
-    parts = [_parts(model.model) for model in models]
+    parts = [_parts(model.source) for model in models]
     names = []
     for model, own in zip(models, parts, strict=True):
-        rivals = [other for other in parts if other != own]
         length = 1
-        while any(other[-length:] == own[-length:] for other in rivals):
+        while any(other != own and other[-length:] == own[-length:] for other in parts):
             length += 1
         name = "/".join(own[-length:])
         same = [x.own for x, other in zip(models, parts, strict=True) if other == own]
-        differing = [key for key in KEYS if len({str(one.get(key)) for one in same}) > 1]
-        shown = {key: model.own[key] for key in differing if key in model.own}
-        settings = (f"{key}={str(x) if key == 'recipe' else repr(x)}" for key, x in shown.items())
-        if shown:
-            name += f" ({', '.join(settings)})"
-        names.append(name)
+        differing = [
+            f"{key}={value if key == 'recipe' else repr(value)}"
+            for key, value in model.own.items()
+            if len({str(one.get(key)) for one in same}) > 1
+        ]
+        names.append(f"{name} ({', '.join(differing)})" if differing else name)
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"model {name} is given twice; expected it once")
     return names
 
 
-def _parts(model: Any) -> tuple[str, ...]:
-    """The parts of a path or hub id, or of another name."""
-    if not isinstance(model, str | Path):
-        names = (getattr(model, key, None) for key in ("name", "name_or_path", "__name__"))
-        return _parts(next(filter(None, names), type(model).__name__))
-    parts = tuple(part for part in str(model).split("/") if part)
-    return Path(model).resolve().parts[1:] if parts[-1:] in ((), (".",), ("..",)) else parts
+def _parts(source: str) -> tuple[str, ...]:
+    parts = tuple(part for part in source.split("/") if part)
+    return Path(source).resolve().parts[1:] if parts[-1:] in ((), (".",), ("..",)) else parts

@@ -87,20 +87,16 @@ def published_model(name: str) -> str | None:
     return name if any(row.model == name for row in published_values()) else None
 
 
-def check_published(model: str, datasets: Iterable[str], published: str | None = None) -> None:
-    """Refuse to reproduce what nobody published, before long work.
-
-    Raises:
-        InputError: no value is known for the model, or for none of the data sets.
-    """
-    known = published_model(model if published is None else published)
+def check_published(model: str, datasets: Iterable[str]) -> None:
+    """Refuse a model, or data sets, for which no value is published."""
+    known = published_model(model)
     if known is None:
         names = sorted({row.model for row in published_values()})
-        near = get_close_matches(published or model, names, n=1, cutoff=0.4)
+        near = get_close_matches(model, names, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(names)}"
         raise InputError(
-            f"no published values are known for {published or model!r}; name the model that it is "
-            f"with --published{hint}"
+            f"no published values are known for {model!r}; name the model that it is with "
+            f"--published, in Python published=...{hint}"
         )
     own = {row.dataset for row in published_values() if row.model == known}
     if not any(name in own or _VERSIONS.get(name) in own for name in datasets):
@@ -133,26 +129,27 @@ def compare_with_published(
         return ()
     comparisons = []
     for row in report.deciding(*MAIN_METRICS):
-        name = row.model or report.model["name"]
-        model = published_model(published or name)
+        run = report.models.get(row.model or "")
+        described = report.model if run is None else run.described
+        model = published_model(published or described["name"])
         if model is None or row.value is None or row.similarity != report.decided_by:
             continue
-        is_own = row.recipe == report.model["recipe"]
-        found = find_published(model, row.recipe, row.dataset, is_own=is_own)
-        if found is None:
+        is_own = row.candidate in report.own
+        known = find_published(model, row.recipe, row.dataset, is_own=is_own)
+        if known is None:
             continue
-        same = found.dataset == row.dataset and abs(row.value - found.value) <= TOLERANCE
+        same = known.dataset == row.dataset and abs(row.value - known.value) <= TOLERANCE
         comparisons.append(
             Comparison(
-                name,
-                row.recipe,
-                row.dataset,
-                row.value,
-                found.value,
-                found.dataset,
-                (found.prompt, found.document_prompt),
-                found.source,
-                "reproduced" if same else "differs",
+                model=row.model or described["name"],
+                recipe=row.recipe,
+                dataset=row.dataset,
+                measured=row.value,
+                published=known.value,
+                published_dataset=known.dataset,
+                prompts=(known.prompt, known.document_prompt),
+                source=known.source,
+                verdict="reproduced" if same else "differs",
             )
         )
     return tuple(comparisons)

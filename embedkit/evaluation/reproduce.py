@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache as memory
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from embedkit.data.datasets import Data, DataSet, read_named_sets, read_sets
+from embedkit.data.datasets import DataSet, read_named_sets
 from embedkit.data.named_files import find_files
 from embedkit.data.retrieval_set import RetrievalSet
 from embedkit.embedder.cache import EmbeddingCache, open_cache
@@ -34,44 +35,33 @@ _RECIPES = ("mean@1,-1", "mean@0,-1", "mean", "cls", "max")
 Tried = Iterator[tuple[str, float | None]]
 
 
-def reproduce(
+def explain_differences(
     report: Report,
-    data: Data,
-    load: Callable[[str], Any],
+    sets: Sequence[DataSet],
+    load: Callable[[str], Embedder],
     published: str | None = None,
     *,
     cache: bool | str | Path = False,
     show_progress: bool | None = None,
 ) -> Report:
-    """The report, with the reasons why values differ from the published ones.
+    """The report of these sets, with the reasons why values differ from the published ones.
 
-    Each protocol that differs in one respect from the one that was measured is tried until one
-    gives the published value: the version of the data set, the prompt, the hidden states, the
-    aggregation, the similarity, the pooling.
-
-    Args:
-        report: of `evaluate` or `compare`.
-        data: the data that it is of.
-        load: gives the embedder that the report calls so; it is called if a value differs.
-        published: the model of the table of published values, where its name does not say it.
-        cache: with the cache that `evaluate` filled, only what a protocol changes is encoded.
-        show_progress: see `compare`.
+    Protocols that differ in one respect from the one that was measured are tried until one gives
+    the published value: the version of the data set, the prompt, the hidden states, the
+    aggregation, the similarity, the pooling. With the cache that `evaluate` filled, only what a
+    protocol changes is encoded. `load` gives the embedder that the report calls so.
     """
-    sets = {of_name.name: of_name for of_name in read_sets(data)}
-    embedders: dict[str, Embedder] = {}
-
-    def look(comparison: Comparison) -> Comparison:
-        name = comparison.model
-        if comparison.verdict != "differs":
-            return comparison
-        if name not in embedders:
-            embedders[name] = load(name)
-        data = sets[comparison.dataset]
-        with open_cache(cache) as store:
-            tried = _protocols(report, comparison, embedders[name], data, store, show_progress)
-            return _explained(comparison, tried)
-
-    return replace(report, comparisons=tuple(map(look, compare_with_published(report, published))))
+    by_name, load = {data.name: data for data in sets}, memory(load)
+    comparisons = []
+    with open_cache(cache) as store:
+        for comparison in compare_with_published(report, published):
+            if comparison.verdict != "differs":
+                comparisons.append(comparison)
+                continue
+            embedder, data = load(comparison.model), by_name[comparison.dataset]
+            tried = _protocols(report, comparison, embedder, data, store, show_progress)
+            comparisons.append(_explained(comparison, tried))
+    return replace(report, comparisons=tuple(comparisons))
 
 
 def _explained(comparison: Comparison, tried: Tried) -> Comparison:
@@ -83,8 +73,10 @@ def _explained(comparison: Comparison, tried: Tried) -> Comparison:
     return replace(comparison, verdict="not_reproduced", tried=values)
 
 
-def _prompts(report: Report) -> dict[str, str]:
+def _prompts(report: Report, model: str) -> Mapping[str, str]:
     """The prompt of each role, as it was measured."""
+    if model in report.models:
+        return report.models[model].prompts
     metadata, search = report.run_metadata, report.run_metadata.search
     prompts = {"sentence": metadata.prompt}
     if search is not None:
@@ -101,7 +93,7 @@ def _protocols(
     show_progress: bool | None,
 ) -> Tried:
     """Protocols that differ in one respect, and their values; vectors are made when needed."""
-    own, prompts = embedder.bind(comparison.recipe), _prompts(report)
+    own, prompts = embedder.bind(comparison.recipe), _prompts(report, comparison.model)
 
     def encoded(data: DataSet, prompts: Mapping[str, str], *recipes: str) -> SetEmbeddings:
         bounds = [own, *map(embedder.bind, recipes)]
@@ -130,7 +122,7 @@ def _protocols(
         for aggregation in [x for x in AGGREGATIONS if x != report.aggregation]:
             yield f"aggregation {aggregation}", value(embeddings, aggregation=aggregation)
     by_similarity = [value(embeddings, similarity=name) for name in SIMILARITIES]
-    defined = [of_name for of_name in by_similarity if of_name is not None]
+    defined = [one for one in by_similarity if one is not None]
     yield f"maximum over {', '.join(SIMILARITIES)}", max(defined, default=None)
     yield from ((f"recipe {recipe}", values[recipe]) for recipe in recipes if "," not in recipe)
 
@@ -140,21 +132,16 @@ def _other_prompts(
 ) -> list[dict[str, str]]:
     """The published prompts, none, and for sentences each of the model's, but for those in use."""
     if isinstance(data, RetrievalSet):
-        pairs = (comparison.prompts, ("", ""))
+        pairs = dict.fromkeys((comparison.prompts, ("", "")))
         changed = [{"query": query, "document": document} for query, document in pairs]
     else:
         texts = dict.fromkeys((comparison.prompts[0], "", *embedder.settings.prompts.values()))
         changed = [{"sentence": text} for text in texts]
-    unique = {tuple(one.items()): one for one in changed}
-    return [one for one in unique.values() if not one.items() <= prompts.items()]
+    return [one for one in changed if not one.items() <= prompts.items()]
 
 
 def _value(
-    embeddings: SetEmbeddings,
-    recipe: int,
-    data: DataSet,
-    similarity: str,
-    aggregation: str,
+    embeddings: SetEmbeddings, recipe: int, data: DataSet, similarity: str, aggregation: str
 ) -> float | None:
     """The main metric, without an interval."""
     if isinstance(data, RetrievalSet):
@@ -164,6 +151,6 @@ def _value(
         return next(x.value for x in qrels.results(rankings) if x.metric == RETRIEVAL.main)
     vectors = embeddings.pairs(recipe, 0)
     predictions = similarities_of(similarity, vectors[:, 0], vectors[:, 1])
-    results = list(measured(data, Predictions("", similarity, predictions, ("spearman",))))
+    results = measured(data, Predictions("", similarity, predictions, ("spearman",)))
     by_aggregation = {row.aggregation: row.value for row in results}
     return by_aggregation.get(aggregation, by_aggregation["all"])  # without subsets it is all

@@ -322,6 +322,8 @@ def test_what_is_wrong_with_a_file_of_models(tmp_path: Path, content: str, probl
     with pytest.raises(InputError, match=problem) as error:
         read_model_file(tmp_path / "m.toml")
     assert "m.toml" in str(error.value)
+    with pytest.raises(InputError, match=r"none\.toml: there is no such file; expected a TOML"):
+        read_model_file(tmp_path / "none.toml")
 
 
 @pytest.mark.parametrize(
@@ -418,6 +420,17 @@ def test_the_command(
     assert content["baseline"] == "b"
     values = {(x["model"], x["dataset"], x["metric"]): x["value"] for x in content["results"]}
     assert values == {(x.model, x.dataset, x.metric): x.value for x in report.results}
+    toml.write_text(f'[[model]]\nname = "{models[1]}"\nrecipe = "max"\n')
+    of_recipe = run(
+        *("evaluate", files[0], "-m", models[0], "--models", toml, "--recipe", "cls", "--json")
+    ).json
+    alone = [
+        compare(model, SETS[:1], [recipe], show_progress=False).deciding("spearman")[0]
+        for model, recipe in ((models[0], "cls"), (models[1], "max"))
+    ]
+    shown = [x for x in of_recipe["results"] if x["metric"] == "spearman"]
+    assert [x["recipe"] for x in shown] == ["cls", "max"]
+    assert [x["value"] for x in shown] == [x.value for x in alone]
     table = run("evaluate", *files, "-m", models[0], "-m", models[1]).out
     assert table.splitlines()[0].startswith(("Use ", "Keep a"))
     crossed = run(

@@ -21,7 +21,7 @@ from embedkit.evaluation.published import (
     published_values,
 )
 from embedkit.evaluation.report.report import Report
-from embedkit.evaluation.reproduce import reproduce
+from embedkit.evaluation.reproduce import explain_differences
 
 
 def test_the_table() -> None:
@@ -56,12 +56,39 @@ def test_what_nobody_published_is_refused_at_once(run: Run) -> None:
     ):
         check_published("mine", ["stsb"])
     with pytest.raises(InputError, match="did you mean intfloat/multilingual-e5-small"):
-        check_published("mine", ["stsb"], "multilingual-e5-small")
+        check_published("multilingual-e5-small", ["stsb"])
     with pytest.raises(InputError, match=r"is known for these data sets; expected one of .*stsb"):
         check_published("minilm", ["first_look"])
     check_published("minilm", ["first_look", "sickr-test"])
     error = refused(run("evaluate", "first_look", "-m", "minilm", "--reproduce"))
     assert error.startswith("no value of sentence-transformers/all-MiniLM-L6-v2 is known for")
+    with pytest.raises(InputError) as in_python:
+        evaluate("minilm", "first_look", reproduce=True)
+    assert str(in_python.value) == error
+    with pytest.raises(InputError, match=r"known for 'mine'; .*in Python published="):
+        evaluate("minilm", "first_look", published="mine")
+
+
+def test_models_have_their_own_values_recipes_and_prompts(
+    embedder: Embedder, pairs: Pairs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Not those of the baseline."""
+    for recipe in ("mean", "cls"):
+        Embedder(embedder.name, recipe, precision="float32").save_pretrained(tmp_path / recipe)
+    own = spearman(embedder, pairs, "cls", "a dog ")
+    rows = [
+        Published(str(tmp_path / recipe), "", "sts16", own, "a dog ", "", "a paper")
+        for recipe in ("mean", "cls")
+    ]
+    monkeypatch.setattr(published, "published_values", lambda: tuple(rows))
+    models = [str(tmp_path / "mean"), {"name": str(tmp_path / "cls"), "prompt": "a dog "}]
+    report = evaluate(models, pairs, reproduce=True, cache=False, show_progress=False)
+    first, second = report.published
+    assert (first.model, second.model) == ("mean", "cls")
+    assert second.verdict == "reproduced"
+    assert next(iter(first.tried or ())) == "prompt 'a dog '"
+    with pytest.raises(InputError, match="got published and several models; expected one model"):
+        evaluate(models, pairs, published="org/tiny")
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +131,9 @@ def publish(monkeypatch: pytest.MonkeyPatch, value: float, **more: str) -> None:
 
 
 def looked_for(embedder: Embedder, data: Pairs | RetrievalSet) -> Report:
-    report = evaluate(embedder, data, show_progress=False)
-    return reproduce(report, data, lambda _: embedder, "org/tiny", show_progress=False)
+    return evaluate(
+        embedder, data, reproduce=True, published="org/tiny", cache=False, show_progress=False
+    )
 
 
 def test_a_value_is_reproduced_within_a_twentieth_of_a_point(
@@ -135,7 +163,9 @@ def test_protocols_are_tried_on_the_embeddings_of_the_cache(
     monkeypatch.setattr(Embedder, "encode_recipes", counted)
     report = evaluate(embedder, pairs, cache=tmp_path, show_progress=False)
     tried = [
-        reproduce(report, pairs, lambda _: embedder, "org/tiny", cache=cache, show_progress=False)
+        explain_differences(
+            report, [pairs], lambda _: embedder, "org/tiny", cache=cache, show_progress=False
+        )
         for cache in (tmp_path, tmp_path, False)
     ]
     own = str(embedder.bound.recipe)
