@@ -104,15 +104,14 @@ def compare_command(
     if fit.fit is not None and fit_on_data:
         raise InputError("got --fit and --fit-on-data; expected one of them")
     corpus = fit.corpus(files.encoding)
-    if head is not None and folders:
-        raise InputError(
-            f"got --head and {next(iter(folders))}; train a recipe's head with embedkit train head"
-        )
     settings = models.read(precision)
-    if len(settings) > 1 and folders:
-        raise InputError(
-            f"got {next(iter(folders))} and several models; compare the one to save alone"
-        )
+    for option in folders:
+        if head is not None:
+            raise InputError(
+                f"got --head and {option}; train a recipe's head with embedkit train head"
+            )
+        if len(settings) > 1:
+            raise InputError(f"got {option} and several models; compare the one to save alone")
     from embedkit.data.named_sets import expand
     from embedkit.embedder.saving import check_saveable
     from embedkit.evaluation.candidates import Candidates, parse_recipes
@@ -183,13 +182,10 @@ def _split_recipes(text: str) -> list[str]:
 
 
 def _parse_layers(text: str) -> str | list[int]:
-    if text == "all":
-        return text
-    parts = text.replace(",", " ").split()
     try:
-        layers = [int(part) for part in parts]
+        layers = [int(part) for part in text.replace(",", " ").split()]
     except ValueError:
         layers = []
-    if not layers:
+    if not layers and text != "all":
         raise InputError(f"--layers is {text!r}; expected all, or hidden states such as '0 6 -1'")
-    return layers
+    return layers or text

@@ -39,16 +39,10 @@ def list_command(
         rows = [{**asdict(known), "stored": stored[name]} for name, known in NAMED_SETS.items()]
         output.print_json({"datasets": rows, "suites": SUITES})
         return
+    documents = {name: f"{x.documents:,}" if x.documents else "" for name, x in NAMED_SETS.items()}
     cells = tuple(
-        (
-            x.name,
-            f"{x.rows:,}",
-            f"{x.documents:,}" if x.documents else "",
-            x.languages,
-            x.licence,
-            stored[x.name],
-        )
-        for x in NAMED_SETS.values()
+        (name, f"{x.rows:,}", documents[name], x.languages, x.licence, stored[name])
+        for name, x in NAMED_SETS.items()
     )
     headings = ("Name", "Rows", "Documents", "Language", "Licence", "Stored")
     console = output.console()
@@ -63,6 +57,7 @@ def get_command(
     names: Annotated[
         list[str],
         typer.Argument(
+            metavar="NAME",
             help="Fetch these data sets, or those of these suites.",
             show_default=False,
             autocompletion=choices.complete_data,

@@ -30,9 +30,9 @@ def evaluate_entities(
     **tagger_options: Any,
 ) -> None:
     """Score a token classifier; `others` are options of which only the seed has a meaning here."""
-    plain = {"out": None, "recipe": None, "precision": None, **vars(options.Scoring())}
+    plain = vars(options.Scoring())
     for name, value in others.items():
-        if name != "seed" and value != plain[name]:
+        if name != "seed" and value != plain.get(name):
             raise InputError(
                 f"got --{name.replace('_', '-')} for entities, which have no such option"
             )

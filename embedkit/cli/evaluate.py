@@ -64,8 +64,8 @@ def evaluate_command(
         from embedkit.cli.entities import evaluate_entities
 
         model, *others = models.sources
-        if others or baseline is not None:
-            raise InputError("got several models or a --baseline for entities; expected one model")
+        if others:
+            raise InputError("got several models for entities; expected one model")
         evaluate_entities(
             data,
             model,
@@ -73,8 +73,13 @@ def evaluate_command(
             files.encoding,
             {
                 "out": report_files.out,
+                "models": models.models,
+                "baseline": baseline,
                 "recipe": recipe,
                 "precision": precision,
+                "cache": models.cache,
+                "reproduce": reproduce or None,
+                "published": published,
                 **vars(scoring),
             },
             report_files,

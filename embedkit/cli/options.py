@@ -199,8 +199,8 @@ class ModelsToCompare:
     models: Annotated[
         Path | None,
         model_option(
-            "Compare the models of this TOML file, a [[model]] each with name and, for it alone, "
-            "recipe, prompt, query_prompt, document_prompt or precision."
+            "Compare the models of this TOML file, an array of tables called model, each with name "
+            "and, for it alone, recipe, prompt, query_prompt, document_prompt or precision."
         ),
     ] = None
     max_length: MaxLength = None

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import reprlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from embedkit.arguments import as_path
-from embedkit.data.tables import READERS, Row, read_lines, read_rows
+from embedkit.data.tables import READERS, Check, Row, read_lines, read_rows
 from embedkit.data.text_files import check_encoding
-from embedkit.data.texts import check_id, check_text, check_text_or_null
+from embedkit.data.texts import as_texts, check_id, check_text, check_text_or_null
 from embedkit.errors import InputError
 
 _LINES = (".txt", ".txt.gz")
@@ -62,13 +61,8 @@ class Corpus:
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", as_path("path", self.path))
         check_encoding(self.encoding)
-        columns = self.text_columns
-        if isinstance(columns, str) or not isinstance(columns, Sequence) or not columns:
-            raise InputError(
-                f"text_columns: got {reprlib.repr(columns)}, expected a tuple of names"
-            )
-        names = [check_text(f"text_columns[{index}]", name) for index, name in enumerate(columns)]
-        object.__setattr__(self, "text_columns", tuple(names))
+        names = tuple(as_texts(self.text_columns, "text_columns"))
+        object.__setattr__(self, "text_columns", names)
         if self.id_column is not None:
             check_text("id_column", self.id_column)
         known = (*_LINES, *READERS)
@@ -89,12 +83,12 @@ class Corpus:
         if self._is_lines:
             return read_lines(self.path, self.encoding)
         check = check_text if len(self.text_columns) == 1 else check_text_or_null
-        columns = dict.fromkeys(self.text_columns, check)
-        ids = {} if self.id_column is None else {self.id_column: check_id}
-        return read_rows(self.path, {**columns, **ids}, encoding=self.encoding)
+        columns: dict[str, Check] = dict.fromkeys(self.text_columns, check)
+        if self.id_column is not None:
+            columns[self.id_column] = check_id
+        return read_rows(self.path, columns, encoding=self.encoding)
 
     def __iter__(self) -> Iterator[Document]:
-        """The documents."""
         kind: type | None = None
         for index, (location, cells) in enumerate(self._rows()):
             texts = [cells[name] for name in self.text_columns if cells[name] is not None]

@@ -68,15 +68,10 @@ def read_sets(
 
 
 def read_named_sets(names: Sequence[str]) -> list[DataSet]:
-    """Read public sets, and those of suites; what is missing on this machine is downloaded.
-
-    Raises:
-        InputError: there is no set of a name, or it cannot be had.
-    """
+    """Read public sets, and those of suites; what is missing on this machine is downloaded."""
     for name in names:
-        if name not in NAMED_SETS and name not in SUITES:
-            hint = _suggestion(name) or "; embedkit datasets lists the names"
-            raise InputError(f"{name}: there is no public data set of this name{hint}")
+        if name not in _NAMES:
+            raise InputError(f"{name}: there is no data set of this name; {_hint(_near(name))}")
     return read_sets(names)
 
 
@@ -84,15 +79,18 @@ def _check_name(item: object) -> None:
     """Refuse a bare word that is near the name of a set, and no file."""
     if not isinstance(item, str) or item in _NAMES or "." in item or os.path.lexists(item):
         return
-    if hint := _suggestion(item):
+    if near := _near(item):
         raise InputError(
-            f"{item}: there is no such file or folder, and no data set of this name{hint}"
+            f"{item}: there is no such file or folder, and no data set of this name; {_hint(near)}"
         )
 
 
-def _suggestion(name: str) -> str:
-    near = get_close_matches(name.lower(), _NAMES, n=1)
-    return f"; did you mean {near[0]}? embedkit datasets lists the names" if near else ""
+def _near(name: str) -> list[str]:
+    return get_close_matches(name.lower(), _NAMES, n=1)
+
+
+def _hint(near: list[str]) -> str:
+    return "".join(f"did you mean {name}? " for name in near) + "embedkit datasets lists the names"
 
 
 def check_names(sets: Sequence[DataSet]) -> None:

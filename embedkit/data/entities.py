@@ -19,13 +19,10 @@ TAG = re.compile(r"O|[BIESLU]-\S+")
 
 @dataclass(frozen=True, order=True)
 class Span:
-    """An entity.
+    """An entity: the index of its first character and the one after its last, and its type.
 
-    Attributes:
-        start: index of its first character.
-        end: index after its last one.
-        label: its type.
-        score: mean probability of the labels of its tokens, if a model found it; not compared.
+    `score` is the mean probability of the labels of its tokens, if a model found it; it is not
+    compared.
 
     Example:
         >>> Span(0, 2, "LC") == Span(0, 2, "LC", score=0.9)
@@ -40,12 +37,9 @@ class Span:
 
 @dataclass(frozen=True)
 class TaggedText:
-    """A text, its entities in order, and its words.
+    """A text, its entities in order, which do not overlap, and start and end of its words.
 
-    Attributes:
-        text: as it is.
-        spans: of the entities, which do not overlap.
-        words: start and end of each word; None where the units are characters.
+    `words` is None where the units are characters.
 
     Raises:
         InputError: a span that is empty, overlaps another or leaves the text, or cuts a word.
@@ -91,18 +85,12 @@ class TaggedText:
 
 @dataclass(frozen=True)
 class TaggedTexts:
-    """Texts with entities: what token classifiers learn from and are scored on.
-
-    Attributes:
-        name: of the data set.
-        unit: whether words or characters have a tag each.
-        rows: the texts.
-        scheme: of the tags in the file that they came from; not compared. `tags` are IOB2.
-    """
+    """A data set of texts with entities: what token classifiers learn from and are scored on."""
 
     name: str
-    unit: Unit
+    unit: Unit  # whether words or characters have a tag each
     rows: tuple[TaggedText, ...]
+    # Of the tags in the file that they came from; `tags` are IOB2.
     scheme: str = field(default="IOB2", compare=False)
 
     @classmethod

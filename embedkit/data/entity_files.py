@@ -103,7 +103,16 @@ def write_entities(data: TaggedTexts, path: str | Path | None, *, conll: bool = 
     """
     if not conll:
         with open_writer(path, "jsonl", ["text", "spans"]) as writer:
-            writer.write({"text": row.text, "spans": _records(row.spans)} for row in data.rows)
+            writer.write(
+                {
+                    "text": row.text,
+                    "spans": [
+                        {name: x for name, x in vars(span).items() if x is not None}
+                        for span in row.spans
+                    ],
+                }
+                for row in data.rows
+            )
         return
     with output_file(path) as file:
         for index, row in enumerate(data.rows, start=1):
@@ -115,10 +124,6 @@ def write_entities(data: TaggedTexts, path: str | Path | None, *, conll: bool = 
                     )
                 file.write(f"{unit}\t{tag}\n".encode())
             file.write(b"\n")
-
-
-def _records(spans: Iterable[Span]) -> list[dict[str, Any]]:
-    return [{k: v for k, v in vars(span).items() if v is not None} for span in spans]
 
 
 def _is_jsonl(path: Path) -> bool:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from embedkit.arguments import as_path
-from embedkit.data.named_parts import PARTS
-from embedkit.data.named_sets import NAMED_SETS, NamedSet
+from embedkit.data.named_sets import NAMED_SETS, PARTS, NamedSet
 from embedkit.errors import InputError
 from embedkit.hub_errors import hub_problem
 
@@ -21,25 +20,15 @@ _SUFFIXES = (".tsv", ".csv", ".jsonl", ".parquet", ".tsv.gz", ".csv.gz", ".jsonl
 
 
 class Located(NamedTuple):
-    """The files of a named set.
+    """The files of a named set."""
 
-    Attributes:
-        paths: a file of sentence pairs; a folder in BEIR's layout; or corpus, queries and qrels.
-        own: whether they lie in the folder that EMBEDKIT_DATASETS names.
-    """
-
-    paths: tuple[Path, ...]
-    own: bool
+    paths: tuple[Path, ...]  # sentence pairs; a folder in BEIR's layout; or its three files
+    own: bool  # whether they lie in the folder that EMBEDKIT_DATASETS names
 
 
 def find_files(name: str) -> Located | None:
-    """The files of a named set that are on this machine; None if some are not.
-
-    Raises:
-        InputError: EMBEDKIT_DATASETS names no folder, or a set's file is there twice.
-    """
-    known = NAMED_SETS[name]
-    return _own(known) or _cached(known)
+    """The files of a named set that are on this machine; None if some are not."""
+    return _own(NAMED_SETS[name]) or _cached(NAMED_SETS[name])
 
 
 def locate(names: Iterable[str]) -> dict[str, Located]:
@@ -48,12 +37,14 @@ def locate(names: Iterable[str]) -> dict[str, Located]:
     Raises:
         InputError: some cannot be had; it names all that are missing.
     """
-    files = {name: find_files(name) for name in names}
-    missing = [name for name, located in files.items() if located is None]
+    here = {name: find_files(name) for name in names}
+    files = {name: located for name, located in here.items() if located is not None}
+    missing = [name for name in here if name not in files]
+    # First what the hub does not have: nothing is downloaded in vain.
     for name in sorted(missing, key=lambda name: bool(NAMED_SETS[name].repository)):
         files[name] = _download(NAMED_SETS[name], missing)
         missing.remove(name)
-    return {name: located for name, located in files.items() if located is not None}
+    return files
 
 
 def _own(known: NamedSet) -> Located | None:
@@ -95,31 +86,29 @@ def _cached(known: NamedSet) -> Located | None:
         return None
     repository = repo_folder_name(repo_id=known.repository, repo_type="dataset")
     folder = Path(constants.HF_HUB_CACHE) / repository / "snapshots" / known.revision
-    paths = []
-    for names in _patterns(known):
-        matches = [path for name in names for path in sorted(folder.glob(name)) if path.is_file()]
-        if not matches:
-            return None
-        paths.append(matches[0])
+    matches = [
+        [path for name in names for path in sorted(folder.glob(name)) if path.is_file()]
+        for names in _patterns(known)
+    ]
+    if not all(matches):
+        return None
+    paths = tuple(of_file[0] for of_file in matches)
     for path in paths:
         _check_hash(path)
-    return Located(tuple(paths), False)
+    return Located(paths, False)
 
 
 def _check_hash(path: Path) -> None:
     """Refuse a damaged file: the cache names files by their SHA-256, or by git's SHA-1."""
-    blob = path.resolve()
-    content = blob.read_bytes()
-    if len(blob.name) == 64:
-        digest = hashlib.sha256(content).hexdigest()
-    elif len(blob.name) == 40:
-        header = f"blob {len(content)}\0".encode()
-        digest = hashlib.sha1(header + content, usedforsecurity=False).hexdigest()
-    else:
+    from huggingface_hub.utils.sha import git_hash
+
+    name, content = path.resolve().name, path.read_bytes()
+    if len(name) not in (40, 64):
         return
-    if digest != blob.name:
+    digest = hashlib.sha256(content).hexdigest() if len(name) == 64 else git_hash(content)
+    if digest != name:
         raise InputError(
-            f"{path}: got the hash {digest[:12]}..., expected {blob.name[:12]}...; "
+            f"{path}: got the hash {digest[:12]}..., expected {name[:12]}...; "
             "delete the file and try again"
         )
 

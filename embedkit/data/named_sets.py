@@ -1,14 +1,19 @@
-"""Data sets by name: public tasks and suites, whose table is named_sets.tsv."""
+"""Data sets by name: public tasks, whose table is named_sets.tsv, suites, and derived versions."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from embedkit.arguments import is_built_in
+from embedkit.data.tables import read_rows
 
 
 @dataclass(frozen=True)
@@ -50,12 +55,11 @@ class NamedSet:
 
 def _read_table() -> dict[str, NamedSet]:
     table = {}
-    with Path(__file__).with_name("named_sets.tsv").open(encoding="utf-8", newline="") as file:
-        for cells in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
-            row: dict[str, Any] = {key: "" if cell == "-" else cell for key, cell in cells.items()}
-            low, high = row.pop("low"), row.pop("high")
-            row |= {key: int(row[key]) for key in ("rows", "documents")}
-            table[row["name"]] = NamedSet(**row, scale=(float(low), float(high)) if low else None)
+    for _, cells in read_rows(Path(__file__).with_name("named_sets.tsv"), {}, others=True):
+        row: dict[str, Any] = {key: "" if cell == "-" else cell for key, cell in cells.items()}
+        low, high = row.pop("low"), row.pop("high")
+        row |= {key: int(row[key]) for key in ("rows", "documents")}
+        table[row["name"]] = NamedSet(**row, scale=(float(low), float(high)) if low else None)
     return table
 
 
@@ -73,15 +77,10 @@ SUITES: dict[str, tuple[str, ...]] = {
 
 
 class Expanded(NamedTuple):
-    """What a list of data sets names.
+    """What a list of data sets names."""
 
-    Attributes:
-        items: the list, with the sets of its suites in place of these, and each named set once.
-        suites: the suites that were named, with their sets.
-    """
-
-    items: list[Any]
-    suites: dict[str, tuple[str, ...]]
+    items: list[Any]  # the sets of suites in place of these, and each named set once
+    suites: dict[str, tuple[str, ...]]  # those that were named, with their sets
 
 
 def expand(data: Iterable[Any]) -> Expanded:
@@ -99,3 +98,39 @@ def expand(data: Iterable[Any]) -> Expanded:
             names = suites[item] = SUITES[item]
         items += [x for x in names if not (isinstance(x, str) and x in NAMED_SETS and x in items)]
     return Expanded(items, suites)
+
+
+class Row(NamedTuple):
+    """A scored sentence pair."""
+
+    sentence1: str
+    sentence2: str
+    score: float
+
+
+def sick_test(rows: Sequence[Row]) -> list[Row]:
+    """SICK without the pairs of its training and trial splits, whose digests lie in sick.npy."""
+    others = Counter(np.load(Path(__file__).with_name("sick.npy")).tolist())
+    others.subtract(map(digest, rows))
+    return [row for row in rows if others[digest(row)] < 0]
+
+
+def digest(row: Row) -> int:
+    """Four bytes that tell a pair from others, whatever its case, spaces and punctuation."""
+    letters = "".join(filter(str.isalnum, f"{row.sentence1}{row.sentence2}".lower()))
+    digest = hashlib.blake2b(f"{letters} {row.score:.2f}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big")
+
+
+def korsts_mteb(rows: Sequence[Row]) -> list[Row]:
+    """KorSTS as MTEB has it: three pairs are lost, because `"` was taken for a quote."""
+    lines = [f"{row.sentence1}\t{row.sentence2}" for row in rows]
+    read = zip(rows, csv.reader(lines, delimiter="\t"), strict=True)
+    return [Row(pair[0], pair[1], row.score) for row, pair in read if len(pair) == 2]
+
+
+# Versions of public sets that are made from others: by their names, the other and how.
+PARTS: dict[str, tuple[str, Callable[[Sequence[Row]], list[Row]]]] = {
+    "sickr-test": ("sickr", sick_test),
+    "korsts-mteb": ("korsts", korsts_mteb),
+}

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from embedkit.arguments import check_list, check_type, is_built_in
 from embedkit.data.builtin import SHIPPED
 from embedkit.data.named_files import locate
-from embedkit.data.named_parts import PARTS, Row
-from embedkit.data.named_sets import NAMED_SETS, SUITES
+from embedkit.data.named_sets import NAMED_SETS, PARTS, SUITES, Row
 from embedkit.data.tables import Check, check_column_names, column, read_rows, stem
 from embedkit.data.texts import Texts, as_python, as_texts, check_number, check_text
 from embedkit.errors import InputError
@@ -98,15 +97,8 @@ class Pairs:
     ) -> Pairs:
         """The pairs of columns in memory: lists, arrays, data frame columns, generators.
 
-        Args:
-            name: of the data set in reports.
-            sentence1: n first sentences, n >= 3.
-            sentence2: n second sentences.
-            scores: n finite numbers, not all the same.
-            subsets: n subset names, or None.
-
         Raises:
-            InputError: a column is not as said above; the message names column and index.
+            InputError: a column is not as `Pairs` says; the message names column and index.
 
         Example:
             >>> first, second = ["a cat", "rain", "a dog"], ["a kitten", "sun", "a puppy"]
@@ -114,13 +106,8 @@ class Pairs:
             >>> pairs.sentence2[0], pairs.scores.tolist()
             ('a kitten', [4.5, 1.0, 4.0])
         """
-        return cls(
-            name,
-            cast("tuple[str, ...]", sentence1),
-            cast("tuple[str, ...]", sentence2),
-            cast("NDArray[np.float64]", scores),
-            cast("tuple[str, ...] | None", subsets),
-        )
+        columns: Any = (sentence1, sentence2, scores, subsets)
+        return cls(name, *columns)
 
 
 @dataclass(frozen=True)
@@ -152,18 +139,15 @@ def read_pairs(
 ) -> Pairs:
     """Reads scored sentence pairs from a TSV, CSV, JSONL or Parquet file, or one of these as .gz.
 
-    `first_look` names the data set that comes with embedkit, `first_look_en` and `first_look_ko`
-    its parts, `./first_look` a file. So do the names of public sets (see `NAMED_SETS`), which are
-    read from the folder that EMBEDKIT_DATASETS names, or else from the hub; `columns` and
-    `encoding` do not apply to them.
-
     Texts are taken verbatim, empty ones too; other columns than those named are ignored. Empty
     lines are skipped. The formats are described at `embedkit.data.tables.read_rows`.
 
     Args:
-        path: the file.
-        columns: the names of its columns.
-        encoding: of text, by a name that Python knows, such as `cp949`; a byte order mark is
+        path: a file, or the name of a data set: `first_look` comes with embedkit, with the parts
+            `first_look_en` and `first_look_ko`; public sets such as `stsb` are read from the folder
+            that EMBEDKIT_DATASETS names, or else from the hub. `./stsb` is a file.
+        columns: the names of the columns of a file.
+        encoding: of its text, by a name that Python knows, such as `cp949`; a byte order mark is
             recognised.
 
     Raises:
@@ -188,22 +172,23 @@ def read_pairs(
     if is_built_in(path, SHIPPED):
         name, part = str(path), str(path).removeprefix("first_look").strip("_")
         path, encoding = SHIPPED[name], "utf-8"
+    subset = columns.subset
     checks: dict[str, Check] = {
         columns.sentence1: check_text,
         columns.sentence2: check_text,
         columns.score: check_number,
     }
-    subset: dict[str, Check] = {columns.subset: check_text}
-    if columns.subset != PairColumns.subset:
-        checks |= subset
-    rows = list(read_rows(path, checks, optional=subset, encoding=encoding))
+    optional: dict[str, Check] = {subset: check_text}
+    if subset != PairColumns.subset:
+        checks |= optional
+    rows = list(read_rows(path, checks, optional=optional, encoding=encoding))
     if part:
-        rows = [row for row in rows if row.cells.pop(columns.subset) == part]
+        rows = [row for row in rows if row.cells.pop(subset) == part]
     subsets = None
-    if any(columns.subset in cells for _, cells in rows):
+    if any(subset in cells for _, cells in rows):
         for location, cells in rows:  # rows of JSON may lack what others have
-            check_text(f"{location}, column {columns.subset!r}", cells.get(columns.subset))
-        subsets = column(rows, columns.subset)
+            check_text(f"{location}, column {subset!r}", cells.get(subset))
+        subsets = column(rows, subset)
     try:
         return Pairs(
             name or stem(path),

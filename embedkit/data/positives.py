@@ -20,12 +20,9 @@ _NEGATIVE = re.compile(r"negative(_\d+)?")
 class PositiveColumns:
     """The names that a file gives to the columns of `Positives`.
 
-    Attributes:
-        sentence1: column of the premise, or of the anchor; by default `anchor` if a file has that.
-        sentence2: column of what follows from it; by default `positive` beside `anchor`.
-        label: column that says which rows are positive. A file may lack it, and then all rows are,
-            unless it is another name than the default.
-        positive: the label of those rows.
+    By default the sentences may also be called `anchor` and `positive`. `label` is the column that
+    says which rows are positive, those with the label `positive`; a file may lack it, and then all
+    rows are, unless it is another name than the default.
 
     Example:
         >>> PositiveColumns(label="gold_label").positive
@@ -44,13 +41,9 @@ class PositiveColumns:
 
 @dataclass(frozen=True)
 class Positives:
-    """Positive pairs: the second text means the same as the first one, or follows from it.
+    """n >= 2 positive pairs: the second text means the same as the first, or follows from it.
 
-    Attributes:
-        name: a file's stem.
-        sentence1: n texts, n >= 2, also called anchors.
-        sentence2: n texts.
-        negatives: columns of n texts each that do not mean the same, however alike they look.
+    The columns of `negatives`, n texts each, do not mean the same, however alike they look.
 
     Example:
         >>> Positives("mine", ["a cat sleeps", "it rains"], ["a cat rests", "it is wet"]).sentence2

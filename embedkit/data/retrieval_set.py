@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 from embedkit.arguments import as_path, is_built_in
 from embedkit.data.named_files import locate
@@ -51,9 +52,7 @@ class RetrievalSet:
     def __post_init__(self) -> None:
         check_text("name", self.name)
         for field in ("queries", "documents", "judgements"):
-            values = getattr(self, field)
-            _check_mapping(field, values)
-            for key, value in values.items():
+            for key, value in _mapping(field, getattr(self, field)).items():
                 check_text(f"an id of {field}", key)
                 if field != "judgements":
                     check_text(f"{field}[{key!r}]", value)
@@ -62,12 +61,11 @@ class RetrievalSet:
             where = f"judgements[{query!r}]"
             if query not in self.queries:
                 raise InputError(f"{where}: got an unknown query, expected an id of queries")
-            _check_mapping(where, judged)
             qrels[query] = {
                 check_text(f"a document's id in {where}", document): _as_relevance(
                     f"{where}[{document!r}]", relevance
                 )
-                for document, relevance in judged.items()
+                for document, relevance in _mapping(where, judged).items()
             }
         object.__setattr__(self, "judgements", qrels)
         missing = self.missing_documents
@@ -117,9 +115,10 @@ class RetrievalSet:
         }
 
 
-def _check_mapping(where: str, values: object) -> None:
+def _mapping(where: str, values: object) -> Mapping[Any, Any]:
     if not isinstance(values, Mapping):
         raise InputError(f"{where}: got {reprlib.repr(values)}, expected a dict by id")
+    return values
 
 
 def _as_relevance(where: str, value: object) -> int:
@@ -166,7 +165,7 @@ def read_retrieval(folder: str | Path, encoding: str = "utf-8") -> RetrievalSet:
     if is_built_in(folder, NAMED_SETS):
         return _read_named(str(folder))
     folder = as_path("folder", folder)
-    return _read(folder.resolve().name, _beir_files(folder, "test"), encoding)
+    return _read(folder.resolve().name, encoding, *_beir_files(folder, "test"))
 
 
 def _read_named(name: str) -> RetrievalSet:
@@ -174,45 +173,38 @@ def _read_named(name: str) -> RetrievalSet:
     if not known.is_retrieval:
         raise InputError(f"{name} is a set of sentence pairs; expected a retrieval set")
     paths, own = locate([name])[name]
-    data = _read(name, _beir_files(paths[0], known.split) if own else paths, "utf-8")
+    data = _read(name, "utf-8", *(_beir_files(paths[0], known.split) if own else paths))
     if problem := known.size_problem(len(data.judgements), len(data.documents)):
         warnings.warn(f"{paths[0]}: {problem}", stacklevel=1)
     return data
 
 
-def _read(name: str, paths: tuple[Path, ...], encoding: str) -> RetrievalSet:
-    corpus, topics, judged = paths
+def _read(name: str, encoding: str, corpus: Path, queries: Path, qrels: Path) -> RetrievalSet:
     documents = _read_texts(corpus, {"title": check_text_or_null}, encoding)
-    queries = _read_texts(topics, {}, encoding)
-    qrels = _read_qrels(judged, queries, encoding)
+    texts = _read_texts(queries, {}, encoding)
+    judgements = _read_qrels(qrels, texts, encoding)
     try:
-        return RetrievalSet(name, queries, documents, qrels)
+        return RetrievalSet(name, texts, documents, judgements)
     except InputError as error:
-        raise InputError(f"{judged}: {error}") from None
+        raise InputError(f"{qrels}: {error}") from None
 
 
-def _beir_files(folder: Path, split: str) -> tuple[Path, ...]:
-    """Corpus, queries and qrels of a folder; those of another split may also be called test."""
+def _beir_files(folder: Path, split: str) -> Iterator[Path]:
+    """Corpus, queries and qrels of a folder, packed or not; any split may also be called test."""
     splits = dict.fromkeys((split, "test"))
     qrels = [name for x in splits for name in (f"qrels/{x}.tsv", f"qrels_{x}.tsv")]
-    return _find(folder, "corpus.jsonl"), _find(folder, "queries.jsonl"), _find(folder, *qrels)
-
-
-def _find(folder: Path, *names: str) -> Path:
-    """The one file of these names in the folder, packed or not."""
-    paths = [folder / f"{name}{packed}" for name in names for packed in ("", ".gz")]
-    present = [path for path in paths if path.exists()]
-    if not present:
-        raise InputError(
-            f"{folder}: got a folder without {' or '.join(names)}, expected a retrieval set in "
-            f"BEIR's layout: {_LAYOUT}"
-        )
-    if len(present) > 1:
-        raise InputError(
-            f"{folder}: got {' and '.join(str(path.relative_to(folder)) for path in present)}, "
-            "expected one of them"
-        )
-    return present[0]
+    for names in (["corpus.jsonl"], ["queries.jsonl"], qrels):
+        paths = [folder / f"{name}{packed}" for name in names for packed in ("", ".gz")]
+        present = [path for path in paths if path.exists()]
+        if not present:
+            raise InputError(
+                f"{folder}: got a folder without {' or '.join(names)}, expected a retrieval set in "
+                f"BEIR's layout: {_LAYOUT}"
+            )
+        if len(present) > 1:
+            listing = " and ".join(str(path.relative_to(folder)) for path in present)
+            raise InputError(f"{folder}: got {listing}, expected one of them")
+        yield present[0]
 
 
 def _read_texts(path: Path, optional: Mapping[str, Check], encoding: str) -> dict[str, str]:
@@ -243,13 +235,11 @@ def _read_qrels(path: Path, queries: Mapping[str, str], encoding: str) -> dict[s
                 f"{location}, column {query_column!r}: got {query!r}, expected an _id of the "
                 "queries"
             )
-        where = f"{location}, column {column!r}"
+        where = f"{location}, column {column!r}: got {reprlib.repr(relevance)}"
         if not re.fullmatch("-?[0-9]+", relevance):
-            raise InputError(f"{where}: got {reprlib.repr(relevance)}, expected a whole number")
+            raise InputError(f"{where}, expected a whole number")
         if len(relevance.lstrip("-")) > _DIGITS:  # of very many, int() would fail
-            raise InputError(
-                f"{where}: got {reprlib.repr(relevance)}, expected at most {_DIGITS} digits"
-            )
+            raise InputError(f"{where}, expected at most {_DIGITS} digits")
         if (query, document) in locations:
             raise InputError(
                 f"{location}: got query {query!r} and document {document!r}, which "

@@ -50,10 +50,10 @@ class Row(NamedTuple):
 
 
 class _Columns(NamedTuple):
-    """Which columns to read, by the checks of their cells."""
+    """Which columns to read, and how."""
 
     required: Collection[str]
-    checks: Mapping[str, Check]
+    checks: Mapping[str, Check]  # of their cells
     others: bool
     encoding: str
 
@@ -198,7 +198,7 @@ def _table_rows(
 
 
 def _parsed(cell: str) -> float | str:
-    """The number that a cell spells; else the cell itself, for `check_number` to refuse."""
+    """The cell as a number; else as it is, for `check_number` to refuse."""
     try:
         return cell if "_" in cell else float(cell)  # to Python, 1_0 is ten
     except ValueError:
@@ -306,19 +306,14 @@ def _opened_parquet(path: Path) -> Iterator[pq.ParquetFile]:
 def _check_type(where: str, kind: pa.DataType, check: Check) -> None:
     from pyarrow import DictionaryType, types
 
-    value_type = kind.value_type if isinstance(kind, DictionaryType) else kind
-    is_text = (
-        types.is_string(value_type)
-        or types.is_large_string(value_type)
-        or types.is_string_view(value_type)
-    )
+    texts = (types.is_string, types.is_large_string, types.is_string_view)
+    numbers = (types.is_integer, types.is_floating, types.is_decimal)
+    values = kind.value_type if isinstance(kind, DictionaryType) else kind
+    fits, expected = any(is_one(values) for is_one in texts), "strings"
     if check is check_number:
-        fits = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
-        expected = "numbers"
+        fits, expected = any(is_one(kind) for is_one in numbers), "numbers"
     elif check in (check_id, check_label):
-        fits, expected = is_text or types.is_integer(kind), "strings or integers"
-    else:
-        fits, expected = is_text, "strings"
+        fits, expected = fits or types.is_integer(kind), "strings or integers"
     if not fits:
         raise InputError(f"{where}: got type {kind}, expected {expected}")
 

@@ -47,12 +47,12 @@ def check_number(where: str, value: object) -> float:
     if not isinstance(value, (Real, Decimal)) or isinstance(value, bool):
         raise InputError(f"{where}: got {reprlib.repr(value)}, expected a number")
     try:
-        number = float(value)
+        as_float = float(value)
     except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise InputError(f"{where}: got {number}, expected a finite number")
-    return number
+        as_float = math.inf
+    if not math.isfinite(as_float):
+        raise InputError(f"{where}: got {as_float}, expected a finite number")
+    return as_float
 
 
 def check_label(where: str, value: object) -> str | int:

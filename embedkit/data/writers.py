@@ -70,23 +70,11 @@ def output_file(path: str | Path | None) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    with _replaced(Path(path)) as file:
-        if not is_gzip(Path(path)):
-            yield file
-            return
-        # Without a name and a time in it, the same rows give the same bytes.
-        with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as zipped:
-            yield cast(IO[bytes], zipped)
-
-
-@contextmanager
-def _replaced(path: Path) -> Iterator[IO[bytes]]:
-    """A new file that takes the place of `path` at the end."""
+    path = Path(path)
     if path.exists() and not path.is_file():
         got = "a directory" if path.is_dir() else "a device or pipe"
         raise InputError(f"{path}: got {got}, expected a file")
-    target = path.resolve()  # a link stays: what it leads to is replaced
-    with replacing(target) as temporary:
+    with replacing(path.resolve()) as temporary:  # a link stays: what it leads to is replaced
         try:
             file = temporary.open("xb")
         except OSError as error:
@@ -94,7 +82,12 @@ def _replaced(path: Path) -> Iterator[IO[bytes]]:
                 f"{path}: got '{error.strerror}', expected a writable folder"
             ) from None
         with file:
-            yield file
+            if not is_gzip(path):
+                yield file
+                return
+            # Without a name and a time in it, the same rows give the same bytes.
+            with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as zipped:
+                yield cast(IO[bytes], zipped)
 
 
 class _LineWriter:

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.arguments import as_path
+from embedkit.data.tables import chunks
 from embedkit.embedder.calibration import cache_folder
 from embedkit.errors import InputError
 from embedkit.recipes.bound_recipe import BoundRecipe
@@ -84,12 +85,7 @@ class _Key(NamedTuple):
 class EmbeddingCache:
     """The cache in a folder, by default the one of $EMBEDKIT_CACHE; a context that closes it.
 
-    Args:
-        folder: where the file is.
-        size: bytes at most; None for $EMBEDKIT_CACHE_SIZE, a number of bytes or such as 500MB.
-
-    Raises:
-        InputError: the size is no such number, or the folder is no path.
+    `size` is the bytes at most; None is $EMBEDKIT_CACHE_SIZE, a number of bytes or such as 500MB.
     """
 
     def __init__(self, folder: str | Path | None = None, size: int | None = None) -> None:
@@ -114,27 +110,20 @@ class EmbeddingCache:
         """Path, bytes, the limit, and how many embeddings of how many recipes there are."""
 
         def count(file: sqlite3.Connection) -> dict[str, int]:
-            query = (
-                "SELECT (SELECT COUNT(*) FROM embeddings), COUNT(DISTINCT fingerprint) FROM passes"
-            )
-            embeddings, recipes = file.execute(query).fetchone()
-            pages, free, size = (
-                file.execute(f"PRAGMA {name}").fetchone()[0]
-                for name in ("page_count", "freelist_count", "page_size")
-            )
-            used = (pages - free) * size
-            return {"bytes": used, "embeddings": embeddings, "recipes": recipes}
+            queries = {
+                "bytes": "SELECT (page_count - freelist_count) * page_size "
+                "FROM pragma_page_count, pragma_freelist_count, pragma_page_size",
+                "embeddings": "SELECT COUNT(*) FROM embeddings",
+                "recipes": "SELECT COUNT(DISTINCT fingerprint) FROM passes",
+            }
+            return {name: file.execute(query).fetchone()[0] for name, query in queries.items()}
 
-        counted = self._do(count, None) if self.path.exists() else None
         empty = {"bytes": 0, "embeddings": 0, "recipes": 0}
-        return {"path": str(self.path), "limit": self._limit, **(counted or empty)}
+        counted = self._do(count, empty) if self.path.exists() else empty
+        return {"path": str(self.path), "limit": self._limit, **counted}
 
     def clear(self) -> None:
-        """Remove all embeddings.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
+        """Remove all embeddings; an OSError where the file cannot be written."""
         if not self.path.exists():
             return
 
@@ -170,9 +159,9 @@ class EmbeddingCache:
         """Keep vectors, all of them or none."""
 
         def insert(file: sqlite3.Connection) -> None:
+            size = sum(len(vector) + _BESIDE for vector, _ in rows.values())
             with file:
                 file.execute("BEGIN IMMEDIATE")
-                size = sum(len(vector) + _BESIDE for vector, _ in rows.values())
                 if not self._make_room(file, size):
                     return
                 file.execute(
@@ -229,13 +218,14 @@ class EmbeddingCache:
         except OSError as problem:
             self._go_without(problem)
             return
-        told = f"{self.path}: the cache of embeddings was damaged ({error}), and is begun anew"
-        warnings.warn(told, stacklevel=2)
+        self._warn(f"the cache of embeddings was damaged ({error}), and is begun anew")
 
     def _go_without(self, error: Exception) -> None:
         self._off = True
-        told = f"{self.path}: embeddings are not cached ({error}); the work goes on without"
-        warnings.warn(told, stacklevel=2)
+        self._warn(f"embeddings are not cached ({error}); the work goes on without")
+
+    def _warn(self, problem: str) -> None:
+        warnings.warn(f"{self.path}: {problem}", stacklevel=3)
 
 
 def open_cache(cache: bool | str | Path) -> AbstractContextManager[EmbeddingCache | None]:
@@ -259,10 +249,8 @@ def encode_texts(
     Texts are encoded at most `TOGETHER` at a time, with a cache or without one.
     """
     parts = [
-        _encode_together(
-            embedder, texts[first : first + TOGETHER], bounds, prompt, cache, show_progress
-        )
-        for first in range(0, len(texts), TOGETHER)
+        _encode_together(embedder, chunk, bounds, prompt, cache, show_progress)
+        for chunk in chunks(texts, TOGETHER)
     ]
     if len(parts) == 1:
         return parts[0]
@@ -290,26 +278,25 @@ def _encode_together(
     keys = [_Key(embedder.fingerprint_of(bound), prompt, *ran_as, together) for bound in bounds]
     dims = [bound.dim(embedder.encoder.dim) for bound in bounds]
     kept = [cache.read(key, hashes, dim) for key, dim in zip(keys, dims, strict=True)]
-    lacking = [at for at, rows in enumerate(kept) if len(rows) < len(texts)]
-    missing = list(range(len(texts)))
-    if embedder.reproducible or not lacking:
-        missing = [at for at in missing if any(hashes[at] not in kept[of] for of in lacking)]
+    lacking = [recipe for recipe, rows in enumerate(kept) if len(rows) < len(texts)]
+    missing = {
+        key: text
+        for key, text in zip(hashes, texts, strict=True)
+        if any(together or key not in kept[recipe] for recipe in lacking)
+    }
     if missing:
         encoded = embedder.encode_recipes(
-            [texts[at] for at in missing],
-            [bounds[of] for of in lacking],
+            [*missing.values()],
+            [bounds[recipe] for recipe in lacking],
             prompt=prompt,
             show_progress=show_progress,
         )
-        for of, vectors in zip(lacking, encoded.vectors, strict=True):
-            new = {
-                hashes[at]: (vector.tobytes(), int(truncated))
-                for at, vector, truncated in zip(
-                    missing, vectors, encoded.tokens.truncated, strict=True
-                )
-            }
-            cache.write(keys[of], new)
-            kept[of] |= new
+        truncated = encoded.tokens.truncated
+        for recipe, vectors in zip(lacking, encoded.vectors, strict=True):
+            rows = zip((vector.tobytes() for vector in vectors), map(int, truncated), strict=True)
+            new = dict(zip(missing, rows, strict=True))
+            cache.write(keys[recipe], new)
+            kept[recipe] |= new
     return EncodedTexts(
         [
             np.frombuffer(b"".join(rows[text][0] for text in hashes), np.float32).reshape(-1, dim)

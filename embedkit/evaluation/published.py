@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -10,7 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from embedkit.data.named_parts import PARTS
+from embedkit.data.named_sets import PARTS
+from embedkit.data.tables import read_rows
+from embedkit.data.texts import check_number
 from embedkit.errors import InputError
 from embedkit.evaluation.results import MAIN_METRICS
 from embedkit.files import DEFAULT_MODEL
@@ -72,13 +73,12 @@ class Comparison:
 @cache
 def published_values() -> tuple[Published, ...]:
     """The table."""
-    with Path(__file__).with_name("published.tsv").open(encoding="utf-8", newline="") as file:
-        rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        next(rows)
-        return tuple(
-            Published(x[0], x[1], x[2], float(x[3]) / 100, x[4], x[5], x[6])
-            for x in (["" if cell == "-" else cell for cell in row] for row in rows)
-        )
+    path = Path(__file__).with_name("published.tsv")
+    rows = []
+    for _, cells in read_rows(path, {"value": check_number}, others=True):
+        texts = {name: "" if cell == "-" else cell for name, cell in cells.items()}
+        rows.append(Published(**{**texts, "value": cells["value"] / 100}))
+    return tuple(rows)
 
 
 def published_model(name: str) -> str | None:

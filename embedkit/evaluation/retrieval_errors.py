@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from embedkit.evaluation.bootstrap import SEED, Seed, bootstrap_means, interval
 from embedkit.evaluation.error_analysis import BIN_RESAMPLES, WORST, Bin, cut, quarters
@@ -76,27 +75,30 @@ def analyse_retrieval_errors(
 ) -> RetrievalErrorAnalysis:
     """The errors of every recipe, by its rankings for n queries."""
     data = qrels.data
-    of_recipes = [(one, one.values[_MAIN]) for one in rankings if one.values is not None]
-    bins: list[list[Bin]] = [[] for _ in of_recipes]
-    if of_recipes:
-        lengths = np.array([float(len(text.split())) for text in data.texts["query"]])
-        for low, high, rows in quarters(lengths):
-            values = np.stack([of_recipe[rows] for _, of_recipe in of_recipes])
-            resampled = bootstrap_means(values, BIN_RESAMPLES, seed)
-            for of_recipe, own, drawn in zip(bins, values, resampled, strict=True):
-                of_recipe.append(
-                    Bin(low, high, len(rows), float(own.mean()), None, interval(drawn))
-                )
-    recipes = []
-    for (one, values), by_length in zip(of_recipes, bins, strict=True):
+    values = {one.recipe: one.values[_MAIN] for one in rankings if one.values is not None}
+    bins: dict[str, list[Bin]] = {recipe: [] for recipe in values}
+    lengths = np.array([float(len(text.split())) for text in data.texts["query"]])
+    for low, high, rows in quarters(lengths) if values else ():
+        in_bin = np.stack([of_recipe[rows] for of_recipe in values.values()])
+        resampled = bootstrap_means(in_bin, BIN_RESAMPLES, seed)
+        for recipe, own, drawn in zip(values, in_bin, resampled, strict=True):
+            bins[recipe].append(Bin(low, high, len(rows), float(own.mean()), None, interval(drawn)))
+    relevant, recipes = int(qrels.counts.sum()), []
+    for one in [one for one in rankings if one.recipe in values]:
+        own = values[one.recipe]
         firsts = [min(ranks[ranks > 0].tolist(), default=np.inf) for ranks in one.ranks]
         # A query without relevant documents has the value 0, whatever its ranking.
-        wrong = np.flatnonzero((values < _PERFECT) & (qrels.counts > 0)).tolist()
-        wrong.sort(key=lambda row: (values[row], -firsts[row]))
-        relevant, found = int(qrels.counts.sum()), sum(map(_found, one.ranks))
-        errors = tuple(_query_errors(qrels, one, row, values[row]) for row in wrong[:WORST])
+        wrong = np.flatnonzero((own < _PERFECT) & (qrels.counts > 0)).tolist()
+        wrong.sort(key=lambda row: (own[row], -firsts[row]))
+        retrieved = sum(((ranks > 0) & (ranks <= CUTOFF)).sum() for ranks in one.ranks)
         recipes.append(
-            RecipeQueryErrors(one.recipe, relevant, relevant - found, tuple(by_length), errors)
+            RecipeQueryErrors(
+                one.recipe,
+                relevant,
+                missed=relevant - int(retrieved),
+                by_length=tuple(bins[one.recipe]),
+                worst=tuple(_query_errors(qrels, one, row, own[row]) for row in wrong[:WORST]),
+            )
         )
     worst = [error for one in recipes for error in one.worst]
     queries = dict.fromkeys(error.query for error in worst)
@@ -137,8 +139,3 @@ def _query_errors(qrels: IndexedQrels, rankings: Rankings, row: int, value: floa
         len(missed),
         tuple(missed[:LISTED]),
     )
-
-
-def _found(ranks: NDArray[np.int64]) -> int:
-    """How many relevant documents of a query are among the first ten."""
-    return int(((ranks > 0) & (ranks <= CUTOFF)).sum())

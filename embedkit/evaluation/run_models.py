@@ -39,24 +39,14 @@ Choose = Callable[[Embedder, ModelSettings, Recipe | None], Candidates]
 
 @dataclass(frozen=True)
 class Work:
-    """What is done with each model.
-
-    Attributes:
-        sets: the data sets.
-        options: of all models.
-        choose: the recipes to compare; None for the model's own, and for models of other kinds.
-        given: options that only embedders have, as error messages name them.
-        fit: see `fit_recipes`.
-        training: of heads, if some are compared.
-        show_progress: a bar on stderr; None shows it if stderr is a terminal.
-    """
+    """What is done with each model."""
 
     sets: EvaluationSets
-    options: Options
-    choose: Choose | None = None
-    given: Collection[str] = ()
+    options: Options  # of all models
+    choose: Choose | None = None  # None for the model's own recipe, and for models of other kinds
+    given: Collection[str] = ()  # options that only embedders have, as error messages name them
     fit: FitTexts | None = None
-    training: HeadTraining | None = None
+    training: HeadTraining | None = None  # if heads are compared
     show_progress: bool | None = None
 
     def report(
@@ -65,10 +55,7 @@ class Work:
         baseline: str | Recipe | None,
         cache: bool | str | Path | None,
     ) -> Report:
-        """Predict by one model after another, and report on all of them.
-
-        `baseline` is the model, the recipe, or both that differences are to.
-        """
+        """Predict by one model after another; `baseline` is a model, a recipe, or both."""
         self.options.check_data(self.sets.all)
         if self.choose is not None and self.training is None:
             self.options.check_no_threshold()

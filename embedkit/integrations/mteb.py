@@ -27,9 +27,8 @@ class MTEBEncoder:
     Queries and documents get the embedder's own prompts of their roles, other texts its default
     one, as in `embedkit.evaluate`; recipe, precision and maximum length are the embedder's too.
 
-    Args:
-        model: an `Embedder`, or anything that `Embedder.from_pretrained` takes, which then runs in
-            float32.
+    `model` is an `Embedder`, or anything that `Embedder.from_pretrained` takes, which then runs in
+    float32.
 
     Raises:
         InputError: mteb is not installed, or what is wrong with the model.
@@ -57,11 +56,8 @@ class MTEBEncoder:
     ) -> Float32Array:
         """Embeddings float32 (n, dim) of the texts of all batches, in their order.
 
-        Args:
-            inputs: batches with `text`; a document's text has its title in front.
-            prompt_type: `query`, `document`, or None for sentences.
-            show_progress_bar: a bar on stderr; None shows it where stderr is a terminal.
-            _: the task, and the batch size, which have no meaning here.
+        `prompt_type` is `query`, `document`, or None for sentences. MTEB's other arguments, such as
+        the task and the batch size, have no meaning here.
 
         Raises:
             InputError: batches without texts, such as images.

@@ -25,8 +25,15 @@ from helpers.hub import serving
 
 from embedkit import InputError, Pairs, read_pairs, read_retrieval
 from embedkit.data.datasets import read_named_sets, read_sets
-from embedkit.data.named_parts import Row, digest, korsts_mteb, sick_test
-from embedkit.data.named_sets import NAMED_SETS, SUITES, expand
+from embedkit.data.named_sets import (
+    NAMED_SETS,
+    SUITES,
+    Row,
+    digest,
+    expand,
+    korsts_mteb,
+    sick_test,
+)
 
 MISSING_ON_HUB = ("korsts",)
 
@@ -170,7 +177,9 @@ def test_wrong_names_and_folders(
 ) -> None:
     with pytest.raises(InputError, match=r"stbs: there is no such file.* did you mean stsb"):
         read_sets(["stbs"])
-    with pytest.raises(InputError, match=r"SST7: there is no public data set.* did you mean sts7"):
+    with pytest.raises(
+        InputError, match=r"SST7: there is no data set of this name; did you mean sts7"
+    ):
         read_named_sets(["SST7"])
     (folder / "stsb.tsv").write_text(tsv(1379))
     (folder / "stsb.jsonl").write_bytes(jsonl(rows(1379)))

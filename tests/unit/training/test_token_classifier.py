@@ -220,12 +220,16 @@ def test_what_is_refused(
     kind = "expected a token classifier, a folder of embedkit train token-classifier"
     assert kind in refused(run("evaluate", file, "-m", bert))
     assert kind in refused(run("tag", file, "-m", "minilm"))
-    assert "got --similarity for entities" in refused(
-        run("evaluate", file, "-m", folder, "-s", "dot")
-    )
-    assert "got --out for entities" in refused(
-        run("evaluate", file, "-m", folder, "--out", tmp_path / "report")
-    )
+    for options in (
+        ("--similarity", "dot"),
+        ("--out", tmp_path / "report"),
+        ("--recipe", "cls"),
+        ("--baseline", "x"),
+        ("--reproduce",),
+        ("--cache",),
+    ):
+        error = refused(run("evaluate", file, "-m", folder, *options))
+        assert error.startswith(f"got {options[0]} for entities")
     assert "got --unit for sentence pairs" in refused(
         run("evaluate", "first_look", "--unit", "word")
     )
