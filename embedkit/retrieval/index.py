@@ -6,27 +6,19 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import faiss
 from numpy.typing import NDArray
 
 from embedkit.arguments import check_count
 from embedkit.embedder.prompts import query_prompt
 from embedkit.errors import InputError
 from embedkit.files import check_own, sole_writer
-from embedkit.html_table import html_table
-from embedkit.progress import progress
+from embedkit.retrieval.description import html, info
 from embedkit.retrieval.embeddings import Vectors
-from embedkit.retrieval.faiss_index import (
-    Effort,
-    check_effort,
-    find_ranking,
-    new_index,
-    train,
-)
+from embedkit.retrieval.faiss_index import check_effort, find_ranking, new_index
+from embedkit.retrieval.growth import grown, merged
 from embedkit.retrieval.provenance import Provenance
 from embedkit.retrieval.results import Hits
 from embedkit.retrieval.rows import NewRows, check_id_type, id_column, query_matrix
@@ -39,8 +31,6 @@ if TYPE_CHECKING:
     from embedkit.embedder.embedder import Embedder
 
 Rows: TypeAlias = "Vectors | NDArray[Any]"
-
-_TRAINING = 200_000  # vectors that a kind is trained on at most
 
 
 class VectorIndex:
@@ -137,7 +127,7 @@ class VectorIndex:
         effort = check_effort(empty, kind, nprobe=nprobe, ef_search=ef_search)
         index = cls(State(kind, similarity, rows.dimension, provenance, effort), (), embedder)
         rows.check(index._ranking, None)
-        index._segments = (index._merged((), rows, show_progress),)
+        index._segments = tuple(index._grown((), rows, show_progress))
         return index
 
     @classmethod
@@ -172,16 +162,7 @@ class VectorIndex:
         return f"VectorIndex({', '.join(given)})"
 
     def _repr_html_(self) -> str:
-        """What notebooks show."""
-        made = self.provenance
-        rows = (
-            ("rows", f"{len(self):,} {'with' if self.has_texts else 'without'} texts"),
-            ("dimension", f"{self.dimension:,}"),
-            ("similarity", self.similarity),
-            ("model", "unknown" if made is None else f"{made.model}, {made.recipe}"),
-            ("folder", self.folder or "in memory"),
-        )
-        return html_table(("VectorIndex", self.kind), rows, {0, 1})
+        return html(self)
 
     @property
     def origin(self) -> Provenance | None:
@@ -272,7 +253,7 @@ class VectorIndex:
                     f"ids: {next(iter(existing))!r} is in the index already; expected new ids "
                     "(update replaces rows)"
                 )
-            self._put(self._segments, rows, show_progress)
+            self._commit(self._grown(self._segments, rows, show_progress))
 
     def update(
         self,
@@ -290,7 +271,7 @@ class VectorIndex:
         with self._changing():
             rows = self._new_rows(vectors, ids, texts)
             segments, _ = without(self._segments, rows.ids.combine_chunks())
-            self._put(segments, rows, show_progress)
+            self._commit(self._grown(segments, rows, show_progress))
 
     def remove(self, ids: Iterable[str | int]) -> None:
         """Remove rows.
@@ -316,7 +297,9 @@ class VectorIndex:
         """
         with self._changing():
             if len(self):
-                self._commit([self._merged(self._segments, None, show_progress)])
+                self._commit(
+                    [merged(self._state, self._segments, None, self._trained, show_progress)]
+                )
 
     def save(self, folder: str | Path) -> None:
         """Write the index into a folder, where it lives from now on.
@@ -338,22 +321,7 @@ class VectorIndex:
     @property
     def info(self) -> dict[str, Any]:
         """What `embedkit index info` says, as plain values."""
-        segments = self._segments
-        rows = sum(segment.live for segment in segments)
-        usual = Effort.of(new_index(self.kind, self.dimension, self.similarity))
-        stored = None if self.folder is None else sum(entry.bytes for entry in self._state.entries)
-        return {
-            "kind": self.kind,
-            **({usual.option: self.effort or usual.value} if usual.option else {}),
-            "similarity": self.similarity,
-            "dimension": self.dimension,
-            "rows": rows,
-            "removed": sum(map(len, segments)) - rows,
-            "texts": self.has_texts,
-            "segments": len(segments),
-            "bytes": stored,
-            "origin": None if self.provenance is None else self.provenance.to_json(),
-        }
+        return info(self)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
@@ -415,33 +383,12 @@ class VectorIndex:
             raise InputError("ids: got none, expected strings as in the index")
         return int(pc.max(self.ids).as_py()) + 1
 
-    def _put(self, segments: Sequence[Segment], rows: NewRows, show_progress: bool | None) -> None:
-        """Commit more rows.
+    @property
+    def _trained(self) -> Any:
+        """A FAISS index trained as all are, if there is one; its rows may all be removed."""
+        return self._segments[0].index if self._segments else None
 
-        The last segments are rewritten with them while they have no more rows than the new one:
-        so there are few segments, and a row is rewritten few times.
-        """
-        kept, n = list(segments), len(rows)
-        absorbed: list[Segment] = []
-        while kept and kept[-1].live <= n:
-            absorbed.insert(0, kept.pop())
-            n += absorbed[0].live
-        self._commit([*kept, self._merged(absorbed, rows, show_progress)])
-
-    def _merged(
-        self, segments: Sequence[Segment], rows: NewRows | None, show_progress: bool | None
-    ) -> Segment:
-        """The rows of segments, and new rows, as one segment."""
-        empty = new_index(self.kind, self.dimension, self.similarity)
-        if not empty.is_trained and self._segments:
-            # All segments are trained alike.
-            empty = faiss.clone_index(self._segments[0].index)
-            empty.reset()
-        elif not empty.is_trained and rows is not None:
-            train(empty, rows.sample(self._ranking, _TRAINING), self.kind)
-        n = len(rows or ()) + sum(segment.live for segment in segments)
-        batches = chain.from_iterable(segment.batches() for segment in segments)
-        if rows is not None:
-            batches = chain(batches, rows.batches(self._ranking))
-        with progress(n, "vectors", show=show_progress) as advance:
-            return Segment.of(empty, self.kind, batches, n, advance)
+    def _grown(
+        self, segments: Sequence[Segment], rows: NewRows, show_progress: bool | None
+    ) -> list[Segment]:
+        return grown(self._state, segments, rows, self._trained, show_progress)

@@ -1,0 +1,43 @@
+"""What `embedkit index info` and notebooks say of an index."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from embedkit.html_table import html_table
+from embedkit.retrieval.faiss_index import Effort, new_index
+
+if TYPE_CHECKING:
+    from embedkit.retrieval.index import VectorIndex
+
+
+def info(index: VectorIndex) -> dict[str, Any]:
+    """The contents and settings of an index, as plain values."""
+    segments, state = index._segments, index._state
+    rows = sum(segment.live for segment in segments)
+    usual = Effort.of(new_index(state.kind, state.dimension, state.similarity))
+    return {
+        "kind": state.kind,
+        **({usual.option: index.effort or usual.value} if usual.option else {}),
+        "similarity": state.similarity,
+        "dimension": state.dimension,
+        "rows": rows,
+        "removed": sum(map(len, segments)) - rows,
+        "texts": index.has_texts,
+        "segments": len(segments),
+        "bytes": None if index.folder is None else sum(entry.bytes for entry in state.entries),
+        "origin": None if state.provenance is None else state.provenance.to_json(),
+    }
+
+
+def html(index: VectorIndex) -> str:
+    """A table for notebooks."""
+    made = index.provenance
+    rows = (
+        ("rows", f"{len(index):,} {'with' if index.has_texts else 'without'} texts"),
+        ("dimension", f"{index.dimension:,}"),
+        ("similarity", index.similarity),
+        ("model", "unknown" if made is None else f"{made.model}, {made.recipe}"),
+        ("folder", index.folder or "in memory"),
+    )
+    return html_table(("VectorIndex", index.kind), rows, {0, 1})
