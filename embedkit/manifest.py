@@ -25,6 +25,7 @@ from embedkit.files import check_schema, disk_errors, parse_json, replacing, wri
 T = TypeVar("T")
 
 SCHEMA = 1
+LATER_SCHEMA = 2  # of what earlier versions cannot read, such as an index with metadata
 _CHUNK = 1 << 20  # bytes
 # A number and an identity; older versions of embedkit gave no identity.
 _DATA_FILE = re.compile(
@@ -223,7 +224,8 @@ def _read_content(path: Path, descriptor: int) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise InputError(f"{path}: is damaged, it is no manifest ({error})") from error
-    check_schema(path, schema, SCHEMA)
+    if schema != LATER_SCHEMA:
+        check_schema(path, schema, SCHEMA)
     crc32 = _content_crc32(content)
     if crc32 != expected:
         raise InputError(f"{path}: is damaged, its CRC-32 is {crc32}, expected {str(expected)[:8]}")
