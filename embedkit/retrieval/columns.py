@@ -37,9 +37,26 @@ def metadata_type(schema: pa.Schema | None) -> Any:
     return schema.field("metadata").type
 
 
+def metadata_fields(schema: pa.Schema | None) -> list[pa.Field[Any]]:
+    """The metadata columns of an index."""
+    return list(metadata_type(schema) or ())
+
+
+def merged_fields(schema: pa.Schema, values: pa.Table) -> list[pa.Field[Any]]:
+    """The metadata columns of an index, and those of a table that it lacks."""
+    fields = {field.name: field for field in metadata_fields(schema)}
+    return [*fields.values(), *(field for field in values.schema if field.name not in fields)]
+
+
+def as_array(column: pa.ChunkedArray[Any]) -> pa.Array[Any]:
+    """A column as one array."""
+    array: pa.Array[Any] = column.combine_chunks()
+    return array
+
+
 def metadata_kinds(schema: pa.Schema | None) -> dict[str, str]:
     """The kind of each metadata column, as `NAMES` calls it."""
-    return {field.name: NAMES[str(field.type)] for field in metadata_type(schema) or ()}
+    return {field.name: NAMES[str(field.type)] for field in metadata_fields(schema)}
 
 
 def check_columns(schema: pa.Schema) -> None:

@@ -359,9 +359,7 @@ class VectorIndex:
                 return  # every change is there already
             check_own(path, MANIFEST, "an index")
             with sole_writer(path, MANIFEST):
-                before = State.read(path) if (path / MANIFEST).exists() else None
-                unstored = [replace(segment, files=None) for segment in self._segments]
-                self._write(path, unstored, before)
+                self._store(path)
 
     @property
     def info(self) -> dict[str, Any]:
@@ -386,6 +384,12 @@ class VectorIndex:
             self._segments = tuple(live)
         else:
             self._write(self.folder, live, self._state)
+
+    def _store(self, folder: Path) -> None:
+        """Write the index whole, as the sole writer of a folder."""
+        before = State.read(folder) if (folder / MANIFEST).exists() else None
+        unstored = [replace(segment, files=None) for segment in self._segments]
+        self._write(folder, unstored, before)
 
     def _write(self, folder: Path, segments: Sequence[Segment], before: State | None) -> None:
         """Make segments the state that follows `before` in a folder."""

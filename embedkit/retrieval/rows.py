@@ -198,8 +198,9 @@ class NewRows:
         for whole in self.source.record_batches():
             end = start + whole.num_rows
             batch = whole if self.chosen is None else whole.filter(pa.array(self.chosen[start:end]))
-            others = dict(zip(batch.schema.names, batch.columns, strict=True))
-            yield check_vectors("vectors", vectors_of(batch)), others
+            if batch.num_rows:
+                others = dict(zip(batch.schema.names, batch.columns, strict=True))
+                yield check_vectors("vectors", vectors_of(batch)), others
             start = end
 
     def sample(self, ranking: Ranking, size: int) -> Matrix:

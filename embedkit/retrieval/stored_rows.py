@@ -9,7 +9,7 @@ import numpy as np
 
 from embedkit.errors import InputError
 from embedkit.recipes.steps import Float32Array as Matrix
-from embedkit.retrieval.columns import metadata_type
+from embedkit.retrieval.columns import as_array, merged_fields, metadata_kinds
 from embedkit.retrieval.metadata import as_structs
 from embedkit.retrieval.rows import check_id_type, repeated
 from embedkit.retrieval.segments import Segment, live_ids, without
@@ -92,22 +92,18 @@ def _updated(segment: Segment, ids: pa.Array[Any], values: pa.Table) -> Segment:
     import pyarrow.compute as pc
 
     before, n = segment.rows, len(segment)
-    known = [field.name for field in metadata_type(before.schema) or ()]
-    fields = [
-        *(metadata_type(before.schema) or ()),
-        *(field for field in values.schema if field.name not in known),
-    ]
-    new = as_structs(values, pa.struct(fields))
-    rows = segment.rows_of(ids)
+    known = metadata_kinds(before.schema)
+    fields, rows = merged_fields(before.schema, values), segment.rows_of(ids)
     if len(rows) == 0 and len(fields) == len(known):
         return segment
+    new = as_structs(values, pa.struct(fields))
     order = np.arange(n)
     order[rows] = n + pc.index_in(before.column("id").take(rows), value_set=ids).to_numpy()
     arrays = []
     for field in fields:
         array: Any = pa.nulls(n, field.type)
         if field.name in known:
-            array = pc.struct_field(before.column("metadata"), [field.name]).combine_chunks()
+            array = as_array(pc.struct_field(before.column("metadata"), [field.name]))
         if field.name in values.column_names:
             array = pa.concat_arrays([array, new.field(field.name)]).take(pa.array(order))
         arrays.append(array)
