@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from embedkit.data.texts import check_text
 from embedkit.errors import InputError
-from embedkit.retrieval.filters import (
-    Column,
-    Comparison,
-    Contains,
-    Filter,
-    IsNull,
-    Joined,
-    Like,
-    Not,
-    OneOf,
-    Value,
-)
+from embedkit.retrieval.filters import Filter, Joined, Not, Test
 
 if TYPE_CHECKING:
     from lark import Lark
@@ -31,19 +20,14 @@ _GRAMMAR = r"""
 ?start: any
 ?any: all (_OR all)*
 ?all: term (_AND term)*
-?term: _NOT term -> negation | atom
-?atom: column OPERATOR value                    -> comparison
-    | column _IN _list                          -> one_of
-    | column _NOT _IN _list                     -> not_one_of
-    | column _BETWEEN value _AND value          -> between
-    | column _NOT _BETWEEN value _AND value     -> not_between
-    | column _LIKE STRING [_ESCAPE STRING]      -> like
-    | column _NOT _LIKE STRING [_ESCAPE STRING] -> not_like
-    | column _IS _NULL                          -> is_null
-    | column _IS _NOT _NULL                     -> is_not_null
-    | STRING _IN column                         -> contains
-    | STRING _NOT _IN column                    -> not_contains
-    | _OPEN any _CLOSE                          -> group
+?term: NOT term -> negation | atom
+?atom: column OPERATOR value                       -> compare
+    | column [NOT] _IN _list                       -> one_of
+    | column [NOT] _BETWEEN value _AND value       -> between
+    | column [NOT] _LIKE STRING [_ESCAPE STRING]   -> like
+    | column _IS [NOT] _NULL                       -> null
+    | STRING [NOT] _IN column                      -> contains
+    | _OPEN any _CLOSE                             -> group
 _list: _OPEN value ("," value)* _CLOSE
 column: NAME | QUOTED
 value: STRING | NUMBER | BOOLEAN
@@ -55,7 +39,7 @@ _OPEN: "("
 _CLOSE: ")"
 _AND.2: /AND\b/i
 _OR.2: /OR\b/i
-_NOT.2: /NOT\b/i
+NOT.2: /NOT\b/i
 _IN.2: /IN\b/i
 _BETWEEN.2: /BETWEEN\b/i
 _LIKE.2: /LIKE\b/i
@@ -99,7 +83,7 @@ def as_filter(where: str | Mapping[str, Any] | Filter) -> Filter | None:
     if isinstance(where, Filter):
         return where
     if isinstance(where, Mapping):
-        conditions = tuple(_equality(Column(name), value) for name, value in where.items())
+        conditions = tuple(_equality(name, value) for name, value in where.items())
         return Joined("and", conditions) if conditions else None
     check_text("where", where)
     size = len(where.encode())
@@ -127,87 +111,72 @@ def as_filter(where: str | Mapping[str, Any] | Filter) -> Filter | None:
     return cast("Filter", condition)
 
 
-def _equality(column: Column, value: Any) -> Filter:
+def _equality(column: str, value: Any) -> Filter:
     if value is None:
-        return IsNull(column)
+        return Test(column, "null")
     if isinstance(value, list | tuple | set | frozenset):
-        return OneOf(column, tuple(value))
-    return Comparison(column, "=", value)
+        return Test(column, "in", tuple(value))
+    return Test(column, "=", value)
 
 
 _Nested: TypeAlias = "tuple[Filter, int]"  # a condition, and how deep it is nested
 
 
-def _condition(make: Callable[..., Filter], *, negated: bool = False) -> Any:
-    """How the parser makes a condition that has no other inside it."""
-
-    def called(_: object, children: list[Any]) -> _Nested:
-        condition = make(*children)
-        return (Not(condition) if negated else condition), 0
-
-    return called
-
-
 @cache
 def _parser() -> Lark:
-    from lark import Lark, Token, Transformer
+    from lark import Lark, Token, Transformer, v_args
 
     def unquoted(token: Token) -> str:
-        quote = token[0]
-        return token[1:-1].replace(2 * quote, quote)
+        return token[1:-1].replace(2 * token[0], token[0])
 
-    def between(column: Column, low: Value, high: Value) -> Filter:
-        return Joined("and", (Comparison(column, ">=", low), Comparison(column, "<=", high)))
+    def test(column: Token, operator: str, value: Any = None, no: object = None) -> _Nested:
+        name = unquoted(column) if column.type == "QUOTED" else str(column)
+        condition = Test(name, operator, value, (column.start_pos or 0) + 1)
+        return (Not(condition) if no else condition), 0
 
-    def join(operator: Literal["and", "or"]) -> Any:
-        def called(_: object, children: list[_Nested]) -> _Nested:
-            conditions, depths = zip(*children, strict=True)
-            return Joined(operator, conditions), max(depths)
-
-        return called
-
+    @v_args(inline=True)
     class ToFilter(Transformer[Token, _Nested]):
-        any, all = join("or"), join("and")
+        STRING = staticmethod(unquoted)
 
-        def STRING(self, token: Token) -> str:  # noqa: N802
-            return unquoted(token)
-
-        def NUMBER(self, token: Token) -> float:  # noqa: N802
+        def value(self, token: Any) -> Any:
+            if not isinstance(token, Token):
+                return token
+            if token.type == "BOOLEAN":
+                return token.upper() == "TRUE"
             return int(token) if token.lstrip("+-").isdigit() else float(token)
 
-        def BOOLEAN(self, token: Token) -> bool:  # noqa: N802
-            return token.upper() == "TRUE"
+        def column(self, token: Token) -> Token:
+            return token
 
-        def OPERATOR(self, token: Token) -> str:  # noqa: N802
-            return "!=" if token == "<>" else str(token)  # noqa: S105
+        def compare(self, column: Token, operator: Token, value: Any) -> _Nested:
+            return test(column, str(operator).replace("<>", "!="), value)
 
-        def column(self, children: list[Token]) -> Column:
-            (token,) = children
-            name = unquoted(token) if token.type == "QUOTED" else str(token)
-            return Column(name, (token.start_pos or 0) + 1)
+        def one_of(self, column: Token, no: object, *values: Any) -> _Nested:
+            return test(column, "in", values, no)
 
-        def value(self, children: list[Value]) -> Value:
-            return children[0]
+        def between(self, column: Token, no: object, low: Any, high: Any) -> _Nested:
+            ends = test(column, ">=", low)[0], test(column, "<=", high)[0]
+            return (Not(Joined("and", ends)) if no else Joined("and", ends)), 0
 
-        def negation(self, children: list[_Nested]) -> _Nested:
-            ((condition, depth),) = children
-            return Not(condition), depth + 1
+        def like(self, column: Token, no: object, pattern: str, escape: str | None) -> _Nested:
+            return test(column, "like", (pattern, escape), no)
 
-        def group(self, children: list[_Nested]) -> _Nested:
-            ((condition, depth),) = children
-            return condition, depth + 1
+        def null(self, column: Token, no: object) -> _Nested:
+            return test(column, "null", None, no)
 
-        is_null = _condition(IsNull)
-        is_not_null = _condition(IsNull, negated=True)
+        def contains(self, value: str, no: object, column: Token) -> _Nested:
+            return test(column, "contains", value, no)
 
-    makers: dict[str, Callable[..., Filter]] = {
-        "comparison": Comparison,
-        "one_of": lambda column, *values: OneOf(column, values),
-        "between": between,
-        "like": Like,
-        "contains": lambda value, column: Contains(column, value),
-    }
-    for name, make in makers.items():
-        setattr(ToFilter, name, _condition(make))
-        setattr(ToFilter, f"not_{name}", _condition(make, negated=True))
-    return Lark(_GRAMMAR, parser="lalr", transformer=ToFilter())
+        def negation(self, _: object, inner: _Nested) -> _Nested:
+            return Not(inner[0]), inner[1] + 1
+
+        def group(self, inner: _Nested) -> _Nested:
+            return inner[0], inner[1] + 1
+
+        def any(self, *inner: _Nested) -> _Nested:
+            return Joined("or", tuple(x for x, _ in inner)), max(depth for _, depth in inner)
+
+        def all(self, *inner: _Nested) -> _Nested:
+            return Joined("and", tuple(x for x, _ in inner)), max(depth for _, depth in inner)
+
+    return Lark(_GRAMMAR, parser="lalr", transformer=ToFilter(), maybe_placeholders=True)

@@ -24,7 +24,7 @@ from embedkit.retrieval.index import VectorIndex
 from embedkit.retrieval.metadata import as_structs, read_metadata
 from embedkit.retrieval.rows import NewRows, check_id_type, id_column, repeated
 from embedkit.retrieval.segments import Segment, without
-from embedkit.retrieval.storage import MANIFEST
+from embedkit.retrieval.storage import MANIFEST, collect_index
 from embedkit.retrieval.stored_rows import updated
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def build_index(
             show_progress=show_progress,
         )
         index._store(target)
-        shutil.rmtree(work)
+        _clean(target)
     return index
 
 
@@ -177,7 +177,10 @@ def sync_index(
         plan = _Plan.of(segments, wanted)
         to_do = wanted.ids.filter(pa.array(plan.new | plan.changed))
         changes = plan.counts(0 if isinstance(source, Vectors) else len(to_do))
-        if dry_run or changes.kept == len(index) == len(wanted.ids):
+        if dry_run:
+            return changes
+        if changes.kept == len(index) == len(wanted.ids):
+            _clean(index.folder)
             return changes
         segments, _ = without(segments, plan.gone)
         metadata_columns = plan.metadata if plan.metadata.num_columns else None
@@ -203,7 +206,16 @@ def sync_index(
                 rows.check(index._ranking)
                 segments = index._grown(segments, rows, show_progress)
             index._commit(segments)
+        _clean(index.folder)
     return changes
+
+
+def _clean(folder: Path | None) -> None:
+    """Remove what no reader needs: vectors that were encoded, and what killed writers left."""
+    if folder is not None:
+        collect_index(folder)
+        if (folder / ENCODING).exists():
+            shutil.rmtree(folder / ENCODING)
 
 
 @contextmanager
@@ -242,7 +254,6 @@ def _vectors(
         vectors = Vectors.open(work)
         provenance.check_rows(vectors.provenance)
         yield vectors
-        shutil.rmtree(work)
 
 
 @dataclass(frozen=True)
