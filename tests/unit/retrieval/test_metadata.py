@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -254,3 +255,28 @@ def test_an_index_without_metadata_keeps_the_schema_that_earlier_versions_read(
         VectorIndex.build(np.eye(2), texts=["a", "b"], metadata=metadata).save(tmp_path / name)
         assert json.loads((tmp_path / name / "index.json").read_text())["schema"] == schema
         assert len(VectorIndex.open(tmp_path / name)) == 2
+
+
+def test_a_filtered_search_beside_changes_sees_one_state() -> None:
+    """Each state has one value in all rows, and every search finds all rows or none."""
+    index = VectorIndex.build(STORED[:50], metadata={"n": [0] * 50})
+    wrong: list[object] = []
+    stop = threading.Event()
+
+    def search() -> None:
+        while not stop.is_set():
+            hits = index.search(QUERIES[:1], 50, where="n > 3 OR n <= 3")[0]
+            odd = index.search(QUERIES[:1], 50, where={"n": 7})[0]
+            values = {(hit.metadata or {})["n"] for hit in hits}
+            if len(hits) != 50 or len(values) != 1 or len(odd) not in (0, 50):
+                wrong.append((len(hits), values, len(odd)))
+
+    threads = [threading.Thread(target=search) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for value in range(60):
+        index.update_metadata(range(50), {"n": [value % 10] * 50})
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
