@@ -125,7 +125,7 @@ class Child:
         self._process.join()
         try:
             return bool(self._connection.recv() != "done")
-        except EOFError:
+        except (EOFError, ConnectionResetError):  # it had not read "begin"
             return True
 
 
