@@ -36,9 +36,10 @@ _Metadata = Annotated[
     list[str] | None,
     options.data_option(
         "Keep these columns of the file with the vectors, for --where of embedkit search: names "
-        "separated by commas, or all. Give it several times for more."
+        "separated by spaces or commas, or all."
     ),
 ]
+_More = Annotated[list[str] | None, typer.Argument(hidden=True)]  # of the columns of --metadata
 _Vectors = Annotated[
     Path,
     typer.Argument(
@@ -51,6 +52,7 @@ _Vectors = Annotated[
 def build_command(
     source: _Source,
     out: Annotated[Path, options.output_option("Write the index into this folder.")],
+    more: _More = None,
     model: Annotated[
         str | None,
         options.model_option(
@@ -123,7 +125,7 @@ def build_command(
             "model": model,
             "text-column": text_column,
             "id-column": id_column,
-            "metadata": metadata,
+            "metadata": _columns(metadata, more),
             "recipe": recipe,
             "prompt": prompt,
             "prompt-name": prompt_name,
@@ -156,7 +158,7 @@ def build_command(
                 embedder,
                 corpus,
                 out,
-                metadata=_columns(metadata),
+                metadata=_columns(metadata, more),
                 texts=texts,
                 prompt=prompt,
                 prompt_name=prompt_name,
@@ -169,6 +171,7 @@ def build_command(
 def sync_command(
     index: options.IndexFolder,
     source: _Source,
+    more: _More = None,
     text_column: options.TextColumn = None,
     id_column: options.IdColumn = None,
     encoding: options.Encoding = "utf-8",
@@ -196,10 +199,10 @@ def sync_command(
 ) -> None:
     """Make an index hold the rows of INPUT: add, replace and remove, all in one commit.
 
-    Only texts that are new or changed are encoded. By default the columns of the metadata stay
-    those of the index.
+    Only texts that are new or changed are encoded. By default the columns of texts, ids and
+    metadata are those with which the index was built.
 
-    Example: [bold]embedkit index sync my-index docs.csv --id-column id[/bold]
+    Example: [bold]embedkit index sync my-index docs.csv[/bold]
     """
     from embedkit.retrieval.embeddings import Vectors
     from embedkit.retrieval.index import VectorIndex
@@ -210,12 +213,14 @@ def sync_command(
     if source.is_dir():
         rows = Vectors.open(source)
     else:
-        rows = options.corpus(source, text_column, encoding, id_column)
+        columns, ids = opened.file_columns or (None, None)
+        texts = text_column or (list(columns) if columns else None)
+        rows = options.corpus(source, texts, encoding, id_column or ids)
     with _resumable(index):
         changes = sync_index(
             opened,
             rows,
-            metadata=_columns(metadata),
+            metadata=_columns(metadata, more),
             allow_empty=allow_empty,
             dry_run=dry_run,
             model=model,
@@ -239,9 +244,11 @@ def _resumable(folder: Path) -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def _columns(given: list[str] | None) -> list[str] | str | None:
-    """The columns that `--metadata` names, or `all`."""
-    names = [name.strip() for names in given or () for name in names.split(",")]
+def _columns(given: list[str] | None, more: list[str] | None) -> list[str] | str | None:
+    """The columns that `--metadata` names, or `all`; those behind the first are arguments."""
+    if more and not given:
+        raise InputError(f"got the argument {more[0]!r} after INPUT; expected one file or folder")
+    names = [name.strip() for names in (*(given or ()), *(more or ())) for name in names.split(",")]
     return "all" if names == ["all"] else names or None
 
 

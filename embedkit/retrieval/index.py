@@ -196,6 +196,11 @@ class VectorIndex:
         return metadata_kinds(self._schema)
 
     @property
+    def file_columns(self) -> tuple[tuple[str, ...], str | None] | None:
+        """The text columns and the id column of the file that `build_index` read, or None."""
+        return self._state.columns
+
+    @property
     def has_integer_ids(self) -> bool:
         """Whether ids are integers, not strings."""
         return self._schema is not None and self._schema.field("id").type == "int64"

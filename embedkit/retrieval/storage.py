@@ -54,6 +54,7 @@ class State:
     generation: int = 0  # how many changes were committed; it numbers the files too
     segments: tuple[Files, ...] = ()
     identity: str | None = None  # in the names of files; None in older versions' indexes
+    columns: tuple[tuple[str, ...], str | None] | None = None  # of text and id in a file of texts
 
     @classmethod
     def read(
@@ -69,6 +70,7 @@ class State:
                 effort=None if effort is None else typed(content, effort=int)["effort"],
                 segments=tuple(_parse_files(*entries) for entries in content["segments"]),
                 identity=content.get("identity") and str(content["identity"]),
+                columns=_parse_columns(*(content.get("columns") or ((), None))),
             )
 
         return read_manifest(folder, name, "a folder of an index", parse, hold)
@@ -100,6 +102,10 @@ class State:
 def _parse_files(index: Any, rows: Any, vectors: Any, removed: Any) -> Files:
     others = (None if entry is None else FileEntry.parse(*entry) for entry in (vectors, removed))
     return Files(FileEntry.parse(*index), FileEntry.parse(*rows), *others)
+
+
+def _parse_columns(texts: Any, ids: Any) -> tuple[tuple[str, ...], str | None] | None:
+    return (tuple(map(str, texts)), None if ids is None else str(ids)) if texts else None
 
 
 def read_index(folder: Path) -> tuple[State, list[Segment]]:

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -120,6 +120,8 @@ def build_index(
             ef_search=ef_search,
             show_progress=show_progress,
         )
+        columns = corpus.text_columns, corpus.id_column
+        index._state = replace(index._state, columns=columns)
         index._store(target)
         _clean(target)
     return index

@@ -109,7 +109,7 @@ def test_an_index_of_a_file_with_metadata_that_follows_it(
         rows.append(f"d{n},{text},{2020 + n},{'질문' if n % 2 else ''},2024-01-0{n + 1}")
     path.write_text("\n".join(rows) + "\n", encoding="utf-8")
     command = ("index", "build", path, "--id-column", "id", "-m", model, "--out", index)
-    info = run(*command, "--metadata", "year, 분류", "--metadata", "day", "--json").json
+    info = run(*command, "--metadata", "year, 분류", "day", "--json").json
     assert info["metadata"] == {"year": "integers", "분류": "text", "day": "dates"}
     assert (info["rows"], info["texts"]) == (6, True)
     assert "metadata year (integers), 분류 (text), day (dates)" in run("index", "info", index).out
@@ -126,7 +126,7 @@ def test_an_index_of_a_file_with_metadata_that_follows_it(
     rows[2] = "d1,two women,2021,답,2024-01-02"
     rows[3:5] = ["new,a new dog,1,,"]
     path.write_text("\n".join(rows) + "\n", encoding="utf-8")
-    sync = ("index", "sync", index, path, "--id-column", "id")
+    sync = ("index", "sync", index, path)
     counts = {"added": 1, "updated": 2, "removed": 2, "kept": 2, "encoded": 2}
     expected = {"schema": 1, "folder": str(index), **counts}
     assert run(*sync, "--dry-run", "--json").json == expected
@@ -261,6 +261,7 @@ def test_wrong_input_is_found_before_a_model_is_loaded(
         (("search", tmp_path / "index", "x", "-m", "m", "--where", "no = 1"), "got column 'no'"),
         (("search", tmp_path / "index", "x", "-m", "m", "--where", "year ="), "character 7: got"),
         (("index", "build", tmp_path, "--out", tmp_path / "i", "-m", "m"), "got --model and"),
+        (("index", "build", tmp_path, "x", "--out", tmp_path / "i"), "got the argument 'x' after"),
         (("index", "build", corpus, "--out", tmp_path / "i"), "expected 'text' among them"),
         (("index", "sync", tmp_path / "index", corpus, *COLUMNS), "expected 'year' among them"),
         (("index", "info", tmp_path / "no"), "has no index.json"),
