@@ -21,7 +21,6 @@ from embedkit.embedder.folder_kind import check_kind
 from embedkit.errors import InputError, first_line
 from embedkit.files import new_file
 from embedkit.manifest import (
-    LATER_SCHEMA,
     FileEntry,
     collect,
     new_identity,
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MANIFEST = "index.json"
+_SCHEMA = 2  # of an index with metadata, which earlier versions cannot read
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class State:
                 columns=_parse_columns(*(content.get("columns") or ((), None))),
             )
 
-        return read_manifest(folder, name, "a folder of an index", parse, hold)
+        return read_manifest(folder, name, "a folder of an index", parse, hold, _SCHEMA)
 
     def to_json(self) -> dict[str, Any]:
         content = {**vars(self), "origin": self.provenance and self.provenance.to_json()}
@@ -185,7 +185,7 @@ def write_index(
     files = tuple(segment.files for segment in stored if segment.files is not None)
     state = replace(state, generation=generation, segments=files)
     plain = all({*x.rows.column_names} <= {"id", "text"} for x in segments)
-    schema = {} if plain else {"schema": LATER_SCHEMA}
+    schema = {} if plain else {"schema": _SCHEMA}
     replace_manifest(folder / MANIFEST, {**schema, **state.to_json()})
     return state, stored
 
