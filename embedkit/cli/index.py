@@ -39,7 +39,10 @@ _Metadata = Annotated[
         "separated by spaces or commas, or all."
     ),
 ]
-_More = Annotated[list[str] | None, typer.Argument(hidden=True)]  # of the columns of --metadata
+_More = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="COLUMN", help="Keep these columns of --metadata too.", hidden=True),
+]
 _Vectors = Annotated[
     Path,
     typer.Argument(

@@ -84,7 +84,9 @@ def as_filter(where: str | Mapping[str, Any] | Filter) -> Filter | None:
         return where
     if isinstance(where, Mapping):
         conditions = tuple(_equality(name, value) for name, value in where.items())
-        return Joined("and", conditions) if conditions else None
+        if len(conditions) < 2:
+            return conditions[0] if conditions else None
+        return Joined("and", conditions)
     check_text("where", where)
     size = len(where.encode())
     if size > _LONGEST:
