@@ -85,16 +85,13 @@ def build_index(
 
     Example:
         >>> from pathlib import Path
-        >>> from embedkit import Corpus, Embedder, build_index, sync_index
+        >>> from embedkit import Corpus, Embedder, build_index
         >>> embedder, path = Embedder.from_pretrained("minilm"), Path("docs.csv")
         >>> _ = path.write_text("id,text,year\\na,A cat sleeps.,2023\\nb,It rains.,2024\\n")
         >>> corpus = Corpus(path, id_column="id")
         >>> index = build_index(embedder, corpus, "index", metadata=["year"])
         >>> index.search(["weather"], 1, where="year >= 2024")[0][0].id
         'b'
-        >>> _ = path.write_text("id,text,year\\na,A cat sleeps.,2022\\nc,It snows.,2025\\n")
-        >>> sync_index(index, corpus)
-        Changes(added=1, updated=1, removed=1, kept=0, encoded=1)
     """
     import pyarrow.compute as pc
 
@@ -160,7 +157,18 @@ def sync_index(
     Raises:
         InputError: wrong input, before anything is encoded; an index without texts that was not
             built from stored vectors, as it does not tell what changed; one that another changed
-            meanwhile.
+            since it was opened.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from embedkit import Corpus, Embedder, build_index, sync_index
+        >>> path = Path("docs.csv")
+        >>> _ = path.write_text("id,text,year\\na,A cat sleeps.,2023\\nb,It rains.,2024\\n")
+        >>> corpus = Corpus(path, id_column="id")
+        >>> index = build_index(Embedder("minilm"), corpus, "index", metadata=["year"])
+        >>> _ = path.write_text("id,text,year\\na,A cat sleeps.,2022\\nc,It snows.,2025\\n")
+        >>> sync_index(index, corpus)
+        Changes(added=1, updated=1, removed=1, kept=0, encoded=1)
     """
     import pyarrow as pa
     import pyarrow.compute as pc
