@@ -26,6 +26,7 @@ _PUBLIC = {
     "embedkit.retrieval.embeddings": "Vectors",
     "embedkit.retrieval.encode_corpus": "encode_corpus",
     "embedkit.retrieval.index": "VectorIndex",
+    "embedkit.retrieval.sync": "build_index sync_index",
     "embedkit.scoring.cross_encoder": "CrossEncoder",
     "embedkit.scoring.loading": "load_model",
     "embedkit.scoring.pair_regressor": "PairRegressor",
@@ -68,6 +69,8 @@ if TYPE_CHECKING:  # what type checkers and editors know of them
     from embedkit.retrieval.embeddings import Vectors as Vectors
     from embedkit.retrieval.encode_corpus import encode_corpus as encode_corpus
     from embedkit.retrieval.index import VectorIndex as VectorIndex
+    from embedkit.retrieval.sync import build_index as build_index
+    from embedkit.retrieval.sync import sync_index as sync_index
     from embedkit.scoring.cross_encoder import CrossEncoder as CrossEncoder
     from embedkit.scoring.loading import load_model as load_model
     from embedkit.scoring.pair_regressor import PairRegressor as PairRegressor

@@ -182,6 +182,7 @@ def read_manifest(
     expected: str,  # what a folder with it is, for errors
     parse: Callable[[dict[str, Any]], T],  # a KeyError, TypeError or ValueError means damage
     hold: Callable[[int], object] = os.close,  # is given the open descriptor, which keeps the files
+    latest: int = SCHEMA,  # another schema that the caller reads
 ) -> T:
     """Read and parse what `write_manifest` was given."""
     as_path("folder", folder)
@@ -194,7 +195,7 @@ def read_manifest(
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     try:
-        parsed = parse(_read_content(path, descriptor))
+        parsed = parse(_read_content(path, descriptor, latest))
     except BaseException as error:
         os.close(descriptor)
         if isinstance(error, KeyError | TypeError | ValueError) and type(error) is not InputError:
@@ -214,7 +215,7 @@ def _open_locked(path: Path) -> int:
         os.close(descriptor)  # `collect` was faster
 
 
-def _read_content(path: Path, descriptor: int) -> dict[str, Any]:
+def _read_content(path: Path, descriptor: int, latest: int) -> dict[str, Any]:
     try:
         with open(descriptor, encoding="utf-8", closefd=False) as file:
             content: dict[str, Any] = parse_json(file.read())
@@ -223,7 +224,8 @@ def _read_content(path: Path, descriptor: int) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise InputError(f"{path}: is damaged, it is no manifest ({error})") from error
-    check_schema(path, schema, SCHEMA)
+    if schema != latest:
+        check_schema(path, schema, SCHEMA)
     crc32 = _content_crc32(content)
     if crc32 != expected:
         raise InputError(f"{path}: is damaged, its CRC-32 is {crc32}, expected {str(expected)[:8]}")

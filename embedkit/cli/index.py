@@ -2,22 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from embedkit.cli import choices, options, output
 from embedkit.cli.app import App
 from embedkit.errors import InputError, printable
+from embedkit.files import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from embedkit.data.corpus import Corpus
+    from embedkit.retrieval.embeddings import Vectors
     from embedkit.retrieval.index import VectorIndex
 
 index_app = App(
     help="Make and change an index of vectors.", no_args_is_help=True, rich_markup_mode="rich"
 )
 
+_Source = Annotated[
+    Path,
+    typer.Argument(
+        metavar="INPUT",
+        help=f"Read texts from this file: {options.TEXT_FILES}; or the vectors that embedkit "
+        "encode wrote into this folder.",
+        show_default=False,
+    ),
+]
+_Metadata = Annotated[
+    list[str] | None,
+    options.data_option(
+        "Keep these columns of the file with the vectors, for --where of embedkit search: names "
+        "separated by spaces or commas, or all."
+    ),
+]
+_More = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="COLUMN", help="Keep these columns of --metadata too.", hidden=True),
+]
 _Vectors = Annotated[
     Path,
     typer.Argument(
@@ -28,8 +53,34 @@ _Vectors = Annotated[
 
 @index_app.command("build")
 def build_command(
-    vectors: _Vectors,
+    source: _Source,
     out: Annotated[Path, options.output_option("Write the index into this folder.")],
+    more: _More = None,
+    model: Annotated[
+        str | None,
+        options.model_option(
+            "Encode texts with this hub id or folder, minilm by default.",
+            "--model",
+            "-m",
+            autocompletion=choices.complete_model,
+        ),
+    ] = None,
+    text_column: options.TextColumn = None,
+    id_column: options.IdColumn = None,
+    encoding: options.Encoding = "utf-8",
+    metadata: _Metadata = None,
+    recipe: options.Recipe = None,
+    prompt: options.OwnDocumentPrompt = None,
+    prompt_name: options.PromptName = None,
+    max_length: options.MaxLength = None,
+    precision: options.Precision = "auto",
+    device: options.Device = None,
+    texts: Annotated[
+        bool,
+        options.output_option(
+            "Store the texts of a file, so that search can print them.", "--texts/--no-texts"
+        ),
+    ] = True,
     kind: Annotated[
         str,
         options.option(
@@ -53,27 +104,155 @@ def build_command(
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
 ) -> None:
-    """Build an index from the vectors of a corpus.
+    """Build an index from a file of texts, or from the vectors of embedkit encode.
 
-    Example: [bold]embedkit index build vectors --out my-index --kind hnsw[/bold]
+    Run the command again after it was stopped, and the encoding is resumed.
+
+    Example: [bold]embedkit index build docs.csv --id-column id --metadata year --out
+    my-index[/bold]
     """
     from embedkit.files import check_own
-    from embedkit.retrieval.embeddings import Vectors
-    from embedkit.retrieval.index import VectorIndex
     from embedkit.retrieval.storage import MANIFEST
 
     check_own(out, MANIFEST, "an index")
     if (out / MANIFEST).exists():  # not where a build was killed
         output.check_unused(out, "--out", overwrite=overwrite)
-    index = VectorIndex.build(
-        Vectors.open(vectors),
-        kind=kind,
-        similarity=similarity,
-        nprobe=nprobe,
-        ef_search=ef_search,
-    )
-    index.save(out)
+    settings: dict[str, Any] = {
+        "kind": kind,
+        "similarity": similarity,
+        "nprobe": nprobe,
+        "ef_search": ef_search,
+    }
+    if source.is_dir():
+        for_files: dict[str, object] = {
+            "model": model,
+            "text-column": text_column,
+            "id-column": id_column,
+            "metadata": _columns(metadata, more),
+            "recipe": recipe,
+            "prompt": prompt,
+            "prompt-name": prompt_name,
+            "max-length": max_length,
+        }
+        given = next((name for name, value in for_files.items() if value is not None), None)
+        if given is not None:
+            raise InputError(
+                f"got --{given} and {source}, a folder of vectors; expected a file of texts with it"
+            )
+        from embedkit.retrieval.embeddings import Vectors
+        from embedkit.retrieval.index import VectorIndex
+
+        index = VectorIndex.build(Vectors.open(source), **settings)
+        index.save(out)
+    else:
+        corpus = options.corpus(source, text_column, encoding, id_column)
+        from embedkit.embedder.embedder import Embedder
+        from embedkit.retrieval.sync import build_index
+
+        embedder = Embedder.from_pretrained(
+            model or DEFAULT_MODEL,
+            recipe,
+            max_length=max_length,
+            precision=precision,
+            device=device,
+        )
+        with _resumable(out):
+            index = build_index(
+                embedder,
+                corpus,
+                out,
+                metadata=_columns(metadata, more),
+                texts=texts,
+                prompt=prompt,
+                prompt_name=prompt_name,
+                **settings,
+            )
     _show(index, as_json=as_json)
+
+
+@index_app.command("sync")
+def sync_command(
+    index: options.IndexFolder,
+    source: _Source,
+    more: _More = None,
+    text_column: options.TextColumn = None,
+    id_column: options.IdColumn = None,
+    encoding: options.Encoding = "utf-8",
+    metadata: _Metadata = None,
+    model: Annotated[
+        str | None,
+        options.model_option(
+            "Load the index's model from here; by default from where it was.",
+            "--model",
+            "-m",
+            autocompletion=choices.complete_model,
+        ),
+    ] = None,
+    device: options.Device = None,
+    allow_empty: Annotated[
+        bool,
+        options.option(
+            "Take an INPUT without rows, which removes all rows.", "--allow-empty", panel="Index"
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, options.option("Only count what would change.", "--dry-run", panel="Index")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Make an index hold the rows of INPUT: add, replace and remove, all in one commit.
+
+    Only texts that are new or changed are encoded. By default the columns of texts, ids and
+    metadata are those with which the index was built.
+
+    Example: [bold]embedkit index sync my-index docs.csv[/bold]
+    """
+    from embedkit.retrieval.embeddings import Vectors
+    from embedkit.retrieval.index import VectorIndex
+    from embedkit.retrieval.sync import sync_index
+
+    opened = VectorIndex.open(index)
+    rows: Corpus | Vectors
+    if source.is_dir():
+        rows = Vectors.open(source)
+    else:
+        columns, ids = opened.file_columns or (None, None)
+        texts = text_column or (list(columns) if columns else None)
+        rows = options.corpus(source, texts, encoding, id_column or ids)
+    with _resumable(index):
+        changes = sync_index(
+            opened,
+            rows,
+            metadata=_columns(metadata, more),
+            allow_empty=allow_empty,
+            dry_run=dry_run,
+            model=model,
+            device=device,
+        )
+    if as_json:
+        output.print_json({"folder": str(index), **changes._asdict()})
+        return
+    counts = ", ".join(f"{count:,} {name}" for name, count in changes._asdict().items())
+    output.inform(f"{index}: {counts}{'; nothing was changed' if dry_run else ''}")
+
+
+@contextmanager
+def _resumable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        output.alert(
+            f"interrupted: what was encoded is in {folder}; run the same command to resume"
+        )
+        raise typer.Exit(1) from None
+
+
+def _columns(given: list[str] | None, more: list[str] | None) -> list[str] | str | None:
+    """The columns that `--metadata` names, or `all`; those behind the first are arguments."""
+    if more and not given:
+        raise InputError(f"got the argument {more[0]!r} after INPUT; expected one file or folder")
+    names = [name.strip() for names in (*(given or ()), *(more or ())) for name in names.split(",")]
+    return "all" if names == ["all"] else names or None
 
 
 @index_app.command("add")
@@ -178,5 +357,8 @@ def _show(index: VectorIndex, *, as_json: bool, to_stdout: bool = False) -> None
         f"{info['removed']:,} rows removed, {info['bytes'] / 1e6:,.1f} MB, "
         f"{'with' if info['texts'] else 'without'} texts"
     )
+    columns = ", ".join(f"{name} ({kind})" for name, kind in info["metadata"].items())
+    if columns:
+        sentence += f"; metadata {columns}"
     show = print if to_stdout else output.inform
     show(printable(sentence))

@@ -44,6 +44,13 @@ def search_command(
     prompt: options.OwnQueryPrompt = None,
     prompt_name: options.PromptName = None,
     device: options.Device = None,
+    where: Annotated[
+        str | None,
+        options.search_option(
+            "Search only rows whose metadata meet this condition, such as \"category = 'faq' AND "
+            'year >= 2024".'
+        ),
+    ] = None,
     nprobe: options.Nprobe = None,
     ef_search: options.EfSearch = None,
     as_json: Annotated[
@@ -74,6 +81,7 @@ def search_command(
     if provenance is None and model is None:
         raise InputError(f"{index}: does not say what model its vectors are of; name it with -m")
     opened.check_effort(nprobe=nprobe, ef_search=ef_search)  # before the model is loaded
+    opened.count(where)
     from embedkit.embedder.embedder import Embedder
     from embedkit.embedder.prompts import described, query_prompt
 
@@ -86,7 +94,9 @@ def search_command(
     output.inform(f"prompt: {described(prompt, embedder.settings.prompts)}")
     for chunk in chunks(corpus, _CHUNK):
         texts = [document.text for document in chunk]
-        results = opened.search(texts, k, prompt=prompt, nprobe=nprobe, ef_search=ef_search)
+        results = opened.search(
+            texts, k, prompt=prompt, where=where, nprobe=nprobe, ef_search=ef_search
+        )
         for document, hits in zip(chunk, results, strict=True):
             _show(document, hits, as_json=as_json, named=query is None)
 
@@ -98,10 +108,17 @@ def _show(query: Document, hits: list[Hit], *, as_json: bool, named: bool) -> No
             for hit in hits
         ]
         name = {"id": query.id} if named else {}
-        print(json.dumps({**name, "query": query.text, "hits": rows}, ensure_ascii=False))
+        content = {**name, "query": query.text, "hits": rows}
+        print(json.dumps(content, ensure_ascii=False, default=str))  # dates as ISO 8601
         return
     if named:
         print(printable(f"{query.id}: {query.text}"))
     for hit in hits:
         text = "" if hit.text is None else f"  {hit.text}"
-        print(printable(f"{hit.score:7.4f}  {hit.id}{text}"))
+        given = {name: x for name, x in (hit.metadata or {}).items() if x is not None}
+        metadata = "".join(f"  {name}={_cell(value)}" for name, value in given.items())
+        print(printable(f"{hit.score:7.4f}  {hit.id}{text}{metadata}"))
+
+
+def _cell(value: object) -> str:
+    return ", ".join(value) if isinstance(value, list) else str(value)

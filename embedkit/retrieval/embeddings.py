@@ -122,9 +122,13 @@ class Vectors:
 
     def __iter__(self) -> Iterator[VectorBatch]:
         """All rows, streamed."""
-        for batch in self._store.batches():
+        for batch in self.record_batches():
             texts = batch.column("text") if self.has_texts else None
             yield VectorBatch(batch.column("id"), vectors_of(batch), texts)
+
+    def record_batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """All rows, streamed as Arrow: id, content, embedding, and text where it is stored."""
+        return self._store.batches(columns)
 
     def to_numpy(self) -> Matrix:
         """float32 (n, dim): all vectors, in memory."""
@@ -136,17 +140,17 @@ class Vectors:
         return matrix
 
     def to_arrow(self) -> pa.Table:
-        """All rows: id, content, embedding (fixed-size list), and text where it is stored."""
+        """All rows, as `record_batches` gives them; an embedding is a list of fixed size."""
         import pyarrow as pa
 
-        return pa.Table.from_batches(list(self._store.batches()), self._store.schema)
+        return pa.Table.from_batches(list(self.record_batches()), self._store.schema)
 
     @cached_property
     def ids(self) -> pa.ChunkedArray[pa.StringScalar] | pa.ChunkedArray[pa.Int64Scalar]:
         """n ids, in the order of the rows."""
         import pyarrow as pa
 
-        columns = [batch.column("id") for batch in self._store.batches(["id"])]
+        columns = [batch.column("id") for batch in self.record_batches(["id"])]
         return pa.chunked_array(columns, self._store.schema.field("id").type)
 
     @cached_property

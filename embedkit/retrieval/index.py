@@ -6,32 +6,30 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import faiss
 from numpy.typing import NDArray
 
 from embedkit.arguments import check_count
 from embedkit.embedder.prompts import query_prompt
 from embedkit.errors import InputError
 from embedkit.files import check_own, sole_writer
-from embedkit.html_table import html_table
-from embedkit.progress import progress
+from embedkit.retrieval.columns import metadata_kinds
+from embedkit.retrieval.description import html, info, line
 from embedkit.retrieval.embeddings import Vectors
-from embedkit.retrieval.faiss_index import (
-    Effort,
-    check_effort,
-    find_ranking,
-    new_index,
-    train,
-)
+from embedkit.retrieval.faiss_index import check_effort, find_ranking, new_index
+from embedkit.retrieval.filter_language import Where
+from embedkit.retrieval.growth import grown, merged
+from embedkit.retrieval.metadata import Metadata, as_metadata
 from embedkit.retrieval.provenance import Provenance
 from embedkit.retrieval.results import Hits
-from embedkit.retrieval.rows import NewRows, check_id_type, id_column, query_matrix
-from embedkit.retrieval.segments import Segment, search_segments, without
+from embedkit.retrieval.rows import NewRows, id_column, query_matrix
+from embedkit.retrieval.segment_filter import SegmentFilter
+from embedkit.retrieval.segments import Segment, live_ids, search_segments, without
 from embedkit.retrieval.storage import MANIFEST, State, collect_index, read_index, write_index
+from embedkit.retrieval.stored_rows import StoredRow, check_ids, next_id, stored_rows, updated
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,8 +37,6 @@ if TYPE_CHECKING:
     from embedkit.embedder.embedder import Embedder
 
 Rows: TypeAlias = "Vectors | NDArray[Any]"
-
-_TRAINING = 200_000  # vectors that a kind is trained on at most
 
 
 class VectorIndex:
@@ -93,6 +89,7 @@ class VectorIndex:
         self._state = state
         self._segments = tuple(segments)
         self._ranking = find_ranking(state.similarity)
+        self._filter = SegmentFilter()
         self._lock = threading.RLock()
 
     @classmethod
@@ -102,6 +99,7 @@ class VectorIndex:
         *,
         ids: Iterable[str | int] | None = None,
         texts: Iterable[str] | None = None,
+        metadata: Metadata | None = None,
         kind: str = "flat",
         similarity: str | None = None,
         embedder: Embedder | None = None,
@@ -115,6 +113,9 @@ class VectorIndex:
             vectors: `Vectors` of a corpus, or an array (n, dim) of finite numbers.
             ids: n strings or integers, each once; None numbers the rows of an array from 0.
             texts: n texts, for hits to show.
+            metadata: n rows of text, integers, floats, booleans, dates or lists of texts, with
+                None for missing values: a dict of columns, a list of dicts, or a table of pandas or
+                Arrow. Rows of `Vectors` are in the order of their ids.
             kind: `flat`, `hnsw`, or a factory string of FAISS.
             similarity: cosine, dot or euclidean; None for the model's, or cosine.
             embedder: the one behind the vectors.
@@ -122,10 +123,10 @@ class VectorIndex:
             show_progress: a bar on stderr; None shows it where stderr is a terminal.
 
         Raises:
-            InputError: what is wrong with the vectors, ids or texts, with its row; a kind that
-                FAISS does not have; another embedder than that of the `Vectors`.
+            InputError: what is wrong with the vectors, ids, texts or metadata; a kind that FAISS
+                does not have; another embedder than that of the `Vectors`.
         """
-        rows = NewRows.of(vectors, ids, texts)
+        rows = NewRows.of(vectors, ids, texts, metadata)
         provenance = rows.provenance
         if embedder is not None:
             if provenance is None:
@@ -136,8 +137,8 @@ class VectorIndex:
         empty = new_index(kind, rows.dimension, similarity)
         effort = check_effort(empty, kind, nprobe=nprobe, ef_search=ef_search)
         index = cls(State(kind, similarity, rows.dimension, provenance, effort), (), embedder)
-        rows.check(index._ranking, None)
-        index._segments = (index._merged((), rows, show_progress),)
+        rows.check(index._ranking)
+        index._segments = tuple(index._grown((), rows, show_progress))
         return index
 
     @classmethod
@@ -165,23 +166,10 @@ class VectorIndex:
         return VectorIndex, (state, self._segments, self.embedder)
 
     def __repr__(self) -> str:
-        shown = {"kind": self.kind, "rows": len(self), "dimension": self.dimension}
-        shown |= {"similarity": self.similarity, "model": self.provenance and self.provenance.model}
-        shown |= {"folder": self.folder and str(self.folder)}
-        given = (f"{name}={value!r}" for name, value in shown.items() if value is not None)
-        return f"VectorIndex({', '.join(given)})"
+        return line(self)
 
     def _repr_html_(self) -> str:
-        """What notebooks show."""
-        made = self.provenance
-        rows = (
-            ("rows", f"{len(self):,} {'with' if self.has_texts else 'without'} texts"),
-            ("dimension", f"{self.dimension:,}"),
-            ("similarity", self.similarity),
-            ("model", "unknown" if made is None else f"{made.model}, {made.recipe}"),
-            ("folder", self.folder or "in memory"),
-        )
-        return html_table(("VectorIndex", self.kind), rows, {0, 1})
+        return html(self)
 
     @property
     def origin(self) -> Provenance | None:
@@ -195,15 +183,22 @@ class VectorIndex:
     @property
     def ids(self) -> pa.ChunkedArray[Any]:
         """The ids of the rows that search can find."""
-        import pyarrow as pa
-
-        columns = (x.rows.column("id").filter(pa.array(~x.removed)) for x in self._segments)
-        return pa.chunked_array([chunk for column in columns for chunk in column.chunks])
+        return live_ids(self._segments)
 
     @property
     def has_texts(self) -> bool:
         """Whether hits have texts."""
         return self._schema is not None and "text" in self._schema.names
+
+    @property
+    def metadata_columns(self) -> dict[str, str]:
+        """The kind of each metadata column: text, integers, floats and so on."""
+        return metadata_kinds(self._schema)
+
+    @property
+    def file_columns(self) -> tuple[tuple[str, ...], str | None] | None:
+        """The text columns and the id column of the file that `build_index` read, or None."""
+        return self._state.columns
 
     @property
     def has_integer_ids(self) -> bool:
@@ -217,6 +212,7 @@ class VectorIndex:
         *,
         prompt: str | None = None,
         prompt_name: str | None = None,
+        where: Where | None = None,
         nprobe: int | None = None,
         ef_search: int | None = None,
     ) -> Hits:
@@ -227,12 +223,14 @@ class VectorIndex:
             k: at most; fewer where the index has fewer rows.
             prompt: put in front of texts; None for the recorded prompt of queries.
             prompt_name: one of the embedder's prompts instead.
+            where: a condition on the metadata of hits, such as `category = 'faq' AND year >= 2024`;
+                or a dict of columns and their values; see `filter_language.as_filter`.
             nprobe, ef_search: see `build`; None for what `build` was given.
 
         Raises:
-            InputError: wrong queries, or texts for an index without an embedder.
+            InputError: wrong queries, texts for an index without an embedder, or a wrong condition.
         """
-        k, segments = check_count("k", k), self._segments
+        k, segments = check_count("k", k), self._filtered(where)
         effort = self.check_effort(nprobe=nprobe, ef_search=ef_search) or self.effort
         if self.embedder is not None:
             prompt = query_prompt(self.embedder, self.provenance, prompt, prompt_name)
@@ -254,25 +252,27 @@ class VectorIndex:
         *,
         ids: Iterable[str | int] | None = None,
         texts: Iterable[str] | None = None,
+        metadata: Metadata | None = None,
         show_progress: bool | None = None,
     ) -> None:
         """Add rows under new ids; see `build`.
 
-        Without ids, rows of an array are numbered on from the highest id.
+        Without ids, rows of an array are numbered on from the highest id. Columns of the index
+        that the metadata lack are null in these rows.
 
         Raises:
-            InputError: what is wrong, an id that is there already, or vectors of another embedder;
-                nothing is added then.
+            InputError: what is wrong, an id that is there already, vectors of another embedder, or
+                metadata that the index has no column of that type for; nothing is added then.
         """
         with self._changing():
-            rows = self._new_rows(vectors, ids, texts)
+            rows = self._new_rows(vectors, ids, texts, metadata)
             _, existing = without(self._segments, rows.ids.combine_chunks())
             if existing:
                 raise InputError(
                     f"ids: {next(iter(existing))!r} is in the index already; expected new ids "
                     "(update replaces rows)"
                 )
-            self._put(self._segments, rows, show_progress)
+            self._commit(self._grown(self._segments, rows, show_progress))
 
     def update(
         self,
@@ -280,6 +280,7 @@ class VectorIndex:
         *,
         ids: Iterable[str | int] | None = None,
         texts: Iterable[str] | None = None,
+        metadata: Metadata | None = None,
         show_progress: bool | None = None,
     ) -> None:
         """Add rows; those with ids that are there already take their place.
@@ -288,26 +289,56 @@ class VectorIndex:
             InputError: what is wrong, or vectors of another embedder; nothing is changed then.
         """
         with self._changing():
-            rows = self._new_rows(vectors, ids, texts)
+            rows = self._new_rows(vectors, ids, texts, metadata)
             segments, _ = without(self._segments, rows.ids.combine_chunks())
-            self._put(segments, rows, show_progress)
+            self._commit(self._grown(segments, rows, show_progress))
 
-    def remove(self, ids: Iterable[str | int]) -> None:
-        """Remove rows.
+    def update_metadata(self, ids: Iterable[str | int], metadata: Metadata) -> None:
+        """Replace the values of some columns in n rows; their vectors stay as they are.
+
+        Columns that the index lacks are added, and are null in all other rows.
+
+        Raises:
+            InputError: an id that is not there or is given twice, or metadata of other types;
+                nothing is changed then.
+        """
+        values, column = as_metadata(metadata), id_column(ids)
+        with self._changing():
+            check_ids(self._segments, column, "nothing was changed")
+            self._commit(updated(self._segments, column, values))
+
+    def remove(self, ids: Iterable[str | int], *, missing_ok: bool = False) -> None:
+        """Remove rows; with `missing_ok`, ids that are not there are passed over.
 
         Raises:
             InputError: an id that is not there; nothing is removed then.
         """
         column = id_column(ids)
         with self._changing():
-            schema = self._schema
-            if len(column) and schema is not None:
-                check_id_type(column.type, schema)
-            segments, existing = without(self._segments, column)
-            unknown = next((name for name in column.to_pylist() if name not in existing), None)
-            if unknown is not None:
-                raise InputError(f"ids: the index has no {unknown!r}; nothing was removed")
-            self._commit(segments)
+            segments = self._segments
+            check_ids(segments, column, "nothing was removed", missing_ok=missing_ok)
+            self._commit(without(segments, column)[0])
+
+    def get(
+        self, ids: Iterable[str | int], *, vectors: bool = False, missing_ok: bool = False
+    ) -> list[StoredRow]:
+        """Rows by their ids, in the order of the ids.
+
+        Args:
+            ids: of rows.
+            vectors: whether to give vectors too, as search compares them: of length 1 for cosine.
+            missing_ok: pass over ids that are not there.
+
+        Raises:
+            InputError: an id that is not there.
+        """
+        column, segments = id_column(ids), self._segments
+        check_ids(segments, column, "expected ids of its rows", missing_ok=missing_ok)
+        return stored_rows(segments, column, vectors=vectors)
+
+    def count(self, where: Where | None = None) -> int:
+        """How many rows a search with this condition chooses from; see `search`."""
+        return sum(segment.live for segment in self._filtered(where))
 
     def compact(self, *, show_progress: bool | None = None) -> None:
         """Rewrite the index as one segment without the removed rows.
@@ -316,7 +347,9 @@ class VectorIndex:
         """
         with self._changing():
             if len(self):
-                self._commit([self._merged(self._segments, None, show_progress)])
+                self._commit(
+                    [merged(self._state, self._segments, None, self._trained, show_progress)]
+                )
 
     def save(self, folder: str | Path) -> None:
         """Write the index into a folder, where it lives from now on.
@@ -331,29 +364,12 @@ class VectorIndex:
                 return  # every change is there already
             check_own(path, MANIFEST, "an index")
             with sole_writer(path, MANIFEST):
-                before = State.read(path) if (path / MANIFEST).exists() else None
-                unstored = [replace(segment, files=None) for segment in self._segments]
-                self._write(path, unstored, before)
+                self._store(path)
 
     @property
     def info(self) -> dict[str, Any]:
         """What `embedkit index info` says, as plain values."""
-        segments = self._segments
-        rows = sum(segment.live for segment in segments)
-        usual = Effort.of(new_index(self.kind, self.dimension, self.similarity))
-        stored = None if self.folder is None else sum(entry.bytes for entry in self._state.entries)
-        return {
-            "kind": self.kind,
-            **({usual.option: self.effort or usual.value} if usual.option else {}),
-            "similarity": self.similarity,
-            "dimension": self.dimension,
-            "rows": rows,
-            "removed": sum(map(len, segments)) - rows,
-            "texts": self.has_texts,
-            "segments": len(segments),
-            "bytes": stored,
-            "origin": None if self.provenance is None else self.provenance.to_json(),
-        }
+        return info(self)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
@@ -374,6 +390,12 @@ class VectorIndex:
         else:
             self._write(self.folder, live, self._state)
 
+    def _store(self, folder: Path) -> None:
+        """Write the index whole, as the sole writer of a folder."""
+        before = State.read(folder) if (folder / MANIFEST).exists() else None
+        unstored = [replace(segment, files=None) for segment in self._segments]
+        self._write(folder, unstored, before)
+
     def _write(self, folder: Path, segments: Sequence[Segment], before: State | None) -> None:
         """Make segments the state that follows `before` in a folder."""
         generation, identity = (before.generation, before.identity) if before else (0, None)
@@ -390,58 +412,37 @@ class VectorIndex:
         segments = self._segments
         return segments[0].rows.schema if segments else None
 
+    def _filtered(self, where: Where | None) -> tuple[Segment, ...]:
+        return self._segments if where is None else self._filter(self._segments, where)
+
     def _new_rows(
-        self, vectors: Rows, ids: Iterable[str | int] | None, texts: Iterable[str] | None
+        self,
+        vectors: Rows,
+        ids: Iterable[str | int] | None,
+        texts: Iterable[str] | None,
+        metadata: Metadata | None,
     ) -> NewRows:
         """New rows, checked against those of the index."""
-        rows = NewRows.of(vectors, ids, texts, dimension=self.dimension, first_id=self._next_id)
+        rows = NewRows.of(
+            vectors,
+            ids,
+            texts,
+            metadata,
+            schema=self._schema,
+            dimension=self.dimension,
+            first_id=partial(next_id, self._segments),
+        )
         if rows.provenance is not None and self.provenance is not None:
-            differing = self.provenance.differences(rows.provenance, precision=False)
-            if differing:
-                raise InputError(
-                    f"vectors: got {', '.join(differing)} than in the index, which is of "
-                    f"{self.provenance.model} (recipe {self.provenance.recipe}); expected the same "
-                    "embedder"
-                )
-        rows.check(self._ranking, self._schema)
+            self.provenance.check_rows(rows.provenance)
+        rows.check(self._ranking)
         return rows
 
-    def _next_id(self) -> int:
-        import pyarrow.compute as pc
+    @property
+    def _trained(self) -> Any:
+        """A FAISS index trained as all are, if there is one; its rows may all be removed."""
+        return self._segments[0].index if self._segments else None
 
-        if not self._segments:
-            return 0
-        if not self.has_integer_ids:
-            raise InputError("ids: got none, expected strings as in the index")
-        return int(pc.max(self.ids).as_py()) + 1
-
-    def _put(self, segments: Sequence[Segment], rows: NewRows, show_progress: bool | None) -> None:
-        """Commit more rows.
-
-        The last segments are rewritten with them while they have no more rows than the new one:
-        so there are few segments, and a row is rewritten few times.
-        """
-        kept, n = list(segments), len(rows)
-        absorbed: list[Segment] = []
-        while kept and kept[-1].live <= n:
-            absorbed.insert(0, kept.pop())
-            n += absorbed[0].live
-        self._commit([*kept, self._merged(absorbed, rows, show_progress)])
-
-    def _merged(
-        self, segments: Sequence[Segment], rows: NewRows | None, show_progress: bool | None
-    ) -> Segment:
-        """The rows of segments, and new rows, as one segment."""
-        empty = new_index(self.kind, self.dimension, self.similarity)
-        if not empty.is_trained and self._segments:
-            # All segments are trained alike.
-            empty = faiss.clone_index(self._segments[0].index)
-            empty.reset()
-        elif not empty.is_trained and rows is not None:
-            train(empty, rows.sample(self._ranking, _TRAINING), self.kind)
-        n = len(rows or ()) + sum(segment.live for segment in segments)
-        batches = chain.from_iterable(segment.batches() for segment in segments)
-        if rows is not None:
-            batches = chain(batches, rows.batches(self._ranking))
-        with progress(n, "vectors", show=show_progress) as advance:
-            return Segment.of(empty, self.kind, batches, n, advance)
+    def _grown(
+        self, segments: Sequence[Segment], rows: NewRows, show_progress: bool | None
+    ) -> list[Segment]:
+        return grown(self._state, segments, rows, self._trained, show_progress)

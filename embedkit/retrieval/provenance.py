@@ -90,6 +90,15 @@ class Provenance:
             )
         return embedder.in_recorded(self.precision)
 
+    def check_rows(self, other: Provenance) -> None:
+        """Refuse to add vectors of another embedder to these; another precision may pass."""
+        differing = self.differences(other, precision=False)
+        if differing:
+            raise InputError(
+                f"vectors: got {', '.join(differing)} than in the index, which is of {self.model} "
+                f"(recipe {self.recipe}); expected the same embedder"
+            )
+
     def differences(self, other: Provenance, *, precision: bool = True) -> list[str]:
         """What makes the vectors of `other` differ, in words; `precision` counts it too."""
         differing = []

@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 
 from embedkit.dataframe import dataframe
 from embedkit.html_table import html_table
+from embedkit.retrieval.columns import metadata_kinds
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+# Of pandas, whose int64 and bool have no missing values.
+_DTYPES = {"text": "str", "integers": "Int64", "floats": "float64", "booleans": "boolean"}
 _SHOWN = 3  # queries, and in a repr hits of each
 
 
@@ -28,11 +31,14 @@ class Hit(NamedTuple):
         score: the similarity to the query; larger is more similar.
         id: of the row.
         text: or None where the index has no texts.
+        metadata: the values of its columns, None for a missing one; or None where the index has no
+            metadata.
     """
 
     score: float
     id: str | int
     text: str | None
+    metadata: dict[str, Any] | None = None
 
 
 class Hits:
@@ -69,7 +75,8 @@ class Hits:
     def __getitem__(self, query: int) -> list[Hit]:
         ids, scores = self.ids[query], self.scores[query].tolist()
         texts = [None] * len(ids) if self.texts is None else self.texts[query]
-        return list(map(Hit, scores[: len(ids)], ids, texts))
+        metadata = [None] * len(ids) if self.metadata is None else self.metadata[query]
+        return list(map(Hit, scores[: len(ids)], ids, texts, metadata))
 
     def __iter__(self) -> Iterator[list[Hit]]:
         return map(self.__getitem__, range(len(self)))
@@ -82,9 +89,12 @@ class Hits:
     @cached_property
     def texts(self) -> list[list[str]] | None:
         """For each query the texts, or None where the index has none."""
-        if not self._tables or "text" not in self._tables[0].column_names:
-            return None
-        return self._column("text")
+        return self._column("text") if self._has("text") else None
+
+    @cached_property
+    def metadata(self) -> list[list[dict[str, Any]]] | None:
+        """For each query the metadata of its hits, or None where the index has none."""
+        return self._column("metadata") if self._has("metadata") else None
 
     def __repr__(self) -> str:
         lines = [f"Hits(queries={len(self)}, k={self.scores.shape[1]})"]
@@ -110,7 +120,8 @@ class Hits:
         """A row for each hit, as a pandas DataFrame.
 
         Its columns are `query` (int64, from 0), `rank` (int64, from 1), `id` (str or int64),
-        `score` (float64), and `text` (str) where the index has texts.
+        `score` (float64), `text` (str) where the index has texts, and those of the metadata; one
+        that has the name of another column is called `metadata.NAME`.
         """
         exists = self._rows >= 0
         query, rank = np.nonzero(exists)
@@ -124,7 +135,18 @@ class Hits:
         }
         if self.texts is not None:
             columns["text"] = ("str", list(chain.from_iterable(self.texts)))
+        if self.metadata is not None:
+            rows = list(chain.from_iterable(self.metadata))
+            for name, kind in metadata_kinds(self._tables[0].schema).items():
+                cells = [row[name] for row in rows]
+                columns[f"metadata.{name}" if name in columns else name] = (
+                    _DTYPES.get(kind, "object"),
+                    cells,
+                )
         return dataframe(columns)
+
+    def _has(self, name: str) -> bool:
+        return bool(self._tables) and name in self._tables[0].column_names
 
     def _first(self, n: int) -> Hits:
         return Hits(self.scores[:n], self._rows[:n], self._tables)

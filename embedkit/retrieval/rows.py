@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,12 @@ from embedkit.arguments import check_list
 from embedkit.data.texts import as_python, as_texts, check_id
 from embedkit.errors import InputError
 from embedkit.recipes.steps import Float32Array as Matrix
-from embedkit.retrieval.embeddings import VectorBatch, Vectors
+from embedkit.retrieval.columns import completed, metadata_type, row_schema
+from embedkit.retrieval.embeddings import Vectors
 from embedkit.retrieval.faiss_index import Ranking
+from embedkit.retrieval.metadata import Metadata, as_metadata, as_structs
 from embedkit.retrieval.provenance import Provenance
+from embedkit.retrieval.shards import vectors_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,91 +80,128 @@ def _is_matrix(queries: object) -> bool:
     return dtype is not None and getattr(dtype, "kind", "f") in "fiub"
 
 
+class RowBatch(NamedTuple):
+    """Rows of an index."""
+
+    rows: pa.Table  # n rows of the columns that `row_schema` says
+    vectors: Matrix  # (n, dim)
+
+
 @dataclass(frozen=True)
 class NewRows:
     """Rows for an index, which can be read as often as needed."""
 
-    source: Vectors | VectorBatch
-    ids: pa.ChunkedArray[Any]
+    source: Vectors | Matrix
+    table: pa.Table  # n rows; of `Vectors` without text and content, which are read with a batch
+    schema: pa.Schema  # of the batches
     dimension: int
-    has_texts: bool
-    provenance: Provenance | None  # the embedder behind the vectors, where it is known
+    provenance: Provenance | None = None  # the embedder behind the vectors, where it is known
+    chosen: NDArray[np.bool_] | None = None  # of the rows of `Vectors`; None takes all
 
     @classmethod
     def of(
         cls,
         vectors: Vectors | NDArray[Any],
-        ids: Iterable[str | int] | None,  # of an array; None numbers its rows from `first_id()`
+        ids: Iterable[str | int] | None,
         texts: Iterable[str] | None,
+        metadata: Metadata | None = None,
         *,
+        schema: pa.Schema | None = None,  # of the rows of the index, where it has some
         dimension: int | None = None,  # that the vectors must have, or None
         first_id: Callable[[], int] = lambda: 0,
+        chosen: NDArray[np.bool_] | None = None,
     ) -> NewRows:
         """Rows of `Vectors`, or of an array (n, dim) with n ids and perhaps n texts."""
         import pyarrow as pa
 
+        columns: dict[str, Any] = {}
         if isinstance(vectors, Vectors):
             if ids is not None or texts is not None:
                 raise InputError("got ids or texts with Vectors; they have their own")
             _check_dimension("vectors", vectors.dimension, dimension)
-            rows = cls(
-                vectors, vectors.ids, vectors.dimension, vectors.has_texts, vectors.provenance
-            )
+            source: Vectors | Matrix = vectors
+            columns["id"] = vectors.ids if chosen is None else vectors.ids.filter(pa.array(chosen))
+            has_texts, width, provenance = vectors.has_texts, vectors.dimension, vectors.provenance
         else:
-            matrix = check_vectors("vectors", vectors, dimension)
-            n = len(matrix)
+            source = check_vectors("vectors", vectors, dimension)
+            (n, width), provenance, has_texts = source.shape, None, texts is not None
             if ids is None:
                 start = first_id() if n else 0
                 ids = range(start, start + n)
-            column = id_column(ids)
-            if len(column) != n:
-                raise InputError(f"got {len(column)} ids and {n} vectors, expected as many of each")
-            written = None
+            columns["id"] = id_column(ids)
             if texts is not None:
-                written = pa.array(as_texts(texts), pa.string())
-                if len(written) != n:
+                columns["text"] = pa.array(as_texts(texts), pa.string())
+            for name, column in columns.items():
+                if len(column) != n:
                     raise InputError(
-                        f"got {len(written)} texts and {n} vectors, expected as many of each"
+                        f"got {len(column)} {name}s and {n} vectors, expected as many of each"
                     )
-            batch = VectorBatch(column, matrix, written)
-            rows = cls(batch, pa.chunked_array([column]), matrix.shape[1], texts is not None, None)
-        if len(rows) == 0:
+        n = len(columns["id"])
+        if n == 0:
             raise InputError("vectors: got none, expected at least one")
-        return rows
+        if schema is not None:
+            check_id_type(columns["id"].type, schema)
+            if has_texts != ("text" in schema.names):
+                got, expected = ("texts", "no texts") if has_texts else ("no texts", "texts")
+                raise InputError(f"texts: got {got}, expected {expected} as in the index")
+        kind = metadata_type(schema)
+        if metadata is not None:
+            values = as_metadata(metadata)
+            if values.num_columns and len(values) != n:
+                raise InputError(
+                    f"got {len(values)} rows of metadata and {n} vectors, expected as many of each"
+                )
+            if values.num_columns:
+                columns["metadata"] = as_structs(
+                    values, kind if schema is None else kind or pa.struct([])
+                )
+                kind = columns["metadata"].type
+        if schema is None:
+            knows_content = isinstance(vectors, Vectors) and not has_texts
+            schema = row_schema(columns["id"].type, has_texts, knows_content, kind)
+        return cls(source, pa.table(columns), schema, width, provenance, chosen)
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.table)
 
-    def check(self, ranking: Ranking, schema: pa.Schema | None) -> None:
+    @property
+    def ids(self) -> pa.ChunkedArray[Any]:
+        """The ids of all rows."""
+        return self.table.column("id")
+
+    def check(self, ranking: Ranking) -> None:
         """Refuse what an index cannot take; too long `Vectors` are refused when they are read."""
-        if schema is not None:
-            check_id_type(self.ids.type, schema)
-            if self.has_texts != ("text" in schema.names):
-                got, expected = ("texts", "no texts") if self.has_texts else ("no texts", "texts")
-                raise InputError(f"texts: got {got}, expected {expected} as in the index")
-        twice = _repeated(self.ids)
+        twice = repeated(self.ids)
         if twice is not None:
             raise InputError(f"ids: got {twice!r} twice, expected each id once")
         if not isinstance(self.source, Vectors):
-            ranking.check_norms("vectors", self.source.vectors)
+            ranking.check_norms("vectors", self.source)
 
-    def batches(self, ranking: Ranking) -> Iterator[VectorBatch]:
+    def batches(self, ranking: Ranking) -> Iterator[RowBatch]:
         """The rows in batches, their vectors prepared for FAISS."""
         start = 0
-        for batch in self._checked_batches():
-            ranking.check_norms("vectors", batch.vectors, start)
-            yield batch._replace(vectors=ranking.prepare(batch.vectors))
-            start += len(batch.vectors)
+        for vectors, others in self._parts():
+            ranking.check_norms("vectors", vectors, start)
+            rows = self.table.slice(start, len(vectors))
+            yield RowBatch(completed(rows, others, self.schema), ranking.prepare(vectors))
+            start += len(vectors)
 
-    def _checked_batches(self) -> Iterator[VectorBatch]:
-        if isinstance(self.source, Vectors):
-            for batch in self.source:
-                yield batch._replace(vectors=check_vectors("vectors", batch.vectors))
+    def _parts(self) -> Iterator[tuple[Matrix, Mapping[str, Any]]]:
+        """Vectors, and columns that are not in the table."""
+        import pyarrow as pa
+
+        if not isinstance(self.source, Vectors):
+            for start in range(0, len(self), _BATCH):
+                yield self.source[start : start + _BATCH], {}
             return
-        ids, vectors, texts = self.source
-        for start in range(0, len(ids), _BATCH):
-            part = slice(start, start + _BATCH)
-            yield VectorBatch(ids[part], vectors[part], None if texts is None else texts[part])
+        start = 0
+        for whole in self.source.record_batches():
+            end = start + whole.num_rows
+            batch = whole if self.chosen is None else whole.filter(pa.array(self.chosen[start:end]))
+            if batch.num_rows:
+                others = dict(zip(batch.schema.names, batch.columns, strict=True))
+                yield check_vectors("vectors", vectors_of(batch)), others
+            start = end
 
     def sample(self, ranking: Ranking, size: int) -> Matrix:
         """float32 (size, dim): prepared vectors of `size` rows, or of all where there are fewer."""
@@ -196,7 +236,7 @@ def check_id_type(got: pa.DataType, schema: pa.Schema) -> None:
         raise InputError(f"ids: got type {got}, expected {expected} as in the index")
 
 
-def _repeated(ids: pa.ChunkedArray[Any]) -> str | int | None:
+def repeated(ids: pa.ChunkedArray[Any]) -> str | int | None:
     """An id that is there twice, if any."""
     import pyarrow.compute as pc
 

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from embedkit.files import disk_errors
 from embedkit.manifest import FileEntry
 from embedkit.recipes.steps import Float32Array as Matrix
-from embedkit.retrieval.embeddings import VectorBatch
 from embedkit.retrieval.faiss_index import (
     Effort,
     Ranking,
@@ -31,6 +30,7 @@ from embedkit.retrieval.faiss_index import (
     search_parameters,
     selector_of,
 )
+from embedkit.retrieval.rows import RowBatch
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,7 +44,7 @@ class Files(NamedTuple):
     """Where a segment is stored; `vectors` and `removed` are there where they are needed."""
 
     faiss: FileEntry
-    rows: FileEntry
+    rows: FileEntry | None  # None where the rows have changed since
     vectors: FileEntry | None
     removed: FileEntry | None
 
@@ -63,7 +63,7 @@ class Segment:
     """Rows of an index."""
 
     index: Any  # FAISS's, of n prepared vectors
-    rows: pa.Table  # n rows of `id` and, in an index with texts, `text`
+    rows: pa.Table  # n rows of the columns that `rows.row_schema` says
     vectors: Matrix | None  # (n, dim) as they were added, where FAISS keeps them only approximately
     removed: NDArray[np.bool_]  # (n,) bool, rows that search passes over
     files: Files | None = None  # where it is stored, if it is; `removed` may be an older state
@@ -85,7 +85,7 @@ class Segment:
         cls,
         empty: Any,  # a trained FAISS index, which is filled
         kind: str,
-        batches: Iterable[VectorBatch],  # the rows, their vectors prepared
+        batches: Iterable[RowBatch],  # the rows, their vectors prepared
         n: int,
         advance: Callable[[int], None],  # told the rows of each batch
     ) -> Segment:
@@ -98,12 +98,11 @@ class Segment:
             if not keeps:
                 scratch.enter_context(disk_errors("the temporary folder (TMPDIR)"))
                 file = scratch.enter_context(tempfile.TemporaryFile())
-            for ids, matrix, texts in batches:
+            for rows, matrix in batches:
                 add(empty, matrix, kind)
                 if not keeps:  # written, for a full disk kills who assigns to a memory map
                     file.write(np.ascontiguousarray(matrix, np.float32).data)
-                columns = {"id": ids} if texts is None else {"id": ids, "text": texts}
-                tables.append(pa.table(columns))
+                tables.append(rows)
                 advance(len(matrix))
             vectors = None
             if not keeps:
@@ -126,7 +125,20 @@ class Segment:
         removed[rows] = True
         return replace(self, removed=removed)
 
-    def batches(self) -> Iterator[VectorBatch]:
+    def only(self, rows: NDArray[np.bool_]) -> Segment:
+        """The segment for a search that passes over all other rows, as over removed ones."""
+        return replace(self, removed=self.removed | ~rows)
+
+    def with_rows(self, rows: pa.Table) -> Segment:
+        """The segment with other metadata."""
+        return replace(self, rows=rows, files=self.files and self.files._replace(rows=None))
+
+    def vectors_of(self, rows: NDArray[np.int64]) -> Matrix:
+        """(n, dim): the prepared vectors of n rows."""
+        whole = held_vectors(self.index) if self.vectors is None else self.vectors
+        return np.ascontiguousarray(whole[rows])
+
+    def batches(self) -> Iterator[RowBatch]:
         """The rows that are not removed, with their prepared vectors."""
         for start in range(0, len(self), _BATCH):
             count = min(_BATCH, len(self) - start)
@@ -137,9 +149,7 @@ class Segment:
                 matrix = self.index.reconstruct_n(start, count)[live]
             else:
                 matrix = np.asarray(self.vectors[start : start + count])[live]
-            (rows,) = self.rows.slice(start, count).take(live).combine_chunks().to_batches()
-            texts = rows.column("text") if "text" in rows.schema.names else None
-            yield VectorBatch(rows.column("id"), matrix, texts)
+            yield RowBatch(self.rows.slice(start, count).take(live), matrix)
 
     def search(
         self, queries: Matrix, k: int, effort: int | None = None
@@ -250,6 +260,14 @@ class Segment:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, index=deserialized(state["index"]))
+
+
+def live_ids(segments: Iterable[Segment]) -> pa.ChunkedArray[Any]:
+    """The ids of the rows that are not removed."""
+    import pyarrow as pa
+
+    columns = (x.rows.column("id").filter(pa.array(~x.removed)) for x in segments)
+    return pa.chunked_array([chunk for column in columns for chunk in column.chunks])
 
 
 def without(

@@ -30,6 +30,7 @@ from embedkit.manifest import (
     typed,
     write_manifest,
 )
+from embedkit.retrieval.columns import check_columns
 from embedkit.retrieval.faiss_index import check_equal, holds_vectors, read_faiss
 from embedkit.retrieval.provenance import Provenance
 from embedkit.retrieval.segments import Files, Segment
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MANIFEST = "index.json"
+_SCHEMA = 2  # of an index with metadata, which earlier versions cannot read
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class State:
     generation: int = 0  # how many changes were committed; it numbers the files too
     segments: tuple[Files, ...] = ()
     identity: str | None = None  # in the names of files; None in older versions' indexes
+    columns: tuple[tuple[str, ...], str | None] | None = None  # of text and id in a file of texts
 
     @classmethod
     def read(
@@ -67,9 +70,10 @@ class State:
                 effort=None if effort is None else typed(content, effort=int)["effort"],
                 segments=tuple(_parse_files(*entries) for entries in content["segments"]),
                 identity=content.get("identity") and str(content["identity"]),
+                columns=_parse_columns(*(content.get("columns") or ((), None))),
             )
 
-        return read_manifest(folder, name, "a folder of an index", parse, hold)
+        return read_manifest(folder, name, "a folder of an index", parse, hold, _SCHEMA)
 
     def to_json(self) -> dict[str, Any]:
         content = {**vars(self), "origin": self.provenance and self.provenance.to_json()}
@@ -100,6 +104,10 @@ def _parse_files(index: Any, rows: Any, vectors: Any, removed: Any) -> Files:
     return Files(FileEntry.parse(*index), FileEntry.parse(*rows), *others)
 
 
+def _parse_columns(texts: Any, ids: Any) -> tuple[tuple[str, ...], str | None] | None:
+    return (tuple(map(str, texts)), None if ids is None else str(ids)) if texts else None
+
+
 def read_index(folder: Path) -> tuple[State, list[Segment]]:
     """The last committed state, its files checked; they may be removed afterwards."""
     check_kind(folder, "index")
@@ -116,6 +124,7 @@ def collect_index(folder: Path) -> None:
 def _read(folder: Path, files: Files, state: State) -> Segment:
     with _reading(folder, files.faiss) as path:
         index = read_faiss(path, state.kind, state.dimension, state.similarity)
+    assert files.rows is not None  # noqa: S101  # `_parse_files` gives one
     with _reading(folder, files.rows) as path:
         rows = _read_rows(path)
         check_equal("rows", len(rows), index.ntotal)
@@ -153,13 +162,8 @@ def _read_rows(path: Path) -> pa.Table:
 
     rows = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     rows.validate(full=True)
-    types = {name: str(rows.schema.field(name).type) for name in rows.column_names}
-    if types.get("id") not in ("string", "int64") or {**types, "id": "", "text": "string"} != {
-        "id": "",
-        "text": "string",
-    }:
-        raise ValueError(f"got columns {types}, expected id and perhaps text")
-    if any(column.null_count for column in rows.columns):
+    check_columns(rows.schema)
+    if any(rows.column(name).null_count for name in rows.column_names if name != "content"):
         raise ValueError("got a null, expected none")
     return rows
 
@@ -180,12 +184,14 @@ def write_index(
     )
     files = tuple(segment.files for segment in stored if segment.files is not None)
     state = replace(state, generation=generation, segments=files)
-    replace_manifest(folder / MANIFEST, state.to_json())
+    plain = all({*x.rows.column_names} <= {"id", "text"} for x in segments)
+    schema = {} if plain else {"schema": _SCHEMA}
+    replace_manifest(folder / MANIFEST, {**schema, **state.to_json()})
     return state, stored
 
 
 def _write_segment(folder: Path, name: str, segment: Segment) -> Segment:
-    """Store a segment; of one that is stored only its removed rows, which alone can change."""
+    """Store a segment; of one that is stored only what can change: metadata and removed rows."""
 
     def write(suffix: str, write_to: Callable[[BufferedWriter], None]) -> FileEntry:
         path = folder / f"{name}{suffix}"
@@ -210,7 +216,9 @@ def _write_segment(folder: Path, name: str, segment: Segment) -> Segment:
     files = segment.files
     if files is None:
         vectors = None if segment.vectors is None else write_array(".npy", segment.vectors)
-        files = Files(write(".faiss", write_faiss), write(".arrow", write_rows), vectors, None)
+        files = Files(write(".faiss", write_faiss), None, vectors, None)
+    if files.rows is None:
+        files = files._replace(rows=write(".arrow", write_rows))
     removed = None
     if segment.removed.any():
         removed = write_array(".removed.npy", np.packbits(segment.removed))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import random
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import tiny
 
-from embedkit import VectorIndex
+from embedkit import Corpus, Embedder, VectorIndex, build_index
 from robustness import kill
 
 
@@ -42,3 +46,78 @@ def test_a_kill_at_any_point_of_a_change_leaves_one_state_and_no_garbage(
     assert seen == sorted(seen)  # before, then after
     assert seen.count(0) >= 2
     assert seen.count(1) >= 3
+
+
+# Sync
+
+
+class Synced:
+    """An index, an edit of its file, and the two states between which a sync goes."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.source, self.killed, self.corpus = (
+            scratch / name for name in ("source", "killed", "docs.csv")
+        )
+        model = tiny.make_bert(scratch / "model", layers=1, width=16)
+        texts = {f"r{n}": f"{tiny.TEXTS[n % 8]} {n}".strip().replace(",", "") for n in range(40)}
+        self._write(texts, 1)
+        embedder = Embedder.from_pretrained(model, device="cpu", precision="float32")
+        corpus = Corpus(self.corpus, id_column="id")
+        self.states = [self.state(build_index(embedder, corpus, self.source, metadata="all"))]
+        del texts["r3"], texts["r4"]
+        texts |= {name: f"{texts[name]} a cat" for name in ("r5", "r17", "r29")}
+        texts |= {f"s{n}": f"the dog {n}" for n in range(20)}
+        self._write(texts, 2)
+        shutil.copytree(self.source, scratch / "whole")
+        kill.sync(scratch / "whole")
+        self.states.append(self.state(VectorIndex.open(scratch / "whole")))
+
+    def _write(self, texts: dict[str, str], year: int) -> None:
+        rows = [f"{name},{text},{year}" for name, text in texts.items()]
+        self.corpus.write_text("\n".join(["id,text,year", *rows, ""]), encoding="utf-8")
+
+    @staticmethod
+    def state(index: VectorIndex) -> dict[object, object]:
+        rows = index.get(index.ids.to_pylist(), vectors=True)
+        return {row.id: (row.text, row.metadata, row.vector.round(3).tolist()) for row in rows}
+
+    def check(self) -> int:
+        """Which state a kill left; the same sync again leads to the second one, without garbage."""
+        left = self.states.index(self.state(VectorIndex.open(self.killed)))
+        kill.sync(self.killed)
+        again = VectorIndex.open(self.killed)
+        assert self.state(again) == self.states[1]
+        named = {entry.name for entry in again._state.entries}
+        kept = {path.name for path in self.killed.iterdir()}
+        assert kept == {*named, "index.json", ".index.json.lock"}
+        return left
+
+
+@pytest.mark.process
+def test_a_kill_of_a_sync_leaves_the_state_before_or_after(tmp_path: Path) -> None:
+    synced = Synced(tmp_path)
+    for _ in kill.points(kill.sync, synced.source, synced.killed, (1, 9, 20)):
+        synced.check()
+
+
+@pytest.mark.slow
+def test_kills_of_a_sync_at_every_point_and_at_fifty_random_moments(tmp_path: Path) -> None:
+    synced = Synced(tmp_path)
+    seen = [synced.check() for _ in kill.points(kill.sync, synced.source, synced.killed)]
+    assert seen == sorted(seen)
+    assert set(seen) == {0, 1}
+    generator = random.Random(5)  # noqa: S311
+    shutil.rmtree(synced.killed)
+    shutil.copytree(synced.source, synced.killed)
+    child = kill.Child("sync", [synced.killed])
+    started = time.perf_counter()
+    child.wait()
+    whole = time.perf_counter() - started
+    kills = 0
+    while kills < 50:
+        shutil.rmtree(synced.killed)
+        shutil.copytree(synced.source, synced.killed)
+        child = kill.Child("sync", [synced.killed])
+        time.sleep(generator.uniform(0, whole))
+        kills += child.kill()
+        synced.check()

@@ -99,6 +99,51 @@ def test_from_a_file_to_hits(run: Run, model: Path, corpus: Path, tmp_path: Path
     assert shown.out.startswith(f"{index}: 7 rows of 16 numbers by {model} (recipe mean); flat")
 
 
+def test_an_index_of_a_file_with_metadata_that_follows_it(
+    run: Run, model: Path, tmp_path: Path
+) -> None:
+    path, index = tmp_path / "docs.csv", tmp_path / "index"
+    rows = ["id,text,year,분류,day"]
+    texts = ["a dog", "two men", "the cat", "a man", "two dogs", "it"]
+    for n, text in enumerate(texts):
+        rows.append(f"d{n},{text},{2020 + n},{'질문' if n % 2 else ''},2024-01-0{n + 1}")
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    command = ("index", "build", path, "--id-column", "id", "-m", model, "--out", index)
+    info = run(*command, "--metadata", "year, 분류", "day", "--json").json
+    assert info["metadata"] == {"year": "integers", "분류": "text", "day": "dates"}
+    assert (info["rows"], info["texts"]) == (6, True)
+    assert "metadata year (integers), 분류 (text), day (dates)" in run("index", "info", index).out
+
+    search = ("search", index, texts[1], "-k", 3)
+    hits = run(*search, "--where", "분류 = '질문' AND year < 2025", "--json").json["hits"]
+    assert [hit["id"] for hit in hits] == ["d1", "d3"]
+    assert hits[0]["metadata"] == {"year": 2021, "분류": "질문", "day": "2024-01-02"}
+    done = run(*search, "--where", "분류 IS NULL AND day > '2024-01-04'")
+    assert done.out.splitlines()[0].endswith("year=2024  day=2024-01-05")
+    assert len(done.out.splitlines()) == 1
+
+    rows[1] = rows[1].replace("2020", "1999")
+    rows[2] = "d1,two women,2021,답,2024-01-02"
+    rows[3:5] = ["new,a new dog,1,,"]
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    sync = ("index", "sync", index, path)
+    counts = {"added": 1, "updated": 2, "removed": 2, "kept": 2, "encoded": 2}
+    expected = {"schema": 1, "folder": str(index), **counts}
+    assert run(*sync, "--dry-run", "--json").json == expected
+    assert run(*sync, "--json").json == expected
+    done = run(*sync)
+    assert done.out == ""
+    assert "0 added, 0 updated, 0 removed, 5 kept, 0 encoded\n" in done.err
+    condition = "year = 1999 OR 분류 = '답' OR id = 'new'"
+    hits = run(*search, "--where", condition, "--json").json["hits"]
+    assert {hit["id"] for hit in hits} == {"d0", "d1", "new"}
+
+    path.write_text(rows[0] + "\n", encoding="utf-8")
+    assert "has no rows, which would remove all 5" in refused(run(*sync))
+    assert run(*sync, "--allow-empty", "--json").json["removed"] == 5
+    assert "exists; expected a new place, or --overwrite" in refused(run(*command))
+
+
 def test_batch_tokens(
     run: Run, model: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,7 +244,7 @@ def test_stdin_is_a_corpus(
 def test_wrong_input_is_found_before_a_model_is_loaded(
     run: Run, corpus: Path, tmp_path: Path
 ) -> None:
-    VectorIndex.build(np.eye(3)).save(tmp_path / "index")
+    VectorIndex.build(np.eye(3), metadata={"year": [1, 2, 3]}).save(tmp_path / "index")
     for arguments, message in (
         (("encode", tmp_path / "no.txt", "--out", tmp_path / "v"), "no.txt: got 'No such file"),
         (("encode", corpus, "--out", tmp_path / "v"), "expected 'text' among them"),
@@ -213,6 +258,12 @@ def test_wrong_input_is_found_before_a_model_is_loaded(
         (("search", tmp_path / "index", "x"), "does not say what model its vectors are of"),
         (("index", "build", tmp_path, "--out", tmp_path / "i"), "has no manifest.json"),
         (("index", "remove", tmp_path / "index"), "got no ids"),
+        (("search", tmp_path / "index", "x", "-m", "m", "--where", "no = 1"), "got column 'no'"),
+        (("search", tmp_path / "index", "x", "-m", "m", "--where", "year ="), "character 7: got"),
+        (("index", "build", tmp_path, "--out", tmp_path / "i", "-m", "m"), "got --model and"),
+        (("index", "build", tmp_path, "x", "--out", tmp_path / "i"), "got the argument 'x' after"),
+        (("index", "build", corpus, "--out", tmp_path / "i"), "expected 'text' among them"),
+        (("index", "sync", tmp_path / "index", corpus, *COLUMNS), "expected 'year' among them"),
         (("index", "info", tmp_path / "no"), "has no index.json"),
     ):
         assert message in refused(run(*arguments))

@@ -1,0 +1,54 @@
+"""What `embedkit index info` and notebooks say of an index."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from embedkit.html_table import html_table
+from embedkit.retrieval.faiss_index import Effort, new_index
+
+if TYPE_CHECKING:
+    from embedkit.retrieval.index import VectorIndex
+
+
+def info(index: VectorIndex) -> dict[str, Any]:
+    """The contents and settings of an index, as plain values."""
+    segments, state = index._segments, index._state
+    rows = sum(segment.live for segment in segments)
+    usual = Effort.of(new_index(state.kind, state.dimension, state.similarity))
+    return {
+        "kind": state.kind,
+        **({usual.option: index.effort or usual.value} if usual.option else {}),
+        "similarity": state.similarity,
+        "dimension": state.dimension,
+        "rows": rows,
+        "removed": sum(map(len, segments)) - rows,
+        "texts": index.has_texts,
+        "metadata": index.metadata_columns,
+        "segments": len(segments),
+        "bytes": None if index.folder is None else sum(entry.bytes for entry in state.entries),
+        "origin": None if state.provenance is None else state.provenance.to_json(),
+    }
+
+
+def html(index: VectorIndex) -> str:
+    """A table for notebooks."""
+    made, columns = index.provenance, ", ".join(index.metadata_columns)
+    rows = (
+        ("rows", f"{len(index):,} {'with' if index.has_texts else 'without'} texts"),
+        *((("metadata", columns),) if columns else ()),
+        ("dimension", f"{index.dimension:,}"),
+        ("similarity", index.similarity),
+        ("model", "unknown" if made is None else f"{made.model}, {made.recipe}"),
+        ("folder", index.folder or "in memory"),
+    )
+    return html_table(("VectorIndex", index.kind), rows, {0, 1})
+
+
+def line(index: VectorIndex) -> str:
+    """The `repr`."""
+    shown = {"kind": index.kind, "rows": len(index), "dimension": index.dimension}
+    shown |= {"similarity": index.similarity, "model": index.provenance and index.provenance.model}
+    shown |= {"folder": index.folder and str(index.folder)}
+    given = (f"{name}={value!r}" for name, value in shown.items() if value is not None)
+    return f"VectorIndex({', '.join(given)})"

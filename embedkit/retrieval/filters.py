@@ -1,0 +1,221 @@
+"""Filters: conditions on the metadata of rows, which Arrow evaluates.
+
+A condition is true, false or unknown, as in SQL: comparing a null is unknown, and a search takes
+the rows for which the condition is true.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date
+from functools import reduce
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedkit.data.texts import listed
+from embedkit.errors import InputError
+from embedkit.retrieval.columns import metadata_kinds
+from embedkit.retrieval.metadata import NAMES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_COMPARISONS = {
+    "=": "equal",
+    "!=": "not_equal",
+    "<": "less",
+    "<=": "less_equal",
+    ">": "greater",
+    ">=": "greater_equal",
+}
+
+
+class Filter:
+    """A condition on rows."""
+
+    def truth(self, rows: pa.Table) -> Any:
+        """For each row true, false, or null for unknown."""
+        raise NotImplementedError
+
+    def mask(self, rows: pa.Table) -> NDArray[np.bool_]:
+        """(n,) bool: the rows for which the condition is true."""
+        mask: NDArray[np.bool_] = self.truth(rows).fill_null(False).to_numpy()
+        return mask
+
+
+@dataclass(frozen=True)
+class Not(Filter):
+    """The opposite of a condition."""
+
+    condition: Filter
+
+    def truth(self, rows: pa.Table) -> Any:
+        import pyarrow.compute as pc
+
+        return pc.invert(self.condition.truth(rows))
+
+
+@dataclass(frozen=True)
+class Joined(Filter):
+    """Conditions joined by AND, or by OR."""
+
+    operator: Literal["and", "or"]
+    conditions: tuple[Filter, ...]
+
+    def truth(self, rows: pa.Table) -> Any:
+        import pyarrow.compute as pc
+
+        join = getattr(pc, f"{self.operator}_kleene")
+        return reduce(join, (condition.truth(rows) for condition in self.conditions))
+
+
+@dataclass(frozen=True)
+class Test(Filter):
+    """A condition on one column: of the metadata, or else `id` or `text` of the row.
+
+    `value` is a text, number, boolean or date; for `in` a tuple of them, for `like` a pattern and
+    None or the character that makes % and _ literal, for `contains` a text, for `null` nothing.
+    """
+
+    column: str
+    operator: str  # of `_COMPARISONS` or `_TRUTHS`
+    value: Any = None
+    position: int | None = field(default=None, compare=False, repr=False)  # in the text, from 1
+
+    def truth(self, rows: pa.Table) -> Any:
+        import pyarrow.compute as pc
+
+        metadata = metadata_kinds(rows.schema)
+        names = [*metadata, *(x for x in ("id", "text") if x in rows.column_names)]
+        if self.column not in names:
+            raise self.refusal(f"got column {self.column!r}", f"one of {listed(names)}")
+        values: Any = rows.column("metadata" if self.column in metadata else self.column)
+        if self.column in metadata:
+            values = pc.struct_field(values, [self.column])
+        return _TRUTHS.get(self.operator, _compare)(self, values)
+
+    def refusal(self, got: str, expected: str) -> InputError:
+        """The error of this condition."""
+        place = "" if self.position is None else f", character {self.position}"
+        return InputError(f"where{place}: {got}, expected {expected}")
+
+    def known(self, values: Any, truth: Any) -> Any:
+        """The truth where the column has a value, and unknown elsewhere."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        return pc.if_else(pc.is_valid(values), truth, pa.scalar(None, pa.bool_()))
+
+    def check_kind(self, values: Any, kind: str) -> None:
+        """Refuse a column of another kind."""
+        got = NAMES[str(values.type)]
+        if got != kind:
+            operator = self.operator.upper().replace("CONTAINS", "IN")
+            raise self.refusal(f"got {operator} for {self.column!r}, which has {got}", kind)
+
+    def bound(self, kind: Any, value: Any) -> tuple[Any, bool]:
+        """A value in the type of a column, rounded down, and whether it is exact."""
+        stored: Any = None
+        exact, expected = True, NAMES[str(kind)]
+        if expected == "dates":
+            expected = "a date such as '2024-01-31'"
+            with suppress(ValueError):
+                stored = date.fromisoformat(value) if isinstance(value, str) else value
+                stored = stored if type(stored) is date else None
+        elif expected == "lists of texts":
+            expected = f"'text' IN {self.column}"
+        elif type(value) is {"text": str, "booleans": bool}.get(expected):
+            stored = value
+        elif expected in _ROUND_DOWN and type(value) in (int, float) and abs(value) < math.inf:
+            stored = _ROUND_DOWN[expected](value)
+            exact = stored == value
+        if stored is None:
+            shown = str(value).upper() if isinstance(value, bool) else repr(value)
+            raise self.refusal(f"got {shown} for {self.column!r}", expected)
+        return stored, exact
+
+
+def _compare(test: Test, values: Any) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    operator, (bound, exact) = test.operator, test.bound(values.type, test.value)
+    if values.type == pa.bool_() and operator not in ("=", "!="):
+        raise test.refusal(f"got {operator} for booleans", "= or !=")
+    if not exact:  # `bound` is the next lower value of the column's type, or -inf for none
+        if operator in ("=", "!=") or bound == -math.inf:
+            return test.known(values, operator in ("!=", ">", ">="))
+        operator = "<=" if operator in ("<", "<=") else ">"
+    return getattr(pc, _COMPARISONS[operator])(values, bound)
+
+
+def _in(test: Test, values: Any) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    bounds = (test.bound(values.type, value) for value in test.value)
+    wanted = pa.array([bound for bound, exact in bounds if exact], values.type)
+    return test.known(values, pc.is_in(values, value_set=wanted))
+
+
+def _contains(test: Test, values: Any) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    test.check_kind(values, "lists of texts")
+    masks = [np.empty(0, np.bool_)]
+    for chunk in values.chunks:
+        equal: Any = pc.equal(chunk.flatten(), test.value)
+        masks.append(np.zeros(len(chunk), np.bool_))
+        masks[-1][pc.list_parent_indices(chunk).filter(equal).to_numpy()] = True
+    return test.known(values, pa.array(np.concatenate(masks)))
+
+
+def _like(test: Test, values: Any) -> Any:
+    import pyarrow.compute as pc
+
+    pattern, escape = test.value
+    if escape is not None and len(escape) != 1:
+        raise test.refusal(f"got ESCAPE {escape!r}", "one character")
+    test.check_kind(values, "text")
+    # A regular expression of RE2: Arrow's own LIKE takes a backslash for an escape.
+    regex, literal = "", False
+    for character in pattern:
+        if not literal and character == escape:
+            literal = True
+            continue
+        wild = None if literal else {"%": ".*", "_": "."}.get(character)
+        regex, literal = regex + (wild or re.escape(character)), False
+    if literal:
+        raise test.refusal("got a pattern that ends with its escape", "% or _ behind it")
+    return pc.match_substring_regex(values, rf"(?s)\A{regex}\z")
+
+
+_TRUTHS: dict[str, Callable[[Test, Any], Any]] = {
+    "in": _in,
+    "contains": _contains,
+    "like": _like,
+    "null": lambda _, values: values.is_null(),
+}
+
+
+def _as_integer(value: float) -> float:
+    lowest, highest = -(2**63), 2**63 - 1
+    return -math.inf if value < lowest else min(math.floor(value), highest)
+
+
+def _as_float(value: float) -> float:
+    try:
+        rounded = float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value)
+    return math.nextafter(rounded, -math.inf) if rounded > value else rounded
+
+
+_ROUND_DOWN = {"integers": _as_integer, "floats": _as_float}

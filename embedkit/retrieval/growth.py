@@ -1,0 +1,60 @@
+"""Growth: new rows become a segment, and small segments are rewritten as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import faiss
+
+from embedkit.progress import progress
+from embedkit.retrieval.faiss_index import find_ranking, new_index, train
+from embedkit.retrieval.rows import NewRows
+from embedkit.retrieval.segments import Segment
+from embedkit.retrieval.storage import State
+
+_TRAINING = 200_000  # vectors that a kind is trained on at most
+
+
+def grown(
+    state: State,
+    segments: Sequence[Segment],
+    rows: NewRows,
+    trained: Any,  # a FAISS index of the same training, or None for the first segment
+    show_progress: bool | None,
+) -> list[Segment]:
+    """Segments with more rows.
+
+    The last segments are rewritten with them while they have no more rows than the new one: so
+    there are few segments, and a row is rewritten few times.
+    """
+    kept, n = list(segments), len(rows)
+    absorbed: list[Segment] = []
+    while kept and kept[-1].live <= n:
+        absorbed.insert(0, kept.pop())
+        n += absorbed[0].live
+    return [*kept, merged(state, absorbed, rows, trained, show_progress)]
+
+
+def merged(
+    state: State,
+    segments: Sequence[Segment],
+    rows: NewRows | None,
+    trained: Any,
+    show_progress: bool | None,
+) -> Segment:
+    """The rows of segments, and new rows, as one segment."""
+    ranking = find_ranking(state.similarity)
+    empty = new_index(state.kind, state.dimension, state.similarity)
+    if not empty.is_trained and trained is not None:
+        empty = faiss.clone_index(trained)
+        empty.reset()
+    elif not empty.is_trained and rows is not None:
+        train(empty, rows.sample(ranking, _TRAINING), state.kind)
+    n = len(rows or ()) + sum(segment.live for segment in segments)
+    batches = chain.from_iterable(segment.batches() for segment in segments)
+    if rows is not None:
+        batches = chain(batches, rows.batches(ranking))
+    with progress(n, "vectors", show=show_progress) as advance:
+        return Segment.of(empty, state.kind, batches, n, advance)
