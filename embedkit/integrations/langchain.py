@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Unpack
 
-from embedkit.embedder.embedder import Embedder, LoadOptions
-from embedkit.errors import InputError
+from embedkit.embedder.embedder import LoadOptions
+from embedkit.embedder.prompts import role_prompt
 from embedkit.files import DEFAULT_MODEL
+from embedkit.integrations.encoding import Cache, Model, encode, load
 from embedkit.recipes.recipe import Recipe
+from embedkit.recipes.steps import Float32Array
 
 try:
     from langchain_core.embeddings import Embeddings
@@ -25,6 +26,7 @@ class EmbedkitEmbeddings(Embeddings):
     Args:
         model: an `Embedder`, or anything that `Embedder.from_pretrained` takes.
         recipe: a recipe, or None for the model's own.
+        cache: keep embeddings on disk, in the usual cache (True) or in a folder.
         options: of `Embedder`, for a model that is named.
 
     Raises:
@@ -38,24 +40,24 @@ class EmbedkitEmbeddings(Embeddings):
 
     def __init__(
         self,
-        model: Embedder | str | Path = DEFAULT_MODEL,
+        model: Model = DEFAULT_MODEL,
         recipe: str | Recipe | None = None,
+        *,
+        cache: Cache = False,
         **options: Unpack[LoadOptions],
     ) -> None:
-        if not isinstance(model, Embedder):
-            model = Embedder.from_pretrained(model, recipe, **options)
-        elif options:
-            raise InputError(f"got {', '.join(options)} and an Embedder; it has options of its own")
-        elif recipe is not None:
-            model = model.with_recipe(recipe)
-        self.embedder = model
+        self.embedder = load(model, recipe, cache, **options)
+        self.cache = cache
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """The embeddings of n documents, behind the model's prompt for documents."""
-        vectors: list[list[float]] = self.embedder.encode_document(texts).tolist()
+        vectors: list[list[float]] = self._encode("document", texts).tolist()
         return vectors
 
     def embed_query(self, text: str) -> list[float]:
         """The embedding of a query, behind the model's prompt for queries."""
-        vector: list[float] = self.embedder.encode_query(text).tolist()
+        vector: list[float] = self._encode("query", [text])[0].tolist()
         return vector
+
+    def _encode(self, role: str, texts: list[str]) -> Float32Array:
+        return encode(self.embedder, texts, role_prompt(self.embedder, role), self.cache)

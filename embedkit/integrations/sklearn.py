@@ -11,6 +11,7 @@ from embedkit.data.texts import Texts, as_texts
 from embedkit.embedder.embedder import Embedder
 from embedkit.errors import InputError
 from embedkit.files import DEFAULT_MODEL
+from embedkit.integrations.encoding import Cache, encode, fit_encode, load
 from embedkit.recipes.recipe import Recipe
 from embedkit.recipes.steps import Float32Array
 
@@ -24,7 +25,7 @@ class EmbeddingTransformer(
 
     `fit` loads the model; without it, each `transform` does. Equal texts of a call run once. Clones
     share an `Embedder`, and each loads a model that is named: pass an `Embedder` to grid searches.
-    `Pipeline(memory=...)` keeps embeddings.
+    `Pipeline(memory=...)` keeps the result of a whole fit, `cache` the embeddings.
 
     Args:
         model: an `Embedder`, which has precision, device and other options of its own, or anything
@@ -32,6 +33,9 @@ class EmbeddingTransformer(
         recipe: a recipe, whose steps `fit` fits on its texts; None for the model's own.
         prompt: put in front of each text.
         prompt_name: one of the model's prompts instead; its default one where neither is given.
+        cache: keep embeddings on disk, in the usual cache (True) or in a folder. Recipes that
+            differ in their steps share them. They are found again when the same texts are encoded
+            together, or text by text with a `reproducible` embedder.
 
     Attributes:
         embedder_: the embedder that `transform` uses.
@@ -52,14 +56,16 @@ class EmbeddingTransformer(
         *,
         prompt: str | None = None,
         prompt_name: str | None = None,
+        cache: Cache = False,
     ) -> None:
         self.model = model
         self.recipe = recipe
         self.prompt = prompt
         self.prompt_name = prompt_name
+        self.cache = cache
 
     def fit(self, X: Any, y: Any = None) -> EmbeddingTransformer:  # noqa: N803
-        """Load the model, and fit the steps of the recipe if it has some.
+        """Load the model, and fit what the recipe learns from texts, if anything.
 
         Args:
             X: n texts: a list, an array, a Series, or a DataFrame of one column.
@@ -68,17 +74,14 @@ class EmbeddingTransformer(
         Raises:
             InputError: what is no text, or what is wrong with an argument.
         """
-        texts = _as_texts(X)
-        self.embedder_ = self._load()
-        if self.embedder_.recipe.to_fit:
-            # A copy: the embedder may be shared.
-            self.embedder_ = self.embedder_.with_recipe(self.embedder_.recipe).fit(
-                texts,
-                source="the texts of fit",
-                prompt=self.prompt,
-                prompt_name=self.prompt_name,
-            )
+        self._fit(_as_texts(X))
         return self
+
+    def fit_transform(self, X: Any, y: Any = None) -> Float32Array:  # noqa: N803
+        """`fit`, then `transform` of the same texts; the encoder runs once for both."""
+        texts = _as_texts(X)
+        vectors = self._fit(texts)
+        return self._encode(self.embedder_, texts) if vectors is None else vectors
 
     def transform(self, X: Any) -> Float32Array:  # noqa: N803
         """Embeddings float32 (n, dim) of n texts; see `fit`.
@@ -87,17 +90,29 @@ class EmbeddingTransformer(
             InputError: what is no text, or a recipe that has to be fitted first.
         """
         texts = _as_texts(X)
-        embedder = getattr(self, "embedder_", None) or self._load()
-        return embedder.encode(texts, prompt=self.prompt, prompt_name=self.prompt_name)
+        return self._encode(getattr(self, "embedder_", None) or self._load(), texts)
+
+    def _fit(self, texts: Texts) -> Float32Array | None:
+        """The embeddings of the texts, where fitting took them."""
+        embedder = self.embedder_ = self._load()
+        if not embedder.recipe.to_fit:
+            return None
+        prompt = embedder.prompt_text(self.prompt, self.prompt_name)
+        self.embedder_, vectors = fit_encode(
+            embedder, texts, "the texts of fit", prompt, self.cache
+        )
+        return vectors
+
+    def _encode(self, embedder: Embedder, texts: Texts) -> Float32Array:
+        prompt = embedder.prompt_text(self.prompt, self.prompt_name)
+        return encode(embedder, texts, prompt, self.cache)
+
+    def _load(self) -> Embedder:
+        return load(self.model, self.recipe, self.cache)
 
     @property
     def _n_features_out(self) -> int:
         return self.embedder_.dimension
-
-    def _load(self) -> Embedder:
-        if isinstance(self.model, Embedder):
-            return self.model if self.recipe is None else self.model.with_recipe(self.recipe)
-        return Embedder.from_pretrained(self.model, self.recipe)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -87,14 +86,3 @@ def test_a_vector_store_ranks_by_the_cosine(bert: Path) -> None:
         texts[at] for at in np.argsort(-cosines)
     ]
     assert [score for _, score in found] == pytest.approx(np.sort(cosines)[::-1], abs=1e-6)
-
-
-def test_a_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "langchain_core.embeddings", None)
-    monkeypatch.delitem(sys.modules, "embedkit.integrations.langchain")
-    with pytest.raises(ImportError) as error:
-        importlib.import_module("embedkit.integrations.langchain")
-    assert str(error.value) == (
-        "EmbedkitEmbeddings needs langchain-core, which is not installed; run pip install "
-        "'embedkit[langchain]'"
-    )

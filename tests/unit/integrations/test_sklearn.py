@@ -158,17 +158,96 @@ def test_in_several_processes(embedder: Embedder) -> None:
     assert one.tolist() == two.tolist()
 
 
-def test_equal_texts_run_once_a_fit(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoded: list[int] = []
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Of each batch that an encoder runs, its texts."""
+    batches: list[int] = []
     run = PackedEncoder.__call__
 
     def count(self: PackedEncoder, batch: TokenBatch, *args: Any, **kwargs: Any) -> object:
-        encoded.append(len(batch.offsets) - 1)
+        batches.append(len(batch.offsets) - 1)
         return run(self, batch, *args, **kwargs)
 
     monkeypatch.setattr(PackedEncoder, "__call__", count)
-    make_pipeline(EmbeddingTransformer(embedder), LogisticRegression()).fit(TEXTS * 3, LABELS * 3)
+    return batches
+
+
+@pytest.mark.parametrize("recipe", ["mean", "mean/pca:3"])
+def test_equal_texts_run_once_a_fit(embedder: Embedder, encoded: list[int], recipe: str) -> None:
+    make_pipeline(EmbeddingTransformer(embedder, recipe), LogisticRegression()).fit(
+        TEXTS * 3, LABELS * 3
+    )
     assert sum(encoded) == len(TEXTS)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    ["mean/whiten:3", "mean/center/normalize/pca:3/normalize", "idf_mean", "idf_mean+cls/center"],
+)
+def test_fitting_and_transforming_take_one_pass(
+    embedder: Embedder, encoded: list[int], recipe: str
+) -> None:
+    texts = [*TEXTS, *TEXTS[:20]]  # repeated ones count for the mean
+    transformer = EmbeddingTransformer(embedder, recipe, prompt="the ")
+    vectors = transformer.fit_transform(texts)
+    assert sum(encoded) == len(TEXTS)
+    expected = embedder.with_recipe(recipe).fit(texts, prompt="the ")
+    assert_allclose(np.abs(vectors), np.abs(expected.encode(texts, prompt="the ")), atol=1e-5)
+    assert_allclose(vectors, transformer.transform(texts), atol=1e-6)
+    fit, theirs = transformer.embedder_.bound.fit, expected.bound.fit
+    assert fit is not None
+    assert theirs is not None
+    assert (fit.source, fit.texts, fit.sha256) == ("the texts of fit", 84, theirs.sha256)
+
+
+def test_the_cache_serves_all_that_pools_alike(
+    embedder: Embedder, encoded: list[int], tmp_path: Path
+) -> None:
+    def fitted(recipe: str) -> Any:
+        transformer = EmbeddingTransformer(embedder, recipe, cache=tmp_path)
+        return transformer.fit_transform(TEXTS)
+
+    first = fitted("mean/pca:3")
+    assert sum(encoded) == len(TEXTS)
+    assert fitted("mean/pca:3").tolist() == first.tolist()
+    assert_allclose(
+        fitted("mean/normalize"), embedder.encode(TEXTS, normalize_embeddings=True), atol=1e-6
+    )
+    assert sum(encoded) == 2 * len(TEXTS)  # the second is of `embedder.encode`
+    fitted("cls")
+    assert sum(encoded) == 3 * len(TEXTS)
+
+
+def test_a_reproducible_embedder_is_cached_text_by_text(
+    bert: Path, encoded: list[int], tmp_path: Path
+) -> None:
+    embedder = Embedder(bert, precision="float32", reproducible=True)
+    transformer = EmbeddingTransformer(embedder, cache=tmp_path)
+    transformer.fit_transform(TEXTS)
+    assert encoded != []
+    encoded.clear()
+    grid = {"embeddingtransformer__recipe": ["mean", "mean/pca:3"]}
+    search = GridSearchCV(make_pipeline(transformer, LogisticRegression()), grid, cv=3)
+    search.fit(TEXTS, LABELS)
+    assert encoded == []
+    plain = search.best_estimator_.set_params(embeddingtransformer__cache=False)
+    assert plain.predict_proba(TEXTS).tolist() == search.predict_proba(TEXTS).tolist()
+
+
+def test_a_pipeline_with_memory_encodes_once(
+    bert: Path, embedder: Embedder, encoded: list[int], tmp_path: Path
+) -> None:
+    def fitted(model: Any) -> Any:
+        steps = (EmbeddingTransformer(model, "cls"), LogisticRegression())
+        return (
+            make_pipeline(*steps, memory=str(tmp_path)).fit(TEXTS, LABELS).predict_proba(TEXTS[:1])
+        )
+
+    for model in (embedder, str(bert)):
+        first = fitted(model)
+        encoded.clear()
+        assert fitted(model).tolist() == first.tolist()
+        assert sum(encoded) == 1  # of predict_proba
 
 
 @pytest.mark.parametrize(
