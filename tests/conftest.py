@@ -13,6 +13,7 @@ from pathlib import Path
 # Sums depend on the number of threads, and pytest-xdist runs a process on each core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # where a test takes two, they do not spin
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # read when haystack is imported
 
 import pytest
 from filelock import FileLock
