@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
 
 from embedkit.arguments import as_path
 from embedkit.data.texts import as_texts
@@ -71,7 +70,9 @@ def fit_encode(
         vectors = pooled[[rows[text] for text in chunk]]
         return [prefix.apply(vectors) for prefix in bounds]
 
-    (bound,) = fit_recipes([bound], texts, with_steps, _no_tokens, source=source)
+    (bound,) = fit_recipes(
+        [bound], texts, with_steps, lambda _: np.zeros(0, np.int64), source=source
+    )
     fitted = embedder.with_recipe(bound)
     if fitted.precision != embedder.precision:  # `auto` may choose another once it is fitted
         return fitted, encode(fitted, texts, prompt, cache)
@@ -93,7 +94,3 @@ def _without_steps(bound: BoundRecipe) -> BoundRecipe:
 
 def _apply(embedder: Embedder, pooled: Float32Array) -> Float32Array:
     return embedder.bound.apply(pooled, batch_invariant=embedder.reproducible)
-
-
-def _no_tokens(texts: Sequence[str]) -> NDArray[np.int64]:
-    raise AssertionError("the weights of tokens are fitted before")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from embedkit.embedder.embedder import Embedder
@@ -45,7 +46,7 @@ class EmbedkitEmbedding(BaseEmbedding):
         >>> model = EmbedkitEmbedding("minilm", precision="float32", device="cpu")
         >>> near, far = model.get_text_embedding_batch(["A cat sleeps.", "Stocks fell."])
         >>> query = model.get_query_embedding("a kitten")
-        >>> model.similarity(query, near) > model.similarity(query, far)
+        >>> bool(model.similarity(query, near) > model.similarity(query, far))
         True
     """
 
@@ -83,15 +84,10 @@ class EmbedkitEmbedding(BaseEmbedding):
         """What LlamaIndex calls the class in files."""
         return "EmbedkitEmbedding"
 
-    @property
-    def embedder(self) -> Embedder:
-        """The embedder behind it."""
-        return self._embedder
-
     def __reduce__(self) -> tuple[Any, ...]:
         # LlamaIndex would load the model by its name again.
         state = dict(self.__dict__, model_name=self._embedder, recipe=None)
-        return _restored, (state,)
+        return partial(EmbedkitEmbedding, **state), ()
 
     def _get_query_embedding(self, query: str) -> list[float]:
         return self._encode("query", [query])[0]
@@ -115,7 +111,3 @@ class EmbedkitEmbedding(BaseEmbedding):
         prompt = role_prompt(self._embedder, role)
         vectors: list[list[float]] = encode(self._embedder, texts, prompt, self.cache).tolist()
         return vectors
-
-
-def _restored(state: dict[str, Any]) -> EmbedkitEmbedding:
-    return EmbedkitEmbedding(**state)

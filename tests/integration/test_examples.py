@@ -124,3 +124,40 @@ def test_cls_or_pooler_says_when_there_is_no_such_model(run_script: Run) -> None
     done = run_script(EXAMPLES / "cls_or_pooler.py", "./nowhere")
     assert done.code == 1
     assert done.err.startswith("error: model './nowhere': there is no such folder")
+
+
+def test_a_grid_search_over_recipes(example: Example, model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.tsv"
+    pairs = [(a, b) for a in tiny.TEXTS[:6] for b in tiny.TEXTS[:6]]
+    rows = [f"{a}\t{b}\t{'same' if a == b else 'other'}\n" for a, b in pairs]
+    path.write_text("sentence1\tsentence2\tlabel\n" + "".join(rows), encoding="utf-8")
+    options = ("--label", "label", "--model", model, "--recipes", "mean", "cls", "mean/pca:2")
+    printed = example("grid_search.py", path, path, *options)
+    assert printed[0] == "36 pairs, 3 folds"
+    table = {line.split("`")[1]: float(line.split("|")[2]) for line in printed[4:7]}
+    assert table.keys() == {"mean", "cls", "mean/pca:2"}
+    assert list(table.values()) == sorted(table.values(), reverse=True)
+    assert min(table.values()) >= 83.3  # that of the most frequent label
+    assert printed[-1].endswith("the most frequent label 83.3")
+
+
+def test_rag_with_langchain_is_offline(example: Example, model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("langchain_core", reason="not installed: langchain-core")
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    texts = [text for text in tiny.TEXTS if text.strip()][:6]
+    for name in ("one.md", "two.txt"):
+        own = texts[:3] if name == "one.md" else texts[3:]
+        (folder / name).write_text("\n\n".join(own), encoding="utf-8")
+    printed = example("rag_langchain.py", folder, texts[4], "--model", model)
+    assert printed[0] == "6 paragraphs"
+    assert f"[two.txt#2] {texts[4]}" == next(line for line in printed if line.startswith("["))
+    assert printed[-3:] == [
+        f"Question: {texts[4]}",
+        "",
+        "(here answers the chat model that you choose)",
+    ]
+    (folder / "one.md").write_text("a new paragraph", encoding="utf-8")
+    where = ("--where", "source = 'one.md' AND paragraph = 1")
+    again = example("rag_langchain.py", folder, texts[4], "--model", model, *where)
+    assert [line for line in again if line.startswith("[")] == ["[one.md#1] a new paragraph"]

@@ -18,7 +18,7 @@ from embedkit.encoders.packed import PackedEncoder
 TEXTS = ["a cat", "rain in the city", "a cat"]
 # module -> class, package that it imports, extra
 INTEGRATIONS = {
-    "langchain": ("EmbedkitEmbeddings", "langchain_core.embeddings", "langchain"),
+    "langchain": ("EmbedkitEmbeddings", "langchain_core.documents", "langchain"),
     "llama_index": (
         "EmbedkitEmbedding",
         "llama_index.core.base.embeddings.base",
