@@ -28,6 +28,12 @@ ENGLISH = [
 KOREAN = [ROOT / "README.ko.md", *sorted(ROOT.glob("docs/**/*.ko.md"))]
 EXAMPLE = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
 SHELL = re.compile(r"```(?:sh|bash)\n(.*?)```", re.DOTALL)
+LIBRARIES = {  # modules of embedkit.integrations, and the package of each
+    "mteb": "mteb",
+    "langchain": "langchain_core",
+    "llama_index": "llama_index",
+    "haystack": "haystack",
+}
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
@@ -44,7 +50,7 @@ def name(path: object) -> str:
     ],
 )
 def test_examples_print_what_the_page_says(page: Path, code: str, printed: str | None) -> None:
-    for library, package in (("mteb", "mteb"), ("langchain", "langchain_core")):
+    for library, package in LIBRARIES.items():
         if f"integrations.{library}" in code and find_spec(package) is None:
             pytest.skip(f"not installed: {package}")
     out = io.StringIO()

