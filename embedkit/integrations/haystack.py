@@ -168,6 +168,7 @@ class EmbedkitDocumentEmbedder(_Component):
         Raises:
             InputError: what is no document, or one without content.
         """
+        check_list("documents", documents, "a list of Document")
         texts = [self._text(at, document) for at, document in enumerate(documents)]
         embedded = zip(documents, self._encode(texts), strict=True)
         return {"documents": [replace(one, embedding=vector) for one, vector in embedded]}

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from embedkit.arguments import as_path
+from embedkit.arguments import as_path, check_list, check_type
 from embedkit.data.texts import listed
 from embedkit.embedder.embedder import LoadOptions
 from embedkit.embedder.prompts import role_prompt
@@ -133,6 +133,7 @@ class EmbedkitVectorStore(VectorStore):
     ) -> None:
         from embedkit.retrieval.storage import MANIFEST
 
+        check_type("embedding", embedding, Embeddings, "embeddings of LangChain")
         self._embedding = embedding
         self._embedder = embedding.embedder if isinstance(embedding, EmbedkitEmbeddings) else None
         self._folder = None if folder is None else as_path("folder", folder)
@@ -178,6 +179,7 @@ class EmbedkitVectorStore(VectorStore):
         Raises:
             InputError: what is wrong, with its position; nothing is added then.
         """
+        check_list("texts", texts)
         contents = list(texts)
         names = [name or str(uuid4()) for name in ids or [""] * len(contents)]
         given = metadatas or [{} for _ in contents]

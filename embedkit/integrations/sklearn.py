@@ -95,9 +95,9 @@ class EmbeddingTransformer(
     def _fit(self, texts: Texts) -> Float32Array | None:
         """The embeddings of the texts, where fitting took them."""
         embedder = self.embedder_ = self._load()
+        prompt = embedder.prompt_text(self.prompt, self.prompt_name)
         if not embedder.recipe.to_fit:
             return None
-        prompt = embedder.prompt_text(self.prompt, self.prompt_name)
         self.embedder_, vectors = fit_encode(
             embedder, texts, "the texts of fit", prompt, self.cache
         )

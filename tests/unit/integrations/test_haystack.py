@@ -141,6 +141,7 @@ def test_dictionaries_hold_plain_values(bert: Path, embedder: Embedder) -> None:
 @pytest.mark.parametrize(
     ("documents", "message"),
     [
+        ("rain", "documents is one str; expected a list of Document"),
         (["rain"], r"documents\[0\]: got 'rain', expected a Document with content"),
         ([haystack.Document(content="a"), haystack.Document()], r"documents\[1\]: got Document"),
     ],

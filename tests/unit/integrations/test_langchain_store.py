@@ -206,6 +206,10 @@ def test_wrong_arguments(embeddings: Any, store: Any, tmp_path: Path) -> None:
         store.add_texts(["a", "b"], [{}])
     with pytest.raises(InputError, match="got 1 texts, 1 metadatas and 2 ids, expected as many"):
         store.add_texts(["a"], ids=["x", "y"])
+    with pytest.raises(InputError, match="texts is one str; expected a list of str"):
+        store.add_texts("abc")
+    with pytest.raises(InputError, match="embedding is 'minilm'; expected embeddings of LangCh"):
+        EmbedkitVectorStore("minilm")
     with pytest.raises(InputError, match="ids: got 'x' twice"):
         store.add_texts(["a", "b"], ids=["x", "x"])
     with pytest.raises(TypeError, match="filter"):

@@ -124,6 +124,8 @@ def test_clones_share_an_embedder_and_store_parameters_only(bert: Path, embedder
     assert vars(EmbeddingTransformer("no/such/folder")).keys() == transformer.get_params().keys()
     with pytest.raises(InputError, match="no/such/folder"):
         EmbeddingTransformer("no/such/folder").fit(TEXTS)
+    with pytest.raises(InputError, match="got a prompt and a prompt_name"):
+        EmbeddingTransformer(embedder, prompt="p: ", prompt_name="query").fit(TEXTS)
     fitted = EmbeddingTransformer(bert).fit(TEXTS)
     loaded = pickle.loads(pickle.dumps(fitted))  # noqa: S301
     assert_allclose(loaded.transform(TEXTS), fitted.transform(TEXTS), atol=1e-6)
@@ -152,10 +154,13 @@ def test_a_pipeline_and_a_search_over_recipes(embedder: Embedder) -> None:
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_in_several_processes(embedder: Embedder) -> None:
-    pipeline = make_pipeline(EmbeddingTransformer(embedder, "mean"), LogisticRegression())
-    one, two = (cross_val_score(pipeline, TEXTS, LABELS, cv=2, n_jobs=n) for n in (1, 2))
-    assert one.tolist() == two.tolist()
+def test_in_several_processes(embedder: Embedder, tmp_path: Path) -> None:
+    def scores(processes: int) -> Any:
+        transformer = EmbeddingTransformer(embedder, "mean", cache=tmp_path / str(processes))
+        pipeline = make_pipeline(transformer, LogisticRegression())
+        return cross_val_score(pipeline, TEXTS, LABELS, cv=2, n_jobs=processes).tolist()
+
+    assert scores(1) == scores(2)
 
 
 @pytest.fixture
