@@ -21,6 +21,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import check_estimator
 
 from embedkit import Embedder, InputError
+from embedkit.embedder import precision
+from embedkit.embedder.precision import Choice
 from embedkit.encoders.packed import PackedEncoder
 from embedkit.integrations.sklearn import EmbeddingTransformer
 from embedkit.tokenization.token_batch import TokenBatch
@@ -203,6 +205,19 @@ def test_fitting_and_transforming_take_one_pass(
     assert fit is not None
     assert theirs is not None
     assert (fit.source, fit.texts, fit.sha256) == ("the texts of fit", 84, theirs.sha256)
+
+
+def test_a_precision_that_fitting_changes_is_that_of_both(
+    bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whitening blows up what bfloat16 rounds, so `auto` goes back to float32 once it is fitted."""
+    monkeypatch.setattr(precision, "fast_precision", lambda _: Choice("bfloat16", None, "faster"))
+    embedder = Embedder(bert, "mean/whiten")
+    assert embedder.precision == "bfloat16"
+    transformer = EmbeddingTransformer(embedder)
+    vectors = transformer.fit_transform(TEXTS)
+    assert transformer.embedder_.precision == "float32"
+    assert_allclose(vectors, transformer.transform(TEXTS), atol=1e-6)
 
 
 def test_the_cache_serves_all_that_pools_alike(
