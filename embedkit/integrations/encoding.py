@@ -14,6 +14,7 @@ from embedkit.data.texts import as_texts
 from embedkit.embedder.cache import encode_texts, open_cache
 from embedkit.embedder.embedder import Embedder, LoadOptions
 from embedkit.embedder.one_pass import Distinct
+from embedkit.embedder.prompts import role_prompt
 from embedkit.errors import InputError
 from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.fitting import fit_recipes
@@ -51,6 +52,21 @@ def encode(
     distinct = Distinct.of(as_texts(texts))
     pooled = _pooled(embedder, distinct, embedder.bound, prompt, cache)
     return _apply(embedder, pooled)[distinct.inverse]
+
+
+def encode_role(
+    embedder: Embedder,
+    role: str,
+    texts: Sequence[str],
+    cache: Cache,
+    prompt: str | None = None,
+    prompt_name: str | None = None,
+) -> list[list[float]]:
+    """As `encode`, behind the prompt of a role (see `role_prompt`), in floats of Python."""
+    vectors: list[list[float]] = encode(
+        embedder, texts, role_prompt(embedder, role, prompt, prompt_name), cache
+    ).tolist()
+    return vectors
 
 
 def fit_encode(

@@ -12,10 +12,9 @@ import torch
 
 from embedkit.arguments import check_list
 from embedkit.embedder.embedder import Embedder, LoadOptions
-from embedkit.embedder.prompts import role_prompt
 from embedkit.errors import InputError
 from embedkit.files import DEFAULT_MODEL
-from embedkit.integrations.encoding import Cache, Model, encode, load
+from embedkit.integrations.encoding import Cache, Model, encode_role, load
 from embedkit.recipes.recipe import Recipe
 
 try:
@@ -84,9 +83,8 @@ class _Component:
     def _encode(self, texts: Sequence[str]) -> list[list[float]]:
         self.warm_up()
         embedder = cast("Embedder", self.embedder)
-        prompt = role_prompt(embedder, self.role, self.prompt, self.prompt_name)
-        vectors: list[list[float]] = encode(embedder, texts, prompt, self.cache).tolist()
-        return vectors
+        given = (self.prompt, self.prompt_name)
+        return encode_role(embedder, self.role, texts, self.cache, *given)
 
 
 @component

@@ -19,9 +19,8 @@ from embedkit.embedder.embedder import LoadOptions
 from embedkit.embedder.prompts import role_prompt
 from embedkit.errors import InputError
 from embedkit.files import DEFAULT_MODEL
-from embedkit.integrations.encoding import Cache, Model, encode, load
+from embedkit.integrations.encoding import Cache, Model, encode_role, load
 from embedkit.recipes.recipe import Recipe
-from embedkit.recipes.steps import Float32Array
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,16 +76,11 @@ class EmbedkitEmbeddings(Embeddings):
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """The embeddings of n documents, behind the model's prompt for documents."""
-        vectors: list[list[float]] = self._encode("document", texts).tolist()
-        return vectors
+        return encode_role(self.embedder, "document", texts, self.cache)
 
     def embed_query(self, text: str) -> list[float]:
         """The embedding of a query, behind the model's prompt for queries."""
-        vector: list[float] = self._encode("query", [text])[0].tolist()
-        return vector
-
-    def _encode(self, role: str, texts: list[str]) -> Float32Array:
-        return encode(self.embedder, texts, role_prompt(self.embedder, role), self.cache)
+        return encode_role(self.embedder, "query", [text], self.cache)[0]
 
 
 class EmbedkitVectorStore(VectorStore):

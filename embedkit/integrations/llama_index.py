@@ -8,10 +8,10 @@ from typing import Any
 
 from embedkit.embedder.embedder import Embedder
 from embedkit.embedder.fingerprint import fingerprint as digest
-from embedkit.embedder.prompts import role_prompt, role_prompts
+from embedkit.embedder.prompts import role_prompts
 from embedkit.errors import InputError
 from embedkit.files import DEFAULT_MODEL
-from embedkit.integrations.encoding import Cache, Model, encode, load
+from embedkit.integrations.encoding import Cache, Model, encode_role, load
 from embedkit.recipes.recipe import Recipe
 
 try:
@@ -90,13 +90,13 @@ class EmbedkitEmbedding(BaseEmbedding):
         return partial(EmbedkitEmbedding, **state), ()
 
     def _get_query_embedding(self, query: str) -> list[float]:
-        return self._encode("query", [query])[0]
+        return encode_role(self._embedder, "query", [query], self.cache)[0]
 
     def _get_text_embedding(self, text: str) -> list[float]:
-        return self._encode("document", [text])[0]
+        return self._get_text_embeddings([text])[0]
 
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        return self._encode("document", texts)
+        return encode_role(self._embedder, "document", texts, self.cache)
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
         return await asyncio.to_thread(self._get_query_embedding, query)
@@ -106,8 +106,3 @@ class EmbedkitEmbedding(BaseEmbedding):
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
         return await asyncio.to_thread(self._get_text_embeddings, texts)
-
-    def _encode(self, role: str, texts: list[str]) -> list[list[float]]:
-        prompt = role_prompt(self._embedder, role)
-        vectors: list[list[float]] = encode(self._embedder, texts, prompt, self.cache).tolist()
-        return vectors
