@@ -143,12 +143,13 @@ def show_report(
             task()
         except Exception as error:
             failed[name] = error
-    broken = {name: e for name, e in failed.items() if not isinstance(e, InputError)}
+    told = (InputError, BrokenPipeError)  # typer ends quietly where nobody reads stdout any more
+    broken = {name: e for name, e in failed.items() if not isinstance(e, told)}
     if broken:
         problems = (f"{name} ({type(e).__name__}: {first_line(e)})" for name, e in broken.items())
         alert(f"error: failed to make {', '.join(problems)}; the rest is complete")
         raise typer.Exit(1)
-    for wrong_input in failed.values():
-        raise wrong_input
+    for error in failed.values():
+        raise error
     if files.out is not None:
         inform(f"Wrote {' and '.join(str(files.out / name) for name in FILES)}.")

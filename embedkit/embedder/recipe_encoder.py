@@ -58,10 +58,11 @@ class RecipeEncoder:
         precision: str | None = None,
     ) -> Self:
         """Take another encoder, recipe or precision; with `auto`, choose the precision again."""
-        self.encoder, self.bound = encoder or self.encoder, bound or self.bound
-        self._asked = precision or self._asked
-        for cached in ("identity", "_digests"):
-            self.__dict__.pop(cached, None)
+        if encoder is not None:
+            self.encoder = encoder
+            self.__dict__.pop("_digests", None)
+        self.bound, self._asked = bound or self.bound, precision or self._asked
+        self.__dict__.pop("identity", None)
         self.encoder, self.precision_choice = choose(
             self.encoder, lambda texts: self._tokenize(texts, "")[0], self.bound, self._asked
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import itertools
 import json
@@ -30,6 +31,7 @@ from embedkit import POOLINGS, Embedder, Pairs, __version__, compare, evaluate, 
 from embedkit.cli.compare import _split_recipes
 from embedkit.data.builtin import SHIPPED
 from embedkit.encoders.packed import PackedEncoder
+from embedkit.evaluation.report.report import Report
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS, WIDTH = 2, 32
@@ -781,6 +783,19 @@ def test_save_best(run: Run, data: Path, bert: Path, tmp_path: Path) -> None:
     (row,) = rows_of(done.json, recipe=recipe, metric="spearman")
     (same,) = rows_of(again, metric="spearman")
     assert same["value"] == pytest.approx(row["value"], abs=1e-9)
+
+
+def test_who_stops_reading_stdout_gets_the_model(
+    run: Run, data: Path, bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> str:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(Report, "to_format", gone)
+    done = run("compare", data, "-m", bert, "--format", "latex", "--save-best", tmp_path / "best")
+    assert (done.code, done.out) == (1, "")
+    assert "failed" not in done.err
+    assert (tmp_path / "best" / "modules.json").exists()
 
 
 def test_save_best_saves_what_is_significantly_better(run: Run, bert: Path, tmp_path: Path) -> None:

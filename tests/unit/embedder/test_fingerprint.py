@@ -222,3 +222,12 @@ def test_names_and_places_do_not(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere" / "README.md").write_text("another card")
     change(tmp_path / "elsewhere" / "config_sentence_transformers.json", similarity_fn_name="dot")
     assert load(tmp_path / "elsewhere").fingerprint == load(folder).fingerprint
+
+
+def test_weights_are_hashed_once_for_all_recipes(
+    bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedder, cls = load(bert), load(bert, "cls").fingerprint
+    assert embedder.fingerprint != cls
+    monkeypatch.setattr("embedkit.embedder.fingerprint._tensor", None)
+    assert embedder.with_recipe("cls").fingerprint == cls
