@@ -23,6 +23,7 @@ _PUBLIC = {
     "embedkit.pooling": "POOLINGS",
     "embedkit.recipes.pooling_module": "Pooling",
     "embedkit.recipes.recipe": "Recipe RecipeError",
+    "embedkit.retrieval.duplicates": "find_duplicates mine_paraphrases",
     "embedkit.retrieval.embeddings": "Vectors",
     "embedkit.retrieval.encode_corpus": "encode_corpus",
     "embedkit.retrieval.index": "VectorIndex",
@@ -66,6 +67,8 @@ if TYPE_CHECKING:  # what type checkers and editors know of them
     from embedkit.recipes.pooling_module import Pooling as Pooling
     from embedkit.recipes.recipe import Recipe as Recipe
     from embedkit.recipes.recipe import RecipeError as RecipeError
+    from embedkit.retrieval.duplicates import find_duplicates as find_duplicates
+    from embedkit.retrieval.duplicates import mine_paraphrases as mine_paraphrases
     from embedkit.retrieval.embeddings import Vectors as Vectors
     from embedkit.retrieval.encode_corpus import encode_corpus as encode_corpus
     from embedkit.retrieval.index import VectorIndex as VectorIndex

@@ -15,6 +15,7 @@ from embedkit.cli.bench import bench_command
 from embedkit.cli.cache import cache_app
 from embedkit.cli.compare import compare_command
 from embedkit.cli.datasets import datasets_app
+from embedkit.cli.duplicates import duplicates_command
 from embedkit.cli.encode import encode_command
 from embedkit.cli.evaluate import evaluate_command
 from embedkit.cli.fill_mask import fill_mask_command
@@ -58,6 +59,7 @@ app.command("compare")(compare_command)
 app.command("evaluate")(evaluate_command)
 app.command("encode")(encode_command)
 app.command("search")(search_command)
+app.command("duplicates")(duplicates_command)
 app.command("score")(score_command)
 app.command("tag")(tag_command)
 app.command("fill-mask")(fill_mask_command)

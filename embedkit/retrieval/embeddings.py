@@ -153,6 +153,14 @@ class Vectors:
         columns = [batch.column("id") for batch in self.record_batches(["id"])]
         return pa.chunked_array(columns, self._store.schema.field("id").type)
 
+    @property
+    def contents(self) -> pa.ChunkedArray[pa.BinaryScalar]:
+        """n digests of texts, 16 bytes each; equal ones are of equal texts."""
+        import pyarrow as pa
+
+        columns = [batch.column("content") for batch in self._store.batches(["content"])]
+        return pa.chunked_array(columns, self._store.schema.field("content").type)
+
     @cached_property
     def _row_of_id(self) -> dict[str | int, int]:
         ids: list[Any] = self.ids.to_pylist()

@@ -1,0 +1,195 @@
+"""`embedkit duplicates`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from embedkit.cli import options, output
+from embedkit.errors import InputError, printable
+from embedkit.files import DEFAULT_MODEL
+
+_CHUNK = 4096  # rows written at a time
+
+if TYPE_CHECKING:
+    from embedkit.data.corpus import Corpus
+    from embedkit.retrieval.embeddings import Vectors
+
+
+def duplicates_command(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help=f"Read the texts of this file: {options.TEXT_FILES}; or a folder of embedkit "
+            "encode.",
+            show_default=False,
+        ),
+    ],
+    threshold: Annotated[
+        float,
+        options.scoring_option("Take texts for duplicates from this cosine on, -1 to 1."),
+    ] = 0.9,
+    model: options.Model = DEFAULT_MODEL,
+    out: Annotated[
+        Path | None,
+        options.output_option(
+            "Write the rows that are kept, all their columns, into this file, in the input's "
+            "format; of a folder the ids, and the texts if it has them."
+        ),
+    ] = None,
+    overwrite: options.Overwrite = False,
+    text_column: options.TextColumn = None,
+    id_column: options.IdColumn = None,
+    encoding: options.Encoding = "utf-8",
+    prompt: options.OwnDocumentPrompt = None,
+    prompt_name: options.PromptName = None,
+    max_length: options.MaxLength = None,
+    device: options.Device = None,
+    revision: options.Revision = None,
+    as_json: options.Json = False,
+) -> None:
+    """Find texts that repeat an earlier one, exactly or nearly, and keep one of each group.
+
+    A group is printed as the row that is kept, then the others with their cosine to it.
+
+    Example: [bold]embedkit duplicates docs.csv --threshold 0.9 --out kept.csv[/bold]
+    """
+    from embedkit.retrieval.duplicates import check_threshold, find_duplicates
+
+    check_threshold(threshold)
+    corpus = None if source.is_dir() else options.corpus(source, text_column, encoding, id_column)
+    if out is not None:
+        _check_out(out, source, corpus)
+        output.check_unused(out, "--out", overwrite=overwrite)
+    with _vectors(
+        source,
+        corpus,
+        {"prompt": prompt, "prompt_name": prompt_name},
+        model,
+        max_length=max_length,
+        device=device,
+        revision=revision,
+    ) as vectors:
+        duplicates = find_duplicates(vectors, threshold=threshold)
+        kept, groups, rows = duplicates.kept, duplicates.groups, len(vectors)
+        ids: list[Any] = vectors.ids.to_pylist()
+        texts = _texts(corpus or vectors, set(chain.from_iterable(groups)))
+        if out is not None:
+            _write_kept(out, corpus or vectors, set(kept.tolist()))
+
+    def described(row: int) -> dict[str, Any]:
+        return {"id": ids[row], **({"text": texts[row]} if row in texts else {})}
+
+    listed = [
+        {
+            **described(leader),
+            "duplicates": [{**described(x), "score": float(duplicates.scores[x])} for x in others],
+        }
+        for leader, *others in groups
+    ]
+    counts = {
+        "rows": rows,
+        "kept": len(kept),
+        "exact": duplicates.exact,
+        "near": rows - len(kept) - duplicates.exact,
+    }
+    if as_json:
+        output.print_json({"threshold": threshold, **counts, "groups": listed})
+        return
+    for group in listed:
+        print(printable(f"{group['id']}  {group.get('text', '')}".rstrip()))
+        for other in group["duplicates"]:
+            line = f"  {other['score']:.4f}  {other['id']}  {other.get('text', '')}"
+            print(printable(line.rstrip()))
+    output.inform(
+        f"{source}: {counts['exact']:,} exact and {counts['near']:,} near duplicates in "
+        f"{len(groups):,} groups; {len(kept):,} of {rows:,} rows are kept"
+        + (f", in {out}" if out is not None else "")
+    )
+
+
+@contextmanager
+def _vectors(
+    source: Path, corpus: Corpus | None, prompts: dict[str, Any], model: str, **loading: Any
+) -> Iterator[Vectors]:
+    """Those of a folder, or of a file in a temporary folder, which needs no memory."""
+    from embedkit.retrieval.embeddings import Vectors
+
+    if corpus is None:
+        yield Vectors.open(source)
+        return
+    from embedkit.embedder.embedder import Embedder
+    from embedkit.retrieval.encode_corpus import encode_corpus
+
+    embedder = Embedder.from_pretrained(model, **loading)
+    with tempfile.TemporaryDirectory(prefix="embedkit-") as scratch:
+        encode_corpus(embedder, corpus, scratch, **prompts)
+        yield Vectors.open(scratch)
+
+
+def _check_out(out: Path, source: Path, corpus: Corpus | None) -> None:
+    """Refuse a file that cannot hold the rows as they are, before long work."""
+    from embedkit.data.tables import format_of
+
+    if corpus is None:
+        format_of(out)
+    elif _suffix(out) != _suffix(source):
+        raise InputError(f"--out is {out}; expected the input's format, {_suffix(source)}")
+    if out.resolve() == source.resolve():
+        raise InputError(f"--out is {out}, the input itself; expected another file")
+
+
+def _suffix(path: Path) -> str:
+    return Path(path.name.lower().removesuffix(".gz")).suffix
+
+
+def _texts(source: Corpus | Vectors, rows: set[int]) -> dict[int, str]:
+    """The texts of some rows, where they are known."""
+    from embedkit.retrieval.embeddings import Vectors
+
+    if isinstance(source, Vectors):
+        texts: Iterator[str] = (cells["text"] for cells in _stored(source) if "text" in cells)
+    else:
+        texts = (document.text for document in source)
+    return {row: text for row, text in enumerate(texts) if row in rows}
+
+
+def _stored(vectors: Vectors) -> Iterator[dict[str, Any]]:
+    """The rows of a folder, without their vectors."""
+    for batch in vectors:
+        columns = {"id": batch.ids} | ({} if batch.texts is None else {"text": batch.texts})
+        for cells in zip(*(column.to_pylist() for column in columns.values()), strict=True):
+            yield dict(zip(columns, cells, strict=True))
+
+
+def _write_kept(out: Path, source: Corpus | Vectors, kept: set[int]) -> None:
+    """Write rows of a file with all their columns, or the ids and texts of vectors."""
+    from embedkit.data.tables import chunks, format_of, read_lines, read_rows, read_schema
+    from embedkit.data.writers import open_writer, output_file
+    from embedkit.retrieval.embeddings import Vectors
+
+    schema = None
+    if isinstance(source, Vectors):
+        cells = _stored(source)
+    elif _suffix(out) == ".txt":
+        lines = (row.cells["text"] for row in read_lines(source.path, source.encoding))
+        with output_file(out) as file:
+            file.writelines(f"{text}\n".encode() for row, text in enumerate(lines) if row in kept)
+        return
+    else:
+        cells = (
+            row.cells for row in read_rows(source.path, {}, others=True, encoding=source.encoding)
+        )
+        schema = read_schema(source.path) if format_of(out) == "parquet" else None
+    chosen = (content for row, content in enumerate(cells) if row in kept)
+    first = next(chosen)  # the first row is always kept
+    with open_writer(out, format_of(out), list(first), schema=schema) as writer:
+        for chunk in chunks(chain([first], chosen), _CHUNK):
+            writer.write(chunk)
