@@ -108,6 +108,18 @@ def add(index: Any, vectors: Float32Array, kind: str) -> None:
         index.add(vectors)
 
 
+def bytes_of(index: Any) -> int:
+    """What an index takes in memory, about: its bytes as they are written."""
+    sizes: list[int] = []
+
+    def count(block: bytes) -> int:
+        sizes.append(len(block))
+        return len(block)
+
+    faiss.write_index(index, faiss.PyCallbackIOWriter(count))  # type: ignore[attr-defined]
+    return sum(sizes)
+
+
 @contextmanager
 def _refusals(message: str, remedy: str = "") -> Iterator[None]:
     try:
@@ -183,6 +195,11 @@ def is_flat(index: Any) -> bool:
 def holds_vectors(index: Any) -> bool:
     """Whether FAISS can give back the vectors as they were added, bit for bit."""
     return is_flat(index) or type(index) is faiss.IndexHNSWFlat
+
+
+def scores_exactly(index: Any) -> bool:
+    """Whether the distances of FAISS are those of the vectors as they were added."""
+    return holds_vectors(index) or type(index) is faiss.IndexIVFFlat
 
 
 def held_vectors(index: Any) -> Float32Array:

@@ -27,6 +27,7 @@ from embedkit.retrieval.faiss_index import (
     is_flat,
     probed_lists,
     rows_of_lists,
+    scores_exactly,
     search_parameters,
     selector_of,
 )
@@ -34,6 +35,8 @@ from embedkit.retrieval.rows import RowBatch
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+RESCORE = 10  # candidates of a hit that are rescored
 
 _BATCH = 8192
 _CELLS = 1 << 22  # queries x candidates of one search of FAISS: 48 MiB
@@ -152,19 +155,33 @@ class Segment:
             yield RowBatch(self.rows.slice(start, count).take(live), matrix)
 
     def search(
-        self, queries: Matrix, k: int, effort: int | None = None
+        self, queries: Matrix, k: int, effort: int | None = None, rescore: int | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Distances and rows, (queries, k) or as many columns as rows, best first.
+
+        Where FAISS compares with approximate vectors, it gives `rescore` candidates for a hit, and
+        the stored vectors decide.
+        """
+        if self.vectors is None or scores_exactly(self.index):
+            return self._search(queries, k, effort)
+        _, candidates = self._search(queries, k * (rescore or RESCORE), effort, k)
+        return self._rescored(queries, candidates, min(k, self.live))
+
+    def _search(
+        self, queries: Matrix, k: int, effort: int | None, needed: int | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """FAISS's distances and rows, (queries, k) or as many columns as rows, best first.
 
         The more rows are removed, the more FAISS looks at, so that as many live candidates are
-        compared as when none is removed. Queries that get too few are asked again with four times
-        the effort, until comparing them with all live rows is cheaper.
+        compared as when none is removed. Queries that get fewer than `needed` are asked again with
+        four times the effort, until comparing them with all live rows is cheaper.
         """
         k = min(k, self.live)
+        needed = min(needed or k, k)
         distances = np.empty((len(queries), k), np.float32)
         rows = np.full((len(queries), k), -1, np.int64)
         waiting = np.arange(len(queries) if k else 0)
-        for attempt in self._attempts(k, effort):
+        for attempt in self._attempts(k, needed, effort):
             if len(waiting) == 0:
                 break
             near, candidates, enough = self._ask(queries[waiting], k, attempt)
@@ -174,10 +191,10 @@ class Segment:
             rows[waiting[enough]] = candidates[enough]
             waiting = waiting[~enough]
         if len(waiting):
-            distances[waiting], rows[waiting] = self._exact(queries[waiting], k)
+            distances[waiting], rows[waiting] = self.exact(queries[waiting], k)
         return distances, rows
 
-    def _attempts(self, k: int, effort: int | None) -> Iterator[Attempt]:
+    def _attempts(self, k: int, needed: int, effort: int | None) -> Iterator[Attempt]:
         """Ever more effort; after the last one, comparing with all live rows is cheaper."""
         if k == 0 or (self.has_removed and is_flat(self.index)):
             return
@@ -197,7 +214,7 @@ class Segment:
                 in_lists = 0
                 if usual.option == "nprobe" and self.has_removed:
                     in_lists = int(effort / usual.most * self.live)
-                yield Attempt(k, depth, k, in_lists)
+                yield Attempt(k, depth, needed, in_lists)
                 if effort * widening >= usual.most:
                     return
             widening *= 4
@@ -220,7 +237,7 @@ class Segment:
                 lists = probed_lists(self.index, part, attempt.depth)
                 enough &= self._live_of_lists[lists].sum(1) >= attempt.in_lists
             if attempt.ask > k or not live.all():
-                distances, rows = _best(~live, k, distances, rows)
+                distances, rows = _best(~live, k, distances, np.where(live, rows, -1))
             answers.append((distances, rows, enough))
         if len(answers) == 1:
             return answers[0]
@@ -236,8 +253,30 @@ class Segment:
     def _selector(self) -> Any:
         return selector_of(self.index, self.removed) if self.has_removed else None
 
-    def _exact(self, queries: Matrix, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The same from comparing the queries with all live rows."""
+    def _rescored(
+        self, queries: Matrix, candidates: NDArray[np.int64], k: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The k best candidates by their stored vectors, and their distances."""
+        distances = np.empty((len(queries), k), np.float32)
+        rows = np.empty((len(queries), k), np.int64)
+        size = max(1, _CELLS // (candidates.shape[1] * self.index.d + 1))
+        for start in range(0, len(queries), size):
+            part = slice(start, start + size)
+            among = np.sort(candidates[part], axis=1)  # as they lie on disk
+            vectors, asked = np.asarray(self.vectors)[among], queries[part, :, None]
+            if self.index.metric_type == faiss.METRIC_L2:
+                near = np.square(vectors - asked.transpose(0, 2, 1)).sum(axis=2)
+                worse = near
+            else:
+                near = (vectors @ asked)[:, :, 0]
+                worse = -near
+            worse = np.where(among < 0, np.inf, worse)
+            distances[part], rows[part] = _best(worse, k, near, among)
+        return distances, rows
+
+    def exact(self, queries: Matrix, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """What `search` gives at most, from comparing the queries with all live rows."""
+        k = min(k, self.live)
         vectors = held_vectors(self.index) if self.vectors is None else self.vectors
         metric, live = self.index.metric_type, np.flatnonzero(~self.removed)
         distances = np.empty((len(queries), 0), np.float32)
@@ -284,7 +323,14 @@ def without(
 
 
 def search_segments(
-    segments: Sequence[Segment], ranking: Ranking, queries: Matrix, k: int, effort: int | None
+    segments: Sequence[Segment],
+    ranking: Ranking,
+    queries: Matrix,
+    k: int,
+    effort: int | None = None,
+    rescore: int | None = None,
+    *,
+    exact: bool = False,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Scores and rows, counted through all segments; see `Hits`."""
     all_scores = [np.empty((len(queries), 0), np.float32)]
@@ -292,7 +338,10 @@ def search_segments(
     prepared = ranking.prepare(queries)
     start = 0
     for segment in segments:
-        distances, rows = segment.search(prepared, k, effort)
+        if exact:
+            distances, rows = segment.exact(prepared, k)
+        else:
+            distances, rows = segment.search(prepared, k, effort, rescore)
         all_scores.append(np.where(rows < 0, -np.inf, ranking.score(distances)))
         all_rows.append(np.where(rows < 0, -1, rows + start))
         start += len(segment)

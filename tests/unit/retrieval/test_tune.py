@@ -1,0 +1,156 @@
+"""The choice of a kind, tuned searches and rescored hits against brute force in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from embedkit import InputError, VectorIndex
+from embedkit.retrieval import tune as module
+from embedkit.retrieval.tune import Tuning, check_recall, choose_kind, tune
+from embedkit.similarity import find_similarity
+
+WIDTH, K = 24, 10
+
+
+def clustered(rows: int, seed: int) -> np.ndarray:
+    """(rows, WIDTH) float32: 60 directions with noise."""
+    centres = np.random.default_rng(0).normal(size=(60, WIDTH))
+    generator = np.random.default_rng(seed)
+    noise = generator.normal(scale=1.2, size=(rows, WIDTH))
+    return (centres[generator.integers(60, size=rows)] + noise).astype(np.float32)
+
+
+STORED, QUERIES = clustered(3000, 1), clustered(80, 2)
+
+
+def exact(similarity: str, queries: np.ndarray = QUERIES) -> np.ndarray:
+    return find_similarity(similarity).matrix(queries.astype(float), STORED.astype(float))
+
+
+def tuned(index: VectorIndex, target: float, queries: np.ndarray | None = None) -> Tuning:
+    return tune(index._segments, index._ranking, target, queries, K, False)
+
+
+@pytest.fixture(autouse=True)
+def few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_QUERIES", 80)
+    monkeypatch.setattr(module, "_TIMED", 2)
+
+
+@pytest.mark.parametrize(
+    ("rows", "dimension", "options", "kind"),
+    [
+        (50_000, 384, {}, "flat"),
+        (50_001, 384, {}, "hnsw"),
+        (2_000_000, 384, {}, "hnsw"),
+        (3_000_000, 384, {}, "IVF4096,PQ48"),
+        (200_000, 384, {"memory": 0.3}, "IVF2048,PQ48"),
+        (200_000, 31, {"memory": 0.01}, "IVF2048,SQ8"),
+        (200_000, 384, {"memory": 0.3, "recall": 1}, "flat"),
+    ],
+)
+def test_the_kind_follows_rows_and_memory(
+    rows: int, dimension: int, options: dict[str, Any], kind: str
+) -> None:
+    assert choose_kind(rows, dimension, **options) == kind
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])
+@pytest.mark.parametrize("kind", ["PQ6", "IVF8,PQ6", "RaBitQ", "PCA8,Flat", "SQ4", "HNSW8,SQ4"])
+def test_compressed_kinds_show_exact_scores(kind: str, similarity: str) -> None:
+    index = VectorIndex.build(STORED, kind=kind, similarity=similarity)
+    index.remove(range(0, 3000, 2))
+    hits = index.search(QUERIES, K)
+    scores = exact(similarity)
+    for row, (ids, shown) in enumerate(zip(hits.ids, hits.scores, strict=True)):
+        assert shown == pytest.approx(scores[row, ids], rel=1e-4, abs=1e-5)
+        assert (np.diff(shown) <= 0).all()
+        assert all(name % 2 for name in ids)
+        assert len(ids) == K
+
+
+def test_candidates_raise_the_recall_of_a_compressed_kind() -> None:
+    index = VectorIndex.build(STORED, kind="PQ4")
+    truth = np.argsort(-exact("cosine"), axis=1)[:, :K]
+    recalls = []
+    for rescore in (1, 8, 64, 300):
+        _, rows = index._segments[0].search(index._ranking.prepare(QUERIES), K, None, rescore)
+        recalls.append(
+            np.mean([len(set(a) & set(b)) / K for a, b in zip(rows, truth, strict=True)])
+        )
+    assert recalls[0] < recalls[1] < recalls[2] <= recalls[3] == 1
+    assert recalls[0] < 0.8
+
+
+@pytest.mark.parametrize("kind", ["IVF32,Flat", "hnsw", "IVF32,PQ6", "PQ6"])
+def test_the_least_effort_that_reaches_the_recall_is_set(kind: str) -> None:
+    index = VectorIndex.build(STORED, kind=kind, similarity="euclidean")
+    result = tuned(index, 0.9, QUERIES)
+    assert result.reached
+    truth = np.argsort(-exact("euclidean"), axis=1)[:, :K]
+
+    def recall(effort: int | None, rescore: int | None) -> float:
+        _, rows = index._segments[0].search(QUERIES, K, effort, rescore)
+        return float(np.mean([len(set(a) & set(b)) / K for a, b in zip(rows, truth, strict=True)]))
+
+    assert result.recall == pytest.approx(recall(result.effort, result.rescore), abs=1e-9)
+    assert result.low <= result.recall <= result.high
+    assert (result.queries, result.own_queries, result.rows) == (80, True, 3000)
+    if kind == "IVF32,Flat":
+        assert result.rescore is None
+        assert result.effort is not None
+        assert 1 < result.effort < 32
+        assert recall(round(result.effort / 1.4), None) < result.recall
+        assert tuned(index, 0.999, QUERIES).effort > result.effort  # type: ignore[operator]
+    if "PQ" in kind:
+        assert result.rescore in module._CANDIDATES
+        assert recall(result.effort, result.rescore // 2 if result.rescore else 1) < 0.95
+
+
+def test_rows_that_are_queries_are_no_hits_of_themselves() -> None:
+    index = VectorIndex.build(STORED, kind="IVF64,Flat")
+    index.add(STORED[:500] + 0.01, ids=range(3000, 3500))
+    index.remove(range(100))
+    result = tuned(index, 0.8)
+    assert (result.queries, result.own_queries, result.rows) == (80, False, 3400)
+    everywhere = np.concatenate([STORED, STORED[:500] + 0.01])
+    queries, own = module._sample(index._segments, 80)
+    assert own.min() >= 100
+    units = everywhere / np.linalg.norm(everywhere, axis=1, keepdims=True)
+    assert queries == pytest.approx(units[own], abs=1e-6)
+    scores = units[own].astype(float) @ units.T.astype(float)
+    scores[np.arange(80), own] = scores[:, :100] = -1
+    truth = -np.sort(-scores, axis=1)[:, :K]
+    got = module._scores(index._segments, index._ranking, queries, K, own, exact=True)
+    assert got == pytest.approx(truth, abs=1e-5)
+    found = module._scores(index._segments, index._ranking, queries, K, own, effort=result.effort)
+    assert result.recall == pytest.approx((found >= truth[:, -1:] - 1e-5).mean())
+
+
+def test_what_cannot_be_reached_is_set_highest() -> None:
+    index = VectorIndex.build(STORED, kind="PQ1", similarity="euclidean")
+    result = tuned(index, 1, QUERIES)
+    assert not result.reached
+    assert result.rescore == 64
+    flat = tuned(VectorIndex.build(STORED), 1, QUERIES)
+    assert (flat.recall, flat.low, flat.effort, flat.rescore) == (1, 1, None, None)
+
+
+def test_an_index_of_few_rows() -> None:
+    index = VectorIndex.build(STORED[:3], kind="hnsw")
+    result = tuned(index, 0.95)
+    assert (result.recall, result.queries, result.k) == (1, 3, 2)
+
+
+def test_growth_by_more_than_half_is_stale() -> None:
+    made = Tuning(0.95, 0.97, 0.96, 0.98, K, 80, False, 1000, 8, None)
+    assert [made.is_stale(rows) for rows in (100, 1000, 1500, 1501)] == [False, False, False, True]
+
+
+@pytest.mark.parametrize("recall", [0, -1, 1.01, float("nan"), "0.9"])
+def test_wrong_recall(recall: Any) -> None:
+    with pytest.raises(InputError, match="recall"):
+        check_recall(recall)
