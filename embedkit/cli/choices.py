@@ -17,6 +17,7 @@ from embedkit.pooling import POOLINGS
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 INDEX_SIMILARITIES = ("cosine", "dot", "euclidean")
 INDEX_KINDS = ("flat", "hnsw")
+BUILT_KINDS = (*INDEX_KINDS, "auto")
 INDEX_METAVAR = "[flat|hnsw|FACTORY]"
 AGGREGATIONS = ("all", "mean", "wmean")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")

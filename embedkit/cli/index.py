@@ -11,6 +11,7 @@ import typer
 
 from embedkit.cli import choices, options, output
 from embedkit.cli.app import App
+from embedkit.cli.tune import Queries, read_queries, tune_and_tell, tune_command
 from embedkit.errors import InputError, printable
 from embedkit.files import DEFAULT_MODEL
 
@@ -85,12 +86,23 @@ def build_command(
         str,
         options.option(
             "Make an index of this kind: flat, which is exact, hnsw, or a factory string of FAISS "
-            "such as IVF256,Flat.",
+            "such as IVF256,Flat; auto chooses by the number of rows and --memory.",
             panel="Index",
-            values=choices.INDEX_KINDS,
-            metavar=choices.INDEX_METAVAR,
+            values=choices.BUILT_KINDS,
+            metavar="[flat|hnsw|auto|FACTORY]",
         ),
     ] = "flat",
+    recall: Annotated[
+        float | None,
+        options.search_option(
+            "Tune the search to find this part of the true nearest rows; of kind auto 0.95."
+        ),
+    ] = None,
+    queries: Queries = None,
+    memory: Annotated[
+        float | None,
+        options.option("Let kind auto take this many GB of memory; by default 4.", panel="Index"),
+    ] = None,
     similarity: Annotated[
         str | None,
         options.option(
@@ -113,6 +125,7 @@ def build_command(
     """
     from embedkit.files import check_own
     from embedkit.retrieval.storage import MANIFEST
+    from embedkit.retrieval.tune import AUTO, RECALL
 
     check_own(out, MANIFEST, "an index")
     if (out / MANIFEST).exists():  # not where a build was killed
@@ -122,7 +135,11 @@ def build_command(
         "similarity": similarity,
         "nprobe": nprobe,
         "ef_search": ef_search,
+        "memory": memory,
     }
+    if recall is None and kind == AUTO:
+        recall = RECALL
+    tuned_on = read_queries(queries, recall)
     if source.is_dir():
         for_files: dict[str, object] = {
             "model": model,
@@ -167,7 +184,12 @@ def build_command(
                 prompt_name=prompt_name,
                 **settings,
             )
+    if recall is not None:
+        tune_and_tell(index, recall, tuned_on, model)
     _show(index, as_json=as_json)
+
+
+index_app.command("tune")(tune_command)
 
 
 @index_app.command("sync")
@@ -357,6 +379,12 @@ def _show(index: VectorIndex, *, as_json: bool, to_stdout: bool = False) -> None
         f"{info['removed']:,} rows removed, {info['bytes'] / 1e6:,.1f} MB, "
         f"{'with' if info['texts'] else 'without'} texts"
     )
+    if info["tuning"] is not None:
+        tuning = info["tuning"]
+        sentence += (
+            f"; recall@{tuning['k']} {tuning['recall']:.3f} when it had {tuning['rows']:,} rows"
+        )
+        sentence += ", stale since: run embedkit index tune" if tuning["stale"] else ""
     columns = ", ".join(f"{name} ({kind})" for name, kind in info["metadata"].items())
     if columns:
         sentence += f"; metadata {columns}"

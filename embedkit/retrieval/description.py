@@ -19,6 +19,7 @@ def info(index: VectorIndex) -> dict[str, Any]:
     return {
         "kind": state.kind,
         **({usual.option: index.effort or usual.value} if usual.option else {}),
+        "tuning": index.tuning and {**index.tuning.to_json(), "stale": index.tuning.is_stale(rows)},
         "similarity": state.similarity,
         "dimension": state.dimension,
         "rows": rows,

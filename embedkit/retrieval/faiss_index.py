@@ -138,18 +138,20 @@ def deserialized(content: NDArray[np.uint8]) -> Any:
 
 def read_faiss(path: Path, kind: str, dimension: int, similarity: str) -> Any:
     """A FAISS index from a file; ValueError where its numbers would lead a search astray."""
+    made = new_index(kind, dimension, similarity)
     with _READING:
         if not hasattr(faiss, "set_deserialization_vector_byte_limit"):
             index = faiss.read_index(str(path))
         else:
             usual = _faiss.get_deserialization_vector_byte_limit()
             try:
-                # A vector of a file is not longer than the file.
-                _faiss.set_deserialization_vector_byte_limit(path.stat().st_size)
+                # A vector of a file is not longer than the file, but for a table that is made anew.
+                limit = max(path.stat().st_size, _table_bytes(made))
+                _faiss.set_deserialization_vector_byte_limit(limit)
                 index = faiss.read_index(str(path))
             finally:
                 _faiss.set_deserialization_vector_byte_limit(usual)
-    empty = deserialized(faiss.serialize_index(new_index(kind, dimension, similarity)))
+    empty = deserialized(faiss.serialize_index(made))
     for part, wanted in zip(_parts(index), _parts(empty), strict=False):
         got, expected = ((type(x).__name__, x.d, x.metric_type) for x in (part, wanted))
         check_equal("an index", got, expected)
@@ -170,6 +172,16 @@ def read_faiss(path: Path, kind: str, dimension: int, similarity: str) -> Any:
         if len(rows) and (rows.min() < lowest or rows.max() >= index.ntotal):
             raise ValueError("got numbers of rows that there are not")
     return index
+
+
+def _table_bytes(index: Any) -> int:
+    """What reading an IVF-PQ index allocates beside the file, at most 2 GiB as in FAISS."""
+    base = base_of(index)
+    if not isinstance(base, faiss.IndexIVFPQ):
+        return 0
+    quantizer: Any = base.pq
+    entries = int(base.nlist * quantizer.M * quantizer.ksub)
+    return min(4 * (entries + 1), 1 << 31)
 
 
 def check_equal(name: str, got: object, expected: object) -> None:

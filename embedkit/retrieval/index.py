@@ -30,6 +30,7 @@ from embedkit.retrieval.segment_filter import SegmentFilter
 from embedkit.retrieval.segments import Segment, live_ids, search_segments, without
 from embedkit.retrieval.storage import MANIFEST, State, collect_index, read_index, write_index
 from embedkit.retrieval.stored_rows import StoredRow, check_ids, next_id, stored_rows, updated
+from embedkit.retrieval.tune import RECALL, Tuning, as_kind, tune_index, warn_if_stale
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,6 +59,7 @@ class VectorIndex:
         folder: where the index lives, or None.
         effort: how much a search looks at: lists probed (IVF) or candidates kept (HNSW); None for
             the kind's default, the square root of the lists or 100.
+        tuning: the recall that `tune` measured, and the candidates that search rescores; or None.
 
     Example:
         >>> import numpy as np
@@ -84,6 +86,7 @@ class VectorIndex:
         self.dimension = state.dimension
         self.provenance = state.provenance
         self.effort = state.effort
+        self.tuning = state.tuning
         self.embedder = embedder
         self.folder = folder
         self._state = state
@@ -105,6 +108,7 @@ class VectorIndex:
         embedder: Embedder | None = None,
         nprobe: int | None = None,
         ef_search: int | None = None,
+        memory: float | None = None,
         show_progress: bool | None = None,
     ) -> VectorIndex:
         """Build an index in memory.
@@ -116,7 +120,7 @@ class VectorIndex:
             metadata: n rows of text, integers, floats, booleans, dates or lists of texts, with
                 None for missing values: a dict of columns, a list of dicts, or a table of pandas or
                 Arrow. Rows of `Vectors` are in the order of their ids.
-            kind: `flat`, `hnsw`, or a factory string of FAISS.
+            kind, memory: `flat`, `hnsw`, a factory string of FAISS, or `auto` (`tune.as_kind`).
             similarity: cosine, dot or euclidean; None for the model's, or cosine.
             embedder: the one behind the vectors.
             nprobe, ef_search: see `effort`; for IVF kinds and for HNSW kinds.
@@ -134,6 +138,7 @@ class VectorIndex:
             embedder = provenance.check(embedder)
         if similarity is None:
             similarity = "cosine" if provenance is None else provenance.similarity
+        kind = as_kind(kind, len(rows), rows.dimension, memory)
         empty = new_index(kind, rows.dimension, similarity)
         effort = check_effort(empty, kind, nprobe=nprobe, ef_search=ef_search)
         index = cls(State(kind, similarity, rows.dimension, provenance, effort), (), embedder)
@@ -162,8 +167,7 @@ class VectorIndex:
     def __reduce__(self) -> tuple[Any, ...]:
         if self.folder is not None:
             return VectorIndex.open, (self.folder, self.embedder)
-        state = replace(self._state, effort=self.effort)
-        return VectorIndex, (state, self._segments, self.embedder)
+        return VectorIndex, (self._settled, self._segments, self.embedder)
 
     def __repr__(self) -> str:
         return line(self)
@@ -236,7 +240,8 @@ class VectorIndex:
             prompt = query_prompt(self.embedder, self.provenance, prompt, prompt_name)
         matrix = query_matrix(queries, self.embedder, self.dimension, prompt=prompt)
         self._ranking.check_norms("queries", matrix)
-        scores, rows = search_segments(segments, self._ranking, matrix, k, effort)
+        rescore = None if self.tuning is None else self.tuning.rescore
+        scores, rows = search_segments(segments, self._ranking, matrix, k, effort, rescore)
         return Hits(scores, rows, [segment.rows for segment in segments])
 
     def check_effort(self, **options: int | None) -> int | None:
@@ -245,6 +250,10 @@ class VectorIndex:
             return None
         empty = new_index(self.kind, self.dimension, self.similarity)
         return check_effort(empty, self.kind, **options)
+
+    def tune(self, recall: float = RECALL, **options: Any) -> Tuning:
+        """Set how much a search looks at to reach a recall; see `tune.tune_index`."""
+        return tune_index(self, recall, **options)
 
     def add(
         self,
@@ -315,9 +324,8 @@ class VectorIndex:
         """
         column = id_column(ids)
         with self._changing():
-            segments = self._segments
-            check_ids(segments, column, "nothing was removed", missing_ok=missing_ok)
-            self._commit(without(segments, column)[0])
+            check_ids(self._segments, column, "nothing was removed", missing_ok=missing_ok)
+            self._commit(without(self._segments, column)[0])
 
     def get(
         self, ids: Iterable[str | int], *, vectors: bool = False, missing_ok: bool = False
@@ -347,9 +355,8 @@ class VectorIndex:
         """
         with self._changing():
             if len(self):
-                self._commit(
-                    [merged(self._state, self._segments, None, self._trained, show_progress)]
-                )
+                trained = self._segments[0].index
+                self._commit([merged(self._state, self._segments, None, trained, show_progress)])
 
     def save(self, folder: str | Path) -> None:
         """Write the index into a folder, where it lives from now on.
@@ -385,6 +392,7 @@ class VectorIndex:
 
     def _commit(self, segments: Sequence[Segment]) -> None:
         live = [segment for segment in segments if segment.live]
+        warn_if_stale(self.tuning, self._segments, live)
         if self.folder is None:
             self._segments = tuple(live)
         else:
@@ -399,7 +407,7 @@ class VectorIndex:
     def _write(self, folder: Path, segments: Sequence[Segment], before: State | None) -> None:
         """Make segments the state that follows `before` in a folder."""
         generation, identity = (before.generation, before.identity) if before else (0, None)
-        new = replace(self._state, generation=generation, identity=identity, effort=self.effort)
+        new = replace(self._settled, generation=generation, identity=identity)
         try:
             self._state, self._segments = write_index(folder, new, segments)
             self.folder = folder
@@ -409,8 +417,7 @@ class VectorIndex:
     @property
     def _schema(self) -> pa.Schema | None:
         """Of the rows, or None where there are none."""
-        segments = self._segments
-        return segments[0].rows.schema if segments else None
+        return self._segments[0].rows.schema if self._segments else None
 
     def _filtered(self, where: Where | None) -> tuple[Segment, ...]:
         return self._segments if where is None else self._filter(self._segments, where)
@@ -438,11 +445,11 @@ class VectorIndex:
         return rows
 
     @property
-    def _trained(self) -> Any:
-        """A FAISS index trained as all are, if there is one; its rows may all be removed."""
-        return self._segments[0].index if self._segments else None
+    def _settled(self) -> State:
+        return replace(self._state, effort=self.effort, tuning=self.tuning)
 
     def _grown(
         self, segments: Sequence[Segment], rows: NewRows, show_progress: bool | None
     ) -> list[Segment]:
-        return grown(self._state, segments, rows, self._trained, show_progress)
+        trained = self._segments[0].index if self._segments else None
+        return grown(self._state, segments, rows, trained, show_progress)

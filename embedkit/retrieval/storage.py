@@ -34,6 +34,7 @@ from embedkit.retrieval.columns import check_columns
 from embedkit.retrieval.faiss_index import check_equal, holds_vectors, read_faiss
 from embedkit.retrieval.provenance import Provenance
 from embedkit.retrieval.segments import Files, Segment
+from embedkit.retrieval.tune import Tuning
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,6 +52,7 @@ class State:
     dimension: int
     provenance: Provenance | None  # `origin` in the file
     effort: int | None = None  # of a search, where it is not the kind's default
+    tuning: Tuning | None = None  # what the effort was tuned on, if it was
     generation: int = 0  # how many changes were committed; it numbers the files too
     segments: tuple[Files, ...] = ()
     identity: str | None = None  # in the names of files; None in older versions' indexes
@@ -68,6 +70,7 @@ class State:
                 **typed(content, generation=int, kind=str, similarity=str, dimension=int),
                 provenance=None if origin is None else Provenance.from_json(origin),
                 effort=None if effort is None else typed(content, effort=int)["effort"],
+                tuning=Tuning.from_json(content.get("tuning")),
                 segments=tuple(_parse_files(*entries) for entries in content["segments"]),
                 identity=content.get("identity") and str(content["identity"]),
                 columns=_parse_columns(*(content.get("columns") or ((), None))),
@@ -78,6 +81,7 @@ class State:
     def to_json(self) -> dict[str, Any]:
         content = {**vars(self), "origin": self.provenance and self.provenance.to_json()}
         del content["provenance"]
+        content["tuning"] = self.tuning and self.tuning.to_json()
         return content
 
     def check_latest(self, folder: Path) -> None:

@@ -26,6 +26,7 @@ from embedkit.retrieval.rows import NewRows, check_id_type, id_column, repeated
 from embedkit.retrieval.segments import Segment, without
 from embedkit.retrieval.storage import MANIFEST, collect_index
 from embedkit.retrieval.stored_rows import updated
+from embedkit.retrieval.tune import as_kind
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -65,6 +66,7 @@ def build_index(
     similarity: str | None = None,
     nprobe: int | None = None,
     ef_search: int | None = None,
+    memory: float | None = None,
     show_progress: bool | None = None,
     **encoding: Any,
 ) -> VectorIndex:
@@ -76,7 +78,7 @@ def build_index(
         folder: of the index; an index that is there is replaced at the end.
         metadata: columns of the corpus's file, or `all` for those that are neither text nor id.
         texts: store the texts too, for hits to show.
-        kind, similarity, nprobe, ef_search: see `VectorIndex.build`.
+        kind, similarity, nprobe, ef_search, memory: see `VectorIndex.build`.
         show_progress: bars on stderr; None shows them where stderr is a terminal.
         encoding: `prompt`, `prompt_name` and `batch_tokens` of `encode_corpus`.
 
@@ -98,6 +100,7 @@ def build_index(
     target = Path(folder).resolve()
     check_own(target, MANIFEST, "an index")
     wanted = _Wanted.of_corpus(corpus, metadata or (), {})
+    kind = as_kind(kind, len(wanted.ids), embedder.dimension, memory)
     empty = new_index(kind, embedder.dimension, similarity or embedder.settings.similarity)
     check_effort(empty, kind, nprobe=nprobe, ef_search=ef_search)
     with sole_writer(target, MANIFEST):

@@ -5,25 +5,33 @@ from __future__ import annotations
 import math
 import statistics
 import time
+import warnings
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.arguments import check_count
 from embedkit.data.texts import check_number
+from embedkit.embedder.prompts import query_prompt
 from embedkit.errors import InputError
 from embedkit.progress import progress
 from embedkit.recipes.steps import Float32Array as Matrix
-from embedkit.retrieval.faiss_index import Effort, Ranking, scores_exactly
+from embedkit.retrieval.faiss_index import Effort, Ranking, bytes_of, scores_exactly
+from embedkit.retrieval.rows import query_matrix
 from embedkit.retrieval.segments import Segment, search_segments
 
-AUTO = "auto"
-RECALL, MEMORY = 0.95, 4.0  # of kind auto; GB
+if TYPE_CHECKING:
+    from embedkit.retrieval.index import VectorIndex
 
+AUTO = "auto"
+RECALL = 0.95
+
+_MEMORY = 4.0  # GB
 _FLAT = 50_000  # rows that are compared one by one
 _LINKS = 8 * 32 + 16  # bytes of a row in HNSW32 beside its vector
 _LISTS = 4096  # of IVF: as many as `index.train`'s sample is enough for
@@ -35,22 +43,29 @@ _GROWTH = 1.5  # rows, times those at the tuning, from which it is stale
 _ROUNDING = 1e-5  # of a score
 
 
-def choose_kind(rows: int, dimension: int, recall: float = RECALL, memory: float = MEMORY) -> str:
-    """The kind for a number of rows.
+def as_kind(kind: str, rows: int, dimension: int, memory: float | None = None) -> str:
+    """The kind itself; for `auto` the one chosen for `memory`, in GB, or for 4 GB."""
+    if memory is not None and not check_number("memory", memory) > 0:
+        raise InputError(f"memory is {memory!r}; expected GB, above 0")
+    if memory is not None and kind != AUTO:
+        raise InputError(f"got memory and kind {kind!r}; expected kind 'auto' with it")
+    return choose_kind(rows, dimension, memory or _MEMORY) if kind == AUTO else kind
 
-    `flat` up to 50,000 rows, and for a recall of 1; else `hnsw` where its vectors and links fit
-    into `memory` (GB); else IVF with about 4 * sqrt(rows) lists, at most 4,096, and product
-    quantization with a byte for about 8 numbers (scalar quantization where the dimension has no
-    such divisor), whose candidates are rescored from the vectors on disk.
+
+def choose_kind(rows: int, dimension: int, memory: float = _MEMORY) -> str:
+    """The kind for a number of rows, by size alone.
+
+    `flat`, which is exact, up to 50,000 rows; else `hnsw` where its vectors and links fit into
+    `memory` (GB); else IVF with about 4 * sqrt(rows) lists, at most 4,096, and product quantization
+    with a byte for about 8 numbers (scalar quantization where the dimension has no such divisor),
+    whose candidates are rescored from the vectors on disk.
     """
-    if rows <= _FLAT or recall == 1:
+    if rows <= _FLAT:
         return "flat"
     if rows * (4 * dimension + _LINKS) <= memory * 1e9:
         return "hnsw"
     lists = min(_LISTS, 2 ** round(math.log2(4 * math.sqrt(rows))))
-    codes = (
-        max(m for m in range(1, dimension // 8 + 1) if dimension % m == 0) if dimension > 7 else 0
-    )
+    codes = max((m for m in range(1, dimension // 8 + 1) if dimension % m == 0), default=0)
     return f"IVF{lists},PQ{codes}" if codes > dimension // 16 else f"IVF{lists},SQ8"
 
 
@@ -67,7 +82,8 @@ class Tuning:
         own_queries: whether the user gave them.
         rows: of the index.
         effort, rescore: what was set, see `VectorIndex`.
-        milliseconds: of one query, the median; it is not stored, and nothing depends on it.
+        milliseconds: of one query, the median.
+        memory: bytes that FAISS holds. This and the time are not stored; nothing depends on them.
     """
 
     target: float
@@ -80,7 +96,23 @@ class Tuning:
     rows: int
     effort: int | None
     rescore: int | None
-    milliseconds: float | None = None
+    milliseconds: float = 0
+    memory: int = 0
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any] | None) -> Tuning | None:
+        """What `to_json` gave; TypeError where it did not."""
+        if content is None:
+            return None
+        tuning = cls(**content)
+        for value in (tuning.effort, tuning.rescore):
+            if value is not None and (type(value) is not int or value < 1):
+                raise ValueError(f"tuning is {content!r}")
+        return tuning
+
+    def to_json(self) -> dict[str, Any]:
+        """What is stored."""
+        return {k: v for k, v in vars(self).items() if k not in ("milliseconds", "memory")}
 
     @property
     def reached(self) -> bool:
@@ -98,6 +130,75 @@ def check_recall(recall: float) -> float:
     if not 0 < value <= 1:
         raise InputError(f"recall is {recall!r}; expected a number above 0, at most 1")
     return value
+
+
+def warn_if_stale(
+    tuning: Tuning | None, before: Sequence[Segment], after: Sequence[Segment]
+) -> None:
+    """Warn where a change makes the tuning of a search stale."""
+    old, new = (sum(segment.live for segment in segments) for segments in (before, after))
+    if tuning is not None and tuning.is_stale(new) and not tuning.is_stale(old):
+        warnings.warn(
+            f"the search was tuned on {tuning.rows:,} rows, and there are {new:,}; its recall may "
+            "be lower now (embedkit index tune, in Python index.tune)",
+            stacklevel=2,
+        )
+
+
+def tune_index(
+    index: VectorIndex,
+    recall: float = RECALL,
+    *,
+    queries: Sequence[str] | NDArray[Any] | None = None,
+    k: int = 10,
+    prompt: str | None = None,
+    show_progress: bool | None = None,
+) -> Tuning:
+    """Set how much a search looks at, so that it finds this part of the true nearest rows.
+
+    Settings are tried on queries and compared with exact search; the least one is taken whose 95 %
+    interval of the recall, over queries, lies at `recall` or above. Time plays no part. The
+    setting, the recall and the number of rows are stored with the index; adding more than half as
+    many rows again warns that they are stale. Where no setting reaches the recall, the highest is
+    set, and `Tuning.reached` is False.
+
+    Args:
+        index: with rows.
+        recall: above 0, at most 1.
+        queries: texts or vectors (n, dim) like those that users search for; None for a sample of
+            up to 1,000 rows of the index, each left out of its own hits.
+        k: hits of a query.
+        prompt: put in front of queries that are texts; None for the recorded prompt of queries.
+        show_progress: what is tried; None shows it where stderr is a terminal.
+
+    Raises:
+        InputError: a wrong recall or queries, or an index of fewer than two rows.
+
+    Example:
+        >>> import numpy as np
+        >>> from embedkit import VectorIndex
+        >>> vectors = np.random.default_rng(0).normal(size=(2000, 8))
+        >>> index = VectorIndex.build(vectors, kind="IVF64,Flat")
+        >>> tuning = index.tune(0.9)
+        >>> tuning.low >= 0.9, index.effort == tuning.effort, tuning.queries
+        (True, True, 1000)
+    """
+    check_recall(recall)
+    k = check_count("k", k)
+    if len(index) < 2:
+        raise InputError(f"the index has {len(index)} rows; expected at least 2 to tune its search")
+    matrix = None
+    if queries is not None:
+        embedder = index.embedder
+        if embedder is not None:
+            prompt = query_prompt(embedder, index.provenance, prompt, None)
+        matrix = query_matrix(queries, embedder, index.dimension, prompt=prompt)
+        index._ranking.check_norms("queries", matrix)
+    with index._changing():
+        tuning = tune(index._segments, index._ranking, recall, matrix, k, show_progress)
+        index.effort, index.tuning = tuning.effort, tuning
+        index._commit(index._segments)
+    return tuning
 
 
 def tune(
@@ -162,6 +263,7 @@ def tune(
         effort,
         rescore,
         statistics.median(times),
+        sum(bytes_of(segment.index) for segment in segments),
     )
 
 

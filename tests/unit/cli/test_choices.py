@@ -64,7 +64,7 @@ METAVARS = {
         "dtype": "[float32|float16]",
         "input_format": "[txt|csv|tsv|jsonl]",
     },
-    "index build": {"kind": KIND, "similarity": "[cosine|dot|euclidean]"},
+    "index build": {"kind": "[flat|hnsw|auto|FACTORY]", "similarity": "[cosine|dot|euclidean]"},
 }
 
 

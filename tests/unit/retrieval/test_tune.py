@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import warnings
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from embedkit import InputError, VectorIndex
+from embedkit.manifest import write_manifest
 from embedkit.retrieval import tune as module
 from embedkit.retrieval.tune import Tuning, check_recall, choose_kind, tune
 from embedkit.similarity import find_similarity
@@ -49,7 +54,6 @@ def few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
         (3_000_000, 384, {}, "IVF4096,PQ48"),
         (200_000, 384, {"memory": 0.3}, "IVF2048,PQ48"),
         (200_000, 31, {"memory": 0.01}, "IVF2048,SQ8"),
-        (200_000, 384, {"memory": 0.3, "recall": 1}, "flat"),
     ],
 )
 def test_the_kind_follows_rows_and_memory(
@@ -148,6 +152,62 @@ def test_an_index_of_few_rows() -> None:
 def test_growth_by_more_than_half_is_stale() -> None:
     made = Tuning(0.95, 0.97, 0.96, 0.98, K, 80, False, 1000, 8, None)
     assert [made.is_stale(rows) for rows in (100, 1000, 1500, 1501)] == [False, False, False, True]
+
+
+def test_a_tuned_search_is_stored_and_used(tmp_path: Path) -> None:
+    index = VectorIndex.build(STORED[:2000], kind="IVF16,PQ6")
+    result = index.tune(0.9, queries=QUERIES)
+    index.save(tmp_path / "index")
+    opened = VectorIndex.open(tmp_path / "index")
+    assert opened.tuning == replace(result, milliseconds=0, memory=0)
+    assert opened.effort == result.effort
+    stored = index.info["tuning"]
+    assert (stored["recall"], stored["rows"], stored["stale"]) == (result.recall, 2000, False)
+    assert result.memory > 2000 * 6
+    _, rows = index._segments[0].search(
+        index._ranking.prepare(QUERIES), K, result.effort, result.rescore
+    )
+    assert opened.search(QUERIES, K).ids == rows.tolist()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        opened.add(STORED[2000:], ids=range(2000, 3000))
+    with pytest.warns(UserWarning, match="tuned on 2,000 rows, and there are 3,001"):
+        opened.add(STORED[:1], ids=[3000])
+    assert VectorIndex.open(tmp_path / "index").info["tuning"]["stale"]
+    opened.tune(0.9, queries=QUERIES)
+    assert not VectorIndex.open(tmp_path / "index").info["tuning"]["stale"]
+
+
+def test_an_index_that_knows_no_tuning_opens(tmp_path: Path) -> None:
+    index = VectorIndex.build(STORED, kind="IVF16,Flat", nprobe=3)
+    index.save(tmp_path / "index")
+    manifest = tmp_path / "index" / "index.json"
+    content = json.loads(manifest.read_text())
+    del content["crc32"]
+    assert content.pop("tuning") is None
+    write_manifest(manifest, content)
+    opened = VectorIndex.open(tmp_path / "index")
+    assert (opened.effort, opened.tuning) == (3, None)
+    assert opened.search(QUERIES, K).ids == index.search(QUERIES, K).ids
+    write_manifest(manifest, {**content, "tuning": {"effort": 3}})
+    with pytest.raises(InputError, match="is damaged"):
+        VectorIndex.open(tmp_path / "index")
+
+
+def test_kind_auto(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert VectorIndex.build(STORED, kind="auto").kind == "flat"
+    monkeypatch.setattr(module, "_FLAT", 1000)
+    assert VectorIndex.build(STORED, kind="auto").kind == "hnsw"
+    assert VectorIndex.build(STORED, kind="auto", memory=0.0005).kind == "IVF256,PQ3"
+    with pytest.raises(InputError, match="got memory and kind 'flat'"):
+        VectorIndex.build(STORED, memory=1)
+    with pytest.raises(InputError, match="memory is 0; expected GB, above 0"):
+        VectorIndex.build(STORED, kind="auto", memory=0)
+
+
+def test_an_index_that_is_too_small_to_tune() -> None:
+    with pytest.raises(InputError, match="the index has 1 rows; expected at least 2"):
+        VectorIndex.build(STORED[:1]).tune()
 
 
 @pytest.mark.parametrize("recall", [0, -1, 1.01, float("nan"), "0.9"])

@@ -1,0 +1,98 @@
+"""`embedkit index tune`: the search effort of an index that reaches a recall."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from embedkit.cli import choices, options, output
+from embedkit.errors import InputError
+
+if TYPE_CHECKING:
+    from embedkit.retrieval.index import VectorIndex
+
+Queries = Annotated[
+    Path | None,
+    options.search_option(
+        "Tune on the texts of this file, like those that users search for: "
+        f"{options.TEXT_FILES}; by default on rows of the index."
+    ),
+]
+
+
+def tune_command(
+    index: options.IndexFolder,
+    recall: Annotated[
+        float, options.search_option("Find this part of the true nearest rows.")
+    ] = 0.95,
+    queries: Queries = None,
+    model: Annotated[
+        str | None,
+        options.model_option(
+            "Load the index's model from here for --queries; by default from where it was.",
+            "--model",
+            "-m",
+            autocompletion=choices.complete_model,
+        ),
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Set how much a search looks at, so that it reaches a recall, and store it.
+
+    The least setting is taken that reaches it on queries, against exact search.
+
+    Example: [bold]embedkit index tune my-index --recall 0.98[/bold]
+    """
+    from embedkit.retrieval.index import VectorIndex
+
+    texts = read_queries(queries, recall)
+    opened = VectorIndex.open(index)
+    tune_and_tell(opened, recall, texts, model)
+    if as_json:
+        output.print_json({"folder": str(index), **opened.info})
+
+
+def read_queries(path: Path | None, recall: float | None) -> list[str] | None:
+    """The texts of a file, read before long work; a wrong recall is refused, too."""
+    from embedkit.retrieval.tune import check_recall
+
+    if recall is not None:
+        check_recall(recall)
+    elif path is not None:
+        raise InputError("got --queries without --recall; expected both")
+    if path is None:
+        return None
+    return [document.text for document in options.corpus(path, None, "utf-8")]
+
+
+def tune_and_tell(
+    index: VectorIndex, recall: float, queries: list[str] | None, model: str | None
+) -> None:
+    """Tune an index, and say how."""
+    if queries is not None and index.embedder is None:
+        from embedkit.embedder.embedder import Embedder
+
+        if index.provenance is not None:
+            index.embedder = index.provenance.load(model)
+        elif model is not None:
+            index.embedder = Embedder.from_pretrained(model, precision="float32")
+        else:
+            raise InputError(
+                f"{index.folder}: does not say what model its vectors are of; name it with -m"
+            )
+    tuning = index.tune(recall, queries=queries)
+    values = {**index.info, "rescore": tuning.rescore}
+    settings = [
+        f"{name} {values[name]}" for name in ("nprobe", "ef_search", "rescore") if values.get(name)
+    ]
+    output.inform(
+        f"tuned on {tuning.queries:,} {'queries' if tuning.own_queries else 'rows'}: "
+        f"{', '.join(settings) or 'exact search'}; recall@{tuning.k} {tuning.recall:.3f} "
+        f"[{tuning.low:.3f}, {tuning.high:.3f}], {tuning.milliseconds:.2f} ms a query, "
+        f"{tuning.memory / 1e6:,.1f} MB in memory"
+    )
+    if not tuning.reached:
+        output.alert(
+            f"warning: the highest setting does not surely reach a recall of {recall:g}; expected "
+            "a lower --recall, more queries, or another kind"
+        )
