@@ -139,6 +139,8 @@ def build_command(
     }
     if recall is None and kind == AUTO:
         recall = RECALL
+    if recall is not None and (nprobe, ef_search) != (None, None):
+        raise InputError("got --nprobe or --ef-search, and a --recall to tune it to; expected one")
     tuned_on = read_queries(queries, recall)
     if source.is_dir():
         for_files: dict[str, object] = {

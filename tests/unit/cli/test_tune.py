@@ -56,4 +56,7 @@ def test_wrong_arguments(run: Run, corpus: Path, tmp_path: Path) -> None:
     assert refused(run(*command, "--queries", corpus)) == (
         "got --queries without --recall; expected both"
     )
+    assert refused(run(*command, "--kind", "auto", "--nprobe", 3)) == (
+        "got --nprobe or --ef-search, and a --recall to tune it to; expected one"
+    )
     assert "has no index.json" in refused(run("index", "tune", tmp_path / "none"))
