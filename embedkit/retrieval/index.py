@@ -155,8 +155,7 @@ class VectorIndex:
             embedder: for queries that are texts.
 
         Raises:
-            InputError: no index, a file that is absent or damaged (by name), or an embedder that
-                is not the one behind the vectors.
+            InputError: no index, a file that is absent or damaged (by name), or another embedder.
         """
         path = Path(folder).resolve()
         state, segments = read_index(path)
@@ -169,11 +168,8 @@ class VectorIndex:
             return VectorIndex.open, (self.folder, self.embedder)
         return VectorIndex, (self._settled, self._segments, self.embedder)
 
-    def __repr__(self) -> str:
-        return line(self)
-
-    def _repr_html_(self) -> str:
-        return html(self)
+    __repr__ = line
+    _repr_html_ = html
 
     @property
     def origin(self) -> Provenance | None:
@@ -448,8 +444,6 @@ class VectorIndex:
     def _settled(self) -> State:
         return replace(self._state, effort=self.effort, tuning=self.tuning)
 
-    def _grown(
-        self, segments: Sequence[Segment], rows: NewRows, show_progress: bool | None
-    ) -> list[Segment]:
-        trained = self._segments[0].index if self._segments else None
-        return grown(self._state, segments, rows, trained, show_progress)
+    def _grown(self, left: Sequence[Segment], rows: NewRows, show: bool | None) -> list[Segment]:
+        trained = self._segments[0].index if self._segments else None  # its rows may be removed
+        return grown(self._state, left, rows, trained, show)
