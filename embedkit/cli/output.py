@@ -149,7 +149,7 @@ def show_report(
         problems = (f"{name} ({type(e).__name__}: {first_line(e)})" for name, e in broken.items())
         alert(f"error: failed to make {', '.join(problems)}; the rest is complete")
         raise typer.Exit(1)
-    for error in failed.values():
-        raise error
+    for problem in failed.values():
+        raise problem
     if files.out is not None:
         inform(f"Wrote {' and '.join(str(files.out / name) for name in FILES)}.")
