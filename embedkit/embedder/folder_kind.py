@@ -20,12 +20,17 @@ class _Row(NamedTuple):
     what: str
     made_by: str
     architecture: str = ""  # how that of config.json ends, which makes it one too
+    labels: int | None = None  # that such an architecture must have
 
 
 # In the order of the tests: the folder of a head or a token classifier is that of a model too.
 _ROWS: dict[Kind, _Row] = {
     "cross-encoder": _Row(
-        ("cross_encoder.json",), "a cross-encoder", "embedkit train cross-encoder"
+        ("cross_encoder.json",),
+        "a cross-encoder",
+        "embedkit train cross-encoder",
+        "ForSequenceClassification",
+        labels=1,
     ),
     "head": _Row(("head.json",), "a regression head", "embedkit train head"),
     "token-classifier": _Row(
@@ -50,16 +55,29 @@ def folder_kind(folder: Path) -> Kind | None:
         if any((folder / name).is_file() for name in row.files):
             return kind
         if row.architecture and (config := folder / "config.json").is_file():
-            names = read_json(config).get("architectures")
-            if isinstance(names, list) and str([*names, ""][0]).endswith(row.architecture):
+            content = read_json(config)
+            names, labels = content.get("architectures"), content.get("id2label")
+            if (
+                isinstance(names, list)
+                and str([*names, ""][0]).endswith(row.architecture)
+                and (row.labels is None or len(labels or ()) == row.labels)
+            ):
                 return kind
     return None
+
+
+def is_classifier(folder: Path, kind: Kind | None = None) -> bool:
+    """Whether a cross-encoder is a folder of transformers that embedkit did not write."""
+    kind = kind or folder_kind(folder)
+    return kind == "cross-encoder" and not (folder / _ROWS[kind].files[0]).is_file()
 
 
 def check_kind(folder: Path, expected: Kind) -> None:
     """Refuse a folder of another kind; one of no kind is left to the reader of its files."""
     kind = folder_kind(folder)
-    of_model = expected == "model" and kind in ("head", "token-classifier")
+    of_model = expected == "model" and (
+        kind in ("head", "token-classifier") or is_classifier(folder, kind)
+    )
     if kind not in (None, expected) and not of_model:
         raise InputError(
             f"{folder}: is {_ROWS[kind].what}; expected {_ROWS[expected].what}, a folder of "

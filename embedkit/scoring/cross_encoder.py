@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 from torch import Tensor, nn
 
-from embedkit.arguments import as_label_range, as_path, check_seed
+from embedkit.arguments import as_label_range, as_path, check_count, check_list, check_seed
 from embedkit.embedder.fingerprint import state_sha256
-from embedkit.embedder.folder_kind import read_record, write_record
+from embedkit.embedder.folder_kind import is_classifier, read_record, write_record
 from embedkit.embedder.loading import load_for_head
 from embedkit.embedder.model_card import noted, write_mark
 from embedkit.encoders.devices import on_device, standard_torch
+from embedkit.encoders.hub import check_entries
 from embedkit.encoders.loading import without_bars
 from embedkit.errors import InputError, first_line
 from embedkit.files import new_folder, read_json, write_json, write_text
@@ -63,6 +65,8 @@ embedkit score PAIRS -m path/to/this/folder
 ```
 {usage}"""
 
+_LONGEST = 512  # tokens of a pair, where a folder says no other length
+
 _TRANSFORMERS = """
 ```python
 from sentence_transformers import CrossEncoder
@@ -86,6 +90,7 @@ class CrossEncoder:
         label_range: the lowest and the highest label that it was trained for.
         notes: on its training, for people.
         training: how `train_cross_encoder` trained it; None for one that was loaded.
+        sigmoid: whether scores are the sigmoid of the logits, as sentence-transformers has it.
 
     Example:
         >>> from embedkit import CrossEncoder
@@ -103,6 +108,7 @@ class CrossEncoder:
     label_range: tuple[float, float]
     notes: Mapping[str, Any] = field(default_factory=dict)
     training: TrainingOutcome | None = None
+    sigmoid: bool = False
 
     @classmethod
     @standard_torch()
@@ -144,7 +150,9 @@ class CrossEncoder:
     def from_pretrained(
         cls, folder: str | Path, *, device: str | torch.device | None = None
     ) -> CrossEncoder:
-        """Read what `save_pretrained` wrote.
+        """Read what `save_pretrained` wrote, or another classifier of one label.
+
+        The second kind has a label range of 0 to 1 and gives the scores of sentence-transformers.
 
         Args:
             folder: its path.
@@ -154,6 +162,9 @@ class CrossEncoder:
             InputError: no cross-encoder, or a damaged one.
         """
         target = as_path("folder", folder)
+        if is_classifier(target):
+            check_entries(target)
+            return cls._from_classifier(target, device)
         path, record = read_record(target, "cross-encoder")
         config = read_json(target / "config.json")
         try:
@@ -170,6 +181,26 @@ class CrossEncoder:
             network.to(chosen)
         made = cls(network.eval(), tokenizer, reads, str(folder), (low, high), notes)
         return made._checked(target)
+
+    @classmethod
+    def _from_classifier(cls, folder: Path, device: str | torch.device | None) -> CrossEncoder:
+        config = read_json(folder / "config.json")
+        theirs = config.get("sentence_transformers") or {}
+        name = theirs.get("activation_fn", config.get("sbert_ce_default_activation_function"))
+        activation = str(name or "Sigmoid").rpartition(".")[2]
+        if activation not in ("Sigmoid", "Identity"):
+            raise InputError(f"{folder}: its scores are {name}; expected Sigmoid or Identity")
+        positions = config.get("max_position_embeddings") or _LONGEST
+        tokenizer = load_tokenizer(
+            folder,
+            str(config.get("model_type")),
+            max_length=lambda own: min(own or _LONGEST, positions),
+        )
+        network = load_network(folder, "pooler")
+        with on_device(device) as chosen:
+            network.to(chosen)
+        made = cls(network.eval(), tokenizer, "pooler", str(folder), (0.0, 1.0))
+        return replace(made, sigmoid=activation == "Sigmoid")._checked(folder)
 
     def _checked(self, folder: Path) -> CrossEncoder:
         """The same, after it has scored one pair: what cannot run is found before long work."""
@@ -227,7 +258,49 @@ class CrossEncoder:
                 ).logits
                 scores[batch] = logits.squeeze(-1).float().cpu().numpy()
                 advance(len(batch))
-        return scores
+        return expit(scores) if self.sigmoid else scores
+
+    def rank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        top_k: int | None = None,
+        *,
+        return_documents: bool = False,
+        show_progress: bool | None = None,
+    ) -> list[dict[str, Any]]:
+        """The documents that fit a query best, as sentence-transformers' `CrossEncoder.rank`.
+
+        Args:
+            query: the first text of each pair.
+            documents: the second ones.
+            top_k: documents to return; None for all.
+            return_documents: with their texts.
+            show_progress: a bar on stderr; None shows it where stderr is a terminal.
+
+        Returns:
+            Dicts of `corpus_id`, which is the position in `documents`, `score`, and perhaps `text`;
+            the highest score first.
+
+        Raises:
+            InputError: no documents, a query or document that is no text, or a wrong `top_k`.
+
+        Example:
+            >>> model = CrossEncoder.untrained("minilm", "mean", (0, 5))
+            >>> [row["corpus_id"] for row in model.rank("Do cats nap?", ["It rains."])]
+            [0]
+        """
+        check_list("documents", documents)
+        count = None if top_k is None else check_count("top_k", top_k)
+        scores = self.predict([(query, text) for text in documents], show_progress=show_progress)
+        return [
+            {
+                "corpus_id": row,
+                "score": float(scores[row]),
+                **({"text": documents[row]} if return_documents else {}),
+            }
+            for row in np.argsort(-scores, kind="stable")[:count].tolist()
+        ]
 
     @property
     def device(self) -> torch.device:
@@ -280,8 +353,10 @@ class CrossEncoder:
         sentence-transformers' CrossEncoder; the others hold the encoder, and the classifier beside.
 
         Raises:
-            InputError: something else is in the way.
+            InputError: something else is in the way, or it is a folder of others already.
         """
+        if self.sigmoid:
+            raise InputError(f"{self.name}: is a saved classifier already; copy its folder")
         row, (low, high) = READS[READS[self.reads].saved_as], self.label_range
         of_transformers = row.name == "pooler"
         with new_folder(as_path("folder", folder)) as new, without_bars():

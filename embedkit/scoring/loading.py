@@ -119,3 +119,38 @@ def load_scorer(
         return find_similarity("cosine").pairwise(vectors[: len(pairs)], vectors[len(pairs) :])
 
     return cosine
+
+
+def load_reranker(
+    model: str | Path | LoadedModel, *, show_progress: bool | None = None, **options: Any
+) -> Scorer:
+    """Load a model of any kind as a function of n pairs of a query and a document to n scores.
+
+    Those are the predictions of a cross-encoder or a head, and the similarity of an embedder, which
+    puts its prompts for queries and documents in front.
+
+    Args:
+        model: see `load_model`, and for `options`.
+        show_progress: a bar on stderr; None shows it where stderr is a terminal.
+
+    Raises:
+        InputError: there is no such model.
+
+    Example:
+        >>> score = load_reranker("minilm", show_progress=False)
+        >>> close, far = score([("Do cats nap?", "A cat sleeps."), ("Do cats nap?", "It rains.")])
+        >>> bool(close > far)
+        True
+    """
+    loaded = load_model(model, **options)
+    if loaded.kind != "model":
+        return partial(loaded.predict, show_progress=show_progress)
+
+    def similarity(pairs: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
+        queries, documents = zip(*pairs, strict=True)
+        return loaded.similarity_pairwise(
+            loaded.encode_query(queries, show_progress=False),
+            loaded.encode_document(documents, show_progress=show_progress),
+        ).astype(np.float64)
+
+    return similarity

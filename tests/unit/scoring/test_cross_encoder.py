@@ -26,8 +26,10 @@ from tokenizers.processors import Sequence
 from torch import nn
 
 from embedkit import Embedder, InputError, Pairs, Report, evaluate
+from embedkit.embedder.folder_kind import folder_kind
 from embedkit.scoring.cross_encoder import CrossEncoder
 from embedkit.scoring.cross_encoder_network import READS, output_layer, rescale_output
+from embedkit.scoring.loading import load_model
 from embedkit.tokenization.pairs import PairTokens
 
 pytestmark = pytest.mark.thorough
@@ -157,6 +159,52 @@ def test_saved_and_read_again(saved: tuple[CrossEncoder, Path]) -> None:
     assert np.array_equal(again.predict(PAIRS), made.predict(PAIRS))
     assert again.fingerprint == made.fingerprint
     assert "embedkit score" in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize("activation", [None, "Identity", "Tanh"])
+def test_a_classifier_of_others(bert: Path, tmp_path: Path, activation: str | None) -> None:
+    """Oracle: sentence-transformers, which takes a sigmoid unless the folder says otherwise."""
+    config = transformers.BertConfig.from_pretrained(bert, num_labels=1)
+    if activation is not None:
+        named = f"torch.nn.modules.activation.{activation}"
+        config.sentence_transformers = {
+            "activation_fn": named.replace("activation.Id", "linear.Id")
+        }
+    torch.manual_seed(1)
+    transformers.BertForSequenceClassification(config).save_pretrained(tmp_path / "theirs")
+    transformers.AutoTokenizer.from_pretrained(bert).save_pretrained(tmp_path / "theirs")
+    if activation == "Tanh":
+        with pytest.raises(
+            InputError, match=r"its scores are torch.*; expected Sigmoid or Identity"
+        ):
+            CrossEncoder.from_pretrained(tmp_path / "theirs")
+        return
+    ours = load_model(tmp_path / "theirs")
+    assert isinstance(ours, CrossEncoder)
+    theirs = TheirCrossEncoder(str(tmp_path / "theirs"), device="cpu")
+    assert np.allclose(ours.predict(PAIRS), theirs.predict(PAIRS), atol=1e-5)
+    assert Embedder.from_pretrained(tmp_path / "theirs").encode("a cat").shape == (32,)
+    config.num_labels = 3
+    transformers.BertForSequenceClassification(config).save_pretrained(tmp_path / "three")
+    assert folder_kind(tmp_path / "three") == "model"
+
+
+def test_rank(bert: Path, tmp_path: Path) -> None:
+    """Oracle: sentence-transformers' `rank`, with its scores and its order."""
+    made = untrained(bert, "pooler")
+    made.save_pretrained(tmp_path / "saved")
+    theirs = TheirCrossEncoder(str(tmp_path / "saved"), device="cpu")
+    query, documents = tiny.TEXTS[0], [*tiny.TEXTS, tiny.TEXTS[1]]
+    for options in ({}, {"top_k": 3, "return_documents": True}):
+        ours = made.rank(query, documents, **options)
+        expected = theirs.rank(query, documents, **options)
+        assert [row["corpus_id"] for row in ours] == [row["corpus_id"] for row in expected]
+        assert [row.get("text") for row in ours] == [row.get("text") for row in expected]
+        assert np.allclose(*([row["score"] for row in x] for x in (ours, expected)), atol=1e-5)
+    with pytest.raises(InputError, match="documents is one str; expected a list of str"):
+        made.rank(query, "a text")
+    with pytest.raises(InputError, match="top_k is 0; expected a whole number from 1"):
+        made.rank(query, documents, top_k=0)
 
 
 @pytest.mark.parametrize("reads", ["pooler", "pooler-fresh"])
