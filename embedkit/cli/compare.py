@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
-from embedkit.cli import choices, options, output
+from embedkit.cli import choices, options, output, ranking
 from embedkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def compare_command(
             metavar="RECIPE DIR",
         ),
     ] = None,
+    ranked: ranking.Ranking,
     report_files: options.ReportFiles,
     files: options.PairFiles,
 ) -> None:
@@ -104,6 +105,10 @@ def compare_command(
     if fit.fit is not None and fit_on_data:
         raise InputError("got --fit and --fit-on-data; expected one of them")
     corpus = fit.corpus(files.encoding)
+    if folders and (ranked.mode != "dense" or ranked.rerank is not None):
+        raise InputError(
+            f"got {next(iter(folders))} with --mode or --rerank, of which a saved model has none"
+        )
     settings = models.read(precision)
     for option in folders:
         if head is not None:
@@ -153,6 +158,7 @@ def compare_command(
         suites=expand(data).suites,
         cache=models.cache,
         **scoring.arguments,
+        **ranked.arguments,
     )
 
     saved: dict[Path, str] = {}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from embedkit.cli import options, output
+from embedkit.cli import options, output, ranking
 from embedkit.data.entities import TaggedTexts
 from embedkit.data.entity_files import read_entities
 from embedkit.errors import InputError
@@ -30,7 +30,7 @@ def evaluate_entities(
     **tagger_options: Any,
 ) -> None:
     """Score a token classifier; `others` are options of which only the seed has a meaning here."""
-    plain = vars(options.Scoring())
+    plain = {**vars(options.Scoring()), **vars(ranking.Ranking())}
     for name, value in others.items():
         if name != "seed" and value != plain.get(name):
             raise InputError(

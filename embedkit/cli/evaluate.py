@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from embedkit.cli import choices, options, output
+from embedkit.cli import choices, options, output, ranking
 from embedkit.errors import InputError
 
 
@@ -46,6 +46,7 @@ def evaluate_command(
             "intfloat/multilingual-e5-small; by default the model's hub id says which."
         ),
     ] = None,
+    ranked: ranking.Ranking,
     report_files: options.ReportFiles,
     files: options.PairFiles,
     unit: options.Unit = None,
@@ -81,6 +82,7 @@ def evaluate_command(
                 "reproduce": reproduce or None,
                 "published": published,
                 **vars(scoring),
+                **vars(ranked),
             },
             report_files,
             max_length=models.max_length,
@@ -90,11 +92,13 @@ def evaluate_command(
         return
     if unit is not None:
         raise InputError("got --unit for sentence pairs; it is for texts with entities")
+    unnamed = models.model is None and models.models is None
+    settings = [] if unnamed and ranked.modes == ["bm25"] else models.read(precision, recipe)
     from embedkit.data.named_sets import expand
     from embedkit.evaluation.evaluate import evaluate
 
     report = evaluate(
-        models.read(precision, recipe),
+        settings or None,
         files.read_sets(data),
         baseline=baseline,
         suites=expand(data).suites,
@@ -103,6 +107,7 @@ def evaluate_command(
         published=published,
         cache=models.cache,
         **scoring.arguments,
+        **ranked.arguments,
     )
     output.show_report(report, report_files)
     if reproduce and not all(one.is_explained for one in report.published):

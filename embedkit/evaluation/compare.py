@@ -18,6 +18,9 @@ from embedkit.evaluation.options import EvaluationSets, Options
 from embedkit.evaluation.report.report import Report
 from embedkit.evaluation.run_models import Work
 from embedkit.recipes.recipe import Recipe
+from embedkit.retrieval.fusion import DENSE
+from embedkit.retrieval.words import UNICODE
+from embedkit.scoring.loading import LoadedModel
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
@@ -42,6 +45,10 @@ def compare(
     query_prompt: str | None = None,
     document_prompt: str | None = None,
     index: str = EXACT,
+    modes: Sequence[str] = (DENSE,),
+    words: str = UNICODE,
+    rerank: str | Path | LoadedModel | None = None,
+    rerank_depth: int = 100,
     seed: int = SEED,
     suites: Mapping[str, Sequence[str]] | None = None,
     cache: bool | str | Path | None = None,
@@ -82,6 +89,11 @@ def compare(
             `corpus`.
         index: how retrieval sets are searched: `flat`, which is exact, `hnsw`, or a factory string
             of FAISS, to measure what approximation costs.
+        modes: how retrieval sets are searched, each a candidate: `dense` by embeddings, `bm25`
+            by words, which needs no model, and `hybrid` by both (reciprocal rank fusion).
+        words: how BM25 splits texts, see `embedkit.retrieval.words`.
+        rerank: a cross-encoder, or another model or its name; each candidate is compared with and
+            without it, which orders the first `rerank_depth` documents of a query anew.
         seed: of the bootstrap.
         suites: names of scored data sets to average over; None for the suites that `data` names,
             or else all data sets.
@@ -100,8 +112,6 @@ def compare(
     sets, options = EvaluationSets.read(data, select, train, suites), Options.of(locals())
     training = HeadTraining.of(head, sets.training, options.head_metrics)
     named = parse_recipes(recipes, layers)
-    if baseline is not None and not isinstance(model, list | tuple):
-        Recipe.of(baseline)
 
     def choose(embedder: Embedder, settings: ModelSettings, against: Recipe | None) -> Candidates:
         if settings.recipe is not None:

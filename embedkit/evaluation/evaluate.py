@@ -17,13 +17,16 @@ from embedkit.evaluation.published import check_published, compare_with_publishe
 from embedkit.evaluation.report.report import Report
 from embedkit.evaluation.reproduce import explain_differences
 from embedkit.evaluation.run_models import Work
+from embedkit.retrieval.fusion import DENSE
+from embedkit.retrieval.words import UNICODE
+from embedkit.scoring.loading import LoadedModel
 
 if TYPE_CHECKING:
     from embedkit.embedder.embedder import Embedder
 
 
 def evaluate(
-    model: Models,
+    model: Models | None,
     data: Data,
     *,
     baseline: str | None = None,
@@ -36,6 +39,10 @@ def evaluate(
     query_prompt: str | None = None,
     document_prompt: str | None = None,
     index: str = EXACT,
+    modes: Sequence[str] = (DENSE,),
+    words: str = UNICODE,
+    rerank: str | Path | LoadedModel | None = None,
+    rerank_depth: int = 100,
     seed: int = SEED,
     reproduce: bool = False,
     published: str | None = None,
@@ -52,6 +59,7 @@ def evaluate(
         model: a model; or a list of them, for paired differences between models. An item may be a
             dict with `name` (of the model) and `recipe`, `prompt`, `query_prompt`,
             `document_prompt` or `precision` for it alone. They are loaded one at a time.
+            None for `modes=["bm25"]` alone.
         data: see `compare`.
         baseline: the model that the others are compared with, as `model` or the table names it;
             by default the first one.
@@ -72,7 +80,9 @@ def evaluate(
     sets, options = EvaluationSets.read(data, suites=suites), Options.of(locals())
     prompted = prompt is not None or prompt_name is not None
     given = ["similarity"] * (similarities is not None) + ["prompt"] * prompted
-    models = read_models(model, embedders=False, crossed=False)
+    models = []
+    if model is not None:
+        models = read_models(model, embedders=False, crossed=False, named=options.ranks)
     if published is not None and len(models) > 1:
         raise InputError("got published and several models; expected one model")
     if reproduce or published is not None:

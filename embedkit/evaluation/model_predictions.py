@@ -20,12 +20,14 @@ from embedkit.evaluation.models import ModelSettings
 from embedkit.evaluation.options import EvaluationSets, Options
 from embedkit.evaluation.pair_scores import Predictions, similarities_of
 from embedkit.evaluation.results import CROSS_ENCODER
-from embedkit.evaluation.retrieval import IndexedQrels, Rankings
+from embedkit.evaluation.retrieval import DEPTH, IndexedQrels, Rankings
 from embedkit.evaluation.run_metadata import ModelRun, ModelUsed
+from embedkit.evaluation.search_modes import SearchModes, Stage
 from embedkit.evaluation.set_embeddings import SetEmbeddings
 from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import Recipe
 from embedkit.recipes.steps import Float32Array
+from embedkit.retrieval.fusion import BM25
 from embedkit.similarity import find_similarity
 
 if TYPE_CHECKING:
@@ -50,10 +52,16 @@ def similarity_scorers(names: Sequence[str]) -> list[PairScorer]:
 
 
 class Candidate(NamedTuple):
-    """What is compared: a model with a recipe."""
+    """What is compared: a model with a recipe, and how it ranks documents."""
 
     model: str
-    recipe: Recipe
+    recipe: Recipe | None  # None for BM25 alone
+    stage: Stage = Stage()
+
+    @property
+    def shown(self) -> str:
+        """What reports call its recipe."""
+        return self.stage.candidate(str(self.recipe))
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,12 +93,12 @@ class ModelPredictions:
     def own(self) -> list[str]:
         """The candidates that are the recipe of their model's folder."""
         recipes = {name: run.described["recipe"] for name, run in self.models.items()}
-        return [name for name, x in self.recipes.items() if str(x.recipe) == recipes[x.model]]
+        return [name for name, x in self.recipes.items() if x.shown == recipes[x.model]]
 
     @property
     def kind(self) -> str:
         """What differs between the candidates: recipe, model, or both (candidate)."""
-        if len(self.models) == 1:
+        if len(self.models) == 1 and all(x.stage == Stage() for x in self.recipes.values()):
             return "recipe"
         return "model" if [*self.recipes] == [*self.models] else "candidate"
 
@@ -126,11 +134,20 @@ def predict_by_embeddings(
     similarities: tuple[str, ...],
     decided_by: str,
     settings: ModelSettings,
+    modes: SearchModes | None = None,
 ) -> ModelPredictions:
-    """The predictions of an embedder's recipes, each with the scorers of its pairs."""
+    """The predictions of an embedder's recipes, each with the scorers of its pairs.
+
+    `modes` are the ways to search retrieval sets; where there is more than one, sets of pairs have
+    been refused.
+    """
     started = time.perf_counter()
-    model = settings.name or embeddings.embedder.name
-    recipes = {settings.candidate(bound.recipe): Candidate(model, bound.recipe) for bound in bounds}
+    model, modes = settings.name or embeddings.embedder.name, modes or SearchModes()
+    recipes = {
+        stage.candidate(settings.candidate(bound.recipe)): Candidate(model, bound.recipe, stage)
+        for bound in bounds
+        for stage in modes.of_recipes
+    }
     of_pairs: dict[int, list[Predictions]] = {}
     of_retrieval: dict[int, tuple[IndexedQrels, list[Rankings]]] = {}
     samples: dict[str, list[NDArray[np.float64]]] = {recipe: [] for recipe in recipes}
@@ -138,16 +155,19 @@ def predict_by_embeddings(
         if isinstance(data, RetrievalSet):
             qrels, rankings = IndexedQrels.of(data), list[Rankings]()
             of_retrieval[dataset] = qrels, rankings
-            for position, recipe in enumerate(recipes):
+            for position, bound in enumerate(bounds):
                 queries, documents = (
                     embeddings.texts(position, dataset, role) for role in ("query", "document")
                 )
+                name = settings.candidate(bound.recipe)
                 rankings += qrels.rank(
-                    recipe, queries, documents, options.similarities, options.index
+                    name, queries, documents, options.similarities, options.index, modes
                 )
-                samples[recipe] += [
-                    _sample(name, queries, documents) for name in options.similarities
-                ]
+                for similarity in options.similarities:
+                    sample = _sample(similarity, queries, documents)
+                    for number, stage in enumerate(modes.of_recipes):
+                        # Only recipes that are searched alike can predict the same.
+                        samples[stage.candidate(name)].append(np.append(sample, number))
             continue
         of_pairs[dataset] = []
         for position, (recipe, own) in enumerate(zip(recipes, scorers, strict=True)):
@@ -185,6 +205,58 @@ def _sample(similarity: str, queries: Float32Array, documents: Float32Array) -> 
     columns = np.unique(np.linspace(0, len(documents) - 1, 1024).astype(int))
     matrix = find_similarity(similarity).matrix
     return matrix(queries[rows].astype(np.float64), documents[columns].astype(np.float64))
+
+
+def predict_by_words(
+    sets: EvaluationSets, options: Options, modes: SearchModes
+) -> ModelPredictions:
+    """The rankings of BM25, which reads retrieval sets only and needs no model."""
+    started = time.perf_counter()
+    candidates = {stage.candidate(BM25): Candidate(BM25, None, stage) for stage in modes.of_words}
+    of_retrieval = {}
+    texts = [{text for of_role in data.texts.values() for text in of_role} for data in sets.all]
+    for dataset, data in enumerate([*sets.scored, *sets.selecting]):
+        if not isinstance(data, RetrievalSet):
+            continue
+        qrels = IndexedQrels.of(data)
+        of_retrieval[dataset] = (
+            qrels,
+            [
+                # Rows of one table have one similarity, and that of words would be none of them.
+                qrels.measured(name, similarity, ranked)
+                for name, x in candidates.items()
+                for ranked in [modes.rank(x.stage, data, DEPTH + 1)]
+                for similarity in options.similarities
+            ],
+        )
+    described = {"name": BM25, "family": BM25, "layers": 0, "width": 0, "pooler": False}
+    described |= {"recipe": None, "max_length": 0, "precision": "float64"}
+    run = ModelRun(
+        described,
+        ModelUsed("cpu", "float64", 0, ""),
+        dict.fromkeys(("sentence", "query", "document"), ""),
+        sentences=0,
+        forward_passes=0,
+        truncated=0,
+        cached=0,
+        seconds=0.0,
+    )
+    return ModelPredictions(
+        models={BM25: run},
+        recipes=candidates,
+        similarities=tuple(options.similarities),
+        decided_by=options.similarities[0],
+        of_pairs={},
+        of_retrieval=of_retrieval,
+        samples={
+            name: [np.array([-1.0 - number]) for _ in of_retrieval for _ in options.similarities]
+            for number, name in enumerate(candidates)
+        },
+        geometries={},
+        truncated=[np.zeros(len(distinct), np.bool_) for distinct in texts],
+        score_seconds=time.perf_counter() - started,
+        baseline=next(iter(candidates)),
+    )
 
 
 def predict_by_cross_encoder(

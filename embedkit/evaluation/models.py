@@ -141,17 +141,19 @@ def load_embedder(model: Model) -> Embedder:
     return cast("Embedder", ModelSettings(model).load(embedder=True))
 
 
-def read_models(given: Models, *, embedders: bool, crossed: bool) -> list[ModelSettings]:
+def read_models(
+    given: Models, *, embedders: bool, crossed: bool, named: bool = False
+) -> list[ModelSettings]:
     """The models that a caller names; of several, all are found before one is loaded.
 
     `embedders` says that only the embedders of folders are used, and `crossed` that several
-    recipes of each model are compared.
+    recipes of each model are compared; `named` that one model alone gets a name too.
     """
     items: list[Any] = list(given) if isinstance(given, list | tuple) else [given]
     if not items:
         raise InputError("there is no model; expected at least one")
     models = [ModelSettings.of(item) for item in items]
-    if len(models) == 1:
+    if len(models) == 1 and not named:
         return models
     models = [
         replace(model, name=name, shows_recipe=crossed)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 from embedkit.arguments import check_count, check_list
@@ -19,6 +20,9 @@ from embedkit.errors import InputError
 from embedkit.evaluation.bootstrap import SEED
 from embedkit.evaluation.correlation import AGGREGATIONS, CORRELATIONS
 from embedkit.evaluation.exact_search import EXACT
+from embedkit.retrieval.fusion import DENSE, check_mode
+from embedkit.retrieval.words import UNICODE, find_words
+from embedkit.scoring.loading import LoadedModel
 from embedkit.similarity import find_similarity
 
 
@@ -34,6 +38,10 @@ class Options:
     query_prompt: str | None = None
     document_prompt: str | None = None
     index: str = EXACT
+    modes: Sequence[str] = (DENSE,)
+    words: str = UNICODE
+    rerank: str | Path | LoadedModel | None = None
+    rerank_depth: int = 100
     seed: int = SEED
 
     def __post_init__(self) -> None:
@@ -44,6 +52,15 @@ class Options:
         for name in names:
             find_similarity(name)
         object.__setattr__(self, "similarities", tuple(dict.fromkeys(names)))
+        check_list("modes", self.modes, "a list of names")
+        object.__setattr__(self, "modes", tuple(dict.fromkeys(map(check_mode, self.modes))))
+        if not self.modes:
+            raise InputError("modes is empty; expected a list of names")
+        if self.modes != (DENSE,):
+            find_words(self.words)
+        elif self.words != UNICODE:
+            raise InputError("got words without a mode that reads them; expected bm25 or hybrid")
+        check_count("rerank_depth", self.rerank_depth)
         if self.aggregation not in [*AGGREGATIONS]:
             raise InputError(
                 f"unknown aggregation {self.aggregation!r}; choose from {', '.join(AGGREGATIONS)}"
@@ -62,6 +79,19 @@ class Options:
         return cls(**own)
 
     @property
+    def ranks(self) -> bool:
+        """Whether documents are ranked by more than the similarity of embeddings."""
+        return self.modes != (DENSE,) or self.rerank is not None
+
+    @property
+    def reranked(self) -> tuple[str | None, int | None]:
+        """The reranker's name, and how many documents of a query it orders."""
+        if self.rerank is None:
+            return None, None
+        named = isinstance(self.rerank, str | Path)
+        return str(self.rerank if named else getattr(self.rerank, "name", "")), self.rerank_depth
+
+    @property
     def head_metrics(self) -> tuple[str, ...]:
         """The metrics of predictions that are on the labels' scale."""
         return (*CORRELATIONS, "mse") if self.threshold is None else (*CORRELATIONS, "mse", "f1")
@@ -73,6 +103,11 @@ class Options:
             raise InputError(
                 "got an index, or a prompt for queries or documents, but no retrieval set; "
                 "expected a folder of one"
+            )
+        if self.ranks and (pairs := [data.name for data in sets if isinstance(data, Pairs)]):
+            raise InputError(
+                f"got modes or a reranker for {pairs[0]}, which is sentence pairs; expected only "
+                "retrieval sets"
             )
 
     def check_no_threshold(self) -> None:

@@ -13,6 +13,7 @@ from embedkit.evaluation.bootstrap import RESAMPLES, SEED, Seed, bootstrap_means
 from embedkit.evaluation.exact_search import EXACT, nearest
 from embedkit.evaluation.ranking_metrics import IDEAL_DEPTH, RANKING_METRICS
 from embedkit.evaluation.results import Result, Scored
+from embedkit.evaluation.search_modes import SearchModes
 from embedkit.recipes.steps import Float32Array
 
 DEPTH = 1000  # of a ranking, trec_eval's and BEIR's
@@ -65,8 +66,9 @@ class IndexedQrels:
         documents: Float32Array,
         similarities: Sequence[str],
         index: str = EXACT,
+        modes: SearchModes | None = None,
     ) -> list[Rankings]:
-        """The rankings of a recipe by each similarity.
+        """The rankings of a recipe by each similarity, searched in each of the ways of `modes`.
 
         `queries` are (n, dim) and `documents` (m, dim) float32.
         """
@@ -75,13 +77,21 @@ class IndexedQrels:
             reason = "the similarities are not all finite"
         elif len(documents) > 1 and (documents == documents[0]).all():
             reason = "the similarities are all the same"
-        if reason is not None:
-            return [Rankings(recipe, name, None, reason=reason) for name in similarities]
-        return [
+        modes = modes or SearchModes()
+        rankings = []
+        for similarity in similarities:
             # One more than the depth, for the query itself may have to go.
-            self._measured(recipe, name, nearest(queries, documents, name, DEPTH + 1, index))
-            for name in similarities
-        ]
+            dense = None
+            if reason is None:
+                dense = nearest(queries, documents, similarity, DEPTH + 1, index)
+            for stage in modes.of_recipes:
+                name = stage.candidate(recipe)
+                if dense is None:
+                    rankings.append(Rankings(name, similarity, None, reason=reason))
+                else:
+                    ranked = modes.rank(stage, self.data, DEPTH + 1, dense)
+                    rankings.append(self.measured(name, similarity, ranked))
+        return rankings
 
     def results(self, rankings: Rankings) -> list[Result]:
         """Each metric as its mean over the queries, without an interval."""
@@ -114,7 +124,7 @@ class IndexedQrels:
             for result, row in zip(results, resampled, strict=True)
         ]
 
-    def _measured(self, recipe: str, similarity: str, rankings: NDArray[np.int64]) -> Rankings:
+    def measured(self, recipe: str, similarity: str, rankings: NDArray[np.int64]) -> Rankings:
         """Of rankings (n, k) of positions."""
         gains = np.zeros((len(rankings), DEPTH), dtype=np.int64)
         ranks, first = [], []

@@ -32,6 +32,7 @@ from embedkit.evaluation.run_metadata import (
 from embedkit.evaluation.selection import Selection, select_best
 from embedkit.evaluation.significance import against_baseline
 from embedkit.evaluation.verdict import decide
+from embedkit.retrieval.fusion import DENSE
 
 _NO_POOLER = "the checkpoint has no pooler weights"
 
@@ -70,7 +71,7 @@ def report_of(
     def results(scored: Sequence[Scored]) -> tuple[Result, ...]:
         rows = against_baseline(scored, against, equal) if several else [x.result for x in scored]
         named = ((row, candidates[row.candidate]) for row in rows)
-        return tuple(replace(row, model=x.model, recipe=str(x.recipe)) for row, x in named)
+        return tuple(replace(row, model=x.model, recipe=x.shown) for row, x in named)
 
     mean_of = partial(mean_scores, scored, candidates, decided_by, options.aggregation)
     suites = sets.suites or {"all": tuple(data.name for data in sets.scored)}
@@ -79,7 +80,7 @@ def report_of(
     runs, used = predictions.models, predictions.models[candidates[against].model]
     return Report(
         model=used.described,
-        models=runs if len(runs) > 1 else {},
+        models={} if predictions.kind == "recipe" else runs,
         results=results(scored),
         averages=results(averages),
         compared={name: one.recipe for name, one in candidates.items()},
@@ -176,7 +177,15 @@ def _metadata(
     prompts, model = run.prompts, run.used
     search = None
     if any(isinstance(data, RetrievalSet) for data in sets.all):
-        search = Search(options.index, DEPTH, prompts["query"], prompts["document"])
+        search = Search(
+            options.index,
+            DEPTH,
+            prompts["query"],
+            prompts["document"],
+            tuple(options.modes),
+            None if options.modes == (DENSE,) else options.words,
+            *options.reranked,
+        )
     return RunMetadata(
         prompt=prompts["sentence"],
         similarities=predictions.similarities,

@@ -20,6 +20,7 @@ from embedkit.evaluation.set_embeddings import SetEmbeddings
 from embedkit.files import rows_sha256
 from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import Recipe
+from embedkit.retrieval.fusion import DENSE
 from embedkit.version import __version__
 
 _LIBRARIES = ("torch", "tokenizers", "transformers", "numpy", "scikit-learn")
@@ -85,6 +86,10 @@ class Search:
     depth: int  # of the rankings
     query_prompt: str
     document_prompt: str
+    modes: tuple[str, ...] = (DENSE,)
+    words: str | None = None  # how BM25 splits texts
+    reranker: str | None = None
+    rerank_depth: int | None = None
 
 
 class ModelUsed(NamedTuple):

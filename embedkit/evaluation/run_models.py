@@ -21,14 +21,17 @@ from embedkit.evaluation.model_predictions import (
     PairScorer,
     predict_by_cross_encoder,
     predict_by_embeddings,
+    predict_by_words,
     similarity_scorers,
 )
 from embedkit.evaluation.models import ModelSettings
 from embedkit.evaluation.options import EvaluationSets, Options
 from embedkit.evaluation.report.report import Report
 from embedkit.evaluation.run import report_of
+from embedkit.evaluation.search_modes import SearchModes, Stage
 from embedkit.evaluation.set_embeddings import SetEmbeddings
 from embedkit.recipes.recipe import Recipe
+from embedkit.scoring.loading import load_reranker
 
 if TYPE_CHECKING:
     from embedkit.scoring.pair_regressor import PairRegressor
@@ -59,22 +62,46 @@ class Work:
         self.options.check_data(self.sets.all)
         if self.choose is not None and self.training is None:
             self.options.check_no_threshold()
-        against, recipe = _baseline(models, baseline, crossed=self.choose is not None)
+        modes = self._modes()
+        stages = [*modes.of_recipes, *modes.of_words]
+        if models and not modes.of_recipes:
+            raise InputError("got a model for bm25 alone, which needs none; expected no model")
+        if modes.of_recipes and not models:
+            raise InputError("there is no model; expected at least one")
+        stage, named = _named_stage(stages, baseline, self.options.modes[0])
+        against, recipe = None, None
+        if modes.of_recipes:
+            against, recipe = _baseline(models, named, crossed=self.choose is not None)
         parts = []
         with open_cache(len(models) > 1 if cache is None else cache) as store:
-            for settings in models:
-                named = recipe if settings is against else None
-                parts.append(self._predict(settings, named, store))
+            for settings in models if modes.of_recipes else ():
+                own = recipe if settings is against else None
+                parts.append(self._predict(settings, own, store, modes))
+        base = "" if against is None else parts[models.index(against)].baseline
+        if modes.of_words:
+            parts.append(predict_by_words(self.sets, self.options, modes))
         return report_of(
             ModelPredictions.joined(parts),
             self.sets,
             self.options,
-            baseline=parts[models.index(against)].baseline,
-            convention=baseline is None and len(models) == 1,
+            baseline=stage.candidate(base),
+            convention=baseline is None and len(models) == 1 and len(stages) == 1,
         )
 
+    def _modes(self) -> SearchModes:
+        """The ways to search, with the reranker loaded."""
+        options = self.options
+        reranker = None
+        if options.rerank is not None:
+            reranker = load_reranker(options.rerank, show_progress=self.show_progress)
+        return SearchModes(tuple(options.modes), options.words, reranker, options.rerank_depth)
+
     def _predict(
-        self, settings: ModelSettings, baseline: Recipe | None, cache: EmbeddingCache | None
+        self,
+        settings: ModelSettings,
+        baseline: Recipe | None,
+        cache: EmbeddingCache | None,
+        modes: SearchModes,
     ) -> ModelPredictions:
         model: Any = settings.load(embedder=self.choose is not None)
         sets, options, progress = self.sets, settings.options(self.options), self.show_progress
@@ -121,6 +148,7 @@ class Work:
                 similarities=similarities,
                 decided_by=similarities[0] if self.training is None else "head",
                 settings=settings,
+                modes=modes,
             ),
             baseline=settings.candidate(chosen.baseline),
             missing={
@@ -148,19 +176,30 @@ class Work:
         return head.prompt
 
 
+def _named_stage(
+    stages: Sequence[Stage], baseline: str | Recipe | None, mode: str
+) -> tuple[Stage, str | Recipe | None]:
+    """How the baseline is searched, by default in the first mode; and its name without that."""
+    suffixes = {f" {stage.candidate('').strip()}": stage for stage in stages if stage != Stage()}
+    for suffix in sorted(suffixes, key=len, reverse=True):
+        if (name := f" {baseline}").endswith(suffix):
+            return suffixes[suffix], name.removesuffix(suffix).strip() or None
+    return Stage(mode), baseline
+
+
 def _baseline(
     models: Sequence[ModelSettings], baseline: str | Recipe | None, *, crossed: bool
 ) -> tuple[ModelSettings, Recipe | None]:
     """The model that the others are compared with, and its recipe if that is named."""
-    if len(models) == 1 and not crossed and baseline is not None:
-        raise InputError("got a baseline for one model; expected several models")
-    if baseline is None or len(models) == 1:
+    if baseline is None or (len(models) == 1 and crossed):
         return models[0], None if baseline is None else Recipe.of(baseline)
     for settings in models:
-        if str(baseline) in (settings.name, str(settings.model)):
+        if settings.name and str(baseline) in (settings.name, str(settings.model)):
             return settings, None
         if crossed and str(baseline).startswith(f"{settings.name} "):
             return settings, Recipe.parse(str(baseline).removeprefix(f"{settings.name} "))
+    if not crossed and not models[0].name:
+        raise InputError("got a baseline for one model; expected several models")
     if not crossed:
         names = ", ".join(settings.name for settings in models)
         raise InputError(f"baseline is {baseline!r}; expected one of the models: {names}")

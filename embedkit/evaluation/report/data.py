@@ -32,7 +32,7 @@ class ReportData:
 
     model: dict[str, Any]  # of the baseline: name, family, layers, width, own recipe, ...
     results: tuple[Result, ...]
-    compared: dict[str, Recipe]  # by the names of the candidates
+    compared: dict[str, Recipe | None]  # by the names of the candidates; None is BM25's
     fitted: dict[str, BoundRecipe]  # those fitted for the report, for `Embedder.with_recipe`
     decided_by: str  # the similarity (or head, cross-encoder) that decides which recipe is best
     run_metadata: RunMetadata
@@ -74,7 +74,7 @@ class ReportData:
 
         The metric is averaged over the data sets, by the similarity and the aggregation that
         decide; of recipes that agree to six digits the model's own wins. None if no recipe has a
-        value on every data set.
+        value on every data set, or if BM25 is the best.
         """
         return None if self.best_name is None else self.compared[self.best_name]
 

@@ -75,7 +75,8 @@ def _cells(report: ReportData) -> dict[str, tuple[str, int]]:
     return {
         name: (recipe.poolings[0], recipe.layers[0] % (top + 1))
         for name, recipe in report.compared.items()
-        if len(recipe.poolings) == len(recipe.layers) == 1
+        if recipe is not None
+        and len(recipe.poolings) == len(recipe.layers) == 1
         and not recipe.steps
         and recipe.poolings != ("pooler",)
     }

@@ -12,6 +12,8 @@ from embedkit.evaluation.report.locale import note
 from embedkit.evaluation.results import CROSS_ENCODER, MAIN_METRICS, PAIRS, RETRIEVAL, TASKS
 from embedkit.evaluation.run_metadata import ModelRun, RetrievalUsed
 from embedkit.evaluation.significance import LEVEL, significant
+from embedkit.retrieval.bm25 import K1, B
+from embedkit.retrieval.fusion import BM25, HYBRID, RRF
 
 Notes: TypeAlias = Iterator[tuple[str, dict[str, Any]]]  # keys of the texts, and their values
 
@@ -72,6 +74,8 @@ def _encoding_notes(report: ReportData) -> Notes:
     models: dict[str, ReportData | ModelRun] = {f"{x}: ": run for x, run in report.models.items()}
     for prefix, run in (models or {"": report}).items():
         settings = run.used if isinstance(run, ModelRun) else run.run_metadata
+        if run.forward_passes == 0:  # BM25 encodes nothing
+            continue
         yield (
             key,
             {
@@ -147,11 +151,17 @@ def _search_notes(report: ReportData) -> Notes:
         if not isinstance(used, RetrievalUsed):
             continue
         values = {"dataset": used.name, "documents": used.documents}
-        key = "exact" if search.index == EXACT else "approximate"
+        key = "exact" if search.index == EXACT or search.modes == (BM25,) else "approximate"
         yield key, {**values, "index": search.index, "depth": search.depth}
         for key in ("left_out", "missing_documents", "queries_without_relevant"):
             if count := getattr(used, key):
                 yield key, {"count": count, "dataset": used.name}
+    if search.words is not None:
+        yield "bm25", {"k1": K1, "b": B, "words": search.words}
+    if HYBRID in search.modes:
+        yield "hybrid", {"k": RRF}
+    if search.reranker is not None:
+        yield "rerank", {"reranker": search.reranker, "depth": search.rerank_depth}
     if search.query_prompt or search.document_prompt:
         yield "prompts", {"query": search.query_prompt, "document": search.document_prompt}
 

@@ -34,6 +34,8 @@ def title_of(report: ReportData, language: str) -> str:
     else:
         metrics = [words[task.title] for task in report.tasks]
     key = {CROSS_ENCODER: "of_cross_encoder", "head": "of_head"}.get(report.decided_by, "of_recipe")
+    if report.compared[next(iter(report.compared))] is None:  # BM25
+        key = "compared"
     described = words["model" if model["recipe"] is not None else "model_without_recipe"]
     return words["compared" if several else key].format(
         model=report.model_names if report.models else described.format(**model),

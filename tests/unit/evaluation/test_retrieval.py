@@ -121,6 +121,10 @@ def test_similarities(run: Run, bert: Path, folder: Path) -> None:
         "depth": 1000,
         "query_prompt": "",
         "document_prompt": "",
+        "modes": ["dense"],
+        "words": None,
+        "reranker": None,
+        "rerank_depth": None,
     }
 
 

@@ -1,0 +1,58 @@
+"""Options of BM25, hybrid search and rerankers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeAlias
+
+from embedkit.cli import choices, options
+
+Words: TypeAlias = Annotated[
+    str,
+    options.search_option(
+        "Split texts for BM25 into words (unicode; Chinese, Japanese and Korean: bigrams), into "
+        "stems of english or another language of Snowball, or into the morphemes of Korean (kiwi).",
+        values=choices.WORDS,
+    ),
+]
+Rerank: TypeAlias = Annotated[
+    str | None,
+    options.search_option(
+        "Order the first documents of each query anew by this cross-encoder, or by the similarity "
+        "of this model.",
+        autocompletion=choices.complete_model,
+    ),
+]
+RerankDepth: TypeAlias = Annotated[
+    int, options.search_option("Rerank this many documents of each query.", min=1)
+]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How `compare` and `evaluate` search retrieval sets."""
+
+    mode: Annotated[
+        str,
+        options.search_option(
+            "Search retrieval sets by embeddings (dense), by words (bm25, which needs no model) or "
+            "by both, fused by reciprocal rank (hybrid). Several, separated by spaces or commas, "
+            "are compared.",
+            values=choices.MODES,
+            several=True,
+        ),
+    ] = "dense"
+    words: Words = "unicode"
+    rerank: Rerank = None
+    rerank_depth: RerankDepth = 100
+
+    @property
+    def modes(self) -> list[str]:
+        """The modes that the user named."""
+        return self.mode.replace(",", " ").split()
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of `compare` and `evaluate`."""
+        others = {name: value for name, value in vars(self).items() if name != "mode"}
+        return {"modes": self.modes, **others}
