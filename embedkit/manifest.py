@@ -28,7 +28,7 @@ SCHEMA = 1
 _CHUNK = 1 << 20  # bytes
 # A number and an identity; older versions of embedkit gave no identity.
 _DATA_FILE = re.compile(
-    r"\d{6,}(-\d+)?(-(?P<identity>[0-9a-f]{16}))?(\.removed)?\.(parquet|faiss|arrow|npy)"
+    r"\d{6,}(-\d+)?(-(?P<identity>[0-9a-f]{16}))?(\.(removed|terms))?\.(parquet|faiss|arrow|npy)"
 )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedkit.cli import choices, options, output
+from embedkit.cli import choices, options, output, ranking
 from embedkit.cli.app import App
 from embedkit.cli.tune import Queries, read_queries, tune_and_tell, tune_command
 from embedkit.errors import InputError, printable
@@ -113,6 +113,15 @@ def build_command(
     ] = None,
     nprobe: options.Nprobe = None,
     ef_search: options.EfSearch = None,
+    bm25: Annotated[
+        bool,
+        options.option(
+            "Count the words of the stored texts too, for --mode bm25 and hybrid of search.",
+            "--bm25",
+            panel="Index",
+        ),
+    ] = False,
+    words: ranking.Words = "unicode",
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
 ) -> None:
@@ -136,6 +145,8 @@ def build_command(
         "nprobe": nprobe,
         "ef_search": ef_search,
         "memory": memory,
+        "bm25": bm25,
+        "words": words,
     }
     if recall is None and kind == AUTO:
         recall = RECALL
@@ -380,6 +391,7 @@ def _show(index: VectorIndex, *, as_json: bool, to_stdout: bool = False) -> None
         f"{info['kind']}, {info['similarity']}, {info['segments']} segments, "
         f"{info['removed']:,} rows removed, {info['bytes'] / 1e6:,.1f} MB, "
         f"{'with' if info['texts'] else 'without'} texts"
+        f"{'' if info['bm25'] is None else ', BM25 of ' + info['bm25'] + ' words'}"
     )
     if info["tuning"] is not None:
         tuning = info["tuning"]

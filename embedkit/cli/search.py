@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from embedkit.arguments import check_count
-from embedkit.cli import choices, options, output
+from embedkit.cli import choices, options, output, ranking
 from embedkit.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -53,6 +53,16 @@ def search_command(
     ] = None,
     nprobe: options.Nprobe = None,
     ef_search: options.EfSearch = None,
+    mode: Annotated[
+        str,
+        options.search_option(
+            "Search by vectors (dense), by words (bm25, which loads no model) or by both, fused by "
+            "reciprocal rank (hybrid). The last two are for indexes that were built with --bm25.",
+            values=choices.MODES,
+        ),
+    ] = "dense",
+    rerank: ranking.Rerank = None,
+    rerank_depth: ranking.RerankDepth = 100,
     as_json: Annotated[
         bool, options.output_option("Print a JSON object a query on stdout, one a line.", "--json")
     ] = False,
@@ -75,27 +85,49 @@ def search_command(
         for _ in corpus:  # a wrong row shows before the model is loaded
             pass
     from embedkit.retrieval.index import VectorIndex
+    from embedkit.retrieval.search import Search
 
     opened = VectorIndex.open(index)
     provenance = opened.provenance
-    if provenance is None and model is None:
+    by_vectors = mode != "bm25"
+    if provenance is None and model is None and by_vectors:
         raise InputError(f"{index}: does not say what model its vectors are of; name it with -m")
-    opened.check_effort(nprobe=nprobe, ef_search=ef_search)  # before the model is loaded
+    if model is not None and not by_vectors:
+        raise InputError("got --model for mode 'bm25', which reads no vectors")
+    # Before a model is loaded.
+    opened.check_effort(nprobe=nprobe, ef_search=ef_search)
     opened.count(where)
-    from embedkit.embedder.embedder import Embedder
-    from embedkit.embedder.prompts import described, query_prompt
+    Search(prompt, prompt_name, where, nprobe, ef_search, mode, None, rerank, rerank_depth).check(
+        opened
+    )
+    if by_vectors:
+        from embedkit.embedder.embedder import Embedder
+        from embedkit.embedder.prompts import described, query_prompt
 
-    if provenance is None:
-        embedder = Embedder.from_pretrained(str(model), device=device, precision="float32")
-    else:
-        embedder = provenance.load(model, device=device)
-    opened.embedder = embedder
-    prompt = query_prompt(embedder, provenance, prompt, prompt_name)
-    output.inform(f"prompt: {described(prompt, embedder.settings.prompts)}")
+        if provenance is None:
+            embedder = Embedder.from_pretrained(str(model), device=device, precision="float32")
+        else:
+            embedder = provenance.load(model, device=device)
+        opened.embedder = embedder
+        prompt = query_prompt(embedder, provenance, prompt, prompt_name)
+        output.inform(f"prompt: {described(prompt, embedder.settings.prompts)}")
+    reranker: Any = None
+    if rerank is not None:
+        from embedkit.scoring.loading import load_model
+
+        reranker = load_model(rerank, device=device)
     for chunk in chunks(corpus, _CHUNK):
         texts = [document.text for document in chunk]
         results = opened.search(
-            texts, k, prompt=prompt, where=where, nprobe=nprobe, ef_search=ef_search
+            texts,
+            k,
+            prompt=prompt,
+            where=where,
+            nprobe=nprobe,
+            ef_search=ef_search,
+            mode=mode,
+            rerank=reranker,
+            rerank_depth=rerank_depth,
         )
         for document, hits in zip(chunk, results, strict=True):
             _show(document, hits, as_json=as_json, named=query is None)

@@ -25,6 +25,7 @@ def info(index: VectorIndex) -> dict[str, Any]:
         "rows": rows,
         "removed": sum(map(len, segments)) - rows,
         "texts": index.has_texts,
+        "bm25": state.words,
         "metadata": index.metadata_columns,
         "segments": len(segments),
         "bytes": None if index.folder is None else sum(entry.bytes for entry in state.entries),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
 import faiss
 
 from embedkit.progress import progress
+from embedkit.retrieval.bm25 import TermCounts
 from embedkit.retrieval.faiss_index import find_ranking, new_index, train
-from embedkit.retrieval.rows import NewRows
+from embedkit.retrieval.rows import NewRows, RowBatch
 from embedkit.retrieval.segments import Segment
 from embedkit.retrieval.storage import State
+from embedkit.retrieval.words import find_words
 
 _TRAINING = 200_000  # vectors that a kind is trained on at most
 
@@ -21,7 +23,6 @@ def grown(
     state: State,
     segments: Sequence[Segment],
     rows: NewRows,
-    trained: Any,  # a FAISS index of the same training, or None for the first segment
     show_progress: bool | None,
 ) -> list[Segment]:
     """Segments with more rows.
@@ -34,17 +35,20 @@ def grown(
     while kept and kept[-1].live <= n:
         absorbed.insert(0, kept.pop())
         n += absorbed[0].live
-    return [*kept, merged(state, absorbed, rows, trained, show_progress)]
+    trained = segments[0].index if segments else None  # all are trained alike
+    return [*kept, merged(state, absorbed, rows, show_progress, trained)]
 
 
 def merged(
     state: State,
     segments: Sequence[Segment],
     rows: NewRows | None,
-    trained: Any,
     show_progress: bool | None,
+    trained: Any = None,  # a FAISS index of the same training; None for the first segment's
 ) -> Segment:
     """The rows of segments, and new rows, as one segment."""
+    if trained is None and segments:
+        trained = segments[0].index
     ranking = find_ranking(state.similarity)
     empty = new_index(state.kind, state.dimension, state.similarity)
     if not empty.is_trained and trained is not None:
@@ -55,6 +59,15 @@ def merged(
     n = len(rows or ()) + sum(segment.live for segment in segments)
     batches = chain.from_iterable(segment.batches() for segment in segments)
     if rows is not None:
-        batches = chain(batches, rows.batches(ranking))
+        new = rows.batches(ranking)
+        batches = chain(batches, new if state.words is None else _counted(new, state.words))
     with progress(n, "vectors", show=show_progress) as advance:
         return Segment.of(empty, state.kind, batches, n, advance)
+
+
+def _counted(batches: Iterable[RowBatch], words: str) -> Iterator[RowBatch]:
+    """The batches with the terms of their texts."""
+    split = find_words(words)
+    for batch in batches:
+        texts: Any = batch.rows.column("text").to_pylist()
+        yield batch._replace(terms=TermCounts.of(texts, split))

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from numpy.typing import NDArray
 
-from embedkit.arguments import check_count
-from embedkit.embedder.prompts import query_prompt
 from embedkit.errors import InputError
 from embedkit.files import check_own, sole_writer
 from embedkit.retrieval.columns import metadata_kinds
@@ -21,16 +19,20 @@ from embedkit.retrieval.description import html, info, line
 from embedkit.retrieval.embeddings import Vectors
 from embedkit.retrieval.faiss_index import check_effort, find_ranking, new_index
 from embedkit.retrieval.filter_language import Where
+from embedkit.retrieval.fusion import DENSE
 from embedkit.retrieval.growth import grown, merged
 from embedkit.retrieval.metadata import Metadata, as_metadata
 from embedkit.retrieval.provenance import Provenance
 from embedkit.retrieval.results import Hits
-from embedkit.retrieval.rows import NewRows, id_column, query_matrix
+from embedkit.retrieval.rows import NewRows, id_column
+from embedkit.retrieval.search import Search, check_bm25
 from embedkit.retrieval.segment_filter import SegmentFilter
-from embedkit.retrieval.segments import Segment, live_ids, search_segments, without
+from embedkit.retrieval.segments import Segment, live_ids, without
 from embedkit.retrieval.storage import MANIFEST, State, collect_index, read_index, write_index
 from embedkit.retrieval.stored_rows import StoredRow, check_ids, next_id, stored_rows, updated
 from embedkit.retrieval.tune import RECALL, Tuning, as_kind, tune_index, warn_if_stale
+from embedkit.retrieval.words import UNICODE
+from embedkit.scoring.loading import LoadedModel
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -109,6 +111,8 @@ class VectorIndex:
         nprobe: int | None = None,
         ef_search: int | None = None,
         memory: float | None = None,
+        bm25: bool = False,
+        words: str = UNICODE,
         show_progress: bool | None = None,
     ) -> VectorIndex:
         """Build an index in memory.
@@ -124,6 +128,8 @@ class VectorIndex:
             similarity: cosine, dot or euclidean; None for the model's, or cosine.
             embedder: the one behind the vectors.
             nprobe, ef_search: see `effort`; for IVF kinds and for HNSW kinds.
+            bm25: count the terms of the texts too, for the modes bm25 and hybrid of search.
+            words: how texts are split into terms, see `embedkit.retrieval.words`.
             show_progress: a bar on stderr; None shows it where stderr is a terminal.
 
         Raises:
@@ -141,9 +147,11 @@ class VectorIndex:
         kind = as_kind(kind, len(rows), rows.dimension, memory)
         empty = new_index(kind, rows.dimension, similarity)
         effort = check_effort(empty, kind, nprobe=nprobe, ef_search=ef_search)
-        index = cls(State(kind, similarity, rows.dimension, provenance, effort), (), embedder)
+        terms = check_bm25(bm25, words, has_texts="text" in rows.schema.names)
+        state = State(kind, similarity, rows.dimension, provenance, effort, words=terms)
+        index = cls(state, (), embedder)
         rows.check(index._ranking)
-        index._segments = tuple(index._grown((), rows, show_progress))
+        index._segments = tuple(grown(index._state, (), rows, show_progress))
         return index
 
     @classmethod
@@ -201,6 +209,11 @@ class VectorIndex:
         return self._state.columns
 
     @property
+    def words(self) -> str | None:
+        """How BM25 splits texts, or None where the index has no BM25."""
+        return self._state.words
+
+    @property
     def has_integer_ids(self) -> bool:
         """Whether ids are integers, not strings."""
         return self._schema is not None and self._schema.field("id").type == "int64"
@@ -215,6 +228,10 @@ class VectorIndex:
         where: Where | None = None,
         nprobe: int | None = None,
         ef_search: int | None = None,
+        mode: str = DENSE,
+        weights: Sequence[float] | None = None,
+        rerank: str | Path | LoadedModel | None = None,
+        rerank_depth: int = 100,
     ) -> Hits:
         """The k rows nearest to each query.
 
@@ -226,19 +243,19 @@ class VectorIndex:
             where: a condition on the metadata of hits, such as `category = 'faq' AND year >= 2024`;
                 or a dict of columns and their values; see `filter_language.as_filter`.
             nprobe, ef_search: see `build`; None for what `build` was given.
+            mode: `dense` by vectors, `bm25` by words, or `hybrid` by both; see `build`.
+            weights: of dense and BM25 scores for hybrid; None fuses by rank, see `fuse`.
+            rerank: a cross-encoder, another model or its name, which orders the first
+                `rerank_depth` hits anew, or k if that is more.
 
         Raises:
-            InputError: wrong queries, texts for an index without an embedder, or a wrong condition.
+            InputError: wrong queries, texts for an index without an embedder, a wrong condition, or
+                a mode that the index was not built for.
         """
-        k, segments = check_count("k", k), self._filtered(where)
-        effort = self.check_effort(nprobe=nprobe, ef_search=ef_search) or self.effort
-        if self.embedder is not None:
-            prompt = query_prompt(self.embedder, self.provenance, prompt, prompt_name)
-        matrix = query_matrix(queries, self.embedder, self.dimension, prompt=prompt)
-        self._ranking.check_norms("queries", matrix)
-        rescore = None if self.tuning is None else self.tuning.rescore
-        scores, rows = search_segments(segments, self._ranking, matrix, k, effort, rescore)
-        return Hits(scores, rows, [segment.rows for segment in segments])
+        search = Search(
+            prompt, prompt_name, where, nprobe, ef_search, mode, weights, rerank, rerank_depth
+        )
+        return search.hits(self, queries, k)
 
     def check_effort(self, **options: int | None) -> int | None:
         """What `nprobe` or `ef_search` says, or None; InputError where the kind has none."""
@@ -277,7 +294,7 @@ class VectorIndex:
                     f"ids: {next(iter(existing))!r} is in the index already; expected new ids "
                     "(update replaces rows)"
                 )
-            self._commit(self._grown(self._segments, rows, show_progress))
+            self._commit(grown(self._state, self._segments, rows, show_progress))
 
     def update(
         self,
@@ -296,7 +313,7 @@ class VectorIndex:
         with self._changing():
             rows = self._new_rows(vectors, ids, texts, metadata)
             segments, _ = without(self._segments, rows.ids.combine_chunks())
-            self._commit(self._grown(segments, rows, show_progress))
+            self._commit(grown(self._state, segments, rows, show_progress))
 
     def update_metadata(self, ids: Iterable[str | int], metadata: Metadata) -> None:
         """Replace the values of some columns in n rows; their vectors stay as they are.
@@ -342,7 +359,8 @@ class VectorIndex:
 
     def count(self, where: Where | None = None) -> int:
         """How many rows a search with this condition chooses from; see `search`."""
-        return sum(segment.live for segment in self._filtered(where))
+        segments = self._segments
+        return sum(x.live for x in (segments if where is None else self._filter(segments, where)))
 
     def compact(self, *, show_progress: bool | None = None) -> None:
         """Rewrite the index as one segment without the removed rows.
@@ -351,8 +369,7 @@ class VectorIndex:
         """
         with self._changing():
             if len(self):
-                trained = self._segments[0].index
-                self._commit([merged(self._state, self._segments, None, trained, show_progress)])
+                self._commit([merged(self._state, self._segments, None, show_progress)])
 
     def save(self, folder: str | Path) -> None:
         """Write the index into a folder, where it lives from now on.
@@ -415,26 +432,10 @@ class VectorIndex:
         """Of the rows, or None where there are none."""
         return self._segments[0].rows.schema if self._segments else None
 
-    def _filtered(self, where: Where | None) -> tuple[Segment, ...]:
-        return self._segments if where is None else self._filter(self._segments, where)
-
-    def _new_rows(
-        self,
-        vectors: Rows,
-        ids: Iterable[str | int] | None,
-        texts: Iterable[str] | None,
-        metadata: Metadata | None,
-    ) -> NewRows:
-        """New rows, checked against those of the index."""
-        rows = NewRows.of(
-            vectors,
-            ids,
-            texts,
-            metadata,
-            schema=self._schema,
-            dimension=self.dimension,
-            first_id=partial(next_id, self._segments),
-        )
+    def _new_rows(self, *given: Any) -> NewRows:
+        """New rows of vectors, ids, texts and metadata, checked against those of the index."""
+        first_id, schema = partial(next_id, self._segments), self._schema
+        rows = NewRows.of(*given, schema=schema, dimension=self.dimension, first_id=first_id)
         if rows.provenance is not None and self.provenance is not None:
             self.provenance.check_rows(rows.provenance)
         rows.check(self._ranking)
@@ -443,7 +444,3 @@ class VectorIndex:
     @property
     def _settled(self) -> State:
         return replace(self._state, effort=self.effort, tuning=self.tuning)
-
-    def _grown(self, left: Sequence[Segment], rows: NewRows, show: bool | None) -> list[Segment]:
-        trained = self._segments[0].index if self._segments else None  # its rows may be removed
-        return grown(self._state, left, rows, trained, show)

@@ -148,6 +148,14 @@ class Hits:
     def _has(self, name: str) -> bool:
         return bool(self._tables) and name in self._tables[0].column_names
 
+    def ordered(self, order: NDArray[np.int64], scores: NDArray[np.float32]) -> Hits:
+        """The hits at positions `order` (n, k) of each query, by other scores (n, hits)."""
+        return Hits(
+            np.take_along_axis(scores, order, 1),
+            np.take_along_axis(self._rows, order, 1),
+            self._tables,
+        )
+
     def _first(self, n: int) -> Hits:
         return Hits(self.scores[:n], self._rows[:n], self._tables)
 

@@ -14,6 +14,7 @@ from embedkit.arguments import check_list
 from embedkit.data.texts import as_python, as_texts, check_id
 from embedkit.errors import InputError
 from embedkit.recipes.steps import Float32Array as Matrix
+from embedkit.retrieval.bm25 import TermCounts
 from embedkit.retrieval.columns import completed, metadata_type, row_schema
 from embedkit.retrieval.embeddings import Vectors
 from embedkit.retrieval.faiss_index import Ranking
@@ -85,6 +86,7 @@ class RowBatch(NamedTuple):
 
     rows: pa.Table  # n rows of the columns that `row_schema` says
     vectors: Matrix  # (n, dim)
+    terms: TermCounts | None = None  # of rows whose terms were counted before
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from embedkit.files import disk_errors
 from embedkit.manifest import FileEntry
 from embedkit.recipes.steps import Float32Array as Matrix
+from embedkit.retrieval.bm25 import Postings
 from embedkit.retrieval.faiss_index import (
     Effort,
     Ranking,
@@ -50,6 +51,7 @@ class Files(NamedTuple):
     rows: FileEntry | None  # None where the rows have changed since
     vectors: FileEntry | None
     removed: FileEntry | None
+    postings: FileEntry | None = None  # in an index that BM25 can search
 
 
 class Attempt(NamedTuple):
@@ -69,6 +71,7 @@ class Segment:
     rows: pa.Table  # n rows of the columns that `rows.row_schema` says
     vectors: Matrix | None  # (n, dim) as they were added, where FAISS keeps them only approximately
     removed: NDArray[np.bool_]  # (n,) bool, rows that search passes over
+    postings: Postings | None = None  # in an index that BM25 can search
     files: Files | None = None  # where it is stored, if it is; `removed` may be an older state
 
     def __len__(self) -> int:
@@ -96,23 +99,28 @@ class Segment:
         import pyarrow as pa
 
         keeps = holds_vectors(empty)
-        tables = []
+        tables, terms = [], []
         with ExitStack() as scratch:
             if not keeps:
                 scratch.enter_context(disk_errors("the temporary folder (TMPDIR)"))
                 file = scratch.enter_context(tempfile.TemporaryFile())
-            for rows, matrix in batches:
+            for rows, matrix, counted in batches:
                 add(empty, matrix, kind)
                 if not keeps:  # written, for a full disk kills who assigns to a memory map
                     file.write(np.ascontiguousarray(matrix, np.float32).data)
                 tables.append(rows)
+                terms += [] if counted is None else [counted]
                 advance(len(matrix))
             vectors = None
             if not keeps:
                 file.flush()
                 vectors = np.memmap(file, np.float32, "r", shape=(n, empty.d))
         return cls(
-            empty, pa.concat_tables(tables).combine_chunks(), vectors, np.zeros(n, dtype=np.bool_)
+            empty,
+            pa.concat_tables(tables).combine_chunks(),
+            vectors,
+            np.zeros(n, dtype=np.bool_),
+            Postings.of(terms) if terms else None,
         )
 
     def rows_of(self, ids: pa.Array[Any]) -> NDArray[np.int64]:
@@ -152,7 +160,8 @@ class Segment:
                 matrix = self.index.reconstruct_n(start, count)[live]
             else:
                 matrix = np.asarray(self.vectors[start : start + count])[live]
-            yield RowBatch(self.rows.slice(start, count).take(live), matrix)
+            terms = None if self.postings is None else self.postings.take(start + live)
+            yield RowBatch(self.rows.slice(start, count).take(live), matrix, terms)
 
     def search(
         self, queries: Matrix, k: int, effort: int | None = None, rescore: int | None = None

@@ -30,6 +30,7 @@ from embedkit.manifest import (
     typed,
     write_manifest,
 )
+from embedkit.retrieval.bm25 import Postings
 from embedkit.retrieval.columns import check_columns
 from embedkit.retrieval.faiss_index import check_equal, holds_vectors, read_faiss
 from embedkit.retrieval.provenance import Provenance
@@ -53,6 +54,7 @@ class State:
     provenance: Provenance | None  # `origin` in the file
     effort: int | None = None  # of a search, where it is not the kind's default
     tuning: Tuning | None = None  # what the effort was tuned on, if it was
+    words: str | None = None  # how BM25 splits texts, see `find_words`; None for no BM25
     generation: int = 0  # how many changes were committed; it numbers the files too
     segments: tuple[Files, ...] = ()
     identity: str | None = None  # in the names of files; None in older versions' indexes
@@ -71,6 +73,7 @@ class State:
                 provenance=None if origin is None else Provenance.from_json(origin),
                 effort=None if effort is None else typed(content, effort=int)["effort"],
                 tuning=Tuning.from_json(content.get("tuning")),
+                words=None if (words := content.get("words")) is None else str(words),
                 segments=tuple(_parse_files(*entries) for entries in content["segments"]),
                 identity=content.get("identity") and str(content["identity"]),
                 columns=_parse_columns(*(content.get("columns") or ((), None))),
@@ -82,6 +85,9 @@ class State:
         content = {**vars(self), "origin": self.provenance and self.provenance.to_json()}
         del content["provenance"]
         content["tuning"] = self.tuning and self.tuning.to_json()
+        if self.words is None:  # as earlier versions read it
+            del content["words"]
+            content["segments"] = [files[:4] for files in self.segments]
         return content
 
     def check_latest(self, folder: Path) -> None:
@@ -103,8 +109,8 @@ class State:
         return [entry for files in self.segments for entry in files if entry is not None]
 
 
-def _parse_files(index: Any, rows: Any, vectors: Any, removed: Any) -> Files:
-    others = (None if entry is None else FileEntry.parse(*entry) for entry in (vectors, removed))
+def _parse_files(index: Any, rows: Any, *optional: Any) -> Files:
+    others = (None if entry is None else FileEntry.parse(*entry) for entry in optional)
     return Files(FileEntry.parse(*index), FileEntry.parse(*rows), *others)
 
 
@@ -142,13 +148,19 @@ def _read(folder: Path, files: Files, state: State) -> Segment:
         raise InputError(
             f"{folder / files.faiss.name}: is damaged, the manifest names no file of vectors for it"
         )
+    postings = None
+    if state.words is not None:
+        if files.postings is None:
+            raise InputError(f"{folder / MANIFEST}: is damaged, it names no file of BM25's terms")
+        with _reading(folder, files.postings) as path:
+            postings = Postings.from_table(_read_table(path), len(rows))
     removed = np.zeros(len(rows), dtype=np.bool_)
     if files.removed is not None:
         with _reading(folder, files.removed) as path:
             bits = np.load(path)
             check_equal("bits", (bits.dtype, bits.shape), (np.uint8, (-(-len(rows) // 8),)))
             removed = np.unpackbits(bits, count=len(rows)).astype(np.bool_)
-    return Segment(index, rows, vectors, removed, files)
+    return Segment(index, rows, vectors, removed, postings, files)
 
 
 @contextmanager
@@ -162,14 +174,19 @@ def _reading(folder: Path, entry: FileEntry) -> Iterator[Path]:
 
 
 def _read_rows(path: Path) -> pa.Table:
-    import pyarrow as pa
-
-    rows = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    rows.validate(full=True)
+    rows = _read_table(path)
     check_columns(rows.schema)
     if any(rows.column(name).null_count for name in rows.column_names if name != "content"):
         raise ValueError("got a null, expected none")
     return rows
+
+
+def _read_table(path: Path) -> pa.Table:
+    import pyarrow as pa
+
+    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    table.validate(full=True)
+    return table
 
 
 def write_index(
@@ -188,7 +205,8 @@ def write_index(
     )
     files = tuple(segment.files for segment in stored if segment.files is not None)
     state = replace(state, generation=generation, segments=files)
-    plain = all({*x.rows.column_names} <= {"id", "text"} for x in segments)
+    plain = state.words is None
+    plain &= all({*x.rows.column_names} <= {"id", "text"} for x in segments)
     schema = {} if plain else {"schema": _SCHEMA}
     replace_manifest(folder / MANIFEST, {**schema, **state.to_json()})
     return state, stored
@@ -207,11 +225,14 @@ def _write_segment(folder: Path, name: str, segment: Segment) -> Segment:
         # FAISS, given a path, does not report a disk that is full for the last block.
         faiss.write_index(segment.index, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
 
-    def write_rows(file: BufferedWriter) -> None:
+    def write_table(suffix: str, table: pa.Table) -> FileEntry:
         import pyarrow as pa
 
-        with pa.ipc.new_file(file, segment.rows.schema) as writer:
-            writer.write_table(segment.rows)
+        def write_to(file: BufferedWriter) -> None:
+            with pa.ipc.new_file(file, table.schema) as writer:
+                writer.write_table(table)
+
+        return write(suffix, write_to)
 
     def write_array(suffix: str, array: Any) -> FileEntry:
         # Given a file, numpy writes past it, and reports how many numbers fit instead of why.
@@ -221,8 +242,11 @@ def _write_segment(folder: Path, name: str, segment: Segment) -> Segment:
     if files is None:
         vectors = None if segment.vectors is None else write_array(".npy", segment.vectors)
         files = Files(write(".faiss", write_faiss), None, vectors, None)
+        if segment.postings is not None:
+            terms = write_table(".terms.arrow", segment.postings.to_table())
+            files = files._replace(postings=terms)
     if files.rows is None:
-        files = files._replace(rows=write(".arrow", write_rows))
+        files = files._replace(rows=write_table(".arrow", segment.rows))
     removed = None
     if segment.removed.any():
         removed = write_array(".removed.npy", np.packbits(segment.removed))

@@ -20,13 +20,16 @@ from embedkit.retrieval.columns import as_array, merged_fields, metadata_fields
 from embedkit.retrieval.embeddings import Vectors
 from embedkit.retrieval.encode_corpus import encode_corpus
 from embedkit.retrieval.faiss_index import check_effort, new_index
+from embedkit.retrieval.growth import grown
 from embedkit.retrieval.index import VectorIndex
 from embedkit.retrieval.metadata import as_structs, read_metadata
 from embedkit.retrieval.rows import NewRows, check_id_type, id_column, repeated
+from embedkit.retrieval.search import check_bm25
 from embedkit.retrieval.segments import Segment, without
 from embedkit.retrieval.storage import MANIFEST, collect_index
 from embedkit.retrieval.stored_rows import updated
 from embedkit.retrieval.tune import as_kind
+from embedkit.retrieval.words import UNICODE
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,6 +70,8 @@ def build_index(
     nprobe: int | None = None,
     ef_search: int | None = None,
     memory: float | None = None,
+    bm25: bool = False,
+    words: str = UNICODE,
     show_progress: bool | None = None,
     **encoding: Any,
 ) -> VectorIndex:
@@ -78,7 +83,7 @@ def build_index(
         folder: of the index; an index that is there is replaced at the end.
         metadata: columns of the corpus's file, or `all` for those that are neither text nor id.
         texts: store the texts too, for hits to show.
-        kind, similarity, nprobe, ef_search, memory: see `VectorIndex.build`.
+        kind, similarity, nprobe, ef_search, memory, bm25, words: see `VectorIndex.build`.
         show_progress: bars on stderr; None shows them where stderr is a terminal.
         encoding: `prompt`, `prompt_name` and `batch_tokens` of `encode_corpus`.
 
@@ -103,6 +108,7 @@ def build_index(
     kind = as_kind(kind, len(wanted.ids), embedder.dimension, memory)
     empty = new_index(kind, embedder.dimension, similarity or embedder.settings.similarity)
     check_effort(empty, kind, nprobe=nprobe, ef_search=ef_search)
+    check_bm25(bm25, words, has_texts=texts)
     with sole_writer(target, MANIFEST):
         work = target / ENCODING
         encode_corpus(embedder, corpus, work, texts=texts, show_progress=show_progress, **encoding)
@@ -118,6 +124,8 @@ def build_index(
             embedder=embedder,
             nprobe=nprobe,
             ef_search=ef_search,
+            bm25=bm25,
+            words=words,
             show_progress=show_progress,
         )
         columns = corpus.text_columns, corpus.id_column
@@ -217,7 +225,7 @@ def sync_index(
                     chosen=chosen,
                 )
                 rows.check(index._ranking)
-                segments = index._grown(segments, rows, show_progress)
+                segments = grown(index._state, segments, rows, show_progress)
             index._commit(segments)
         _clean(index.folder)
     return changes
