@@ -30,8 +30,9 @@ def find_words(name: str) -> Words:
     - `unicode`: words in lower case. A run of Chinese, Japanese or Korean characters becomes its
       bigrams, as in Lucene's CJKAnalyzer, for words are not separated there; one alone is kept.
     - `english` or another language of Snowball (Porter 2001): likewise, but words are stemmed.
-    - `kiwi`: likewise, but of Korean the nouns, predicates and roots, as Kiwi finds them: what
-      Lucene's Nori keeps by default.
+    - `kiwi`: likewise, but of Korean the stems of predicates, and the bigrams of nouns, whatever
+      particles and endings follow, as Kiwi finds them. Kiwi splits a compound noun or not as its
+      neighbours are; its bigrams are the same.
 
     Raises:
         InputError: there is no such name, or its package is not installed.
@@ -51,11 +52,13 @@ def _split(text: str, stem: Callable[[str], str] = str) -> list[str]:
     for run, word in _RUNS.findall(normalize("NFKC", text).casefold()):
         if word:
             terms.append(stem(word))
-        elif len(run) == 1:
-            terms.append(run)
         else:
-            terms += map("".join, pairwise(run))
+            terms += _bigrams(run)
     return terms
+
+
+def _bigrams(run: str) -> list[str]:
+    return [run] if len(run) == 1 else ["".join(pair) for pair in pairwise(run)]
 
 
 def _stems(language: str) -> Words:
@@ -89,10 +92,17 @@ def _morphemes() -> Words:
     def morphemes(text: str) -> list[str]:
         text = normalize("NFKC", text)
         terms = _split(_HANGUL.sub(" ", text))
-        if _HANGUL.search(text):
-            tokens = kiwi.tokenize(text)
-            terms += [x.form for x in tokens if x.tag[0] in "NV" or x.tag.startswith("XR")]
-        return terms
+        nouns, end = "", -1
+        for token in kiwi.tokenize(text) if _HANGUL.search(text) else ():
+            is_noun = token.tag.startswith(("N", "XR", "XP"))
+            if not is_noun or token.start != end:
+                terms += _bigrams(nouns)
+                nouns = ""
+            if is_noun:
+                nouns, end = nouns + token.form, token.end
+            elif token.tag.startswith("V"):
+                terms.append(token.form)
+        return terms + _bigrams(nouns)
 
     return morphemes
 

@@ -82,6 +82,9 @@ class TestWords:
         terms = find_words("kiwi")("그는 GPT 책을 읽고 있다.")
         assert {"gpt", "책", "읽"} <= set(terms)
         assert not {"을", "고", "는"} & set(terms)
+        whole, split = map(find_words("kiwi"), ("비밀번호 변경", "비밀번호를 바꾸려면"))
+        assert whole == ["비밀", "밀번", "번호", "변경"]  # one noun for Kiwi
+        assert split == ["비밀", "밀번", "번호", "바꾸"]  # two
         assert find_words("kiwi")("no Korean") == ["no", "korean"]
 
     def test_unknown_names_are_refused(self) -> None:
