@@ -359,8 +359,7 @@ class VectorIndex:
 
     def count(self, where: Where | None = None) -> int:
         """How many rows a search with this condition chooses from; see `search`."""
-        segments = self._segments
-        return sum(x.live for x in (segments if where is None else self._filter(segments, where)))
+        return sum(segment.live for segment in self._filter(self._segments, where))
 
     def compact(self, *, show_progress: bool | None = None) -> None:
         """Rewrite the index as one segment without the removed rows.

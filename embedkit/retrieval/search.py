@@ -65,7 +65,7 @@ class Search:
         """The k best rows of each query."""
         self.check(index)
         k, segments = check_count("k", k), index._segments
-        chosen = segments if self.where is None else index._filter(segments, self.where)
+        chosen = index._filter(segments, self.where)
         depth = k if self.rerank is None else max(k, check_count("rerank_depth", self.rerank_depth))
         of_each = max(depth, DEPTH) if self.mode == HYBRID else depth
         if self.mode != DENSE or self.rerank is not None:

@@ -16,9 +16,9 @@ class SegmentFilter:
     def __init__(self) -> None:
         self._last: tuple[_Segments, str, _Segments] | None = None
 
-    def __call__(self, segments: _Segments, where: Where) -> _Segments:
+    def __call__(self, segments: _Segments, where: Where | None) -> _Segments:
         """The segments as a search with this condition sees them."""
-        condition = as_filter(where)
+        condition = None if where is None else as_filter(where)
         if condition is None:
             return segments
         key, last = repr(condition), self._last  # 1 == True, but not as texts
