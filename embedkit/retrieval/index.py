@@ -245,17 +245,15 @@ class VectorIndex:
             nprobe, ef_search: see `build`; None for what `build` was given.
             mode: `dense` by vectors, `bm25` by words, or `hybrid` by both; see `build`.
             weights: of dense and BM25 scores for hybrid; None fuses by rank, see `fuse`.
-            rerank: a cross-encoder, another model or its name, which orders the first
-                `rerank_depth` hits anew, or k if that is more.
+            rerank: a cross-encoder or another model, which orders `rerank_depth` or k hits anew.
 
         Raises:
             InputError: wrong queries, texts for an index without an embedder, a wrong condition, or
                 a mode that the index was not built for.
         """
-        search = Search(
+        return Search(
             prompt, prompt_name, where, nprobe, ef_search, mode, weights, rerank, rerank_depth
-        )
-        return search.hits(self, queries, k)
+        ).hits(self, queries, k)
 
     def check_effort(self, **options: int | None) -> int | None:
         """What `nprobe` or `ef_search` says, or None; InputError where the kind has none."""
