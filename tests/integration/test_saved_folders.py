@@ -79,7 +79,13 @@ def test_saved_indexes_find_the_rows_of_their_time_and_can_be_changed(
         assert (np.asarray(found.scores) >= np.asarray(hits["scores"]) - 1e-6).all()
     else:
         assert found.ids == hits["ids"]
-        assert close(found.scores, hits["scores"])
+        scores = hits["scores"]
+        if KINDS[number] == "SQ8":  # later versions rescore hits: the scores are exact
+            rows = [[row.vector for row in index.get(ids, vectors=True)] for ids in found.ids]
+            units = queries / np.linalg.norm(queries, axis=1, keepdims=True)
+            scores = np.einsum("qd,qkd->qk", units, np.array(rows))
+            assert close(scores, hits["scores"], 5e-3)
+        assert close(found.scores, scores)
     rows = len(index)
     index.remove([2])
     assert len(VectorIndex.open(folder / f"index-{number}")) == rows - 1

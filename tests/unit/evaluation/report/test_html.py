@@ -365,7 +365,7 @@ def test_out_writes_the_page(run: Run, bert: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = run("evaluate", "first_look", "-m", bert, "--out", out, "--lang", "ko")
     assert done.code == 0, done.err
-    assert f"{out / 'report.html'}" in done.out.replace("\n", "")
+    assert f"{out / 'report.html'}" in done.err.replace("\n", "")
     assert '<html lang="ko">' in (out / "report.html").read_text(encoding="utf-8")
 
 
