@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from embedkit.data.pairs import Pairs
 from embedkit.evaluation.correlation import pearson
@@ -93,49 +94,48 @@ class Resamples:
         return np.ascontiguousarray(self.counts.T, dtype=np.int32)
 
     def _spearman(self, x: _Array) -> _Array:
-        """The ranks of x need no centring: those of the scores, times counts, sum to zero."""
-        weighted, spread = self._score_ranks
-        order, starts = _ties(x)
-        up_to, weights = self._up_to(order, starts), np.take(weighted, order, axis=1)
-        if len(starts) == len(order):  # a rank is `up_to` less half of the pair's own count
-            own_half, own_spread = self._without_ties
-            covariance = np.einsum("ij,ij->i", weights, up_to) - own_half
-            return _divide(covariance, own_spread * spread)
-        drawn = np.diff(up_to, axis=1, prepend=0)
-        weights = np.add.reduceat(weights, starts, axis=1)
-        covariance = np.einsum("ij,ij->i", weights, up_to - drawn / 2)
-        return _divide(covariance, self._spread(drawn) * spread)
+        """The ranks of x need no centring: those of the scores, times counts, sum to zero.
 
-    def _up_to(self, order: _Rows, starts: _Rows) -> NDArray[np.int32]:
-        """(resamples, distinct values): how many drawn pairs have at most each value."""
+        A rank is the drawn pairs up to a value less half of those with it: at first as if no pairs
+        had equal values, then anew for those that do, which are few in predictions.
+        """
+        weighted, spread = self._score_ranks
+        half, cubes = self._without_ties
+        order, starts = _ties(x)
         up_to = np.cumsum(np.take(self._by_resample, order, axis=1), axis=1, dtype=np.int32)
-        return (
-            up_to if len(starts) == len(order) else up_to[:, np.append(starts[1:], len(order)) - 1]
-        )
+        weights = np.take(weighted, order, axis=1)
+        covariance = np.einsum("ij,ij->i", weights, up_to) - half
+        sizes = np.diff(starts, append=len(order))
+        tied = sizes > 1
+        if tied.any():
+            pairs, ends = np.repeat(tied, sizes), (starts + sizes - 1)[tied]
+            first = np.cumsum(sizes[tied]) - sizes[tied]
+            own, weights = np.take(self._by_resample, order[pairs], axis=1), weights[:, pairs]
+            drawn, together = (np.add.reduceat(part, first, axis=1) for part in (own, weights))
+            covariance += np.einsum("ij,ij->i", together, up_to[:, ends] - drawn / 2)
+            covariance -= np.einsum("ij,ij->i", weights, up_to[:, pairs] - own / 2)
+            cubes = cubes - _cubes(own) + _cubes(drawn)
+        return _divide(covariance, self._spread(cubes) * spread)
 
     @cached_property
     def _score_ranks(self) -> tuple[_Array, _Array]:
         """(resamples, n) centred ranks of the scores times their counts, and their spread."""
         order, starts = _ties(self.scores)
-        up_to = self._up_to(order, starts)
-        drawn = np.diff(up_to, axis=1, prepend=0)
+        drawn = np.add.reduceat(np.take(self._by_resample, order, axis=1), starts, axis=1)
+        ranks = np.cumsum(drawn, axis=1) - drawn / 2 - self._total / 2
         group = np.empty(len(order), dtype=np.int64)
         group[order] = np.searchsorted(starts, np.arange(len(order)), side="right") - 1
-        ranks = (up_to - drawn / 2 - self._total / 2)[:, group]
-        return ranks * self._by_resample, self._spread(drawn)
+        return ranks[:, group] * self._by_resample, self._spread(_cubes(drawn))
 
     @cached_property
     def _without_ties(self) -> tuple[_Array, _Array]:
-        """What is the same for all x without ties: half of weights times counts, and the spread."""
+        """Half of the weights times counts, and the cubes of counts: the same for all x."""
         weighted, _ = self._score_ranks
-        half = np.einsum("ij,ij->i", weighted, self._by_resample) / 2
-        return half, self._spread(self._by_resample)
+        return np.einsum("ij,ij->i", weighted, self._by_resample) / 2, _cubes(self._by_resample)
 
-    def _spread(self, drawn: NDArray[np.int32]) -> _Array:
+    def _spread(self, cubes: _Array) -> _Array:
         """Sum of squared deviations of average ranks (Kendall 1945): (N^3 - sum of t^3) / 12."""
-        cube = self._total * self._total * self._total  # rounded as those of ties are
-        t = drawn.astype(np.float64)
-        spread: _Array = (cube - np.einsum("ij,ij,ij->i", t, t, t)) / 12
+        spread: _Array = (self._total * self._total * self._total - cubes) / 12
         return spread
 
 
@@ -200,7 +200,8 @@ def _in_blocks(
     def block(size: int, own_seed: np.random.SeedSequence) -> _Array:
         return statistic(_draw(strata, size, np.random.default_rng(own_seed)))
 
-    with ThreadPoolExecutor(threads) as pool:
+    # BLAS's own threads would take the cores from these, waiting for its next product.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         return np.concatenate(list(pool.map(block, sizes, seeds)), axis=-1)
 
 
@@ -235,6 +236,13 @@ def _ties(x: _Array) -> tuple[_Rows, _Rows]:
     """The order of x, and the first position in it of each distinct value."""
     order = np.argsort(x, kind="stable")
     return order, np.flatnonzero(np.append(True, np.diff(x[order]) != 0))
+
+
+def _cubes(counts: NDArray[np.int32]) -> _Array:
+    """(resamples,): the sum of the cubes, which rounds as N^3 does where there is one."""
+    t = counts.astype(np.float64)
+    cubes: _Array = np.einsum("ij,ij,ij->i", t, t, t)
+    return cubes
 
 
 def _divide(covariance: _Array, spread: _Array) -> _Array:
