@@ -108,8 +108,10 @@ def commands() -> Iterator[str]:
         context = typer.Context(command, info_name=path)
         groups: dict[str, list[str]] = {}
         for param in command.params:
-            name, text = param.get_help_record(context) or argument(param)
-            row = f"| <code>{cell(name)}</code> | {cell(text)} |"
+            record = param.get_help_record(context)
+            if record is None:  # it is hidden
+                continue
+            row = "| <code>{}</code> | {} |".format(*map(cell, record))
             groups.setdefault(param.rich_help_panel or "", []).append(row)
         lines = ["| option | |", "| --- | --- |"]
         for group in sorted(groups, key=bool):  # first those without one, such as arguments
@@ -117,10 +119,6 @@ def commands() -> Iterator[str]:
         yield "\n".join(lines)
 
     yield from visit(typer.main.get_command(app), "embedkit")
-
-
-def argument(parameter: Any) -> tuple[str, str]:
-    return parameter.human_readable_name, getattr(parameter, "help", None) or ""
 
 
 def cell(text: str) -> str:
