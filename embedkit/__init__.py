@@ -24,8 +24,8 @@ _PUBLIC = {
     "embedkit.recipes.pooling_module": "Pooling",
     "embedkit.recipes.recipe": "Recipe RecipeError",
     "embedkit.retrieval.duplicates": "find_duplicates mine_paraphrases",
-    "embedkit.retrieval.embeddings": "Vectors",
-    "embedkit.retrieval.encode_corpus": "encode_corpus",
+    "embedkit.vectors.embeddings": "Vectors",
+    "embedkit.vectors.encode_corpus": "encode_corpus",
     "embedkit.retrieval.index": "VectorIndex",
     "embedkit.retrieval.sync": "build_index sync_index",
     "embedkit.scoring.cross_encoder": "CrossEncoder",
@@ -69,8 +69,6 @@ if TYPE_CHECKING:  # what type checkers and editors know of them
     from embedkit.recipes.recipe import RecipeError as RecipeError
     from embedkit.retrieval.duplicates import find_duplicates as find_duplicates
     from embedkit.retrieval.duplicates import mine_paraphrases as mine_paraphrases
-    from embedkit.retrieval.embeddings import Vectors as Vectors
-    from embedkit.retrieval.encode_corpus import encode_corpus as encode_corpus
     from embedkit.retrieval.index import VectorIndex as VectorIndex
     from embedkit.retrieval.sync import build_index as build_index
     from embedkit.retrieval.sync import sync_index as sync_index
@@ -86,6 +84,8 @@ if TYPE_CHECKING:  # what type checkers and editors know of them
     from embedkit.training.cross_encoder import train_cross_encoder as train_cross_encoder
     from embedkit.training.masked_lm import train_masked_lm as train_masked_lm
     from embedkit.training.token_classifier import train_token_classifier as train_token_classifier
+    from embedkit.vectors.embeddings import Vectors as Vectors
+    from embedkit.vectors.encode_corpus import encode_corpus as encode_corpus
     from embedkit.version import __version__ as __version__
 else:
     __all__ = list(_MODULES)

@@ -19,7 +19,7 @@ _CHUNK = 4096  # rows written at a time
 
 if TYPE_CHECKING:
     from embedkit.data.corpus import Corpus
-    from embedkit.retrieval.embeddings import Vectors
+    from embedkit.vectors.embeddings import Vectors
 
 
 def duplicates_command(
@@ -120,13 +120,13 @@ def _vectors(
     source: Path, corpus: Corpus | None, prompts: dict[str, Any], model: str, **loading: Any
 ) -> Iterator[Vectors]:
     """Those of a folder, or of a file in a temporary folder, which needs no memory."""
-    from embedkit.retrieval.embeddings import Vectors
+    from embedkit.vectors.embeddings import Vectors
 
     if corpus is None:
         yield Vectors.open(source)
         return
     from embedkit.embedder.embedder import Embedder
-    from embedkit.retrieval.encode_corpus import encode_corpus
+    from embedkit.vectors.encode_corpus import encode_corpus
 
     embedder = Embedder.from_pretrained(model, **loading)
     with tempfile.TemporaryDirectory(prefix="embedkit-") as scratch:
@@ -152,7 +152,7 @@ def _suffix(path: Path) -> str:
 
 def _texts(source: Corpus | Vectors, rows: set[int]) -> dict[int, str]:
     """The texts of some rows, where they are known."""
-    from embedkit.retrieval.embeddings import Vectors
+    from embedkit.vectors.embeddings import Vectors
 
     if isinstance(source, Vectors):
         texts: Iterator[str] = (cells["text"] for cells in _stored(source) if "text" in cells)
@@ -173,7 +173,7 @@ def _write_kept(out: Path, source: Corpus | Vectors, kept: set[int]) -> None:
     """Write rows of a file with all their columns, or the ids and texts of vectors."""
     from embedkit.data.tables import chunks, format_of, read_lines, read_rows, read_schema
     from embedkit.data.writers import open_writer, output_file
-    from embedkit.retrieval.embeddings import Vectors
+    from embedkit.vectors.embeddings import Vectors
 
     schema = None
     if isinstance(source, Vectors):

@@ -84,7 +84,7 @@ def encode_command(
         corpus = options.corpus(path, text_column, encoding, id_column)
         from embedkit.embedder.embedder import Embedder
         from embedkit.embedder.prompts import described
-        from embedkit.retrieval.encode_corpus import check_encoding, encode_corpus
+        from embedkit.vectors.encode_corpus import check_encoding, encode_corpus
 
         check_encoding(dtype, batch_tokens, reproducible=reproducible)
         embedder = Embedder.from_pretrained(

@@ -17,8 +17,8 @@ from embedkit.files import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from embedkit.data.corpus import Corpus
-    from embedkit.retrieval.embeddings import Vectors
     from embedkit.retrieval.index import VectorIndex
+    from embedkit.vectors.embeddings import Vectors
 
 index_app = App(
     help="Make and change an index of vectors.", no_args_is_help=True, rich_markup_mode="rich"
@@ -169,8 +169,8 @@ def build_command(
             raise InputError(
                 f"got --{given} and {source}, a folder of vectors; expected a file of texts with it"
             )
-        from embedkit.retrieval.embeddings import Vectors
         from embedkit.retrieval.index import VectorIndex
+        from embedkit.vectors.embeddings import Vectors
 
         index = VectorIndex.build(Vectors.open(source), **settings)
         index.save(out)
@@ -242,9 +242,9 @@ def sync_command(
 
     Example: [bold]embedkit index sync my-index docs.csv[/bold]
     """
-    from embedkit.retrieval.embeddings import Vectors
     from embedkit.retrieval.index import VectorIndex
     from embedkit.retrieval.sync import sync_index
+    from embedkit.vectors.embeddings import Vectors
 
     opened = VectorIndex.open(index)
     rows: Corpus | Vectors
@@ -306,8 +306,8 @@ def add_command(
 
     Example: [bold]embedkit index add my-index new-vectors[/bold]
     """
-    from embedkit.retrieval.embeddings import Vectors
     from embedkit.retrieval.index import VectorIndex
+    from embedkit.vectors.embeddings import Vectors
 
     more = Vectors.open(vectors)
     opened = VectorIndex.open(index)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from embedkit.embedder.embedder import Embedder
-    from embedkit.retrieval.provenance import Provenance
+    from embedkit.vectors.provenance import Provenance
 
 
 _ROLES = {"sentence": (), "query": ("query",), "document": ("document", "passage", "corpus")}

@@ -25,7 +25,7 @@ from embedkit.recipes.recipe import Recipe
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from embedkit.retrieval.filter_language import Where
+    from embedkit.metadata.filter_language import Where
     from embedkit.retrieval.index import VectorIndex
     from embedkit.retrieval.results import Hit
     from embedkit.retrieval.stored_rows import StoredRow
@@ -264,8 +264,8 @@ class EmbedkitVectorStore(VectorStore):
         """An index without rows, in its folder."""
         from embedkit.retrieval.faiss_index import new_index
         from embedkit.retrieval.index import VectorIndex
-        from embedkit.retrieval.provenance import Provenance
         from embedkit.retrieval.storage import State
+        from embedkit.vectors.provenance import Provenance
 
         provenance = None
         if self._embedder is not None:
@@ -331,7 +331,7 @@ def _kinds() -> dict[str, pa.DataType]:
     """The type of a column by the name of its kind."""
     import pyarrow as pa
 
-    from embedkit.retrieval.metadata import NAMES
+    from embedkit.metadata.typed_columns import NAMES
 
     types = (pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.date32(), pa.list_(pa.string()))
     return {NAMES[str(kind)]: kind for kind in types}

@@ -1,1 +1,1 @@
-"""Embeddings on disk and search among them with FAISS."""
+"""Nearest neighbours among vectors: an index with FAISS and BM25, its search and its changes."""

@@ -14,9 +14,9 @@ from embedkit.data.texts import Texts, as_texts, check_number
 from embedkit.errors import InputError
 from embedkit.progress import progress
 from embedkit.recipes.steps import Float32Array as Matrix
-from embedkit.retrieval.embeddings import Vectors
 from embedkit.retrieval.rows import check_vectors
 from embedkit.similarity import unit
+from embedkit.vectors.embeddings import Vectors
 
 if TYPE_CHECKING:
     from embedkit.embedder.embedder import Embedder

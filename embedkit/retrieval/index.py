@@ -14,15 +14,13 @@ from numpy.typing import NDArray
 
 from embedkit.errors import InputError
 from embedkit.files import check_own, sole_writer
-from embedkit.retrieval.columns import metadata_kinds
+from embedkit.metadata.columns import metadata_kinds
+from embedkit.metadata.filter_language import Where
+from embedkit.metadata.typed_columns import Metadata, as_metadata
 from embedkit.retrieval.description import html, info, line
-from embedkit.retrieval.embeddings import Vectors
 from embedkit.retrieval.faiss_index import check_effort, find_ranking, new_index
-from embedkit.retrieval.filter_language import Where
 from embedkit.retrieval.fusion import DENSE
 from embedkit.retrieval.growth import grown, merged
-from embedkit.retrieval.metadata import Metadata, as_metadata
-from embedkit.retrieval.provenance import Provenance
 from embedkit.retrieval.results import Hits
 from embedkit.retrieval.rows import NewRows, id_column
 from embedkit.retrieval.search import Search, check_bm25
@@ -33,6 +31,8 @@ from embedkit.retrieval.stored_rows import StoredRow, check_ids, next_id, stored
 from embedkit.retrieval.tune import RECALL, Tuning, as_kind, tune_index, warn_if_stale
 from embedkit.retrieval.words import UNICODE
 from embedkit.scoring.loading import LoadedModel
+from embedkit.vectors.embeddings import Vectors
+from embedkit.vectors.provenance import Provenance
 
 if TYPE_CHECKING:
     import pyarrow as pa

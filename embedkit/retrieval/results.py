@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from embedkit.dataframe import dataframe
 from embedkit.html_table import html_table
-from embedkit.retrieval.columns import metadata_kinds
+from embedkit.metadata.columns import metadata_kinds
 
 if TYPE_CHECKING:
     import pandas as pd

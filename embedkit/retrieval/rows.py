@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from embedkit.arguments import check_list
 from embedkit.data.texts import as_python, as_texts, check_id
 from embedkit.errors import InputError
+from embedkit.metadata.columns import completed, metadata_type, row_schema
+from embedkit.metadata.typed_columns import Metadata, as_metadata, as_structs
 from embedkit.recipes.steps import Float32Array as Matrix
 from embedkit.retrieval.bm25 import TermCounts
-from embedkit.retrieval.columns import completed, metadata_type, row_schema
-from embedkit.retrieval.embeddings import Vectors
 from embedkit.retrieval.faiss_index import Ranking
-from embedkit.retrieval.metadata import Metadata, as_metadata, as_structs
-from embedkit.retrieval.provenance import Provenance
-from embedkit.retrieval.shards import vectors_of
+from embedkit.vectors.embeddings import Vectors
+from embedkit.vectors.provenance import Provenance
+from embedkit.vectors.shards import vectors_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

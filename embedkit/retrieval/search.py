@@ -14,8 +14,8 @@ from embedkit.arguments import check_count
 from embedkit.data.texts import Texts, as_texts
 from embedkit.embedder.prompts import query_prompt
 from embedkit.errors import InputError
+from embedkit.metadata.filter_language import Where
 from embedkit.retrieval.bm25 import search_terms
-from embedkit.retrieval.filter_language import Where
 from embedkit.retrieval.fusion import BM25, DENSE, DEPTH, HYBRID, check_mode, check_weights, fuse
 from embedkit.retrieval.results import Hits
 from embedkit.retrieval.rows import query_matrix

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from embedkit.retrieval.filter_language import Where, as_filter
+from embedkit.metadata.filter_language import Where, as_filter
 from embedkit.retrieval.segments import Segment
 
 _Segments: TypeAlias = tuple[Segment, ...]

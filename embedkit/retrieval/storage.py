@@ -30,12 +30,12 @@ from embedkit.manifest import (
     typed,
     write_manifest,
 )
+from embedkit.metadata.columns import check_columns
 from embedkit.retrieval.bm25 import Postings
-from embedkit.retrieval.columns import check_columns
 from embedkit.retrieval.faiss_index import check_equal, holds_vectors, read_faiss
-from embedkit.retrieval.provenance import Provenance
 from embedkit.retrieval.segments import Files, Segment
 from embedkit.retrieval.tune import Tuning
+from embedkit.vectors.provenance import Provenance
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from embedkit.errors import InputError
+from embedkit.metadata.columns import as_array, merged_fields, metadata_kinds
+from embedkit.metadata.typed_columns import as_structs
 from embedkit.recipes.steps import Float32Array as Matrix
-from embedkit.retrieval.columns import as_array, merged_fields, metadata_kinds
-from embedkit.retrieval.metadata import as_structs
 from embedkit.retrieval.rows import check_id_type, repeated
 from embedkit.retrieval.segments import Segment, live_ids, without
 

@@ -16,13 +16,11 @@ from numpy.typing import NDArray
 from embedkit.data.corpus import Corpus, Document
 from embedkit.errors import InputError
 from embedkit.files import check_own, sole_writer
-from embedkit.retrieval.columns import as_array, merged_fields, metadata_fields
-from embedkit.retrieval.embeddings import Vectors
-from embedkit.retrieval.encode_corpus import encode_corpus
+from embedkit.metadata.columns import as_array, merged_fields, metadata_fields
+from embedkit.metadata.typed_columns import as_structs, read_metadata
 from embedkit.retrieval.faiss_index import check_effort, new_index
 from embedkit.retrieval.growth import grown
 from embedkit.retrieval.index import VectorIndex
-from embedkit.retrieval.metadata import as_structs, read_metadata
 from embedkit.retrieval.rows import NewRows, check_id_type, id_column, repeated
 from embedkit.retrieval.search import check_bm25
 from embedkit.retrieval.segments import Segment, without
@@ -30,6 +28,8 @@ from embedkit.retrieval.storage import MANIFEST, collect_index
 from embedkit.retrieval.stored_rows import updated
 from embedkit.retrieval.tune import as_kind
 from embedkit.retrieval.words import UNICODE
+from embedkit.vectors.embeddings import Vectors
+from embedkit.vectors.encode_corpus import encode_corpus
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -27,7 +27,7 @@ from embedkit import (
     encode_corpus,
     save_head,
 )
-from embedkit.retrieval import encode_corpus as encode
+from embedkit.vectors import encode_corpus as encode
 from helpers import tiny
 
 RECIPES = ("mean", "cls+max@first-last", "pooler/normalize", "mean/whiten:4")

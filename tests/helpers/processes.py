@@ -17,7 +17,7 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [
         "embedkit.cli",
-        "embedkit.retrieval.encode_corpus",
+        "embedkit.vectors.encode_corpus",
         "embedkit.retrieval.index",
         "embedkit.training.bi_encoder",
         "embedkit.training.cross_encoder",

@@ -29,7 +29,7 @@ from helpers import tiny
 from helpers.processes import CONTEXT, exit_code
 
 from embedkit import Corpus, Embedder, VectorIndex, Vectors, encode_corpus, sync_index
-from embedkit.retrieval import encode_corpus as encode
+from embedkit.vectors import encode_corpus as encode
 
 TEXTS = 6000
 NEW = 3000  # rows that an index has, and rows that are added

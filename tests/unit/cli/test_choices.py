@@ -22,11 +22,11 @@ from embedkit.data.tables import READERS
 from embedkit.embedder.precision import AUTO, PRECISIONS
 from embedkit.evaluation.correlation import AGGREGATIONS
 from embedkit.retrieval.faiss_index import KINDS, RANKINGS
-from embedkit.retrieval.shards import DTYPES
 from embedkit.scoring.cross_encoder_network import READS
 from embedkit.scoring.pair_regressor import HEADS
 from embedkit.similarity import SIMILARITIES
 from embedkit.training.bi_encoder import LOSSES
+from embedkit.vectors.shards import DTYPES
 
 
 def test_the_names_are_those_of_the_tables() -> None:

@@ -13,7 +13,8 @@ from helpers.paths import TESTS
 
 from embedkit import CrossEncoder, Embedder, InputError, VectorIndex, Vectors, load_head, load_model
 from embedkit.embedder.folder_kind import _ROWS, Kind, folder_kind, read_record
-from embedkit.retrieval import shards, storage
+from embedkit.retrieval import storage
+from embedkit.vectors import shards
 
 SAVED = TESTS / "fixtures" / "0.1"
 FOLDERS: dict[str, Kind] = {

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from embedkit import Corpus, InputError, VectorIndex
-from embedkit.retrieval.metadata import read_metadata
+from embedkit.metadata.typed_columns import read_metadata
 
 GENERATOR = np.random.default_rng(7)
 CENTRES = GENERATOR.normal(size=(20, 16))

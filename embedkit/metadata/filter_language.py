@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from embedkit.data.texts import check_text
 from embedkit.errors import InputError
-from embedkit.retrieval.filters import Filter, Joined, Not, Test
+from embedkit.metadata.filters import Filter, Joined, Not, Test
 
 if TYPE_CHECKING:
     from lark import Lark

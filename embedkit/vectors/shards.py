@@ -24,7 +24,7 @@ from embedkit.manifest import (
     typed,
 )
 from embedkit.recipes.steps import Float32Array as Matrix
-from embedkit.retrieval.provenance import Provenance
+from embedkit.vectors.provenance import Provenance
 
 if TYPE_CHECKING:
     import pyarrow as pa

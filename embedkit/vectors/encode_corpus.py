@@ -17,10 +17,10 @@ from embedkit.files import check_own, sole_writer
 from embedkit.manifest import new_identity
 from embedkit.progress import progress
 from embedkit.recipes.steps import Float32Array
-from embedkit.retrieval.provenance import Provenance
-from embedkit.retrieval.resume import Plan
-from embedkit.retrieval.shards import DTYPES, MANIFEST, PARTIAL, Shard, Store
 from embedkit.tokenization.batching import check_batch_tokens
+from embedkit.vectors.provenance import Provenance
+from embedkit.vectors.resume import Plan
+from embedkit.vectors.shards import DTYPES, MANIFEST, PARTIAL, Shard, Store
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -15,8 +15,8 @@ from embedkit.embedder.folder_kind import check_kind
 from embedkit.errors import InputError
 from embedkit.html_table import html_table
 from embedkit.recipes.steps import Float32Array as Matrix
-from embedkit.retrieval.provenance import Provenance
-from embedkit.retrieval.shards import Store, vectors_of
+from embedkit.vectors.provenance import Provenance
+from embedkit.vectors.shards import Store, vectors_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

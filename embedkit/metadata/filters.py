@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from embedkit.data.texts import listed
 from embedkit.errors import InputError
-from embedkit.retrieval.columns import metadata_kinds
-from embedkit.retrieval.metadata import NAMES
+from embedkit.metadata.columns import metadata_kinds
+from embedkit.metadata.typed_columns import NAMES
 
 if TYPE_CHECKING:
     import pyarrow as pa

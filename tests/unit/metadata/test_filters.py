@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from embedkit import InputError, VectorIndex
-from embedkit.retrieval.columns import row_schema
-from embedkit.retrieval.filter_language import as_filter
-from embedkit.retrieval.metadata import as_metadata, as_structs
+from embedkit.metadata.columns import row_schema
+from embedkit.metadata.filter_language import as_filter
+from embedkit.metadata.typed_columns import as_metadata, as_structs
 
 TEXTS = ["", "faq", "FAQ", "a%b", "a_b", "a\\b", "질문", "질의 응답", "it's", "a\nb", "😀", "é"]
 LARGE = [2**53, 2**53 + 1, -(2**63), 2**63 - 1]

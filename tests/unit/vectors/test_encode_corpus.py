@@ -24,10 +24,10 @@ from hypothesis import strategies as st
 from embedkit import Corpus, Embedder, InputError, Vectors, encode_corpus, manifest
 from embedkit.encoders.packed import PackedEncoder
 from embedkit.files import replacing, sole_writer
-from embedkit.retrieval import encode_corpus as encode
-from embedkit.retrieval import shards
 from embedkit.tokenization.token_batch import TokenBatch
 from embedkit.tokenization.tokenizer import TextTokenizer
+from embedkit.vectors import encode_corpus as encode
+from embedkit.vectors import shards
 
 ROWS = [{"id": f"d{n}", "title": f"title {n}", "text": text} for n, text in enumerate(tiny.TEXTS)]
 

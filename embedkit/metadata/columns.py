@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from embedkit.retrieval.metadata import NAMES, without_metadata
+from embedkit.metadata.typed_columns import NAMES, without_metadata
 
 if TYPE_CHECKING:
     import pyarrow as pa
