@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from helpers import tiny
@@ -97,8 +98,8 @@ def replace(folder: Path) -> None:
 
 def sync(folder: Path) -> None:
     """Make an index follow the file `docs.csv` beside it."""
-    encode._SHARD_ROWS, encode._CHUNK = 4, 2
-    sync_index(VectorIndex.open(folder), Corpus(folder.parent / "docs.csv", id_column="id"))
+    with patch.multiple(encode, _SHARD_ROWS=4, _CHUNK=2):
+        sync_index(VectorIndex.open(folder), Corpus(folder.parent / "docs.csv", id_column="id"))
 
 
 WORK = {"encode": do_encode, "add": do_add, "sync": sync}
