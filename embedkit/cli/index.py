@@ -214,15 +214,7 @@ def sync_command(
     id_column: options.IdColumn = None,
     encoding: options.Encoding = "utf-8",
     metadata: _Metadata = None,
-    model: Annotated[
-        str | None,
-        options.model_option(
-            "Load the index's model from here; by default from where it was.",
-            "--model",
-            "-m",
-            autocompletion=choices.complete_model,
-        ),
-    ] = None,
+    model: options.IndexModel = None,
     device: options.Device = None,
     allow_empty: Annotated[
         bool,

@@ -64,6 +64,15 @@ Data: TypeAlias = Annotated[
 IndexFolder: TypeAlias = Annotated[
     Path, typer.Argument(help="Use the index in this folder.", show_default=False)
 ]
+IndexModel: TypeAlias = Annotated[
+    str | None,
+    model_option(
+        "Load the index's model from here; by default from where it was.",
+        "--model",
+        "-m",
+        autocompletion=choices.complete_model,
+    ),
+]
 Model: TypeAlias = Annotated[
     str,
     model_option(

@@ -32,15 +32,7 @@ def search_command(
     text_column: options.TextColumn = None,
     id_column: options.IdColumn = None,
     encoding: options.Encoding = "utf-8",
-    model: Annotated[
-        str | None,
-        options.model_option(
-            "Load the index's model from here; by default from where it was.",
-            "--model",
-            "-m",
-            autocompletion=choices.complete_model,
-        ),
-    ] = None,
+    model: options.IndexModel = None,
     prompt: options.OwnQueryPrompt = None,
     prompt_name: options.PromptName = None,
     device: options.Device = None,
@@ -97,9 +89,14 @@ def search_command(
     # Before a model is loaded.
     opened.check_effort(nprobe=nprobe, ef_search=ef_search)
     opened.count(where)
-    Search(prompt, prompt_name, where, nprobe, ef_search, mode, None, rerank, rerank_depth).check(
-        opened
-    )
+    Search(
+        prompt=prompt,
+        prompt_name=prompt_name,
+        nprobe=nprobe,
+        ef_search=ef_search,
+        mode=mode,
+        rerank=rerank,
+    ).check(opened)
     if by_vectors:
         from embedkit.embedder.embedder import Embedder
         from embedkit.embedder.prompts import described, query_prompt

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from embedkit.cli import choices, options, output
+from embedkit.cli import options, output
 from embedkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,15 +26,7 @@ def tune_command(
         float, options.search_option("Find this part of the true nearest rows.")
     ] = 0.95,
     queries: Queries = None,
-    model: Annotated[
-        str | None,
-        options.model_option(
-            "Load the index's model from here for --queries; by default from where it was.",
-            "--model",
-            "-m",
-            autocompletion=choices.complete_model,
-        ),
-    ] = None,
+    model: options.IndexModel = None,
     as_json: options.Json = False,
 ) -> None:
     """Set how much a search looks at, so that it reaches a recall, and store it.

@@ -33,15 +33,15 @@ _Ranked = tuple[NDArray[np.float32], NDArray[np.int64]]  # scores and rows, see 
 class Search:
     """The arguments of `VectorIndex.search` of the same names."""
 
-    prompt: str | None
-    prompt_name: str | None
-    where: Where | None
-    nprobe: int | None
-    ef_search: int | None
-    mode: str
-    weights: Sequence[float] | None
-    rerank: str | Path | LoadedModel | None
-    rerank_depth: int
+    prompt: str | None = None
+    prompt_name: str | None = None
+    where: Where | None = None
+    nprobe: int | None = None
+    ef_search: int | None = None
+    mode: str = DENSE
+    weights: Sequence[float] | None = None
+    rerank: str | Path | LoadedModel | None = None
+    rerank_depth: int = 100
 
     def check(self, index: VectorIndex) -> None:
         """Refuse a mode that the index does not have, and options that the mode does not read."""

@@ -22,6 +22,7 @@ from embedkit.data.tables import READERS
 from embedkit.embedder.precision import AUTO, PRECISIONS
 from embedkit.evaluation.correlation import AGGREGATIONS
 from embedkit.retrieval.faiss_index import KINDS, RANKINGS
+from embedkit.retrieval.fusion import MODES
 from embedkit.scoring.cross_encoder_network import READS
 from embedkit.scoring.pair_regressor import HEADS
 from embedkit.similarity import SIMILARITIES
@@ -34,6 +35,7 @@ def test_the_names_are_those_of_the_tables() -> None:
     assert tuple(SIMILARITIES) == choices.SIMILARITIES
     assert tuple(RANKINGS) == choices.INDEX_SIMILARITIES
     assert tuple(KINDS) == choices.INDEX_KINDS
+    assert choices.MODES == MODES
     assert tuple(AGGREGATIONS) == choices.AGGREGATIONS
     assert (AUTO, *PRECISIONS) == choices.PRECISIONS
     assert choices.DTYPES == DTYPES
