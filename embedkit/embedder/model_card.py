@@ -99,8 +99,8 @@ def add_section(folder: Path, section: str) -> None:
 
 
 def noted(notes: Mapping[str, object]) -> str:
-    """Notes as a card lists them, a line each."""
-    return "".join(f"- {name}: {value}\n" for name, value in notes.items())
+    """Notes as a card lists them, a line each; without settings that were left unset."""
+    return "".join(f"- {name}: {value}\n" for name, value in notes.items() if value is not None)
 
 
 def write_mark(folder: Path, recipe: str, source: str) -> None:
