@@ -69,6 +69,7 @@ class PgVectorIndex:
         InputError: a wrong URL, no server, no rights, no such table, or another embedder.
 
     Example:
+        >>> import numpy as np
         >>> from embedkit import VectorIndex
         >>> index = VectorIndex.build(np.eye(3), ids=["x", "y", "z"])
         >>> copy = PgVectorIndex.export(index, "postgresql://localhost/mine")  # doctest: +SKIP

@@ -80,6 +80,7 @@ class Table:
     @classmethod
     def of(cls, index: VectorIndex, name: str, *, halfvec: bool, hnsw: bool) -> Table:
         """A new table for the rows of an index; InputError where PostgreSQL cannot hold them."""
+        names(name)
         schema, vectors = index._schema, "halfvec" if halfvec else "vector"
         if schema is None:
             raise InputError("got an index without rows; expected at least one to export")
