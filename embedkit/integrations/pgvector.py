@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from embedkit.retrieval.index import Rows, VectorIndex
 
 try:
+    from psycopg import Connection, IsolationLevel
     from psycopg.sql import SQL, Composed
 
     from embedkit.integrations.pgvector_table import Cursor, FoundRows, Table, names
-    from embedkit.integrations.postgres import connect, one_sentence
+    from embedkit.integrations.postgres import connect, one_sentence, use_pgvector
 except ImportError:
     raise ImportError(
         "PgVectorIndex needs psycopg and pgvector, which are not installed; run pip install "
@@ -43,7 +44,6 @@ _SET_EFFORT = (
     "SELECT set_config('hnsw.ef_search', %s, true), "
     "set_config('hnsw.iterative_scan', 'relaxed_order', true)"
 )
-_READING = SQL("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
 
 class PgVectorIndex:
@@ -81,8 +81,8 @@ class PgVectorIndex:
         names(table)
         self.url, self.table, self.ef_search = url, table, _EF_SEARCH
         self._lock = threading.RLock()
-        with one_sentence(table, url, connecting=True):
-            self._connection = connect(url)
+        self._connection = self._connect()
+        with one_sentence(table, url):
             self._table = stored = Table.read(table, self._connection.cursor())
         self.similarity, self.dimension = stored.similarity, stored.dimension
         self.hnsw, self.provenance = stored.hnsw, stored.provenance
@@ -122,8 +122,9 @@ class PgVectorIndex:
         check_count("ef_construction", ef_construction, 2 * check_count("m", m, 2))
         new = Table.of(index, table, halfvec=halfvec, hnsw=hnsw)
         with one_sentence(table, url, connecting=True):
-            connection = connect(url, create=True)
+            connection = connect(url)
         with one_sentence(table, url), connection, connection.transaction():
+            use_pgvector(connection, create=True)
             cursor = connection.cursor()
             new.create(cursor)
             batches = (batch for segment in index._segments for batch in segment.batches())
@@ -150,7 +151,7 @@ class PgVectorIndex:
         """How many rows a search with this condition chooses from."""
         condition, values = self._condition(where)
         query = SQL("SELECT count(*) FROM {} WHERE {}").format(self._table.rows, condition)
-        with self._transaction(_READING) as cursor:
+        with self._transaction() as cursor:
             return int(cursor.execute(query, values).fetchall()[0][0])
 
     def search(
@@ -203,7 +204,7 @@ class PgVectorIndex:
             cursor.executemany(query, given, returning=True)
             return [result.fetchall() for result in cursor.results()] if given else []
 
-        with self._transaction(_READING) as cursor:
+        with self._transaction() as cursor:
             found: list[FoundRows] = [[] for _ in prepared]
             if self.hnsw and not exact:
                 cursor.execute(_SET_EFFORT, [str(min(max(effort, k), _MOST_EF_SEARCH))])
@@ -227,7 +228,7 @@ class PgVectorIndex:
         Raises:
             InputError: what is wrong, or vectors of another embedder; nothing is changed then.
         """
-        with self._transaction(self._locking) as cursor:
+        with self._transaction(changing=True) as cursor:
             rows = NewRows.of(
                 vectors,
                 ids,
@@ -257,25 +258,34 @@ class PgVectorIndex:
             check_id_type(column.type, self._table.schema)
         delete = SQL("DELETE FROM {} WHERE id = ANY(%s) RETURNING id").format(self._table.rows)
         names = column.to_pylist()
-        with self._transaction(self._locking) as cursor:
+        with self._transaction(changing=True) as cursor:
             removed = {row[0] for row in cursor.execute(delete, [names])}
             unknown = next((name for name in names if name not in removed), None)
             if unknown is not None and not missing_ok:
                 raise InputError(f"ids: the index has no {unknown!r}; nothing was removed")
 
-    @property
-    def _locking(self) -> Composed:
-        """Changes wait for one another; searches go on."""
-        return SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(self._table.rows)
+    def _connect(self) -> Connection[Any]:
+        with one_sentence(self.table, self.url, connecting=True):
+            connection = connect(self.url)
+            try:
+                use_pgvector(connection)
+            except BaseException:
+                connection.close()
+                raise
+            return connection
 
     @contextmanager
-    def _transaction(self, first: SQL | Composed) -> Iterator[Cursor]:
+    def _transaction(self, *, changing: bool = False) -> Iterator[Cursor]:
+        """Readers see one state; changes wait for one another, and readers for none."""
         with self._lock, one_sentence(self.table, self.url):
             if self._connection.closed:
-                with one_sentence(self.table, self.url, connecting=True):
-                    self._connection = connect(self.url)
-            with self._connection.transaction(), self._connection.cursor() as cursor:
-                cursor.execute(first)
+                self._connection = self._connect()
+            connection, level = self._connection, IsolationLevel.REPEATABLE_READ
+            connection.read_only, connection.isolation_level = not changing, level
+            with connection.transaction(), connection.cursor() as cursor:
+                if changing:
+                    lock = SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE")
+                    cursor.execute(lock.format(self._table.rows))
                 if Table.read(self.table, cursor) != self._table:
                     raise InputError(
                         f"table {self.table!r}: was made anew, perhaps of another model, since it "

@@ -186,6 +186,8 @@ class Table:
             build = "CREATE INDEX ON {} USING hnsw ({} {}) WITH (m = {}, ef_construction = {})"
             options = Literal(m), Literal(ef_construction)
             cursor.execute(SQL(build).format(self.rows, VECTOR, operators, *options))
+        no_statistics = SQL("ALTER TABLE {} ALTER COLUMN {} SET STATISTICS 0")  # they are slow
+        cursor.execute(no_statistics.format(self.rows, VECTOR))
         cursor.execute(SQL("ANALYZE {}").format(self.rows))
 
     def hits(self, found: Sequence[FoundRows]) -> Hits:

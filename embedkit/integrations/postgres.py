@@ -30,33 +30,29 @@ _EXPECTED: Mapping[type[Exception], str] = {
 }
 
 
-def connect(url: str, *, create: bool = False) -> psycopg.Connection[Any]:
-    """A connection whose types have the vectors; `create` adds the extension where it is missing.
-
-    Raises:
-        InputError: what is wrong with the URL, the server, or the rights.
-    """
-    connection = psycopg.connect(
+def connect(url: str) -> psycopg.Connection[Any]:
+    """A connection, on which `transaction()` begins and commits one."""
+    return psycopg.connect(
         **{"connect_timeout": _TIMEOUT, "application_name": "embedkit", **_parameters(url)},
-        autocommit=True,  # `transaction` begins one
+        client_encoding="utf8",
+        autocommit=True,
         prepare_threshold=None,  # each plan is made for the values of its filter
     )
-    try:
-        if create:
-            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-        query = "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
-        version = next((str(row[0]) for row in connection.execute(query)), "none")
-        if version == "none" or tuple(map(int, version.split(".")[:2])) < _OLDEST:
-            raise InputError(f"got a database with pgvector {version}, expected 0.8 or newer")
-        register_vector(connection)
-        # Such as that the graph of HNSW outgrew maintenance_work_mem, which makes it slow.
-        connection.add_notice_handler(
-            lambda notice: warnings.warn(str(notice.message_primary), stacklevel=2)
-        )
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+
+
+def use_pgvector(connection: psycopg.Connection[Any], *, create: bool = False) -> None:
+    """Read and write vectors; `create` adds the extension where it is missing."""
+    if create:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    query = "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
+    version = next((str(row[0]) for row in connection.execute(query)), "none")
+    if version == "none" or tuple(map(int, version.split(".")[:2])) < _OLDEST:
+        raise InputError(f"got a database with pgvector {version}, expected 0.8 or newer")
+    register_vector(connection)
+    # Such as that the graph of HNSW outgrew maintenance_work_mem, which makes it slow.
+    connection.add_notice_handler(
+        lambda notice: warnings.warn(str(notice.message_primary), stacklevel=2)
+    )
 
 
 def _parameters(url: str) -> dict[str, Any]:

@@ -28,6 +28,10 @@ from embedkit.similarity import find_similarity
 
 psycopg = pytest.importorskip("psycopg", reason="not installed: psycopg")
 PgVectorIndex = importlib.import_module("embedkit.integrations.pgvector").PgVectorIndex
+connect, use_pgvector = (
+    getattr(importlib.import_module("embedkit.integrations.postgres"), name)
+    for name in ("connect", "use_pgvector")
+)
 Table = importlib.import_module("embedkit.integrations.pgvector_table").Table
 
 Build: TypeAlias = Callable[..., Any]
@@ -279,19 +283,13 @@ def test_postgresql_takes_the_rows_that_arrow_takes(
     assert parsed is not None
     table = Table("conditions", "cosine", 1, arrow.schema, None, False, False)
     statement = psycopg.sql.SQL("SELECT id FROM conditions WHERE {} ORDER BY id")
-    with postgresql(database) as connection, connection.transaction(force_rollback=True):
+    with connect(database) as connection, connection.transaction(force_rollback=True):
+        use_pgvector(connection, create=True)
         cursor = connection.cursor()
         table.create(cursor)
         table.load(cursor, [RowBatch(arrow, np.ones((len(rows), 1), np.float32))], lambda _: None)
         cursor.execute(statement.format(as_sql(parsed, arrow.schema, values)), values)
         assert [id_ for (id_,) in cursor] == np.flatnonzero(parsed.mask(arrow)).tolist()
-
-
-def postgresql(url: str) -> Any:
-    """A connection of the tests' own."""
-    from embedkit.integrations.postgres import connect
-
-    return connect(url, create=True)
 
 
 def tables(url: str) -> set[str]:
@@ -378,6 +376,12 @@ def test_halfvec(database: str, table: str) -> None:
     assert f"{table} long" not in tables(database)
 
 
+def test_a_graph_that_outgrows_its_memory_warns(database: str, table: str) -> None:
+    url = database + "&options=-c%20maintenance_work_mem%3D1MB"
+    with pytest.warns(UserWarning, match="hnsw graph no longer fits into maintenance_work_mem"):
+        PgVectorIndex.export(VectorIndex.build(MANY), url, table=table)
+
+
 def test_modes_of_words_are_refused_by_name(database: str, table: str) -> None:
     memory = VectorIndex.build(STORED[:3], texts=TEXTS[:3], bm25=True)
     index = PgVectorIndex.export(memory, database, table=table)
@@ -448,6 +452,8 @@ def test_what_is_not_there_or_not_allowed(database: str, table: str) -> None:
         InputError, match=r"permission denied for table .*expected a user with that"
     ):
         PgVectorIndex(guest, table=table)
+    with psycopg.connect(bare) as connection:  # a failed export creates no extension either
+        assert connection.execute("SELECT count(*) FROM pg_extension").fetchall() == [(1,)]
     assert PgVectorIndex.export(memory, bare).search(STORED[:1], 1).ids == [[0]]
 
 
