@@ -48,19 +48,14 @@ def export_command(
 
     opened = VectorIndex.open(index)
     new = PgVectorIndex.export(opened, to, table=table, halfvec=halfvec, hnsw=hnsw)
-    content = {
-        "table": table,
-        "rows": len(new),
-        "dimension": new.dimension,
-        "similarity": new.similarity,
-        "type": "halfvec" if halfvec else "vector",
-        "hnsw": hnsw,
-    }
+    numbers = "halfvec" if halfvec else "vector"
     if as_json:
+        content = {"table": table, "rows": len(new), "dimension": new.dimension}
+        content |= {"similarity": new.similarity, "type": numbers, "hnsw": hnsw}
         output.print_json(content)
         return
-    left_out = "" if opened.words is None else "; BM25 was not copied"
     output.inform(
-        f"table {table}: {content['rows']:,} rows of {new.dimension} numbers ({content['type']}), "
-        f"{new.similarity}, {'HNSW' if hnsw else 'without an index of vectors'}{left_out}"
+        f"table {table}: {len(new):,} rows of {new.dimension} numbers ({numbers}), "
+        f"{new.similarity}, {'HNSW' if hnsw else 'without an index of vectors'}"
+        f"{'' if opened.words is None else '; BM25 was not copied'}"
     )

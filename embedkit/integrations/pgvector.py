@@ -133,13 +133,6 @@ class PgVectorIndex:
             new.build(cursor, m, ef_construction)
         return cls(url, table=table, embedder=index.embedder)
 
-    def __repr__(self) -> str:
-        model = self.provenance and self.provenance.model
-        return (
-            f"PgVectorIndex(table={self.table!r}, dimension={self.dimension}, "
-            f"similarity={self.similarity!r}, hnsw={self.hnsw}, model={model!r})"
-        )
-
     def __len__(self) -> int:
         return self.count()
 
@@ -257,10 +250,10 @@ class PgVectorIndex:
         if len(column):
             check_id_type(column.type, self._table.schema)
         delete = SQL("DELETE FROM {} WHERE id = ANY(%s) RETURNING id").format(self._table.rows)
-        names = column.to_pylist()
+        wanted = column.to_pylist()
         with self._transaction(changing=True) as cursor:
-            removed = {row[0] for row in cursor.execute(delete, [names])}
-            unknown = next((name for name in names if name not in removed), None)
+            removed = {row[0] for row in cursor.execute(delete, [wanted])}
+            unknown = next((name for name in wanted if name not in removed), None)
             if unknown is not None and not missing_ok:
                 raise InputError(f"ids: the index has no {unknown!r}; nothing was removed")
 
@@ -297,9 +290,8 @@ class PgVectorIndex:
         """A condition in SQL, and the values of its parameters."""
         values: dict[str, Any] = {}
         condition = None if where is None else as_filter(where)
-        if condition is None:
-            return SQL("true"), values
-        return as_sql(condition, self._table.schema, values), values
+        schema = self._table.schema
+        return SQL("true") if condition is None else as_sql(condition, schema, values), values
 
     def _next_id(self, cursor: Cursor) -> int:
         if self._table.schema.field("id").type != "int64":

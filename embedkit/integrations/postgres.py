@@ -33,8 +33,7 @@ _EXPECTED: Mapping[type[Exception], str] = {
 def connect(url: str) -> psycopg.Connection[Any]:
     """A connection, on which `transaction()` begins and commits one."""
     return psycopg.connect(
-        **{"connect_timeout": _TIMEOUT, "application_name": "embedkit", **_parameters(url)},
-        client_encoding="utf8",
+        **{"connect_timeout": _TIMEOUT, **_parameters(url), "client_encoding": "utf8"},
         autocommit=True,
         prepare_threshold=None,  # each plan is made for the values of its filter
     )
