@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 # Before torch is imported: one thread a process, here and in the processes that tests start.
@@ -148,6 +149,20 @@ def e5(request: pytest.FixtureRequest) -> Path:
     if done.returncode != 0:
         pytest.skip(done.stderr.strip() or script.name)
     return folder
+
+
+@pytest.fixture(scope="session")
+def database() -> Iterator[str]:
+    """The URL of a database of PostgreSQL; the tests are skipped where no server starts."""
+    from helpers.postgres import NoServerError, postgres
+
+    pytest.importorskip("psycopg", reason=NOT_INSTALLED + "psycopg")
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(postgres())
+        except NoServerError as error:
+            pytest.skip(str(error))
+        yield url
 
 
 @pytest.fixture

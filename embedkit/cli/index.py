@@ -11,6 +11,7 @@ import typer
 
 from embedkit.cli import choices, options, output, ranking
 from embedkit.cli.app import App
+from embedkit.cli.export import export_command
 from embedkit.cli.tune import Queries, read_queries, tune_and_tell, tune_command
 from embedkit.errors import InputError, printable
 from embedkit.files import DEFAULT_MODEL
@@ -203,6 +204,7 @@ def build_command(
 
 
 index_app.command("tune")(tune_command)
+index_app.command("export")(export_command)
 
 
 @index_app.command("sync")

@@ -20,6 +20,7 @@ from embedkit.embedder.prompts import role_prompt
 from embedkit.errors import InputError
 from embedkit.files import DEFAULT_MODEL
 from embedkit.integrations.encoding import Cache, Model, encode_role, load
+from embedkit.metadata.typed_columns import arrow_types
 from embedkit.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -288,7 +289,7 @@ class EmbedkitVectorStore(VectorStore):
         if len(index) and (index.has_integer_ids or not index.has_texts):
             raise InputError(f"{folder}: expected an index with texts, and with str for ids")
         kinds = {name: kind for name, kind in index.metadata_columns.items() if name != _REST}
-        own = {name: _kinds()[kind] for name, kind in kinds.items()}
+        own = {name: arrow_types()[kind] for name, kind in kinds.items()}
         if len(index) and self._types not in ({}, own):
             raise InputError(
                 f"filterable has {listed(self._types)}; the index has "
@@ -327,18 +328,10 @@ def _document(row: Hit | StoredRow) -> Document:
     return Document(id=str(row.id), page_content=row.text or "", metadata={**own, **rest})
 
 
-def _kinds() -> dict[str, pa.DataType]:
-    """The type of a column by the name of its kind."""
-    import pyarrow as pa
-
-    from embedkit.metadata.typed_columns import NAMES
-
-    types = (pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.date32(), pa.list_(pa.string()))
-    return {NAMES[str(kind)]: kind for kind in types}
-
-
 def _arrow_types(filterable: Mapping[str, Any]) -> dict[str, pa.DataType]:
-    by_python = dict(zip((str, int, float, bool, date, list[str]), _kinds().values(), strict=True))
+    by_python = dict(
+        zip((str, int, float, bool, date, list[str]), arrow_types().values(), strict=True)
+    )
     for name, kind in filterable.items():
         if kind not in tuple(by_python) or name == _REST:
             raise InputError(

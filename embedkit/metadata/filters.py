@@ -13,26 +13,27 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from functools import reduce
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, LiteralString
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.data.texts import listed
 from embedkit.errors import InputError
-from embedkit.metadata.columns import metadata_kinds
+from embedkit.metadata.columns import metadata_fields, metadata_kinds
 from embedkit.metadata.typed_columns import NAMES
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_COMPARISONS = {
-    "=": "equal",
-    "!=": "not_equal",
-    "<": "less",
-    "<=": "less_equal",
-    ">": "greater",
-    ">=": "greater_equal",
+# Names in Arrow, and in SQL.
+COMPARISONS: dict[str, tuple[str, LiteralString]] = {
+    "=": ("equal", "="),
+    "!=": ("not_equal", "<>"),
+    "<": ("less", "<"),
+    "<=": ("less_equal", "<="),
+    ">": ("greater", ">"),
+    ">=": ("greater_equal", ">="),
 }
 
 
@@ -84,21 +85,28 @@ class Test(Filter):
     """
 
     column: str
-    operator: str  # of `_COMPARISONS` or `_TRUTHS`
+    operator: str  # of `COMPARISONS` or `_TRUTHS`
     value: Any = None
     position: int | None = field(default=None, compare=False, repr=False)  # in the text, from 1
 
     def truth(self, rows: pa.Table) -> Any:
         import pyarrow.compute as pc
 
-        metadata = metadata_kinds(rows.schema)
-        names = [*metadata, *(x for x in ("id", "text") if x in rows.column_names)]
-        if self.column not in names:
-            raise self.refusal(f"got column {self.column!r}", f"one of {listed(names)}")
-        values: Any = rows.column("metadata" if self.column in metadata else self.column)
-        if self.column in metadata:
+        self.kind(rows.schema)
+        in_metadata = self.column in metadata_kinds(rows.schema)
+        values: Any = rows.column("metadata" if in_metadata else self.column)
+        if in_metadata:
             values = pc.struct_field(values, [self.column])
         return _TRUTHS.get(self.operator, _compare)(self, values)
+
+    def kind(self, schema: pa.Schema) -> Any:
+        """The Arrow type of the column; InputError where the rows have none."""
+        kinds = {field.name: field.type for field in metadata_fields(schema)}
+        for name in {"id", "text"}.intersection(schema.names) - kinds.keys():
+            kinds[name] = schema.field(name).type
+        if self.column not in kinds:
+            raise self.refusal(f"got column {self.column!r}", f"one of {listed(kinds)}")
+        return kinds[self.column]
 
     def refusal(self, got: str, expected: str) -> InputError:
         """The error of this condition."""
@@ -112,12 +120,45 @@ class Test(Filter):
 
         return pc.if_else(pc.is_valid(values), truth, pa.scalar(None, pa.bool_()))
 
-    def check_kind(self, values: Any, kind: str) -> None:
+    def check_kind(self, kind: Any, expected: str) -> None:
         """Refuse a column of another kind."""
-        got = NAMES[str(values.type)]
-        if got != kind:
+        got = NAMES[str(kind)]
+        if got != expected:
             operator = self.operator.upper().replace("CONTAINS", "IN")
-            raise self.refusal(f"got {operator} for {self.column!r}, which has {got}", kind)
+            raise self.refusal(f"got {operator} for {self.column!r}, which has {got}", expected)
+
+    def comparison(self, kind: Any) -> tuple[str, Any] | bool:
+        """An operator and a value in the type of a column, or what is true of any value in it."""
+        operator, (bound, exact) = self.operator, self.bound(kind, self.value)
+        if NAMES[str(kind)] == "booleans" and operator not in ("=", "!="):
+            raise self.refusal(f"got {operator} for booleans", "= or !=")
+        if exact:
+            return operator, bound
+        # `bound` is the next lower value of the column's type, or -inf for none.
+        if operator in ("=", "!=") or bound == -math.inf:
+            return operator in ("!=", ">", ">=")
+        return "<=" if operator in ("<", "<=") else ">", bound
+
+    def members(self, kind: Any) -> list[Any]:
+        """The values of `in` that a column of this type can have."""
+        return [bound for bound, exact in (self.bound(kind, x) for x in self.value) if exact]
+
+    def pattern(self, kind: Any) -> list[tuple[str, bool]]:
+        """The characters of `like`, and whether each is a wildcard."""
+        pattern, escape = self.value
+        if escape is not None and len(escape) != 1:
+            raise self.refusal(f"got ESCAPE {escape!r}", "one character")
+        self.check_kind(kind, "text")
+        characters, literal = [], False
+        for character in pattern:
+            if not literal and character == escape:
+                literal = True
+                continue
+            characters.append((character, not literal and character in "%_"))
+            literal = False
+        if literal:
+            raise self.refusal("got a pattern that ends with its escape", "% or _ behind it")
+        return characters
 
     def bound(self, kind: Any, value: Any) -> tuple[Any, bool]:
         """A value in the type of a column, rounded down, and whether it is exact."""
@@ -142,25 +183,20 @@ class Test(Filter):
 
 
 def _compare(test: Test, values: Any) -> Any:
-    import pyarrow as pa
     import pyarrow.compute as pc
 
-    operator, (bound, exact) = test.operator, test.bound(values.type, test.value)
-    if values.type == pa.bool_() and operator not in ("=", "!="):
-        raise test.refusal(f"got {operator} for booleans", "= or !=")
-    if not exact:  # `bound` is the next lower value of the column's type, or -inf for none
-        if operator in ("=", "!=") or bound == -math.inf:
-            return test.known(values, operator in ("!=", ">", ">="))
-        operator = "<=" if operator in ("<", "<=") else ">"
-    return getattr(pc, _COMPARISONS[operator])(values, bound)
+    comparison = test.comparison(values.type)
+    if isinstance(comparison, bool):
+        return test.known(values, comparison)
+    operator, bound = comparison
+    return getattr(pc, COMPARISONS[operator][0])(values, bound)
 
 
 def _in(test: Test, values: Any) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    bounds = (test.bound(values.type, value) for value in test.value)
-    wanted = pa.array([bound for bound, exact in bounds if exact], values.type)
+    wanted = pa.array(test.members(values.type), values.type)
     return test.known(values, pc.is_in(values, value_set=wanted))
 
 
@@ -168,7 +204,7 @@ def _contains(test: Test, values: Any) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    test.check_kind(values, "lists of texts")
+    test.check_kind(values.type, "lists of texts")
     masks = [np.empty(0, np.bool_)]
     for chunk in values.chunks:
         equal: Any = pc.equal(chunk.flatten(), test.value)
@@ -180,20 +216,10 @@ def _contains(test: Test, values: Any) -> Any:
 def _like(test: Test, values: Any) -> Any:
     import pyarrow.compute as pc
 
-    pattern, escape = test.value
-    if escape is not None and len(escape) != 1:
-        raise test.refusal(f"got ESCAPE {escape!r}", "one character")
-    test.check_kind(values, "text")
     # A regular expression of RE2: Arrow's own LIKE takes a backslash for an escape.
-    regex, literal = "", False
-    for character in pattern:
-        if not literal and character == escape:
-            literal = True
-            continue
-        wild = None if literal else {"%": ".*", "_": "."}.get(character)
-        regex, literal = regex + (wild or re.escape(character)), False
-    if literal:
-        raise test.refusal("got a pattern that ends with its escape", "% or _ behind it")
+    wild = {"%": ".*", "_": "."}
+    characters = test.pattern(values.type)
+    regex = "".join(wild[x] if is_wild else re.escape(x) for x, is_wild in characters)
     return pc.match_substring_regex(values, rf"(?s)\A{regex}\z")
 
 

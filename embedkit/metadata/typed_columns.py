@@ -37,6 +37,14 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _BOOLEANS = {"true": True, "false": False}
 
 
+def arrow_types() -> dict[str, pa.DataType]:
+    """The type of a column by the name of its kind."""
+    import pyarrow as pa
+
+    types = (pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.date32(), pa.list_(pa.string()))
+    return {NAMES[str(kind)]: kind for kind in types}
+
+
 def as_metadata(values: Metadata) -> pa.Table:
     """A table whose columns have the types of `NAMES`; nulls are missing values.
 

