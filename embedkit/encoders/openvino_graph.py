@@ -5,6 +5,7 @@ The same network as in `network`: every linear may be int8, by activations that 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -21,6 +22,7 @@ from embedkit.encoders.families import (
     EncoderConfig,
     Family,
 )
+from embedkit.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from openvino import Model, Node
@@ -39,6 +41,25 @@ class Quantized(NamedTuple):
     high: float
 
 
+def import_openvino() -> Any:
+    """The library, without the message that its import sends to its maker through this package."""
+    telemetry = "openvino_telemetry"
+    hidden = "openvino" not in sys.modules and telemetry not in sys.modules
+    if hidden:
+        sys.modules[telemetry] = None  # type: ignore[assignment]
+    try:
+        import openvino.opset13
+    except ImportError as error:
+        raise InputError(
+            f"engine is 'openvino', which is not installed ({first_line(error)}); "
+            "run pip install 'embedkit[openvino]'"
+        ) from error
+    finally:
+        if hidden:
+            del sys.modules[telemetry]
+    return openvino
+
+
 def build(
     family: Family,
     config: EncoderConfig,
@@ -53,8 +74,8 @@ def build(
     `length` must be above 1: where the first texts that OpenVINO 2026.4 gets have one token, it
     computes the attention of later ones wrongly.
     """
-    from openvino import Model, opset13
-
+    openvino = import_openvino()
+    opset13 = openvino.opset13
     graph = _Graph(config, tensors, quantization or {})
     inputs = [
         opset13.parameter([-1, -1], np.int32, name=name) for name in ("token_ids", "positions")
@@ -66,7 +87,7 @@ def build(
     outputs = [states[layer] for layer in layers]
     if pooler:
         outputs.append(graph.pooled(x))
-    return Model([opset13.result(output) for output in outputs], inputs, "encoder")
+    return openvino.Model([opset13.result(output) for output in outputs], inputs, "encoder")
 
 
 class _Graph:
@@ -78,9 +99,7 @@ class _Graph:
         tensors: Mapping[str, Float32Array],
         quantization: Mapping[Part, Quantized],
     ) -> None:
-        from openvino import opset13
-
-        self._op, self._config, self._tensors = opset13, config, tensors
+        self._op, self._config, self._tensors = import_openvino().opset13, config, tensors
         self._quantization = quantization
 
     def embedded(self, token_ids: Node, positions: Node) -> Node:
@@ -175,7 +194,9 @@ class _Graph:
         return functions[self._config.activation](x)
 
     def _constant(self, values: NDArray[Any]) -> Node:
-        return self._op.constant(np.ascontiguousarray(values, dtype=np.float32))
+        # Shared: OpenVINO would keep a copy beside the one that it lays out for its kernels.
+        row_major = np.ascontiguousarray(values, dtype=np.float32)
+        return self._op.constant(row_major, shared_memory=True)
 
 
 def quantize_weights(weight: Float32Array) -> tuple[NDArray[np.int8], Float32Array]:
