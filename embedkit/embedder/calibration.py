@@ -40,7 +40,7 @@ _NAMES = ("model name", "cpu family", "model", "stepping", "CPU implementer", "C
 _BFLOAT16 = {"amx_bf16", "avx512_bf16", "bf16", "svebf16", "sve_bf16"}
 _LIMIT = "ONEDNN_MAX_CPU_ISA"
 _SETTLED = 200  # rounds in which no time became shorter
-_BY_TORCH = "{} by torch"
+BY_TORCH = "{} by torch"
 _ROUNDS = 20_000  # at most
 _FINE = 1e-5  # seconds: a clock with larger steps cannot time a product
 
@@ -57,14 +57,8 @@ class Measurement:
     rounds: int  # how often each ran
 
     def __post_init__(self) -> None:
-        needed = (
-            ("float32", "bfloat16")
-            if self.engine == "torch"
-            else ("float32", _BY_TORCH.format("float32"))
-        )
-        if not all(
-            0 < self.microseconds[name] < math.inf for name in {*needed, *self.microseconds}
-        ):
+        needed = ("float32", "bfloat16" if self.engine == "torch" else BY_TORCH.format("float32"))
+        if not all(0 < self.microseconds[x] < math.inf for x in {*needed, *self.microseconds}):
             raise ValueError(f"microseconds are {self.microseconds}")
 
     @property
@@ -79,11 +73,8 @@ class Measurement:
 
     def gain_over_torch(self, precision: str) -> float:
         """How often OpenVINO is as fast as torch; 0 where it does not compute in this precision."""
-        names = precision, _BY_TORCH.format(precision)
-        if not self.microseconds.keys() >= {*names}:
-            return 0.0
-        ours, torchs = (self.microseconds[name] for name in names)
-        return torchs / ours
+        torchs = self.microseconds.get(BY_TORCH.format(precision), 0.0)
+        return torchs / self.microseconds.get(precision, math.inf)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, with the gain."""
@@ -238,18 +229,15 @@ def _time_layers() -> tuple[dict[str, float], int]:
             if name == "float32" or openvino.has_bfloat16():
                 ours = openvino.OpenVINONetwork(family, config, arrays, dtype, 1)
                 theirs = Network(family, config, tensors, cpu, dtype)
-                jobs |= {name: partial(ours, batch, [1])}
-                jobs |= {_BY_TORCH.format(name): partial(theirs, batch, [1])}
-        return shortest(jobs, _clock(time.process_time), settled=_SETTLED // 4)
+                for job, network in ((name, ours), (BY_TORCH.format(name), theirs)):
+                    jobs[job] = partial(network, batch, [1])
+        return shortest(jobs, _clock(time.process_time))
     finally:
         torch.set_num_threads(threads)
 
 
 def shortest(
-    jobs: Mapping[str, Callable[[], object]],
-    clock: Callable[[], float],
-    *,
-    settled: int | None = None,
+    jobs: Mapping[str, Callable[[], object]], clock: Callable[[], float]
 ) -> tuple[dict[str, float], int]:
     """The shortest time of each of the jobs, which run in turn until it stays, and the rounds."""
     times, quiet = dict.fromkeys(jobs, math.inf), 0
@@ -262,7 +250,7 @@ def shortest(
             if seconds < 0.99 * times[name]:
                 quiet = 0
             times[name] = min(times[name], seconds)
-        if quiet == (settled or _SETTLED):
+        if quiet == _SETTLED:
             return times, rounds
     return {}, _ROUNDS  # they never stayed
 

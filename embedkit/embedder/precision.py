@@ -81,9 +81,13 @@ class Choice:
     measured: Measurement | None = None  # what it was decided by, on a CPU
     engine: str = "torch"  # one of ENGINES
 
+    @property
+    def run_as(self) -> str:
+        """Such as `bfloat16 by openvino`; torch is not named."""
+        return self.name if self.engine == "torch" else f"{self.name} by {self.engine}"
+
     def __str__(self) -> str:
-        by = "" if self.engine == "torch" else f" by {self.engine}"
-        return f"{self.name}{by} ({self.reason})"
+        return f"{self.run_as} ({self.reason})"
 
 
 def check_precision(precision: str, engine: str = AUTO) -> None:
@@ -135,15 +139,15 @@ def choose(
         return _variant(encoder, safe), safe
     try:
         tokens = tokenize(list(PROBE))
+        rough = _variant(encoder, tried)
     except InputError as error:
-        reason = f"auto: the texts to try {tried.name} on: {error}"
+        reason = f"auto: {tried.run_as} cannot be tried: {error}"
         return _variant(encoder, safe), replace(safe, reason=reason)
-    rough = _variant(encoder, tried)
     exact = _variant(encoder, Choice("float32", None, ""))
     agreement = smallest_cosine(
         *(run(variant, tokens, [_comparable(bound)])[0] for variant in (exact, rough))
     )
-    agreed = f"smallest cosine of {tried.name} to float32 {agreement:.5f}, {AGREEMENT} is needed"
+    agreed = f"smallest cosine of {tried.run_as} to float32 {agreement:.5f}, {AGREEMENT} is needed"
     if agreement >= AGREEMENT:
         return rough, replace(tried, agreement=agreement, reason=f"{tried.reason}; {agreed}")
     safe = replace(safe, agreement=agreement, reason=f"auto: {agreed}")

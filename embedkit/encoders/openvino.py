@@ -77,7 +77,8 @@ class OpenVINONetwork:
         self._family, self._config, self._tensors = family, config, tensors
         self._precision = _PRECISIONS[dtype]
         self._threads = threads
-        self._compiled: dict[tuple[object, ...], _Requests] = {}
+        # With what runs them: a request of each thread that does not run one now.
+        self._compiled: dict[tuple[object, ...], tuple[CompiledModel, list[InferRequest]]] = {}
         self._lock = Lock()
 
     @torch.inference_mode()
@@ -93,8 +94,11 @@ class OpenVINONetwork:
         rows = [values.int().numpy() for values in (batch.token_ids, places)]
         states = {layer: torch.empty(len(batch.token_ids), config.dim) for layer in layers}
         pooled = torch.empty(len(batch.lengths), config.dim) if pooler else None
-        requests = self._requests(tuple(states), pooler)
-        request = requests.take()
+        compiled, idle = self._model(tuple(states), pooler)
+        try:
+            request = idle.pop()
+        except IndexError:
+            request = compiled.create_infer_request()
         for run in batch.runs:
             inputs = [values[run.tokens].reshape(-1, run.length) for values in rows]
             if run.length == 1:  # see `build`; attention to two equal tokens is that to one
@@ -105,15 +109,17 @@ class OpenVINONetwork:
                 state[run.tokens] = block.flatten(0, 1)
             if pooled is not None:
                 pooled[run.texts] = torch.from_numpy(outputs[len(states)])
-        requests.give_back(request)
+        idle.append(request)  # not one that was interrupted, which may still run
         return TokenStates(states, batch, pooled)
 
-    def _requests(self, layers: tuple[int, ...], pooler: bool) -> _Requests:
+    def _model(
+        self, layers: tuple[int, ...], pooler: bool
+    ) -> tuple[CompiledModel, list[InferRequest]]:
         core, threads = _core(), torch.get_num_threads()
         key = (layers, pooler, threads)
         with self._lock:
             if key not in self._compiled:
-                self._compiled[key] = _Requests(self._compile(core, layers, pooler, threads))
+                self._compiled[key] = self._compile(core, layers, pooler, threads), []
             return self._compiled[key]
 
     def _compile(
@@ -132,24 +138,6 @@ class OpenVINONetwork:
         if used != self._precision:
             raise RuntimeError(f"OpenVINO computes in {used}; expected {self._precision}")
         return compiled
-
-
-class _Requests:
-    """What threads run a compiled model with, one for each that is running it."""
-
-    def __init__(self, compiled: CompiledModel) -> None:
-        self._compiled = compiled
-        self._idle: list[InferRequest] = []
-
-    def take(self) -> InferRequest:
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return self._compiled.create_infer_request()
-
-    def give_back(self, request: InferRequest) -> None:
-        """Not one that was interrupted, which may still run."""
-        self._idle.append(request)
 
 
 def _core() -> Any:

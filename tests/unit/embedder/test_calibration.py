@@ -118,7 +118,7 @@ def test_the_caller_s_torch_state_neither_counts_nor_changes(
     seen: dict[str, Any] = {}
     real = shortest
 
-    def noting(jobs: Any, clock: Any, **_: object) -> Any:
+    def noting(jobs: Any, clock: Any) -> Any:
         seen.update({name: job() for name, job in jobs.items()}, threads=torch.get_num_threads())
         monkeypatch.setattr(calibration, "_SETTLED", 2)
         return real(jobs, clock)

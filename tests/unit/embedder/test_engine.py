@@ -103,7 +103,10 @@ def test_auto_takes_torch_where_the_vectors_differ(
     monkeypatch.setattr(precision, "smallest_cosine", lambda a, b: 0.5)
     choice = load(bert).precision_choice
     assert (choice.name, choice.engine, choice.agreement) == ("float32", "torch", 0.5)
-    assert choice.reason == "auto: smallest cosine of float32 to float32 0.50000, 0.999 is needed"
+    assert (
+        choice.reason
+        == "auto: smallest cosine of float32 by openvino to float32 0.50000, 0.999 is needed"
+    )
 
 
 def test_what_is_asked_for_is_not_measured(bert: Path, measured: Measured) -> None:
