@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
 from embedkit.cli import options, output
@@ -38,7 +39,13 @@ def info_command(
         reason = "the head was trained in it"
         choice = replace(cast("Embedder", loaded.embedder).precision_choice, reason=reason)
     content = {"model": model, "precision": choice.name, "agreement": choice.agreement}
-    _show(model, content, choice, kept_openvino(), as_json=as_json)
+    measured = kept_openvino()
+    _show(model, content, choice, measured, as_json=as_json)
+    if measured is None and find_spec("openvino") is not None:
+        output.inform(
+            "OpenVINO is installed, and auto does not take it before it is measured: "
+            "embedkit bench --calibrate"
+        )
 
 
 def show_calibration(*, as_json: bool) -> None:

@@ -132,6 +132,7 @@ class OpenVINONetwork:
             "INFERENCE_NUM_THREADS": together,
             "ENABLE_CPU_PINNING": False,  # several processes would be pinned to the same cores
         }
+        # No CACHE_DIR: to read a compiled model takes longer than to compile it.
         model = build(self._family, self._config, self._tensors, layers, pooler=pooler)
         compiled = core.compile_model(model, "CPU", options)
         used = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()

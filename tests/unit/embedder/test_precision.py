@@ -431,6 +431,7 @@ def test_info_says_precision_engine_figures_and_reason(
             "rounds": 9,
             "gain": 2.0,
         },
+        "openvino": None,
         "reason": choice.reason,
     }
     assert run("info", "-m", bert).out.splitlines() == [
