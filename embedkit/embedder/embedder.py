@@ -17,12 +17,7 @@ from embedkit.arguments import as_path, check_count, check_type
 from embedkit.data.texts import as_texts
 from embedkit.embedder.encode_arguments import check_encode_arguments
 from embedkit.embedder.loading import load_parts
-from embedkit.embedder.precision import (
-    AUTO,
-    PRECISIONS,
-    check_precision,
-    usable_engine,
-)
+from embedkit.embedder.precision import AUTO, PRECISIONS, check_precision, usable_engine
 from embedkit.embedder.prompts import role_prompt
 from embedkit.embedder.recipe_encoder import GIVEN, RecipeEncoder
 from embedkit.encoders.devices import on_device, standard_torch

@@ -20,7 +20,7 @@ from embedkit.errors import InputError
 from embedkit.tokenization.token_batch import TokenBatch
 
 if TYPE_CHECKING:
-    from openvino import CompiledModel, Core, InferRequest
+    from openvino import CompiledModel, InferRequest
 
 _PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}
 
@@ -116,29 +116,23 @@ class OpenVINONetwork:
         self, layers: tuple[int, ...], pooler: bool
     ) -> tuple[CompiledModel, list[InferRequest]]:
         core, threads = _core(), torch.get_num_threads()
-        key = (layers, pooler, threads)
-        with self._lock:
-            if key not in self._compiled:
-                self._compiled[key] = self._compile(core, layers, pooler, threads), []
-            return self._compiled[key]
-
-    def _compile(
-        self, core: Core, layers: tuple[int, ...], pooler: bool, threads: int
-    ) -> CompiledModel:
-        together = max(threads, self._threads)
+        key, together = (layers, pooler, threads), max(threads, self._threads)
         options = {
             "INFERENCE_PRECISION_HINT": self._precision,
             "NUM_STREAMS": together // threads,
             "INFERENCE_NUM_THREADS": together,
             "ENABLE_CPU_PINNING": False,  # several processes would be pinned to the same cores
         }
-        # No CACHE_DIR: to read a compiled model takes longer than to compile it.
-        model = build(self._family, self._config, self._tensors, layers, pooler=pooler)
-        compiled = core.compile_model(model, "CPU", options)
-        used = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
-        if used != self._precision:
-            raise RuntimeError(f"OpenVINO computes in {used}; expected {self._precision}")
-        return compiled
+        with self._lock:
+            if key not in self._compiled:
+                model = build(self._family, self._config, self._tensors, layers, pooler=pooler)
+                # No CACHE_DIR: to read a compiled model takes longer than to compile it.
+                compiled = core.compile_model(model, "CPU", options)
+                used = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+                if used != self._precision:
+                    raise RuntimeError(f"OpenVINO computes in {used}; expected {self._precision}")
+                self._compiled[key] = compiled, []
+            return self._compiled[key]
 
 
 def _core() -> Any:

@@ -22,6 +22,7 @@ from embedkit.encoders.families import (
     EncoderConfig,
     Family,
 )
+from embedkit.encoders.linear import ACTIVATIONS
 from embedkit.errors import InputError, first_line
 
 if TYPE_CHECKING:
@@ -182,16 +183,9 @@ class _Graph:
         return op.transpose(split, op.constant(np.array([0, 2, 1, 3])))
 
     def _activated(self, x: Node) -> Node:
-        op = self._op
-        functions = {
-            "gelu": lambda x: op.gelu(x, "ERF"),
-            "gelu_new": lambda x: op.gelu(x, "TANH"),
-            "gelu_pytorch_tanh": lambda x: op.gelu(x, "TANH"),
-            "relu": op.relu,
-            "silu": op.swish,
-            "swish": op.swish,
-        }
-        return functions[self._config.activation](x)
+        how = ACTIVATIONS[self._config.activation]
+        mode = {None: (), "none": ("ERF",), "tanh": ("TANH",)}[how.algorithm]
+        return getattr(self._op, how.fused)(x, *mode)  # whose name is the same as in oneDNN
 
     def _constant(self, values: NDArray[Any]) -> Node:
         # Shared: OpenVINO would keep a copy beside the one that it lays out for its kernels.
