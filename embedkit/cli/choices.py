@@ -23,6 +23,7 @@ WORDS = ("unicode", "english", "kiwi")
 INDEX_METAVAR = "[flat|hnsw|FACTORY]"
 AGGREGATIONS = ("all", "mean", "wmean")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+ENGINES = ("auto", "torch", "openvino")
 DTYPES = ("float32", "float16")
 FORMATS = ("table", "markdown", "latex", "csv", "json")
 HEADS = ("ridge", "mlp", "isotonic")

@@ -45,6 +45,7 @@ def encode_command(
     prompt_name: options.PromptName = None,
     max_length: options.MaxLength = None,
     precision: options.Precision = "auto",
+    engine: options.Engine = "auto",
     reproducible: Annotated[
         bool,
         options.model_option(
@@ -92,6 +93,7 @@ def encode_command(
             recipe,
             max_length=max_length,
             precision=precision,
+            engine=engine,
             reproducible=reproducible,
             device=device,
             revision=revision,
@@ -116,7 +118,11 @@ def encode_command(
     output.inform(f"precision: {choice}")
     output.inform(f"prompt: {described(summary.prompt, embedder.settings.prompts)}")
     if as_json:
-        precisions = {"precision": choice.name, "agreement": choice.agreement}
+        precisions = {
+            "precision": choice.name,
+            "agreement": choice.agreement,
+            "engine": choice.engine,
+        }
         output.print_json({"folder": str(out), **asdict(summary), **precisions})
         return
     truncated = f", {summary.truncated:,} of them cut to {embedder.tokenizer.max_length} tokens"

@@ -78,6 +78,7 @@ def evaluate_command(
                 "baseline": baseline,
                 "recipe": recipe,
                 "precision": precision,
+                "engine": None if models.engine == "auto" else models.engine,
                 "cache": models.cache,
                 "reproduce": reproduce or None,
                 "published": published,

@@ -76,6 +76,7 @@ def build_command(
     prompt_name: options.PromptName = None,
     max_length: options.MaxLength = None,
     precision: options.Precision = "auto",
+    engine: options.Engine = "auto",
     device: options.Device = None,
     texts: Annotated[
         bool,
@@ -185,6 +186,7 @@ def build_command(
             recipe,
             max_length=max_length,
             precision=precision,
+            engine=engine,
             device=device,
         )
         with _resumable(out):

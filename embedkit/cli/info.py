@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
 from embedkit.cli import options, output
@@ -10,10 +11,9 @@ from embedkit.errors import printable
 from embedkit.files import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from embedkit.embedder.calibration import Measurement
     from embedkit.embedder.embedder import Embedder
     from embedkit.embedder.precision import Choice
-
-_ENGINE = "torch"
 
 
 def info_command(
@@ -22,10 +22,11 @@ def info_command(
     revision: options.Revision = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show in which precision a model runs on this machine by default, and why.
+    """Show in which precision and engine a model runs on this machine by default, and why.
 
     Example: [bold]embedkit info -m klue/bert-base[/bold]
     """
+    from embedkit.embedder.calibration import kept_openvino
     from embedkit.embedder.precision import Choice
     from embedkit.scoring.loading import load_model
 
@@ -38,31 +39,48 @@ def info_command(
         reason = "the head was trained in it"
         choice = replace(cast("Embedder", loaded.embedder).precision_choice, reason=reason)
     content = {"model": model, "precision": choice.name, "agreement": choice.agreement}
-    _show(model, content, choice, as_json=as_json)
+    measured = kept_openvino()
+    _show(model, content, choice, measured, as_json=as_json)
+    if measured is None and find_spec("openvino") is not None:
+        output.inform(
+            "OpenVINO is installed, and auto does not take it before it is measured: "
+            "embedkit bench --calibrate"
+        )
 
 
 def show_calibration(*, as_json: bool) -> None:
     """Measure this CPU again, store the figures and print them."""
-    from embedkit.embedder.calibration import FILE, cache_folder
+    from embedkit.embedder.calibration import FILE, cache_folder, calibrate_openvino
     from embedkit.embedder.precision import cpu_precision
 
     choice = cpu_precision(anew=True)
     content = {"file": str(cache_folder() / FILE), "precision": choice.name}
-    _show("this CPU", content, choice, as_json=as_json)
+    _show("this CPU", content, choice, calibrate_openvino(), as_json=as_json)
 
 
-def _show(what: str, content: dict[str, Any], choice: Choice, *, as_json: bool) -> None:
-    reason, measured = choice.reason, choice.measured
+def _show(
+    what: str,
+    content: dict[str, Any],
+    choice: Choice,
+    openvino: Measurement | None,
+    *,
+    as_json: bool,
+) -> None:
+    measured = (choice.measured, openvino)
     if as_json:
-        figures = None if measured is None else measured.to_json()
-        output.print_json({**content, "engine": _ENGINE, "measured": figures, "reason": reason})
+        figures = [None if one is None else one.to_json() for one in measured]
+        more = {"measured": figures[0], "openvino": figures[1], "reason": choice.reason}
+        output.print_json({**content, "engine": choice.engine, **more})
         return
-    print(printable(f"{what}: {content['precision']} with {_ENGINE} ({reason})"))
-    if measured is not None:
-        times = ", ".join(f"{name} {time:,.0f} us" for name, time in measured.microseconds.items())
+    print(printable(f"{what}: {content['precision']} with {choice.engine} ({choice.reason})"))
+    for one in filter(None, measured):
+        times = ", ".join(f"{name} {time:,.0f} us" for name, time in one.microseconds.items())
+        timed, libraries = "product", f"torch {one.torch}"
+        if one.engine != "torch":
+            timed, libraries = "layer", f"{one.engine}, {libraries}"
         print(
             printable(
-                f"measured: {times} a product on one thread, the shortest of {measured.rounds:,}; "
-                f"{measured.cpu}; {measured.cores} cores; torch {measured.torch}"
+                f"measured: {times} a {timed} on one thread, the shortest of {one.rounds:,}; "
+                f"{one.cpu}; {one.cores} cores; {libraries}"
             )
         )

@@ -101,6 +101,14 @@ Precision: TypeAlias = Annotated[
         values=choices.PRECISIONS,
     ),
 ]
+Engine: TypeAlias = Annotated[
+    str,
+    model_option(
+        "Run the encoder by this engine; openvino is an extra, for CPUs, and auto takes it where "
+        "embedkit bench --calibrate measured it as faster.",
+        values=choices.ENGINES,
+    ),
+]
 MaxLength: TypeAlias = Annotated[
     int | None,
     model_option("Truncate texts to this many tokens, instead of the model's own maximum."),
@@ -209,11 +217,12 @@ class ModelsToCompare:
         Path | None,
         model_option(
             "Compare the models of this TOML file, an array of tables called model, each with name "
-            "and, for it alone, recipe, prompt, query_prompt, document_prompt or precision."
+            "and, for it alone, recipe, prompt, query_prompt, document_prompt, precision or engine."
         ),
     ] = None
     max_length: MaxLength = None
     device: Device = None
+    engine: Engine = "auto"
     revision: Revision = None
     cache: Annotated[
         bool | None,
@@ -244,6 +253,7 @@ class ModelsToCompare:
             "device": self.device,
             "revision": self.revision,
             "precision": precision,
+            "engine": None if self.engine == "auto" else self.engine,
         }
         loading = {name: value for name, value in options.items() if value is not None}
         models = [replace(ModelSettings.of(source), loading=loading) for source in sources]

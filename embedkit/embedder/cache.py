@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from embedkit.embedder.embedder import Embedder
 
 FILE = "embeddings.sqlite3"
-ENGINE = "torch"
 TOGETHER = 32_768  # texts that are encoded, and kept, together at most
 _SIZE = "EMBEDKIT_CACHE_SIZE"
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -274,7 +273,7 @@ def _encode_together(
         return EncodedTexts(encoded.vectors, encoded.tokens.truncated, 0)
     hashes = [hashlib.sha256(text.encode()).digest() for text in texts]
     together = "" if embedder.reproducible else hashlib.sha256(b"".join(hashes)).hexdigest()
-    ran_as = (embedder.precision, ENGINE, embedder.device.type, embedder.reproducible)
+    ran_as = (embedder.precision, embedder.engine, embedder.device.type, embedder.reproducible)
     keys = [_Key(embedder.fingerprint_of(bound), prompt, *ran_as, together) for bound in bounds]
     dims = [bound.dim(embedder.encoder.dim) for bound in bounds]
     kept = [cache.read(key, hashes, dim) for key, dim in zip(keys, dims, strict=True)]

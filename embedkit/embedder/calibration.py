@@ -1,4 +1,4 @@
-"""Measure how fast this CPU multiplies matrices in float32 and bfloat16, once, kept in a file.
+"""Measure how fast this CPU is in float32 and bfloat16, by torch and OpenVINO, kept in a file.
 
 `auto` must choose the same on a busy machine as on an idle one. So a product takes less than a time
 slice of the scheduler, on one thread, and only the time that this thread ran counts where the
@@ -6,6 +6,9 @@ system counts finely. Both precisions run in turn, and the shortest time of each
 hardly changes. The rounds end when neither has become 1 % shorter for long; where that does not
 happen, float32 is taken, and nothing is kept. The gain that bfloat16 needs (`precision.WORTH`) is
 far from those of known CPUs: 0.5 where it is converted to float32, 1.9 with AVX512-BF16, 5 by AMX.
+
+OpenVINO is timed only where a user asks for it (`embedkit bench --calibrate`): against torch, on a
+layer of MiniLM's shape, by the time that this process ran, for its threads are not the caller's.
 
 The file is calibration.json in $EMBEDKIT_CACHE, by default in embedkit/ of $XDG_CACHE_HOME or of
 ~/.cache. A process that cannot read it measures anew; one that cannot write it goes on without.
@@ -21,6 +24,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache, partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +33,14 @@ import torch
 from embedkit.encoders.linear import Affine, ready
 from embedkit.errors import InputError
 from embedkit.manifest import read_manifest, write_manifest
+from embedkit.tokenization.token_batch import TokenBatch
 
 FILE = "calibration.json"
 _NAMES = ("model name", "cpu family", "model", "stepping", "CPU implementer", "CPU part")
 _BFLOAT16 = {"amx_bf16", "avx512_bf16", "bf16", "svebf16", "sve_bf16"}
 _LIMIT = "ONEDNN_MAX_CPU_ISA"
 _SETTLED = 200  # rounds in which no time became shorter
+BY_TORCH = "{} by torch"
 _ROUNDS = 20_000  # at most
 _FINE = 1e-5  # seconds: a clock with larger steps cannot time a product
 
@@ -46,12 +52,13 @@ class Measurement:
     cpu: str  # its model, and what oneDNN was limited to, if it was
     cores: int
     torch: str
-    engine: str  # that ran the products
-    microseconds: Mapping[str, float]
+    engine: str  # torch, of products; or OpenVINO and its version, of a layer, torch's beside it
+    microseconds: Mapping[str, float]  # by precision; in torch's where OpenVINO is the engine
     rounds: int  # how often each ran
 
     def __post_init__(self) -> None:
-        if not all(0 < self.microseconds[name] < math.inf for name in ("float32", "bfloat16")):
+        needed = ("float32", "bfloat16" if self.engine == "torch" else BY_TORCH.format("float32"))
+        if not all(0 < self.microseconds[x] < math.inf for x in {*needed, *self.microseconds}):
             raise ValueError(f"microseconds are {self.microseconds}")
 
     @property
@@ -64,9 +71,14 @@ class Measurement:
         """How often bfloat16 is as fast as float32."""
         return self.microseconds["float32"] / self.microseconds["bfloat16"]
 
+    def gain_over_torch(self, precision: str) -> float:
+        """How often OpenVINO is as fast as torch; 0 where it does not compute in this precision."""
+        torchs = self.microseconds.get(BY_TORCH.format(precision), 0.0)
+        return torchs / self.microseconds.get(precision, math.inf)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, with the gain."""
-        return {**asdict(self), "gain": self.gain}
+        return {**asdict(self), **({"gain": self.gain} if "bfloat16" in self.microseconds else {})}
 
 
 def has_bfloat16() -> bool:
@@ -97,18 +109,43 @@ def calibrate(*, anew: bool = False) -> tuple[Measurement | None, str]:
         note = f"; measured anew, for {error}"
     if machine in kept and not anew:
         return kept[machine], note
-    with ThreadPoolExecutor(1) as alone:  # the caller's autocast and default device do not reach it
-        times, rounds = alone.submit(_time_products).result()
-    if not times:
+    measured = _measure(machine, _time_products)
+    if measured is None:
         return None, note
-    microseconds = {name: round(seconds * 1e6, 3) for name, seconds in times.items()}
-    measured = Measurement(*machine, microseconds, rounds)
     try:
         return _keep(measured, anew=anew), note
     except OSError as error:
         if anew:
             raise
         return measured, f"; it cannot be kept ({error})"
+
+
+def calibrate_openvino() -> Measurement | None:
+    """A new measurement of OpenVINO, kept; None where it is not installed or too unsteady.
+
+    Raises the OSError of a file that cannot be written.
+    """
+    machine = _openvino_machine()
+    measured = None if machine is None else _measure(machine, _time_layers)
+    return None if measured is None else _keep(measured, anew=True)
+
+
+def kept_openvino() -> Measurement | None:
+    """The kept measurement of OpenVINO on this machine, if there is one; none is made."""
+    machine = _openvino_machine()
+    try:
+        return None if machine is None else _read().get(machine)
+    except (InputError, OSError):  # `calibrate` names the problem
+        return None
+
+
+def _measure(
+    machine: tuple[str, int, str, str], timed: Callable[[], tuple[dict[str, float], int]]
+) -> Measurement | None:
+    with ThreadPoolExecutor(1) as alone:  # the caller's autocast and default device do not reach it
+        times, rounds = alone.submit(timed).result()
+    microseconds = {name: round(seconds * 1e6, 3) for name, seconds in times.items()}
+    return Measurement(*machine, microseconds, rounds) if times else None
 
 
 def cache_folder() -> Path:
@@ -163,7 +200,38 @@ def _time_products() -> tuple[dict[str, float], int]:
             for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
                 weight, x = (torch.ones(n, 384, dtype=dtype, device="cpu") for n in (384, 128))
                 products[name] = partial(ready(Affine(weight, weight[0])), x)
-            return shortest(products, _clock())
+            return shortest(products, _clock(time.thread_time))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _time_layers() -> tuple[dict[str, float], int]:
+    """A layer of MiniLM's shape on 8 texts of 16 tokens, by both engines on one thread."""
+    from embedkit.encoders import openvino
+    from embedkit.encoders.families import FAMILIES, EncoderConfig
+    from embedkit.encoders.network import Network
+
+    sizes = {"dim": 384, "layers": 1, "heads": 12, "inner": 1536, "vocabulary": 9, "positions": 16}
+    family, config = FAMILIES["bert"], EncoderConfig(**sizes, activation="gelu", embedding=384)
+    generator, cpu = torch.Generator("cpu").manual_seed(0), torch.device("cpu")
+    tensors = {
+        name: torch.randn(*shape, generator=generator, device="cpu") / 20
+        for name, shape in config.shapes(family, pooler=False)
+    }
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    tokens = torch.zeros(128, dtype=torch.int64, device="cpu")
+    batch = TokenBatch(tokens, torch.arange(0, 129, 16, device="cpu"), tokens.bool())
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        jobs: dict[str, Callable[[], object]] = {}
+        for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+            if name == "float32" or openvino.has_bfloat16():
+                ours = openvino.OpenVINONetwork(family, config, arrays, dtype, 1)
+                theirs = Network(family, config, tensors, cpu, dtype)
+                for job, network in ((name, ours), (BY_TORCH.format(name), theirs)):
+                    jobs[job] = partial(network, batch, [1])
+        return shortest(jobs, _clock(time.process_time))
     finally:
         torch.set_num_threads(threads)
 
@@ -187,12 +255,12 @@ def shortest(
     return {}, _ROUNDS  # they never stayed
 
 
-def _clock() -> Callable[[], float]:
-    """The time that this thread ran, where its steps are fine; on Windows they are not."""
-    started = time.thread_time()
-    while (step := time.thread_time() - started) == 0:
+def _clock(fine: Callable[[], float]) -> Callable[[], float]:
+    """This clock, where its steps are fine; on Windows they are not."""
+    started = fine()
+    while (step := fine() - started) == 0:
         pass
-    return time.thread_time if step < _FINE else time.perf_counter
+    return fine if step < _FINE else time.perf_counter
 
 
 def _machine() -> tuple[str, int, str, str]:
@@ -203,6 +271,14 @@ def _machine() -> tuple[str, int, str, str]:
     if limit := os.environ.get(_LIMIT):
         cpu += f", {_LIMIT} {limit}"
     return cpu, os.cpu_count() or 1, str(torch.__version__), "torch"
+
+
+def _openvino_machine() -> tuple[str, int, str, str] | None:
+    """Of a measurement of OpenVINO; None where it is not installed."""
+    try:
+        return *_machine()[:3], f"openvino {version('openvino')}"
+    except PackageNotFoundError:
+        return None
 
 
 def _cpuinfo() -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, Unpack, cast, overload
 
@@ -16,10 +17,11 @@ from embedkit.arguments import as_path, check_count, check_type
 from embedkit.data.texts import as_texts
 from embedkit.embedder.encode_arguments import check_encode_arguments
 from embedkit.embedder.loading import load_parts
-from embedkit.embedder.precision import AUTO, PRECISIONS, check_precision
+from embedkit.embedder.precision import AUTO, PRECISIONS, check_precision, usable_engine
 from embedkit.embedder.prompts import role_prompt
 from embedkit.embedder.recipe_encoder import GIVEN, RecipeEncoder
 from embedkit.encoders.devices import on_device, standard_torch
+from embedkit.encoders.encoder import on_engine
 from embedkit.errors import InputError
 from embedkit.files import DEFAULT_MODEL, new_folder
 from embedkit.html_table import html_table
@@ -41,6 +43,7 @@ class LoadOptions(TypedDict, total=False):
     revision: str | None
     device: str | torch.device | None
     precision: str
+    engine: str
     reproducible: bool
     max_length: int | None
     prompts: Mapping[str, str] | None
@@ -59,8 +62,10 @@ class Embedder(RecipeEncoder):
         device: "cpu", "cuda", ...; None takes a GPU where there is one.
         precision: of the encoder: float32, bfloat16 or float16; auto takes a low one where the
             device is faster in it and a fixed probe agrees with float32.
-        reproducible: the same bits for the same text on one machine, number of threads and version
-            of torch, whatever else is encoded with it. It costs speed.
+        engine: that runs the encoder: torch or openvino, of the extra `openvino` and for the CPU;
+            auto takes OpenVINO where `embedkit bench --calibrate` measured it faster.
+        reproducible: the same bits for the same text on one machine, engine, number of threads and
+            version of torch or OpenVINO, whatever else is encoded with it. It costs speed.
         max_length: tokens of a text at most; None for the model's own.
         prompts: name -> text put in front; added to the model's own.
         local_files_only: do not contact the hub.
@@ -94,13 +99,14 @@ class Embedder(RecipeEncoder):
         revision: str | None = None,
         device: str | torch.device | None = None,
         precision: str = AUTO,
+        engine: str = AUTO,
         reproducible: bool = False,
         max_length: int | None = None,
         prompts: Mapping[str, str] | None = None,
         local_files_only: bool = False,
     ) -> None:
         recipe = None if recipe is None else Recipe.of(recipe)
-        check_precision(precision)
+        check_precision(precision, engine)
         check_type("reproducible", reproducible, bool, "True or False")
         self.name, parts = load_parts(
             model, recipe, max_length, revision=revision, local_files_only=local_files_only
@@ -110,7 +116,11 @@ class Embedder(RecipeEncoder):
         self.reproducible = reproducible
         self._asked = precision
         with on_device(device) as target:
-            encoder = parts.encoder.to(target, PRECISIONS.get(precision, torch.float32))
+            engine = usable_engine(engine, self.settings.engine, target)
+            own = engine == "openvino"  # it takes float32 weights, whatever it computes in
+            dtype = torch.float32 if own else PRECISIONS.get(precision, torch.float32)
+            encoder = parts.encoder.to(target, dtype)
+        self.settings = replace(self.settings, engine=engine)
         self._settle(encoder=encoder, bound=parts.bound)
 
     @classmethod
@@ -127,6 +137,7 @@ class Embedder(RecipeEncoder):
         return (
             f"Embedder({self.name!r}, recipe={str(self.recipe)!r}, dimension={self.dimension}, "
             f"max_length={self.tokenizer.max_length}, precision={self.precision!r}, "
+            f"{'' if self.engine == 'torch' else f'engine={self.engine!r}, '}"
             f"device={str(self.device)!r})"
         )
 
@@ -137,6 +148,7 @@ class Embedder(RecipeEncoder):
             ("dimension", f"{self.dimension:,}"),
             ("maximum length", f"{self.tokenizer.max_length:,} tokens"),
             ("precision", self.precision),
+            ("engine", self.engine),
             ("device", self.device),
         )
         return html_table(("Embedder", self.name), rows, {0, 1})
@@ -144,8 +156,12 @@ class Embedder(RecipeEncoder):
     def to(self, device: str | torch.device) -> Embedder:
         """Move the encoder to another device, as torch's modules do; returns the embedder."""
         with on_device(device) as target:
-            encoder = self.encoder.to(target, PRECISIONS[self.precision])
-        return self if encoder is self.encoder else self._settle(encoder=encoder)
+            if target == self.device:
+                return self
+            chosen = self.settings.engine == AUTO  # which takes torch elsewhere
+            encoder = on_engine(self.encoder, "torch") if chosen else self.encoder
+            encoder = encoder.to(target, PRECISIONS[self.precision])
+        return self._settle(encoder=encoder)
 
     def fit(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -11,12 +12,12 @@ from embedkit.arguments import check_count
 from embedkit.embedder.folder_kind import check_kind
 from embedkit.embedder.model_config import Settings
 from embedkit.embedder.sentence_transformers import read_settings
-from embedkit.encoders.encoder import Encoder, load_encoder
+from embedkit.encoders.encoder import ENGINES, Encoder, load_encoder
 from embedkit.encoders.hub import find_folder
 from embedkit.encoders.loading import of_pooler
 from embedkit.encoders.weights import Weights
 from embedkit.errors import InputError
-from embedkit.files import read_mark
+from embedkit.files import MARK, read_mark
 from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import Recipe
 from embedkit.tokenization.loading import load_tokenizer
@@ -74,8 +75,12 @@ def load_for_head(
 def load_folder(folder: Path, recipe: Recipe | None, max_length: int | None) -> Parts:
     """Read a folder of transformers or sentence-transformers; None is what the folder says."""
     check_kind(folder, "model")
-    read_mark(folder)
-    settings = read_settings(folder)
+    engine = read_mark(folder).get("engine", "auto")
+    if engine not in ("auto", *ENGINES):
+        raise InputError(
+            f"{folder / MARK}: engine is {engine!r}; expected one of {', '.join(ENGINES)}"
+        )
+    settings = replace(read_settings(folder), engine=engine)
     encoder = load_encoder(settings.encoder_folder)
     settings = settings.recognise_pooler(encoder).truncated(encoder)
     bound = settings.bind(recipe or settings.recipe or Recipe(("mean",)), encoder)

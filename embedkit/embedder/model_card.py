@@ -89,7 +89,8 @@ def write_card(
         trust=", trust_remote_code=True" if "RecipePooling" in modules else "",
     )
     write_text(folder / "README.md", card)
-    write_mark(folder, str(recipe), name)
+    engine = {"engine": settings.engine} if settings.engine == "openvino" else {}
+    write_mark(folder, str(recipe), name, **engine)
 
 
 def add_section(folder: Path, section: str) -> None:
@@ -103,9 +104,9 @@ def noted(notes: Mapping[str, object]) -> str:
     return "".join(f"- {name}: {value}\n" for name, value in notes.items() if value is not None)
 
 
-def write_mark(folder: Path, recipe: str, source: str) -> None:
+def write_mark(folder: Path, recipe: str, source: str, **more: str) -> None:
     """Say that embedkit wrote the folder, from which model, and what it reads of the encoder."""
-    mark = {"embedkit": __version__, "recipe": recipe, "source": source}
+    mark = {"embedkit": __version__, "recipe": recipe, "source": source, **more}
     write_json(folder / MARK, mark)
 
 

@@ -41,6 +41,7 @@ class Settings:
     prompts: dict[str, str] = field(default_factory=dict)
     default_prompt_name: str | None = None  # the one used where none is asked for
     similarity: str = "cosine"  # a name from the table of similarities
+    engine: str = "auto"  # that runs the encoder
     truncate_dim: int | None = None  # numbers that are kept of a vector; see `truncated`
 
     def with_prompts(self, prompts: Mapping[str, str] | None) -> Settings:

@@ -1,16 +1,24 @@
-"""Choose the precision of an encoder, and check its embeddings against those of float32."""
+"""Choose precision and engine of an encoder, and check its embeddings against those of float32."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 
 import numpy as np
 import torch
 
-from embedkit.embedder.calibration import Measurement, calibrate, calibrated, has_bfloat16
+from embedkit.embedder.calibration import (
+    Measurement,
+    calibrate,
+    calibrated,
+    has_bfloat16,
+    kept_openvino,
+)
 from embedkit.embedder.one_pass import run
-from embedkit.encoders.encoder import Encoder
+from embedkit.encoders.encoder import ENGINES, Encoder, on_engine
+from embedkit.encoders.packed import PackedEncoder
 from embedkit.errors import InputError
 from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import LAST, Recipe
@@ -26,6 +34,9 @@ AGREEMENT = 0.999
 
 # How much faster bfloat16 has to be at matrix products; see `embedkit.embedder.calibration`.
 WORTH = 1.35
+
+# How much faster OpenVINO has to be than torch.
+ENGINE_WORTH = 1.1
 
 # One word to some hundred tokens, in scripts that tokenizers split in different ways.
 PROBE = (
@@ -62,23 +73,38 @@ PROBE = (
 
 @dataclass(frozen=True)
 class Choice:
-    """The precision of an embedder."""
+    """The precision of an embedder, and what runs it."""
 
     name: str  # one of PRECISIONS
     agreement: float | None  # the smallest cosine of a text of PROBE to its vector in float32
     reason: str  # in words
     measured: Measurement | None = None  # what it was decided by, on a CPU
+    engine: str = "torch"  # one of ENGINES
+
+    @property
+    def run_as(self) -> str:
+        """Such as `bfloat16 by openvino`; torch is not named."""
+        return self.name if self.engine == "torch" else f"{self.name} by {self.engine}"
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.reason})"
+        return f"{self.run_as} ({self.reason})"
 
 
-def check_precision(precision: str) -> None:
-    """Refuse an unknown precision."""
-    if not isinstance(precision, str) or precision not in (AUTO, *PRECISIONS):
-        raise InputError(
-            f"precision is {precision!r}; expected one of {', '.join((AUTO, *PRECISIONS))}"
-        )
+def check_precision(precision: str, engine: str = AUTO) -> None:
+    """Refuse an unknown precision or engine."""
+    for option, value, known in (
+        ("precision", precision, (AUTO, *PRECISIONS)),
+        ("engine", engine, (AUTO, *ENGINES)),
+    ):
+        if not isinstance(value, str) or value not in known:
+            raise InputError(f"{option} is {value!r}; expected one of {', '.join(known)}")
+
+
+def usable_engine(asked: str, recorded: str, device: torch.device) -> str:
+    """The engine that was asked for, else the one that the folder records if it is there."""
+    if asked != AUTO or recorded != "openvino":
+        return asked
+    return recorded if device.type == "cpu" and find_spec("openvino") is not None else AUTO
 
 
 def choose(
@@ -86,32 +112,61 @@ def choose(
     tokenize: Callable[[list[str]], Tokenized],
     bound: BoundRecipe,  # the recipe; while it is not fitted the mean of its layers stands for it
     precision: str,  # a name of PRECISIONS, or `auto`
+    engine: str = "torch",  # one of ENGINES, or `auto`
 ) -> tuple[Encoder, Choice]:
-    """The encoder in the precision that was asked for, or for `auto` in the best one.
+    """The encoder in the precision and engine that were asked for, or for `auto` in the best ones.
 
-    `auto` takes the low precision of the device where it is faster and the vectors of PROBE agree
-    with those of float32 (cosine of AGREEMENT or more); it reads no text of the caller's.
+    `auto` takes the low precision of the device where it is faster, and OpenVINO where a user let
+    it be measured and it is faster, if the vectors of PROBE agree with those of torch in float32
+    (cosine of AGREEMENT or more); it reads no text of the caller's.
     """
-    check_precision(precision)
-    if precision != AUTO:
-        return encoder.to(encoder.device, PRECISIONS[precision]), Choice(precision, None, "asked")
-    exact = encoder.to(encoder.device, torch.float32)
-    tried = fast_precision(encoder.device)
-    if tried.name == "float32":
-        return exact, replace(tried, reason=f"auto: {tried.reason}")
+    check_precision(precision, engine)
+    tried = Choice(precision, None, "asked")
+    if precision == AUTO:
+        tried = fast_precision(encoder.device)
+        tried = replace(tried, reason=f"auto: {tried.reason}")
+    if engine == AUTO:
+        by, why = fastest_engine(encoder, tried.name)
+        tried = replace(tried, engine=by, reason=f"{tried.reason}{why}")
+    else:
+        tried = replace(tried, engine=engine)
+    safe = replace(
+        tried,
+        name="float32" if precision == AUTO else precision,
+        engine="torch" if engine == AUTO else engine,
+    )
+    if tried == safe:
+        return _variant(encoder, safe), safe
     try:
         tokens = tokenize(list(PROBE))
+        rough = _variant(encoder, tried)
     except InputError as error:
-        reason = f"auto: the texts to try {tried.name} on: {error}"
-        return exact, Choice("float32", None, reason, tried.measured)
-    rough = encoder.to(encoder.device, PRECISIONS[tried.name])
+        reason = f"auto: {tried.run_as} cannot be tried: {error}"
+        return _variant(encoder, safe), replace(safe, reason=reason)
+    exact = _variant(encoder, Choice("float32", None, ""))
     agreement = smallest_cosine(
         *(run(variant, tokens, [_comparable(bound)])[0] for variant in (exact, rough))
     )
-    agreed = f"smallest cosine of {tried.name} to float32 {agreement:.5f}, {AGREEMENT} is needed"
+    agreed = f"smallest cosine of {tried.run_as} to float32 {agreement:.5f}, {AGREEMENT} is needed"
     if agreement >= AGREEMENT:
-        return rough, replace(tried, agreement=agreement, reason=f"auto: {tried.reason}; {agreed}")
-    return exact, Choice("float32", agreement, f"auto: {agreed}", tried.measured)
+        return rough, replace(tried, agreement=agreement, reason=f"{tried.reason}; {agreed}")
+    safe = replace(safe, agreement=agreement, reason=f"auto: {agreed}")
+    return _variant(encoder, safe), safe
+
+
+def _variant(encoder: Encoder, choice: Choice) -> Encoder:
+    """The encoder as it was chosen, itself where it is that already."""
+    return on_engine(encoder, choice.engine).to(encoder.device, PRECISIONS[choice.name])
+
+
+def fastest_engine(encoder: Encoder, precision: str) -> tuple[str, str]:
+    """The engine for an encoder, and why in words, by what is kept alone."""
+    measured = kept_openvino() if encoder.device.type == "cpu" else None
+    if measured is None or not isinstance(encoder, PackedEncoder):
+        return "torch", ""
+    gain = measured.gain_over_torch(precision)
+    why = f"; OpenVINO is {gain:.2f} times as fast as torch here, {ENGINE_WORTH} is needed"
+    return ("openvino" if gain >= ENGINE_WORTH else "torch"), why
 
 
 def fast_precision(device: torch.device) -> Choice:

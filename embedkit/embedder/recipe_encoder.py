@@ -64,7 +64,11 @@ class RecipeEncoder:
         self.bound, self._asked = bound or self.bound, precision or self._asked
         self.__dict__.pop("identity", None)
         self.encoder, self.precision_choice = choose(
-            self.encoder, lambda texts: self._tokenize(texts, "")[0], self.bound, self._asked
+            self.encoder,
+            lambda texts: self._tokenize(texts, "")[0],
+            self.bound,
+            self._asked,
+            self.settings.engine,
         )
         return self
 
@@ -72,6 +76,11 @@ class RecipeEncoder:
     def precision(self) -> str:
         """float32, bfloat16 or float16: what the encoder runs in."""
         return self.precision_choice.name
+
+    @property
+    def engine(self) -> str:
+        """torch or openvino: what runs the encoder."""
+        return self.encoder.engine
 
     @property
     def recipe(self) -> Recipe:
@@ -134,7 +143,9 @@ class RecipeEncoder:
         if self._asked != AUTO or precision == self.precision:
             return self
         other = copy.copy(self)._settle(precision=precision)
-        other.precision_choice = Choice(precision, None, "auto: recorded in the folder")
+        other.precision_choice = Choice(
+            precision, None, "auto: recorded in the folder", engine=other.engine
+        )
         return other
 
     def fit_recipes(

@@ -33,6 +33,7 @@ class AutoModelEncoder:
     (the convolutions of ConvBERT and the Fourier transforms of FNet see them).
     """
 
+    engine = "torch"
     cuts = False
 
     # `has_pooler`: whether the checkpoint had the weights of the pooler, if the model has one.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from embedkit.encoders.auto import AutoModelEncoder
+from embedkit.encoders.families import FAMILIES
 from embedkit.encoders.packed import PackedEncoder, runs
 from embedkit.encoders.weights import Weights
 from embedkit.errors import InputError
@@ -21,9 +22,13 @@ if TYPE_CHECKING:
     from embedkit.tokenization.token_batch import TokenBatch
 
 
+ENGINES = ("torch", "openvino")
+
+
 class Encoder(Protocol):
     """Token ids to hidden states, packed on both sides."""
 
+    engine: str  # that runs it, one of ENGINES
     family: str  # model_type of config.json
     dim: int  # of a hidden state
     num_layers: int
@@ -39,7 +44,10 @@ class Encoder(Protocol):
         """Hidden states `layers` (0 to num_layers), each (tokens, dim), and pooler_output."""
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Self:
-        """The same encoder elsewhere or in another precision; hidden states come in that dtype."""
+        """The same encoder elsewhere or in another precision.
+
+        Its hidden states have that dtype, or float32 where another engine than torch runs it.
+        """
 
     @property
     def pooler(self) -> Affine | None:
@@ -74,3 +82,20 @@ def load_encoder(folder: Path) -> Encoder:
     if runs(config):
         return PackedEncoder(config, weights, source=str(folder))
     return AutoModelEncoder.from_folder(folder, family, weights)
+
+
+def on_engine(encoder: Encoder, engine: str) -> Encoder:
+    """The same encoder, of the CPU, run by this one of ENGINES."""
+    if engine == encoder.engine:
+        return encoder
+    if not isinstance(encoder, PackedEncoder):
+        raise InputError(
+            f"engine is {engine!r}, which does not run this {encoder.family} encoder; "
+            f"expected engine torch, or a model of {', '.join(FAMILIES)}"
+        )
+    from embedkit.encoders.openvino import OpenVINOEncoder  # not at the top: few use it
+
+    kind = OpenVINOEncoder if engine == "openvino" else PackedEncoder
+    other = kind.__new__(kind)
+    other.__setstate__(encoder.__getstate__())
+    return other

@@ -103,24 +103,12 @@ class Network:
 
     def _embed(self, batch: TokenBatch) -> Tensor:
         """(tokens, dim): the input of the first layer."""
-        x = self._tables[WORDS][batch.token_ids] + self._tables[POSITIONS][self._positions(batch)]
+        places = positions(batch, self._config.padding)
+        x = self._tables[WORDS][batch.token_ids] + self._tables[POSITIONS][places]
         if TYPES in self._tables:
             x = x + self._tables[TYPES][0]
         x = self._layer_norm(x, self._norm)
         return self._projection(x) if self._projection else x
-
-    def _positions(self, batch: TokenBatch) -> Tensor:
-        """(tokens,) int64: rows of the position table.
-
-        RoBERTa counts the tokens of a text that are not padding, from `padding` + 1; a padding
-        token, which a text can spell, is at `padding`.
-        """
-        padding = self._config.padding
-        if padding is None:
-            return batch.positions
-        counted = (batch.token_ids != padding).long()
-        before = F.pad(counted.cumsum(0), (1, 0))
-        return padding + counted * (before[1:] - before[batch.offsets[batch.segments]])
 
     def _layer_norm(self, x: Tensor, part: Affine) -> Tensor:
         return F.layer_norm(x, part.weight.shape, part.weight, part.bias, self._config.eps)
@@ -130,3 +118,16 @@ class Network:
         x = self._layer_norm(layer.attention_output.added(attended, x), layer.attention_norm)
         inner = layer.up.activated(x, self._activation)
         return self._layer_norm(layer.down.added(inner, x), layer.norm)
+
+
+def positions(batch: TokenBatch, padding: int | None) -> Tensor:
+    """(tokens,) int64: rows of the position table.
+
+    RoBERTa counts the tokens of a text that are not padding, from `padding` + 1; a padding token,
+    which a text can spell, is at `padding`.
+    """
+    if padding is None:
+        return batch.positions
+    counted = (batch.token_ids != padding).long()
+    before = F.pad(counted.cumsum(0), (1, 0))
+    return padding + counted * (before[1:] - before[batch.offsets[batch.segments]])

@@ -6,7 +6,7 @@ Devlin et al. 2019; how the families differ is in `families`, the forward pass i
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ def runs(config: dict[str, Any]) -> bool:
 class PackedEncoder:
     """An `Encoder` of a family whose network we run ourselves."""
 
+    engine = "torch"
     cuts = True
     whole = True
 
@@ -105,8 +106,14 @@ class PackedEncoder:
         return other
 
     @cached_property
-    def _engine(self) -> Network:
+    def _engine(self) -> Callable[..., TokenStates]:
+        return self._network()
+
+    def _network(self) -> Callable[..., TokenStates]:
         return Network(self._family, self._sizes, self._tensors, self.device, self._dtype)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the engine, whose layout is this CPU's; it is built again on first use."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from embedkit.arguments import as_path, check_type
 from embedkit.embedder.embedder import Embedder
 from embedkit.embedder.folder_kind import check_kind, folder_kind
-from embedkit.embedder.precision import check_precision
+from embedkit.embedder.precision import AUTO, check_precision
 from embedkit.encoders.hub import find_folder
 from embedkit.errors import InputError, first_line
 from embedkit.evaluation.options import Options
@@ -36,7 +36,7 @@ AnyModel: TypeAlias = "Model | PairRegressor | CrossEncoder | Callable[[], Any]"
 _OneModel: TypeAlias = "AnyModel | Mapping[str, Any] | ModelSettings"
 Models: TypeAlias = "_OneModel | Sequence[_OneModel]"
 
-KEYS = ("name", "recipe", "prompt", "query_prompt", "document_prompt", "precision")
+KEYS = ("name", "recipe", "prompt", "query_prompt", "document_prompt", "precision", "engine")
 _PROMPTS = KEYS[2:5]
 
 
@@ -50,6 +50,7 @@ class ModelSettings:
     query_prompt: str | None = None
     document_prompt: str | None = None
     precision: str | None = None
+    engine: str | None = None
     name: str = ""  # what a report of several models calls it
     shows_recipe: bool = True  # whether a report names its recipe
     loading: Mapping[str, Any] = field(default_factory=dict)  # arguments of `load_model`
@@ -79,8 +80,7 @@ class ModelSettings:
     def __post_init__(self) -> None:
         if self.recipe is not None:
             Recipe.of(self.recipe)
-        if self.precision is not None:
-            check_precision(self.precision)
+        check_precision(self.precision or AUTO, self.engine or AUTO)
 
     def check(self, *, embedder: bool) -> str | None:
         """Find the model without loading it; its kind, or None where a function will load it."""
@@ -119,8 +119,9 @@ class ModelSettings:
         own = {key: x for key, x in self.own.items() if key not in _PROMPTS}
         options = {**self.loading, **own}
         if isinstance(model, Embedder):
-            if options.get("precision", model.precision) != model.precision:
-                raise InputError(f"got a precision for {model.name}, which is loaded already")
+            for key in ("precision", "engine"):
+                if options.get(key, getattr(model, key)) != getattr(model, key):
+                    raise InputError(f"got another {key} for {model.name}, which is loaded already")
             return model if self.recipe is None else model.with_recipe(self.recipe)
         if embedder:
             return Embedder.from_pretrained(model, **{"precision": "float32", **options})

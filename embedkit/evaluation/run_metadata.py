@@ -127,6 +127,7 @@ class ModelRun:
             "recipe": None if embedder.own is None else str(embedder.own.recipe),
             "max_length": max_length,
             "precision": precision,
+            "engine": embedder.engine,
         }
         truncated = [embeddings.truncated(dataset) for dataset in range(len(embeddings.rows))]
         return cls(

@@ -38,6 +38,7 @@ def load_model(
     local_files_only: bool = False,
     device: str | None = None,
     precision: str | None = None,
+    engine: str | None = None,
     max_length: int | None = None,
 ) -> LoadedModel:
     """Load a model of any kind: an embedder, a regression head or a cross-encoder.
@@ -50,6 +51,7 @@ def load_model(
         local_files_only: do not contact the hub.
         device: "cpu", "cuda", ...; None takes a GPU where there is one.
         precision: of the encoder; None is float32, and for a head the one that it was trained in.
+        engine: that runs the encoder; None is auto. A cross-encoder runs by torch.
         max_length: tokens of a text at most.
 
     Returns:
@@ -64,7 +66,12 @@ def load_model(
         >>> embedkit.load_model("minilm").kind
         'model'
     """
-    options = {"recipe": recipe, "max_length": max_length, "precision": precision}
+    options = {
+        "recipe": recipe,
+        "max_length": max_length,
+        "precision": precision,
+        "engine": engine,
+    }
     given: dict[str, Any] = {name: x for name, x in options.items() if x is not None}
     if hasattr(model, "kind"):
         if given or device is not None:
@@ -77,8 +84,9 @@ def load_model(
     if kind == "head":
         from embedkit.scoring.regressor_folder import load_head  # not at the top: scikit-learn
 
-        _check_options(given, kind, "precision")
-        return load_head(folder, device=device, precision=precision or AUTO)
+        _check_options(given, kind, "precision", "engine")
+        own: dict[str, Any] = {"precision": precision or AUTO, "engine": engine or AUTO}
+        return load_head(folder, device=device, **own)
     if kind == "cross-encoder":
         from embedkit.scoring.cross_encoder import CrossEncoder
 
@@ -89,11 +97,16 @@ def load_model(
     return embedder
 
 
+_AS_TRAINED = (("precision", "float32"), ("engine", "torch"))
+
+
 def _check_options(given: dict[str, Any], kind: str, *known: str) -> None:
     for name in given:
-        if name not in known and (name, given[name]) != ("precision", "float32"):
+        if name not in known and (name, given[name]) not in _AS_TRAINED:
+            article = "an" if name == "engine" else "a"
             raise InputError(
-                f"got a {name} for a {kind}; it runs with the {name} that it was trained with"
+                f"got {article} {name} for a {kind}; it runs with the {name} that it was trained "
+                "with"
             )
 
 

@@ -125,6 +125,7 @@ class PositionEncoder:
     Its pooler_output is [-1, tokens of the text, its first token]. It notes what it is asked for.
     """
 
+    engine = "torch"
     family = "position"
     cuts = True
     dim = 3

@@ -20,6 +20,7 @@ from embedkit.data.builtin import SHIPPED
 from embedkit.data.named_sets import NAMED_SETS, SUITES
 from embedkit.data.tables import READERS
 from embedkit.embedder.precision import AUTO, PRECISIONS
+from embedkit.encoders.encoder import ENGINES
 from embedkit.evaluation.correlation import AGGREGATIONS
 from embedkit.retrieval.faiss_index import KINDS, RANKINGS
 from embedkit.retrieval.fusion import MODES
@@ -38,6 +39,7 @@ def test_the_names_are_those_of_the_tables() -> None:
     assert choices.MODES == MODES
     assert tuple(AGGREGATIONS) == choices.AGGREGATIONS
     assert (AUTO, *PRECISIONS) == choices.PRECISIONS
+    assert (AUTO, *ENGINES) == choices.ENGINES
     assert choices.DTYPES == DTYPES
     assert tuple(HEADS) == choices.HEADS
     assert tuple(LOSSES) == choices.LOSSES

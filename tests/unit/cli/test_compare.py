@@ -475,6 +475,7 @@ def test_json(run: Run, data: Path, bert: Path) -> None:
     assert (report["schema"], report["embedkit"]) == (1, __version__)
     model = {"name": str(bert), "family": "bert", "layers": LAYERS, "width": WIDTH}
     model |= {"pooler": True, "recipe": None, "max_length": 512, "precision": "float32"}
+    model |= {"engine": "torch"}
     assert report["model"].items() >= model.items()
     assert (report["sentences"], report["forward_passes"], report["truncated"]) == (24, 10, 0)
     assert all(seconds > 0 for seconds in report["seconds"].values())

@@ -37,6 +37,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("EMBEDKIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(calibration, "_machine", lambda: MACHINE)
     monkeypatch.setattr(calibration, "_time_products", times(400, 200))
+    monkeypatch.setattr(calibration, "_openvino_machine", lambda: None)
     monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
     return tmp_path / "cache"
 
@@ -102,8 +103,7 @@ def test_the_clock_counts_only_this_thread_where_its_steps_are_fine(
         reads += 1
         return reads // 5 * step
 
-    monkeypatch.setattr("time.thread_time", thread_time)
-    clock = calibration._clock()
+    clock = calibration._clock(thread_time)
     assert clock is (thread_time if fine else calibration.time.perf_counter)
 
 
@@ -404,6 +404,7 @@ def test_bench_calibrate_measures_again_and_rewrites(
         "precision": "float32",
         "engine": "torch",
         "measured": {**measured, "gain": 0.5},
+        "openvino": None,
         "reason": "bfloat16 products are 0.5 times as fast as float32 here",
     }
     assert kept(cache) == [measured]

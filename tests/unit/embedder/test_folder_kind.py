@@ -138,6 +138,7 @@ def test_a_loaded_plain_model_is_named_and_in_float32() -> None:
         ("head", {"max_length": 8}, "got a max_length for a head"),
         ("cross-encoder-mean", {"max_length": 8}, "got a max_length for a cross-encoder"),
         ("cross-encoder-mean", {"precision": "bfloat16"}, "got a precision for a cross-encoder"),
+        ("cross-encoder-mean", {"engine": "openvino"}, "got an engine for a cross-encoder"),
         ("no", {}, "there is no such folder"),
     ],
 )

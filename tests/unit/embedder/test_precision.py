@@ -122,7 +122,7 @@ def test_a_probe_that_cannot_be_tokenized(bert: Path) -> None:
 
     _, choice = chosen(embedder, "bfloat16", tokenize=refuse)
     assert choice.name == "float32"
-    assert choice.reason == "auto: the texts to try bfloat16 on: a text cannot be tokenized"
+    assert choice.reason == "auto: bfloat16 cannot be tried: a text cannot be tokenized"
 
 
 def test_the_choice_follows_the_recipe(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -431,6 +431,7 @@ def test_info_says_precision_engine_figures_and_reason(
             "rounds": 9,
             "gain": 2.0,
         },
+        "openvino": None,
         "reason": choice.reason,
     }
     assert run("info", "-m", bert).out.splitlines() == [
