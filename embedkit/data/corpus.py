@@ -38,8 +38,8 @@ class Corpus:
 
     Attributes:
         path: the file, or a folder or glob (`docs/*.jsonl`) of files of one format, which are read
-            in the order of their names; without those that begin with `.` or `_`. Each may be a
-            URL that fsspec reads, such as `https://` or `s3://` (extra `s3`).
+            in the order of their names; those of a folder that begin with `.` or `_` are left out.
+            Each may be a URL that fsspec reads, such as `https://` or `s3://` (extra `remote`).
         text_columns: the columns of the text; the texts of several columns are joined by a space,
             without those that are empty or null (`("title", "text")` for BEIR).
         id_column: strings or whole numbers, each once in all files; None numbers the rows from 0,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import io
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,8 +13,6 @@ from urllib.parse import unquote, urlsplit
 
 from embedkit.arguments import as_path
 from embedkit.errors import InputError, first_line
-
-_WEB = ("http", "https")
 
 
 @dataclass(frozen=True)
@@ -28,71 +25,41 @@ class RemotePath:
         return self.url
 
     @property
-    def name(self) -> str:
-        parts = urlsplit(self.url)  # a query is a part of the path, except on the web
-        path = parts.path if parts.scheme in _WEB else self.url
-        return path.rstrip("/").rpartition("/")[2]
+    def is_web(self) -> bool:
+        return self.url.startswith(("http://", "https://"))
 
     @property
-    def is_web(self) -> bool:
-        return urlsplit(self.url).scheme in _WEB
+    def name(self) -> str:
+        path = urlsplit(self.url).path if self.is_web else self.url  # elsewhere `?` is of a name
+        return path.rstrip("/").rpartition("/")[2]
 
     def open(self, mode: str = "rb") -> IO[bytes]:
-        """The file as a buffered stream; it is read as the reader goes, not downloaded first."""
+        """The file as a stream, which is not downloaded first."""
         file_system, path = self.file_system()
-        with remote_errors(self):
-            return io.BufferedReader(_RemoteStream(self, file_system.open(path, mode)))
+        return io.BufferedReader(file_system.open(path, mode), 1 << 16)
 
     def file_system(self) -> tuple[Any, str]:
         """The file system of fsspec, which lists anew, and the path there."""
         import fsspec
 
-        with remote_errors(self):
-            file_system, path = fsspec.core.url_to_fs(self.url)
-            file_system.invalidate_cache()
+        file_system, path = fsspec.core.url_to_fs(self.url)
+        file_system.invalidate_cache()
         return file_system, path
 
     def files(self) -> list[RemotePath]:
-        if self.is_web:  # which has no listings, and `?` in its URLs
-            return [self]
-        file_system, path = self.file_system()
+        """As `files_of`; the web has no listings, and `?` in its URLs."""
         with remote_errors(self):
-            if glob.has_magic(path):
+            file_system, path = self.file_system()
+            if not self.is_web and glob.has_magic(path):
                 names = file_system.glob(path)
-            elif file_system.isdir(path):
-                names = file_system.find(path, maxdepth=1)
+            elif not self.is_web and file_system.isdir(path):
+                names = filter(_is_shown, file_system.find(path, maxdepth=1))
             else:
                 return [self]
             return [RemotePath(file_system.unstrip_protocol(name)) for name in names]
 
 
 Source: TypeAlias = Path | RemotePath
-
-
-class _RemoteStream(io.RawIOBase):
-    """A file of fsspec whose errors name its URL."""
-
-    def __init__(self, path: RemotePath, file: Any) -> None:
-        self._path, self._file = path, file
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return bool(self._file.seekable())
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return int(self._file.seek(offset, whence))
-
-    def readinto(self, buffer: Any) -> int:
-        with remote_errors(self._path):
-            chunk = self._file.read(len(buffer))
-        buffer[: len(chunk)] = chunk
-        return len(chunk)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
 
 
 @contextmanager
@@ -102,14 +69,16 @@ def remote_errors(where: object, kind: type[Exception] = InputError) -> Iterator
         yield
     except InputError:
         raise
-    except FileNotFoundError:
-        raise kind(f"{where}: there is no such file or folder") from None
     except ImportError as error:
-        extra = "; run pip install 'embedkit[s3]'" if "s3" in str(error) else ""
-        raise InputError(f"{where}: a package is not installed ({error}){extra}") from None
+        raise InputError(
+            f"{where}: needs a package that is not installed ({error}); for https:// and s3:// run "
+            "pip install 'embedkit[remote]'"
+        ) from None
     except Exception as error:
         reason = f"{type(error).__name__}: {first_line(error)}"
-        raise kind(f"{where}: got '{reason}', expected a URL that can be used") from error
+        raise kind(
+            f"{where}: got '{reason}', expected a file or folder that can be used"
+        ) from error
 
 
 def is_url(value: object) -> bool:
@@ -129,20 +98,21 @@ def as_source(name: str, value: Any) -> Source:
 def files_of(source: Source) -> list[Source]:
     """The files, sorted by name, of a folder or of a glob such as `docs/*.jsonl`; else the one.
 
-    Names that begin with `.` or `_`, as a folder of Spark has, are no files of a folder.
+    Files of a folder that begin with `.` or `_`, such as Spark's `_SUCCESS`, are left out.
     """
-    files: list[Source]
     if isinstance(source, RemotePath):
-        files = list(source.files())
+        files: list[Source] = list(source.files())
     elif source.is_dir():
-        files = [path for path in source.iterdir() if path.is_file()]
+        files = [path for path in source.iterdir() if path.is_file() and _is_shown(path.name)]
     elif glob.has_magic(str(source)) and not source.exists():
-        files = [Path(name) for name in glob.glob(str(source), recursive=True)]
-        files = [path for path in files if isinstance(path, Path) and path.is_file()]
+        paths = map(Path, glob.glob(str(source), recursive=True))
+        files = [path for path in paths if path.is_file()]
     else:
         return [source]
-    if files != [source]:
-        files = [path for path in files if not path.name.startswith((".", "_"))]
     if not files:
         raise InputError(f"{source}: got no files; expected a file, or a folder or glob of some")
     return sorted(files, key=str)
+
+
+def _is_shown(name: str) -> bool:
+    return not name.rpartition("/")[2].startswith((".", "_"))

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import IO, cast
 
-from embedkit.data.remote import Source
-from embedkit.errors import InputError, first_line
+from embedkit.data.remote import RemotePath, Source, remote_errors
+from embedkit.errors import InputError
 
 LONGEST = 1 << 26  # characters of a line or a cell: a small .gz can unpack to very much
 _MARKS = (  # byte order marks; that of UTF-16 begins that of UTF-32
@@ -53,6 +53,7 @@ def opened(path: Source) -> Iterator[IO[bytes]]:
     """The file, unpacked; what goes wrong while it is read becomes an InputError."""
     try:
         with (
+            remote_errors(path) if isinstance(path, RemotePath) else nullcontext(),
             path.open("rb") as packed,
             gzip.open(packed) if is_gzip(path) else nullcontext(packed) as file,
         ):
@@ -60,8 +61,7 @@ def opened(path: Source) -> Iterator[IO[bytes]]:
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputError(f"{path}: got broken gzip ({error}), expected a whole .gz file") from None
     except OSError as error:
-        reason = error.strerror or first_line(error)
-        raise InputError(f"{path}: got '{reason}', expected a readable file") from None
+        raise InputError(f"{path}: got '{error.strerror}', expected a readable file") from None
 
 
 def empty_file(path: Source) -> InputError:

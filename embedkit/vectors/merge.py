@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -64,17 +65,20 @@ def merge_vectors(
         def hold(descriptor: int) -> None:
             stack.callback(os.close, descriptor)
 
-        opened = [(str(name), stack.enter_context(readable(name))) for name in folders]
-        stores = _checked(
-            [(name, Store.read(path, partial=False, hold=hold)) for name, path in opened]
-        )
+        named = [
+            (str(name), Store.read(stack.enter_context(readable(name)), partial=False, hold=hold))
+            for name in folders
+        ]
+        _check_all(named)
+        stores = [store for _, store in sorted(named, key=lambda item: item[1].shard or ())]
         target, published = stack.enter_context(writable(out, work))
         stack.enter_context(sole_writer(target, MANIFEST))
         merged = replace(stores[0], folder=target, published=published, shard=None)
-        merged = _begun(merged, sum(store.rows for store in stores))
+        merged = _begun(merged, sum(store.rows for store in stores), out)
         merged.collect()  # what a merge that was killed left
         try:
             if not merged.complete:
+                _check_ids(named)
                 shards = tuple(_linked(merged, stores))
                 merged = replace(merged, shards=shards, next=merged.next + len(shards))
             merged = merged.commit(complete=True)
@@ -83,8 +87,8 @@ def merge_vectors(
     return Merged(merged.rows, len(stores))
 
 
-def _checked(named: Sequence[tuple[str, Store]]) -> list[Store]:
-    """The shards in their order, which are all shards of one corpus."""
+def _check_all(named: Sequence[tuple[str, Store]]) -> None:
+    """Refuse what are not all the shards of one corpus, each once."""
     if not named:
         raise InputError("folders is empty; expected the folders of all shards")
     first_name, first = named[0]
@@ -132,35 +136,34 @@ def _checked(named: Sequence[tuple[str, Store]]) -> list[Store]:
         raise InputError(
             f"the shards have {rows:,} rows, and their input {first.input.rows:,}; expected as many"
         )
-    with progress(rows, "rows checked", show=None) as advance:
-        for name, store in named:
-            _check_ids(name, store, advance)
-    return [store for _, store in sorted(named, key=lambda item: item[1].shard or ())]
 
 
 def _described(whole: Input) -> str:
     return f"{whole.rows:,} rows (SHA-256 {whole.sha256[:12]})"
 
 
-def _check_ids(name: str, store: Store, advance: Callable[[int], None]) -> None:
-    """Read a shard, which checks its bytes; refuse ids of other shards, and those there twice."""
+def _check_ids(named: Sequence[tuple[str, Store]]) -> None:
+    """Read the shards, which checks their bytes; refuse stray ids and ids that are there twice."""
     import pyarrow as pa
 
-    shard, kind = store.shard, store.schema.field("id").type
-    columns: list[Any] = []
-    for batch in store.batches(["id"]):
-        columns.append(batch.column("id"))
-        stray = [x for x in columns[-1].to_pylist() if shard and not shard.has(x)]
-        if stray:
-            raise InputError(f"{name}: has the id {stray[0]!r}, which is not of shard {shard}")
-        advance(batch.num_rows)
-    counts: Any = pa.chunked_array(columns, kind).value_counts()
-    twice = [x["values"] for x in counts.to_pylist() if x["counts"] > 1]
-    if twice:
-        raise InputError(f"{name}: has the id {twice[0]!r} twice; expected each id once")
+    with progress(sum(store.rows for _, store in named), "rows checked", show=None) as advance:
+        for name, store in named:
+            columns: list[Any] = []
+            for batch in store.batches(["id"]):
+                columns.append(batch.column("id"))
+                for key in columns[-1].to_pylist():
+                    if store.shard is None or not store.shard.has(key):
+                        raise InputError(
+                            f"{name}: has the id {key!r}, which is not of shard {store.shard}"
+                        )
+                advance(batch.num_rows)
+            ids = pa.chunked_array(columns, store.schema.field("id").type)
+            if len(ids.unique()) < len(ids):
+                key, _ = Counter(ids.to_pylist()).most_common(1)[0]
+                raise InputError(f"{name}: has the id {key!r} twice; expected each id once")
 
 
-def _begun(merged: Store, rows: int) -> Store:
+def _begun(merged: Store, rows: int, out: object) -> Store:
     """The state of `merged.folder` to go on with: nothing yet, or all of the same merge."""
     empty = replace(merged, shards=(), next=1, complete=False, identity=new_identity())
     if not any((merged.folder / name).exists() for name in (MANIFEST, PARTIAL)):
@@ -171,9 +174,7 @@ def _begun(merged: Store, rows: int) -> Store:
     state = (before.complete, before.rows, before.shard, before.input)
     under_way = latest.rows > 0 and not latest.complete
     if under_way or state != (True, rows, None, merged.input) or before.differences(merged):
-        raise InputError(
-            f"{merged.folder}: has other vectors already; expected a new or empty folder"
-        )
+        raise InputError(f"{out}: has other vectors already; expected a new or empty folder")
     return replace(before, published=merged.published)
 
 

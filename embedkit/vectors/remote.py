@@ -21,13 +21,14 @@ class RemoteFolder:
         if url.is_web:
             raise InputError(f"{url}: is on the web; expected a store such as s3://, or a path")
         self._url = url
-        self._file_system, path = url.file_system()
-        self._path = path.rstrip("/")
         self._names: set[str] = set()  # files there
         self._entries: set[FileEntry] = set()  # of them, those that a manifest there names
         with remote_errors(url), suppress(FileNotFoundError):
-            files = [x["name"] for x in self._file_system.ls(path) if x["type"] == "file"]
-            self._names = {name.rpartition("/")[2] for name in files} - {""}
+            self._file_system, path = url.file_system()
+            self._path = path.rstrip("/")
+            files = self._file_system.ls(path, detail=True)
+            names = [x["name"].rpartition("/")[2] for x in files if x["type"] == "file"]
+            self._names = {*names} - {""}
 
     def stores(self) -> list[Store]:
         """What the manifests there record."""

@@ -115,11 +115,9 @@ class Store:
         """Make a new state the last one, and hand it to `published`."""
         new = replace(self, **changes)
         content = {**vars(new), "origin": new.provenance.to_json(), "rows": new.rows}
-        del content["folder"], content["provenance"], content["published"]
         content["input"] = new.input and new.input._asdict()
-        for name in ("shard", "input"):
-            if content[name] is None:
-                del content[name]
+        del content["folder"], content["provenance"], content["published"]
+        content = {name: value for name, value in content.items() if value is not None}
         replace_manifest(self.folder / (MANIFEST if new.complete else PARTIAL), content)
         if new.complete:
             (self.folder / PARTIAL).unlink(missing_ok=True)
