@@ -50,10 +50,12 @@ class RemotePath:
         """As `files_of`; the web has no listings, and `?` in its URLs."""
         with remote_errors(self):
             file_system, path = self.file_system()
-            if not self.is_web and glob.has_magic(path):
-                names = file_system.glob(path)
-            elif not self.is_web and file_system.isdir(path):
+            if self.is_web:
+                return [self]
+            if file_system.isdir(path):
                 names = filter(_is_shown, file_system.find(path, maxdepth=1))
+            elif glob.has_magic(path) and not file_system.exists(path):
+                names = file_system.glob(path)
             else:
                 return [self]
             return [RemotePath(file_system.unstrip_protocol(name)) for name in names]

@@ -133,7 +133,7 @@ def encode_corpus(
         before = None
         if (target / MANIFEST).exists() or (target / PARTIAL).exists():
             before = Store.read(target, partial=True)
-            _check_shard(before, part)
+            _check_shard(before, part, folder)
             recorded = before.provenance
             embedder = embedder.in_recorded(recorded.precision)
             provenance = replace(provenance, precision=embedder.precision)
@@ -143,7 +143,7 @@ def encode_corpus(
                 )
         store = Store(target, provenance, embedder.dimension, dtype, texts, plan.integer_ids)
         if before is not None and before.rows:
-            _check_same(before, store)
+            _check_same(before, store, folder)
             store = before
         elif before is not None:
             store = replace(store, next=before.next, identity=before.identity)
@@ -181,23 +181,23 @@ def check_encoding(dtype: str, batch_tokens: int | None, *, reproducible: bool) 
         check_batch_tokens(batch_tokens, reproducible=reproducible)
 
 
-def _check_shard(before: Store, part: CorpusShard | None) -> None:
+def _check_shard(before: Store, part: CorpusShard | None, folder: object) -> None:
     """Refuse the folder of another shard."""
     if before.shard != part:
         has, got = (f"shard {x}" if x else "a whole corpus" for x in (before.shard, part))
         raise InputError(
-            f"{before.folder}: has vectors of {has}, got {got} to encode; expected the same, or "
+            f"{folder}: has vectors of {has}, got {got} to encode; expected the same, or "
             "another folder"
         )
 
 
-def _check_same(before: Store, wanted: Store) -> None:
+def _check_same(before: Store, wanted: Store, folder: object) -> None:
     """Refuse to mix vectors: say what differs, and what to do."""
     differing = before.differences(wanted)
     if differing:
         model, recipe = before.provenance.model, before.provenance.recipe
         raise InputError(
-            f"{before.folder}: has vectors of {model} (recipe {recipe}), and these would have "
+            f"{folder}: has vectors of {model} (recipe {recipe}), and these would have "
             f"{', '.join(differing)}; encode with the same settings, or into another folder, or "
             "remove this one"
         )

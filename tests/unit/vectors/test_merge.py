@@ -318,6 +318,7 @@ def test_a_folder_with_other_vectors_is_not_written_to(
 # Kills
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("linked", [True, False])
 def test_a_merge_that_is_stopped_leaves_nothing_or_all(
     *,
@@ -382,6 +383,32 @@ def test_a_merge_that_is_stopped_leaves_nothing_or_all(
     assert states == sorted(states, key=["nothing", "all", "done"].index)
     assert states.count("nothing") > 10
     assert states.count("all") > 1
+
+
+def test_an_encode_into_the_folder_of_a_stopped_merge_leaves_the_shards_whole(
+    embedder: Embedder,
+    encoded: tuple[Path, Corpus],
+    parts: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Links of the shards' files are there, under names that encode gives to new files."""
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        commit, collect = Store.commit, Store.collect
+        patch.setattr(
+            Store, "commit", lambda self, **to: 1 / 0 if to.get("complete") else commit(self, **to)
+        )
+        patch.setattr(
+            Store, "collect", lambda self: None if any(out.glob("*.parquet")) else collect(self)
+        )
+        with pytest.raises(ZeroDivisionError):
+            merge(parts, out)
+    assert {path.stat().st_nlink for path in out.glob("000001-*.parquet")} == {2}
+    encode_corpus(embedder, encoded[1], out, texts=True)
+    check_whole(out, encoded[0] / "whole")
+    merge(parts, tmp_path / "again")
+    check_whole(tmp_path / "again", encoded[0] / "whole")
 
 
 # The command line

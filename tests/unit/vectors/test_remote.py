@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import json
 from collections.abc import Iterator
@@ -175,6 +176,17 @@ def test_a_changed_corpus_replaces_files_and_removes_old_ones(
     content = json.loads(store.cat_file("bucket/vectors/manifest.json"))
     assert names_at(store) == {"manifest.json", *(file[0] for file, _ in content["shards"])}
     assert len(names_at(store) & before) == 3  # two shards and the manifest
+
+
+def test_a_corpus_of_the_store_is_encoded(embedder: Embedder, store: Any, tmp_path: Path) -> None:
+    for number, part in enumerate((TEXTS[:5], TEXTS[5:])):
+        rows = "".join(json.dumps({"text": text}) + "\n" for text in part)
+        store.pipe_file(f"bucket/docs/{number}.jsonl.gz", gzip.compress(rows.encode()))
+    store.pipe_file("bucket/docs/_SUCCESS", b"")
+    for name in ("bucket/docs", "bucket/docs/*.jsonl.gz"):
+        corpus = Corpus(store.unstrip_protocol(name))
+        encode_corpus(embedder, corpus, tmp_path / "out")
+        check_rows(str(tmp_path / "out"), embedder, TEXTS)
 
 
 def test_shards_at_urls_are_merged_to_a_url(
