@@ -26,6 +26,7 @@ _PUBLIC = {
     "embedkit.retrieval.duplicates": "find_duplicates mine_paraphrases",
     "embedkit.vectors.embeddings": "Vectors",
     "embedkit.vectors.encode_corpus": "encode_corpus",
+    "embedkit.vectors.merge": "merge_vectors",
     "embedkit.retrieval.index": "VectorIndex",
     "embedkit.retrieval.sync": "build_index sync_index",
     "embedkit.scoring.cross_encoder": "CrossEncoder",
@@ -86,6 +87,7 @@ if TYPE_CHECKING:  # what type checkers and editors know of them
     from embedkit.training.token_classifier import train_token_classifier as train_token_classifier
     from embedkit.vectors.embeddings import Vectors as Vectors
     from embedkit.vectors.encode_corpus import encode_corpus as encode_corpus
+    from embedkit.vectors.merge import merge_vectors as merge_vectors
     from embedkit.version import __version__ as __version__
 else:
     __all__ = list(_MODULES)

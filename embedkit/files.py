@@ -40,7 +40,8 @@ def new_file(path: Path) -> Iterator[BufferedWriter]:
     """A file that is synced when the block ends; when the block fails, nothing is left of it."""
     try:
         with disk_errors(path):
-            with path.open("wb") as file:
+            path.unlink(missing_ok=True)  # it may be a hard link to a file that is in use
+            with path.open("xb") as file:
                 yield file
             _sync(path)
             _sync(path.parent)

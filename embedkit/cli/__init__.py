@@ -25,6 +25,7 @@ from embedkit.cli.score import score_command
 from embedkit.cli.search import search_command
 from embedkit.cli.tag import tag_command
 from embedkit.cli.train import train_app
+from embedkit.cli.vectors import vectors_app
 from embedkit.errors import InputError, printable
 from embedkit.version import __version__
 
@@ -69,6 +70,7 @@ app.add_typer(cache_app, name="cache")
 app.add_typer(datasets_app, name="datasets")
 app.add_typer(index_app, name="index")
 app.add_typer(train_app, name="train")
+app.add_typer(vectors_app, name="vectors")
 
 
 def main() -> None:

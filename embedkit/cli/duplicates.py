@@ -179,15 +179,19 @@ def _write_kept(out: Path, source: Corpus | Vectors, kept: set[int]) -> None:
     if isinstance(source, Vectors):
         cells = _stored(source)
     elif _suffix(out) == ".txt":
-        lines = (row.cells["text"] for row in read_lines(source.path, source.encoding))
+        lines = (
+            row.cells["text"] for path in source.files for row in read_lines(path, source.encoding)
+        )
         with output_file(out) as file:
             file.writelines(f"{text}\n".encode() for row, text in enumerate(lines) if row in kept)
         return
     else:
         cells = (
-            row.cells for row in read_rows(source.path, {}, others=True, encoding=source.encoding)
+            row.cells
+            for path in source.files
+            for row in read_rows(path, {}, others=True, encoding=source.encoding)
         )
-        schema = read_schema(source.path) if format_of(out) == "parquet" else None
+        schema = read_schema(source.files[0]) if format_of(out) == "parquet" else None
     chosen = (content for row, content in enumerate(cells) if row in kept)
     first = next(chosen)  # the first row is always kept
     with open_writer(out, format_of(out), list(first), schema=schema) as writer:

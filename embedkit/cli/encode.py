@@ -26,14 +26,17 @@ def encode_command(
         str,
         typer.Argument(
             metavar="INPUT",
-            help=f"Encode the texts of this file: {options.TEXT_FILES}; - is stdin, see --format.",
+            help=f"Encode the texts of this file: {options.TEXT_FILES}; or those of a folder or "
+            "a glob of such files, or of a URL such as s3://; - is stdin, see --format.",
             show_default=False,
         ),
     ],
     out: Annotated[
-        Path,
+        str,
         options.output_option(
-            "Write the vectors into this folder. If it has some already, the work is resumed."
+            "Write the vectors into this folder, or to the URL of one. If it has some already, the "
+            "work is resumed.",
+            metavar="PATH",
         ),
     ],
     model: options.Model = DEFAULT_MODEL,
@@ -67,6 +70,20 @@ def encode_command(
         bool,
         options.output_option("Store the texts too, so that search can print them.", "--texts"),
     ] = False,
+    shard: Annotated[
+        str | None,
+        options.data_option(
+            "Encode only the documents whose ids hash to shard I of N, such as 2/16; embedkit "
+            "vectors merge makes one folder of all N. Needs a --precision.",
+            metavar="I/N",
+        ),
+    ] = None,
+    work: Annotated[
+        Path | None,
+        options.output_option(
+            "Encode in this folder before the upload to a URL; by default in a temporary one."
+        ),
+    ] = None,
     input_format: Annotated[
         str, options.data_option("Read stdin in this format.", "--format", values=_STDIN_FORMATS)
     ] = "txt",
@@ -85,9 +102,11 @@ def encode_command(
         corpus = options.corpus(path, text_column, encoding, id_column)
         from embedkit.embedder.embedder import Embedder
         from embedkit.embedder.prompts import described
+        from embedkit.vectors.corpus_shard import check_shard
         from embedkit.vectors.encode_corpus import check_encoding, encode_corpus
 
         check_encoding(dtype, batch_tokens, reproducible=reproducible)
+        check_shard(shard, precision)
         embedder = Embedder.from_pretrained(
             model,
             recipe,
@@ -108,6 +127,8 @@ def encode_command(
                 dtype=dtype,
                 texts=texts,
                 batch_tokens=batch_tokens,
+                shard=shard,
+                work=work,
             )
         except KeyboardInterrupt:
             output.alert(
@@ -134,10 +155,10 @@ def encode_command(
 
 
 @contextmanager
-def _file(source: str, input_format: str) -> Iterator[Path]:
+def _file(source: str, input_format: str) -> Iterator[str | Path]:
     """The input as a file: stdin is copied to one, because it is read twice."""
     if source != _STDIN:
-        yield Path(source)
+        yield source
         return
     if input_format not in _STDIN_FORMATS:
         raise InputError(

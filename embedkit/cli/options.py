@@ -419,10 +419,13 @@ class ReportFiles:
         return name
 
 
-def corpus(path: Path, columns: list[str] | None, encoding: str, ids: str | None = None) -> Corpus:
-    """A file of texts, of which the first one is read to find a wrong column at once."""
+def corpus(
+    path: str | Path, columns: list[str] | None, encoding: str, ids: str | None = None
+) -> Corpus:
+    """Files of texts, of which the first one is read to find a wrong column at once."""
     from embedkit.data.corpus import Corpus
+    from embedkit.data.remote import as_source
 
-    texts = Corpus(path, tuple(columns or ["text"]), ids, encoding)
+    texts = Corpus(as_source("path", path), tuple(columns or ["text"]), ids, encoding)
     next(iter(texts), None)
     return texts

@@ -1,14 +1,13 @@
-"""A corpus: the texts of a file with their ids, streamed as often as needed."""
+"""A corpus: the texts of files with their ids, streamed as often as needed."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
-from embedkit.arguments import as_path
+from embedkit.data.remote import Source, as_source, files_of
 from embedkit.data.tables import READERS, Check, Row, read_lines, read_rows
 from embedkit.data.text_files import check_encoding
 from embedkit.data.texts import as_texts, check_id, check_text, check_text_or_null
@@ -33,16 +32,19 @@ class Document(NamedTuple):
 
 @dataclass(frozen=True)
 class Corpus:
-    """A file of texts: txt (a text a line), CSV, TSV, JSONL or Parquet, each but the last also .gz.
+    """Files of texts: txt (a text a line), CSV, TSV, JSONL or Parquet, each but the last also .gz.
 
-    Iterating streams its `Document`s in memory that does not grow with the file.
+    Iterating streams their `Document`s in memory that does not grow with the files.
 
     Attributes:
-        path: the file.
+        path: the file, or a folder or glob (`docs/*.jsonl`) of files of one format, which are read
+            in the order of their names; those of a folder that begin with `.` or `_` are left out.
+            Each may be a URL that fsspec reads, such as `https://` or `s3://` (extra `remote`).
         text_columns: the columns of the text; the texts of several columns are joined by a space,
             without those that are empty or null (`("title", "text")` for BEIR).
-        id_column: strings or whole numbers, each once; None numbers the rows from 0. Empty lines
-            are no rows, except in a .txt file, where every line is a text.
+        id_column: strings or whole numbers, each once in all files; None numbers the rows from 0,
+            through all files. Empty lines are no rows, except in a .txt file, where every line is a
+            text.
         encoding: of a file of text, by a name that Python knows.
 
     Example:
@@ -53,40 +55,45 @@ class Corpus:
         [('a', 'Rain It rains.'), ('b', 'The sun.')]
     """
 
-    path: Path
+    path: Source
     text_columns: tuple[str, ...] = _TEXT
     id_column: str | None = None
     encoding: str = "utf-8"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "path", as_path("path", self.path))
+        object.__setattr__(self, "path", as_source("path", self.path))
         check_encoding(self.encoding)
         names = tuple(as_texts(self.text_columns, "text_columns"))
         object.__setattr__(self, "text_columns", names)
         if self.id_column is not None:
             check_text("id_column", self.id_column)
-        known = (*_LINES, *READERS)
-        if not self.path.name.lower().endswith(known):
+        first, *rest = self.files
+        for file in rest:
+            if _format(file) != _format(first):
+                raise InputError(f"{file}: got another format than in {first}, expected one format")
+        if _is_lines(first) and (self.text_columns != _TEXT or self.id_column is not None):
             raise InputError(
-                f"{self.path}: got an unknown suffix, expected one of {', '.join(known)}"
-            )
-        if self._is_lines and (self.text_columns != _TEXT or self.id_column is not None):
-            raise InputError(
-                f"{self.path}: a column was named, and a .txt file has none: its lines are texts"
+                f"{first}: a column was named, and a .txt file has none: its lines are texts"
             )
 
     @property
-    def _is_lines(self) -> bool:
-        return self.path.name.lower().endswith(_LINES)
+    def files(self) -> list[Source]:
+        """The files, as they are now."""
+        files = files_of(self.path)
+        for file in files:
+            _format(file)
+        return files
 
     def _rows(self) -> Iterator[Row]:
-        if self._is_lines:
-            return read_lines(self.path, self.encoding)
         check = check_text if len(self.text_columns) == 1 else check_text_or_null
         columns: dict[str, Check] = dict.fromkeys(self.text_columns, check)
         if self.id_column is not None:
             columns[self.id_column] = check_id
-        return read_rows(self.path, columns, encoding=self.encoding)
+        for file in self.files:
+            if _is_lines(file):
+                yield from read_lines(file, self.encoding)
+            else:
+                yield from read_rows(file, columns, encoding=self.encoding)
 
     def __iter__(self) -> Iterator[Document]:
         kind: type | None = None
@@ -107,3 +114,16 @@ class Corpus:
     def location_of(self, name: str | int) -> str:
         """Where the first document of this id stands."""
         return next(document.location for document in self if document.id == name)
+
+
+def _is_lines(file: Source) -> bool:
+    return file.name.lower().endswith(_LINES)
+
+
+def _format(file: Source) -> str:
+    """The suffix of a file without .gz."""
+    known = (*_LINES, *READERS)
+    suffix = next((suffix for suffix in known if file.name.lower().endswith(suffix)), None)
+    if suffix is None:
+        raise InputError(f"{file}: got an unknown suffix, expected one of {', '.join(known)}")
+    return suffix.removesuffix(".gz")

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
-from embedkit.arguments import as_path
+from embedkit.data.remote import Source, as_source
 from embedkit.data.text_files import (
     check_encoding,
     csv_records,
@@ -69,7 +69,7 @@ class _Columns(NamedTuple):
 
 
 def read_rows(
-    path: str | Path,
+    path: str | Source,
     columns: Mapping[str, Check],
     *,
     optional: Mapping[str, Check] = MappingProxyType({}),
@@ -92,7 +92,7 @@ def read_rows(
     with one; `.gz` is unpacked.
 
     Args:
-        path: the file.
+        path: the file, or its URL.
         columns: columns that it must have, and for each a function of `embedkit.data.texts` that
             checks a cell and gives its value.
         optional: likewise, columns to read where the file has them.
@@ -118,7 +118,7 @@ def _checked(rows: Iterable[Row], checks: Mapping[str, Check]) -> Iterator[Row]:
         yield row
 
 
-def read_lines(path: str | Path, encoding: str = "utf-8") -> Iterator[Row]:
+def read_lines(path: str | Source, encoding: str = "utf-8") -> Iterator[Row]:
     """Every line of a file, empty ones too, as rows of the one column `text`; `.gz` is unpacked."""
     path = _existing(path, encoding)
     for line_number, line in enumerate(text_lines(path, encoding), start=1):
@@ -147,17 +147,17 @@ def format_of(path: str | Path) -> str:
     return _suffix(path).removesuffix(".gz").removeprefix(".")
 
 
-def _suffix(path: str | Path) -> str:
-    name = Path(path).name.lower()
+def _suffix(path: str | Source) -> str:
+    name = as_source("path", path).name.lower()
     suffix = next((known for known in READERS if name.endswith(known)), None)
     if suffix is None:
         raise InputError(f"{path}: got an unknown suffix, expected one of {', '.join(READERS)}")
     return suffix
 
 
-def _existing(path: str | Path, encoding: object) -> Path:
-    path = as_path("path", path)
-    if path.is_dir():
+def _existing(path: str | Source, encoding: object) -> Source:
+    path = as_source("path", path)
+    if isinstance(path, Path) and path.is_dir():
         raise InputError(f"{path}: got a directory, expected a file")
     check_encoding(encoding)
     return path
@@ -176,7 +176,7 @@ def check_column_names(location: str, names: Sequence[str]) -> None:
 
 
 def _table_rows(
-    path: Path, records: Iterable[tuple[int, list[str]]], wanted: _Columns
+    path: Source, records: Iterable[tuple[int, list[str]]], wanted: _Columns
 ) -> Iterator[Row]:
     """The rows under a header, from records of line number and cells."""
     header: list[str] = []
@@ -205,7 +205,7 @@ def _parsed(cell: str) -> float | str:
         return cell
 
 
-def _read_tsv(path: Path, wanted: _Columns) -> Iterator[Row]:
+def _read_tsv(path: Source, wanted: _Columns) -> Iterator[Row]:
     rows = _table_rows(path, tsv_records(path, wanted.encoding), wanted)
     for row in rows:
         quoted = [name for name, cell in row.cells.items() if _DOUBLED_QUOTES.fullmatch(str(cell))]
@@ -222,11 +222,11 @@ def _read_tsv(path: Path, wanted: _Columns) -> Iterator[Row]:
     yield from rows
 
 
-def _read_csv(path: Path, wanted: _Columns) -> Iterator[Row]:
+def _read_csv(path: Source, wanted: _Columns) -> Iterator[Row]:
     return _table_rows(path, csv_records(path, wanted.encoding), wanted)
 
 
-def _read_jsonl(path: Path, wanted: _Columns) -> Iterator[Row]:
+def _read_jsonl(path: Source, wanted: _Columns) -> Iterator[Row]:
     lines = filled_lines(path, wanted.encoding, blank=" \t\r")
     for row, (line_number, line) in enumerate(lines, start=1):
         location = row_location(path, row, line_number)
@@ -259,7 +259,7 @@ def _json_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 # Parquet
 
 
-def _read_parquet(path: Path, wanted: _Columns) -> Iterator[Row]:
+def _read_parquet(path: Source, wanted: _Columns) -> Iterator[Row]:
     import pyarrow as pa
 
     row = 0
@@ -287,7 +287,7 @@ def _read_parquet(path: Path, wanted: _Columns) -> Iterator[Row]:
 
 
 @contextmanager
-def _opened_parquet(path: Path) -> Iterator[pq.ParquetFile]:
+def _opened_parquet(path: Source) -> Iterator[pq.ParquetFile]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -342,13 +342,13 @@ def arrow_reason(error: Exception) -> str:
     return re.split(r"[.\n]", str(error))[0]
 
 
-def read_schema(path: str | Path) -> pa.Schema:
+def read_schema(path: Source) -> pa.Schema:
     """The schema of a Parquet file, for `open_writer` to keep its types."""
-    with _opened_parquet(Path(path)) as file:
+    with _opened_parquet(path) as file:
         return file.schema_arrow
 
 
-READERS: dict[str, Callable[[Path, _Columns], Iterator[Row]]] = {
+READERS: dict[str, Callable[[Source, _Columns], Iterator[Row]]] = {
     ".tsv": _read_tsv,
     ".tsv.gz": _read_tsv,
     ".csv": _read_csv,

@@ -8,10 +8,10 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, nullcontext
 from typing import IO, cast
 
+from embedkit.data.remote import RemotePath, Source, remote_errors
 from embedkit.errors import InputError
 
 LONGEST = 1 << 26  # characters of a line or a cell: a small .gz can unpack to very much
@@ -39,20 +39,24 @@ def check_encoding(encoding: object) -> None:
         ) from None
 
 
-def is_gzip(path: Path) -> bool:
+def is_gzip(path: Source) -> bool:
     return path.name.lower().endswith(".gz")
 
 
-def row_location(path: Path, row: int, line: int) -> str:
+def row_location(path: Source, row: int, line: int) -> str:
     """Where a row of a file stands, for errors; the header is row 0."""
     return f"{path}, {f'row {row}' if row else 'header'} (line {line})"
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
+def opened(path: Source) -> Iterator[IO[bytes]]:
     """The file, unpacked; what goes wrong while it is read becomes an InputError."""
     try:
-        with gzip.open(path) if is_gzip(path) else path.open("rb") as file:
+        with (
+            remote_errors(path) if isinstance(path, RemotePath) else nullcontext(),
+            path.open("rb") as packed,
+            gzip.open(packed) if is_gzip(path) else nullcontext(packed) as file,
+        ):
             yield cast(IO[bytes], file)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputError(f"{path}: got broken gzip ({error}), expected a whole .gz file") from None
@@ -60,11 +64,11 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         raise InputError(f"{path}: got '{error.strerror}', expected a readable file") from None
 
 
-def empty_file(path: Path) -> InputError:
+def empty_file(path: Source) -> InputError:
     return InputError(f"{path}: got an empty file, expected rows")
 
 
-def _lines_with_ends(path: Path, encoding: str, newline: str) -> Iterator[str]:
+def _lines_with_ends(path: Source, encoding: str, newline: str) -> Iterator[str]:
     """Lines end at LF for the newline LF, and at LF, CR or CR LF for the newline ""."""
     lines = 0
     with opened(path) as file:
@@ -99,7 +103,7 @@ def _lines_with_ends(path: Path, encoding: str, newline: str) -> Iterator[str]:
             raise InputError(f"{path}: got '{error}', expected {encoding}") from None
 
 
-def text_lines(path: Path, encoding: str) -> Iterator[str]:
+def text_lines(path: Source, encoding: str) -> Iterator[str]:
     """The lines of a file, which must have some, without their ends.
 
     A line ends at LF or CR LF only: str.splitlines would also cut at U+2028 and others.
@@ -112,7 +116,7 @@ def text_lines(path: Path, encoding: str) -> Iterator[str]:
         raise empty_file(path)
 
 
-def filled_lines(path: Path, encoding: str, blank: str = "") -> Iterator[tuple[int, str]]:
+def filled_lines(path: Source, encoding: str, blank: str = "") -> Iterator[tuple[int, str]]:
     """Number, from 1, and text of the lines that hold more than characters of `blank`."""
     is_empty = True
     for line_number, line in enumerate(text_lines(path, encoding), start=1):
@@ -123,13 +127,13 @@ def filled_lines(path: Path, encoding: str, blank: str = "") -> Iterator[tuple[i
         raise empty_file(path)
 
 
-def tsv_records(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
+def tsv_records(path: Source, encoding: str) -> Iterator[tuple[int, list[str]]]:
     """Line number, from 1, and cells of each line that is not empty; quotes are literal."""
     for line_number, line in filled_lines(path, encoding):
         yield line_number, line.split("\t")
 
 
-def csv_records(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
+def csv_records(path: Source, encoding: str) -> Iterator[tuple[int, list[str]]]:
     """Number of the first line, from 1, and cells of each record that is not empty."""
     reader = csv.reader(_lines_with_ends(path, encoding, ""), strict=True)
     row = 0

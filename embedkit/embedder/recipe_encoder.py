@@ -138,6 +138,11 @@ class RecipeEncoder:
             return self
         return self.with_recipe(self.bound.initialised(self.encoder.dim, self.encoder.num_layers))
 
+    @property
+    def asked_precision(self) -> str:
+        """The precision that was asked for, which may be `auto`."""
+        return self._asked
+
     def in_recorded(self, precision: str) -> Self:
         """The same in the precision that a folder records, where it was left to `auto`."""
         if self._asked != AUTO or precision == self.precision:

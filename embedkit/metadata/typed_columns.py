@@ -203,12 +203,17 @@ def read_metadata(
     empty cells are null. `expected` says the kinds of `NAMES` that columns have in an index.
     """
     own = {*corpus.text_columns, corpus.id_column}
-    file_name = corpus.path.name.lower().removesuffix(".gz")
+    files = corpus.files
+    file_name = files[0].name.lower().removesuffix(".gz")
     if file_name.endswith(".txt"):
         if names:
             raise InputError(f"{corpus.path}: got metadata columns, and a .txt file has none")
         return as_metadata({})
-    rows = [row.cells for row in read_rows(corpus.path, {}, others=True, encoding=corpus.encoding)]
+    rows = [
+        row.cells
+        for file in files
+        for row in read_rows(file, {}, others=True, encoding=corpus.encoding)
+    ]
     there = dict.fromkeys(name for row in rows for name in row)
     chosen = [name for name in there if name not in own] if names is None else list(names)
     for name in chosen:

@@ -86,7 +86,7 @@ class Vectors:
         if not (store.complete or partial):
             raise InputError(
                 f"{folder}: its corpus was not encoded to the end, {store.rows:,} rows are there; "
-                "run the same embedkit encode again, or ask for what there is (partial=True)"
+                "run the same command again, or ask for what there is (partial=True)"
             )
         for shard in store.shards:
             with store.opened(shard):

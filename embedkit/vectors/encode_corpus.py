@@ -13,12 +13,14 @@ from embedkit.data.corpus import Corpus, Document
 from embedkit.embedder.precision import Choice
 from embedkit.embedder.prompts import role_prompt
 from embedkit.errors import InputError
-from embedkit.files import check_own, sole_writer
+from embedkit.files import sole_writer
 from embedkit.manifest import new_identity
 from embedkit.progress import progress
 from embedkit.recipes.steps import Float32Array
 from embedkit.tokenization.batching import check_batch_tokens
+from embedkit.vectors.corpus_shard import CorpusShard, check_shard
 from embedkit.vectors.provenance import Provenance
+from embedkit.vectors.remote import writable
 from embedkit.vectors.resume import Plan
 from embedkit.vectors.shards import DTYPES, MANIFEST, PARTIAL, Shard, Store
 
@@ -70,6 +72,8 @@ def encode_corpus(
     dtype: str = "float32",
     texts: bool = False,
     batch_tokens: int | None = None,
+    shard: tuple[int, int] | str | None = None,
+    work: str | Path | None = None,
     show_progress: bool | None = None,
 ) -> Encoding:
     """Encode the documents of a corpus into Parquet shards, in memory that does not grow with it.
@@ -84,7 +88,9 @@ def encode_corpus(
         embedder: of the vectors; the folder of another is refused. Where its precision was left to
             `auto`, it is that of the vectors that the folder has.
         corpus: its documents.
-        folder: new, empty, or of an earlier `encode_corpus`.
+        folder: new, empty, or of an earlier `encode_corpus`; or the URL of one, such as
+            `s3://bucket/vectors`, to which each shard is uploaded when it is encoded, and the
+            manifest after it. Nothing locks a URL: one process may write there at a time.
         prompt: put in front of each text; None for the one that the folder records, else the
             model's prompt of documents (see `embedkit.embedder.prompts`). An empty one is none.
         prompt_name: one of the model's prompts instead.
@@ -93,10 +99,16 @@ def encode_corpus(
         batch_tokens: tokens that the encoder runs together at most, or one text; None for what
             suits the device. Vectors do not depend on it, except for rounding; another run may
             take another.
+        shard: encode only shard I of N, `(I, N)` or `"I/N"`, I from 1: the documents whose ids
+            hash to it. The folder records it, and the rows and SHA-256 of the whole input;
+            `merge_vectors` makes one folder of all N. The embedder's precision must not be `auto`.
+        work: the folder to encode in before the upload to a URL; None for a temporary one, for
+            which rows that are at the URL are downloaded.
         show_progress: bars on stderr; None shows them where stderr is a terminal.
 
     Raises:
-        InputError: wrong input, before anything is encoded; another process that writes there.
+        InputError: wrong input, before anything is encoded; another process that writes there; a
+            folder of another shard.
         KeyboardInterrupt: after what was encoded is committed; call again to go on.
 
     Example:
@@ -112,16 +124,16 @@ def encode_corpus(
         (3, 2, 1)
     """
     started = time.perf_counter()
-    target = Path(folder).resolve()
     check_encoding(dtype, batch_tokens, reproducible=embedder.reproducible)
+    part = check_shard(shard, embedder.asked_precision)
     provenance = Provenance.of(embedder, role_prompt(embedder, "document", prompt, prompt_name))
-    check_own(target, MANIFEST, "vectors")
-    with sole_writer(target, MANIFEST):
+    with writable(folder, work) as (target, published), sole_writer(target, MANIFEST):
         with progress(None, "rows read", show=show_progress) as advance:
-            plan = Plan(corpus, advance)
+            plan = Plan(corpus, advance, part)
         before = None
         if (target / MANIFEST).exists() or (target / PARTIAL).exists():
             before = Store.read(target, partial=True)
+            _check_shard(before, part, folder)
             recorded = before.provenance
             embedder = embedder.in_recorded(recorded.precision)
             provenance = replace(provenance, precision=embedder.precision)
@@ -131,18 +143,21 @@ def encode_corpus(
                 )
         store = Store(target, provenance, embedder.dimension, dtype, texts, plan.integer_ids)
         if before is not None and before.rows:
-            _check_same(before, store)
+            _check_same(before, store, folder)
             store = before
         elif before is not None:
             store = replace(store, next=before.next, identity=before.identity)
+        store = replace(store, shard=part, input=plan.input, published=published)
         if store.identity is None:
             store = store.commit(identity=new_identity(), complete=False)
         try:
             store = _keep_matching(store, plan)
-            kept = store.rows
+            kept, to_do = store.rows, plan.to_do
             encoder = _ShardEncoder(embedder, provenance.prompt, batch_tokens)
-            with progress(plan.to_do, "texts", show=show_progress) as advance:
+            with progress(to_do, "texts", show=show_progress) as advance:
                 store = encoder.encode(store, _chunks(corpus, plan), advance)
+            if store.rows != kept + to_do:
+                raise InputError(f"{corpus.path}: lost rows while it was encoded; run it again")
             store = store.commit(complete=True)
         finally:
             store.collect()
@@ -166,19 +181,23 @@ def check_encoding(dtype: str, batch_tokens: int | None, *, reproducible: bool) 
         check_batch_tokens(batch_tokens, reproducible=reproducible)
 
 
-def _check_same(before: Store, wanted: Store) -> None:
+def _check_shard(before: Store, part: CorpusShard | None, folder: object) -> None:
+    """Refuse the folder of another shard."""
+    if before.shard != part:
+        has, got = (f"shard {x}" if x else "a whole corpus" for x in (before.shard, part))
+        raise InputError(
+            f"{folder}: has vectors of {has}, got {got} to encode; expected the same, or "
+            "another folder"
+        )
+
+
+def _check_same(before: Store, wanted: Store, folder: object) -> None:
     """Refuse to mix vectors: say what differs, and what to do."""
-    differing = before.provenance.differences(wanted.provenance)
-    if before.dtype != wanted.dtype:
-        differing.append(f"dtype {wanted.dtype} instead of {before.dtype}")
-    if before.texts != wanted.texts:
-        differing.append("texts stored" if wanted.texts else "no texts stored")
-    if before.integer_ids != wanted.integer_ids:
-        differing.append("ids of another type")
+    differing = before.differences(wanted)
     if differing:
         model, recipe = before.provenance.model, before.provenance.recipe
         raise InputError(
-            f"{before.folder}: has vectors of {model} (recipe {recipe}), and these would have "
+            f"{folder}: has vectors of {model} (recipe {recipe}), and these would have "
             f"{', '.join(differing)}; encode with the same settings, or into another folder, or "
             "remove this one"
         )

@@ -12,22 +12,38 @@ from collections.abc import Callable
 
 from embedkit.data.corpus import Corpus, Document
 from embedkit.errors import InputError
+from embedkit.files import RowDigest
+from embedkit.vectors.corpus_shard import CorpusShard, Input
 
 _CACHE = 16384  # KiB
 
 
 class Plan:
-    """The documents of a corpus, which is read once to its end, and whether each is done."""
+    """The documents of a corpus, which is read once to its end, and whether each is done.
 
-    def __init__(self, corpus: Corpus, advance: Callable[[int], None]) -> None:
+    With a shard, they are those of the shard, and `input` describes the whole corpus.
+    """
+
+    def __init__(
+        self, corpus: Corpus, advance: Callable[[int], None], shard: CorpusShard | None = None
+    ) -> None:
         self._database = sqlite3.connect("", isolation_level=None)
         self._database.executescript(
             f"PRAGMA journal_mode = OFF; PRAGMA cache_size = -{_CACHE};"
             "CREATE TABLE corpus (id PRIMARY KEY, content BLOB, done INTEGER) WITHOUT ROWID; BEGIN"
         )
         self.integer_ids = False
-        is_empty = True
+        self.input: Input | None = None
+        self._shard = shard
+        digest, rows = RowDigest(), 0
         for document in corpus:
+            self.integer_ids = isinstance(document.id, int)
+            rows += 1
+            advance(1)
+            if shard is not None:
+                digest.add([(document.id, document.text)])
+                if not shard.has(document.id):
+                    continue
             try:
                 self._execute("INSERT INTO corpus VALUES (?, ?, 0)", document.id, document.content)
             except sqlite3.IntegrityError:
@@ -35,11 +51,10 @@ class Plan:
                     f"{document.location}: has the id {document.id!r} of "
                     f"{corpus.location_of(document.id)}; expected each id once"
                 ) from None
-            self.integer_ids = isinstance(document.id, int)
-            is_empty = False
-            advance(1)
-        if is_empty:
+        if not rows:
             raise InputError(f"{corpus.path}: has no rows, expected texts")
+        if shard is not None:
+            self.input = Input(rows, digest.sha256)
 
     def _execute(self, command: str, *values: str | int | bytes) -> sqlite3.Cursor:
         try:
@@ -77,7 +92,9 @@ class Plan:
         return int(count)
 
     def is_done(self, document: Document) -> bool:
-        """Whether a document of the corpus, read again, has its vector."""
+        """Whether a document of the corpus, read again, has its vector or is of another shard."""
+        if self._shard is not None and not self._shard.has(document.id):
+            return True
         row = self._execute("SELECT content, done FROM corpus WHERE id = ?", document.id).fetchone()
         if row is None or row[0] != document.content:
             raise InputError(f"{document.location}: was changed while the corpus was encoded")

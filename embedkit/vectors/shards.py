@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from io import BufferedWriter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +24,7 @@ from embedkit.manifest import (
     typed,
 )
 from embedkit.recipes.steps import Float32Array as Matrix
+from embedkit.vectors.corpus_shard import CorpusShard, Input
 from embedkit.vectors.provenance import Provenance
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ class Store:
     shards: tuple[Shard, ...] = ()
     next: int = 1  # number of the next shard, so that no name is used twice
     identity: str | None = None  # in the names of shards; None in older versions' folders
+    shard: CorpusShard | None = None  # which part of the corpus this is; None for all of it
+    input: Input | None = None  # the whole corpus, of a shard and of merged shards
+    published: Callable[[Store], object] | None = field(default=None, repr=False, compare=False)
 
     @property
     def rows(self) -> int:
@@ -92,6 +96,9 @@ class Store:
                     for file, rows in content["shards"]
                 ),
                 identity=content.get("identity") and str(content["identity"]),
+                shard=content.get("shard") and CorpusShard.parse(content["shard"]),
+                input=content.get("input")
+                and Input(**typed(content["input"], rows=int, sha256=str)),
             )
             for name, valid in (
                 ("dtype", store.dtype in DTYPES),
@@ -105,14 +112,29 @@ class Store:
         return read_manifest(folder, name, "a folder of embedkit encode", parse, hold)
 
     def commit(self, **changes: Any) -> Store:
-        """Make a new state the last one."""
+        """Make a new state the last one, and hand it to `published`."""
         new = replace(self, **changes)
         content = {**vars(new), "origin": new.provenance.to_json(), "rows": new.rows}
-        del content["folder"], content["provenance"]
+        content["input"] = new.input and new.input._asdict()
+        del content["folder"], content["provenance"], content["published"]
+        content = {name: value for name, value in content.items() if value is not None}
         replace_manifest(self.folder / (MANIFEST if new.complete else PARTIAL), content)
         if new.complete:
             (self.folder / PARTIAL).unlink(missing_ok=True)
+        if new.published is not None:
+            new.published(new)
         return new
+
+    def differences(self, other: Store) -> list[str]:
+        """Why rows of `other` do not fit among these, in words."""
+        differing = self.provenance.differences(other.provenance)
+        if self.dtype != other.dtype:
+            differing.append(f"dtype {other.dtype} instead of {self.dtype}")
+        if self.texts != other.texts:
+            differing.append("texts stored" if other.texts else "no texts stored")
+        if self.integer_ids != other.integer_ids:
+            differing.append("ids of another type")
+        return differing
 
     def collect(self) -> None:
         """Remove files that no reader needs, as the sole writer."""
@@ -133,10 +155,14 @@ class Store:
             columns["text"] = pa.string()
         return pa.schema([pa.field(name, kind, False) for name, kind in columns.items()])
 
+    def path_of(self, number: int) -> Path:
+        """The file of a new shard."""
+        return self.folder / f"{number:06d}-{self.identity}.parquet"
+
     @contextmanager
     def writing(self, number: int) -> Iterator[ShardWriter]:
         """A new shard, for a `with` block; it is on disk when the block ends."""
-        path = self.folder / f"{number:06d}-{self.identity}.parquet"
+        path = self.path_of(number)
         with new_file(path) as file:
             writer = ShardWriter(file, self)
             try:

@@ -29,7 +29,15 @@ import numpy as np
 from helpers import tiny
 from helpers.processes import CONTEXT, exit_code
 
-from embedkit import Corpus, Embedder, VectorIndex, Vectors, encode_corpus, sync_index
+from embedkit import (
+    Corpus,
+    Embedder,
+    VectorIndex,
+    Vectors,
+    encode_corpus,
+    merge_vectors,
+    sync_index,
+)
 from embedkit.vectors import encode_corpus as encode
 
 TEXTS = 6000
@@ -100,6 +108,18 @@ def sync(folder: Path) -> None:
     """Make an index follow the file `docs.csv` beside it."""
     with patch.multiple(encode, _SHARD_ROWS=4, _CHUNK=2):
         sync_index(VectorIndex.open(folder), Corpus(folder.parent / "docs.csv", id_column="id"))
+
+
+def encode_shard(folder: Path) -> None:
+    """Encode a shard of the file `docs.txt` beside a folder, whose name ends with the shard's."""
+    corpus, part = Corpus(folder.parent / "docs.txt"), int(folder.name[-1])
+    with patch.multiple(encode, _SHARD_ROWS=4, _CHUNK=2):
+        encode_corpus(load(folder.parent / "model"), corpus, folder, shard=(part, 2))
+
+
+def merge(folder: Path) -> None:
+    """Merge the two shards beside a folder into it."""
+    merge_vectors([folder.parent / "part-1", folder.parent / "part-2"], folder)
 
 
 WORK = {"encode": do_encode, "add": do_add, "sync": sync}

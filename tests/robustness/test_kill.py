@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from helpers import tiny
 
-from embedkit import Corpus, Embedder, VectorIndex, build_index
+from embedkit import Corpus, Embedder, InputError, VectorIndex, Vectors, build_index
 from robustness import kill
 
 
@@ -121,3 +121,40 @@ def test_kills_of_a_sync_at_every_point_and_at_fifty_random_moments(tmp_path: Pa
         time.sleep(generator.uniform(0, whole))
         kills += child.kill()
         synced.check()
+
+
+# Shards of a corpus
+
+
+@pytest.mark.process
+def test_a_killed_shard_is_repeated_and_a_killed_merge_leaves_nothing_or_all(
+    tmp_path: Path,
+) -> None:
+    texts = [f"{text} {n}" for n, text in enumerate(tiny.TEXTS * 3)]
+    (tmp_path / "docs.txt").write_text("".join(f"{text}\n" for text in texts))
+    want = kill.load(tiny.make_bert(tmp_path / "model", layers=1, width=16)).encode(texts)
+    kill.encode_shard(tmp_path / "part-1")
+    (tmp_path / "empty").mkdir()
+    second, out = tmp_path / "part-2", tmp_path / "out"
+    kept = []
+    for _ in kill.points(kill.encode_shard, tmp_path / "empty", second, (1, 4)):
+        kept.append(len(Vectors.open(second, partial=True)))
+        with pytest.raises(InputError, match="was not encoded to its end"):
+            kill.merge(out)
+        kill.encode_shard(second)
+    assert kept == sorted(kept)
+    assert kept[-1] > 0
+    seen = []
+    for _ in kill.points(kill.merge, tmp_path / "empty", out, (0, 2, 5, 8, 9)):
+        try:
+            seen.append(len(Vectors.open(out)))
+        except InputError:
+            seen.append(0)
+        kill.merge(out)
+        vectors = Vectors.open(out)
+        assert sorted(vectors.ids.to_pylist()) == list(range(24))
+        assert np.abs(vectors.get(list(range(24))) - want).max() < 1e-6
+        names = {path.name for path in out.iterdir()} - {"manifest.json", ".manifest.json.lock"}
+        assert len(names) == len(vectors._store.shards)
+    assert (seen[0], seen[-1]) == (0, 24)
+    assert seen == sorted(seen)

@@ -1066,7 +1066,7 @@ def test_repeated_options_of_one_value_are_refused(
 
 
 def test_repeated_options_every_command_has_a_model_or_a_folder() -> None:
-    assert len(LEAVES) == 25
+    assert len(LEAVES) == 27
     assert sum(option.name == "model" for _, option in SINGLE) == 16
 
 
