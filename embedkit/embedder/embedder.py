@@ -171,9 +171,9 @@ class Embedder(RecipeEncoder):
             ...     pool.encode(["A man plays the guitar.", "It rains."]).shape
             (2, 384)
         """
-        from embedkit.embedder.workers import EmbedderPool
+        from embedkit.embedder.workers import EmbedderPool, check_devices
 
-        return EmbedderPool(self, devices)
+        return EmbedderPool(self, check_devices(devices))
 
     def fit(
         self,

@@ -13,7 +13,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import pairwise
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
@@ -51,18 +51,19 @@ def check_devices(devices: int | str | Sequence[str | torch.device]) -> list[str
     """The device of each worker; refuses those that torch cannot use here."""
     if isinstance(devices, int):
         return ["cpu"] * check_count("workers", devices)
+    gpus = torch.cuda.device_count()
     if devices == "all":
-        devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-        if not devices:
+        if gpus == 0:
             raise InputError(
                 "devices is all, and torch sees no GPU here; expected a number of CPU workers"
             )
+        return [f"cuda:{index}" for index in range(gpus)]
     check_list("devices", devices, "a list of devices, all, or a number of CPU workers")
     names = []
     for device in devices:
         with on_device(device) as target:
             names.append(str(target))
-        if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
+        if target.type == "cuda" and (target.index or 0) >= gpus:
             raise unusable(device)
     if not names:
         raise InputError("devices is empty; expected at least one")
@@ -79,14 +80,12 @@ class EmbedderPool(Embedder):
         devices: of the workers.
     """
 
-    def __init__(
-        self, embedder: Embedder, devices: int | str | Sequence[str | torch.device]
-    ) -> None:
+    def __init__(self, embedder: Embedder, devices: list[str]) -> None:
         vars(self).update(vars(embedder))
-        self.devices = check_devices(devices)
+        self.devices = devices
         sent = copy.copy(embedder)
         sent._asked = sent.precision  # chosen once, for all workers
-        self._workers = _Workers(sent, self.devices)
+        self._workers = _Workers(sent, devices)
 
     def __enter__(self) -> Self:
         return self
@@ -163,17 +162,16 @@ class _Workers:
             raise SystemExit(_UNGUARDED)  # this is a worker, which imports its parent's script
         self.closed = False
         self._lock = Lock()
-        self._all: list[_Worker] = []
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
         self._threads = ThreadPoolExecutor(len(devices))
         self._folder = TemporaryDirectory(prefix="embedkit-")
+        # The workers map this file, so they share one copy of the weights.
+        path = Path(self._folder.name) / "embedder.pt"
+        threads = max(1, torch.get_num_threads() // len(devices))
+        self._all = [_Worker(device, path, threads) for device in devices]
         try:
-            # The workers map this file, so they share one copy of the weights.
-            path = Path(self._folder.name) / "embedder.pt"
             with disk_errors("the temporary folder (TMPDIR)"), path.open("wb") as file:
                 torch.save(embedder, file)
-            threads = max(1, torch.get_num_threads() // len(devices))
-            self._all += [_Worker(device, path, threads) for device in devices]
             for worker in self._all:
                 worker.start()
             for worker in self._all:
@@ -188,14 +186,13 @@ class _Workers:
 
     def close(self) -> None:
         """End the processes, whatever they do."""
-        if self.closed:
-            return
-        with self._lock:
-            self.closed = True
-            for worker in self._all:
-                worker.kill()
-        self._threads.shutdown(cancel_futures=True)
-        self._folder.cleanup()
+        if not self.closed:
+            with self._lock:
+                self.closed = True
+                for worker in self._all:
+                    worker.kill()
+            self._threads.shutdown(cancel_futures=True)
+            self._folder.cleanup()
 
     def each(
         self, parts: Iterable[Sequence[str]], precision: str, options: dict[str, Any]
@@ -217,18 +214,22 @@ class _Workers:
         """The answer of an idle worker, which starts again where it dies."""
         worker = self._idle.get()
         try:
-            for attempt in range(1, _ATTEMPTS + 1):
+            for deaths in range(1, _ATTEMPTS + 1):
                 try:
-                    if not worker.is_alive:
-                        self._start_again(worker)
+                    if not worker.process.is_alive():
+                        with self._lock:
+                            if self.closed:
+                                raise CancelledError
+                            worker.start()
+                        worker.wait_until_loaded()
                     worker.connection.send((texts, *request))
-                    answer = worker.connection.recv()
+                    answer: Encoded | Exception = worker.connection.recv()
                     break
-                except (EOFError, OSError):
+                except (EOFError, ConnectionError, ChildProcessError):
                     if self.closed:
                         raise CancelledError from None
                     end = worker.end()
-                if attempt < _ATTEMPTS:
+                if deaths < _ATTEMPTS:
                     warnings.warn(f"{end}; it starts again and repeats its work", stacklevel=1)
             else:
                 raise ChildProcessError(
@@ -240,103 +241,86 @@ class _Workers:
             self._idle.put(worker)
         if isinstance(answer, Exception):
             raise answer
-        encoded: Encoded = answer
-        return encoded
-
-    def _start_again(self, worker: _Worker) -> None:
-        with self._lock:
-            if self.closed:
-                raise CancelledError
-            worker.start()
-        worker.wait_until_loaded()
+        return answer
 
 
 class _Worker:
     """A process that has the embedder on a device."""
 
+    process: Any = None
     connection: Connection
 
     def __init__(self, device: str, path: Path, threads: int) -> None:
         self._device, self._arguments = device, (device, path, threads)
-        self._process: Any = None
 
     def start(self) -> None:
+        """Start it; Ctrl-C reaches this process alone, because the new one inherits the mask."""
         self.connection, theirs = _SPAWN.Pipe()
         arguments = (theirs, *self._arguments)
-        self._process = _SPAWN.Process(target=_serve, args=arguments, daemon=True)
-        with theirs, _interrupts_held():
-            self._process.start()
-
-    @property
-    def is_alive(self) -> bool:
-        return bool(self._process.is_alive())
+        process = _SPAWN.Process(target=_serve, args=arguments, daemon=True)
+        resource_tracker.ensure_running()  # its start would lift the mask
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            with theirs:
+                process.start()
+            self.process = process
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def wait_until_loaded(self) -> None:
         try:
             problem = self.connection.recv()
-        except (EOFError, OSError):
+        except (EOFError, ConnectionError):
             end = self.end()
-            if self._process.exitcode == _UNGUARDED:
-                raise InputError(
-                    "this script starts workers, and each of them imports it and would start "
-                    'workers too; expected its work under if __name__ == "__main__":'
-                ) from None
-            raise ChildProcessError(f"{end} while it loaded the model") from None
+            if self.process.exitcode != _UNGUARDED:
+                raise ChildProcessError(f"{end} while it loaded the model") from None
+            problem = InputError(
+                "this script starts workers, and each of them imports it and would start workers "
+                'too; expected its work under if __name__ == "__main__":'
+            )
         if problem is not None:
             raise problem
 
     def end(self) -> str:
         """How it ended, once it has; another thread may have been told first."""
-        while (code := self._process.exitcode) is None:
+        while (code := self.process.exitcode) is None:
             time.sleep(0.01)
         how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
         memory = " (out of memory?)" if code == -signal.SIGKILL else ""
         return f"a worker on {self._device} ended with {how}{memory}"
 
     def kill(self) -> None:
-        if self._process is not None and self._process.pid is not None:
-            self._process.kill()
-            self._process.join()
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Let Ctrl-C reach this process alone: one that starts now inherits the mask."""
-    resource_tracker.ensure_running()  # its start would lift the mask
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if self.process is not None:
+            self.process.kill()
+            self.process.join()
 
 
 def _serve(connection: Connection, device: str, path: Path, threads: int) -> None:
-    """A worker: loads the embedder, answers None or why it could not, and then each request."""
+    """A worker: loads the embedder, and encodes what comes; it answers None, texts or errors."""
     Thread(target=_end_with_parent, args=(path.parent,), daemon=True).start()
     torch.set_num_threads(threads)
     os.environ["RAYON_NUM_THREADS"] = str(threads)  # of the tokenizer
-    with suppress(EOFError, OSError):  # the pipe is closed
+    with suppress(EOFError, ConnectionError):  # the pipe is closed
         try:
             embedder = torch.load(path, map_location="cpu", mmap=True, weights_only=False)
             embedder = embedder.to(device)
         except Exception as error:
             connection.send(error)
             return
-        connection.send(None)
+        answer: object = None
         while True:
+            connection.send(answer)
             texts, precision, options = connection.recv()
-            answer: Encoded | Exception
             try:
                 if precision != embedder.precision:
                     embedder._settle(precision=precision)
                 answer = embedder.encode_recipes(texts, **options, show_progress=False)
             except Exception as error:
                 answer = error
-            connection.send(answer)
 
 
 def _end_with_parent(folder: Path) -> None:
     if parent := multiprocessing.parent_process():
         parent.join()
-    shutil.rmtree(folder, ignore_errors=True)
-    os._exit(1)
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(1)

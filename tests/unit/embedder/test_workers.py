@@ -62,7 +62,7 @@ def close(got: Any, want: Any) -> None:
 
 
 def pids(pool: EmbedderPool) -> list[int]:
-    return [worker._process.pid for worker in pool._workers._all]
+    return [worker.process.pid for worker in pool._workers._all]
 
 
 def is_running(pid: int) -> bool:
@@ -162,7 +162,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def noting(worker: workers._Worker) -> None:
         start(worker)
-        started.append(worker._process.pid)
+        started.append(worker.process.pid)
 
     monkeypatch.setattr(workers._Worker, "start", noting)
     return started
