@@ -155,7 +155,7 @@ class Embedder(RecipeEncoder):
         It is an `Embedder` and stands wherever one is taken: `encode_corpus`, `build_index`,
         `evaluate`. The processes start once, share the threads of this one, and end with the `with`
         block or with this process. One that dies (out of memory, say) starts again and repeats its
-        work. A script must do this under `if __name__ == "__main__":`.
+        work. Scripts need no `if __name__ == "__main__":` for it.
 
         Args:
             devices: one process for each, such as ["cuda:0", "cuda:1"]; "all" is every GPU, and a

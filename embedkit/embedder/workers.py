@@ -8,6 +8,7 @@ import os
 import reprlib
 import shutil
 import signal
+import sys
 import time
 import warnings
 from collections import deque
@@ -32,7 +33,6 @@ from embedkit.embedder.embedder import Embedder
 from embedkit.embedder.one_pass import Distinct, Encoded
 from embedkit.encoders.devices import on_device, unusable
 from embedkit.errors import InputError
-from embedkit.files import disk_errors
 from embedkit.progress import progress
 from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.tokenization.tokenizer import Tokenized
@@ -43,7 +43,6 @@ _ATTEMPTS = 3  # processes that may die at the same texts
 _PIECES = 8
 _LEAST, _MOST = 1 << 14, 1 << 18
 _SPECIAL = 8  # characters that the special tokens of a text count as
-_UNGUARDED = 86  # exit code of a worker that imports a script which starts workers
 _SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -158,8 +157,6 @@ class _Workers:
     """Processes, and for each a thread here that hands it work and waits for the answer."""
 
     def __init__(self, embedder: Embedder, devices: Sequence[str]) -> None:
-        if getattr(multiprocessing.current_process(), "_inheriting", False):
-            raise SystemExit(_UNGUARDED)  # this is a worker, which imports its parent's script
         self.closed = False
         self._lock = Lock()
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
@@ -170,8 +167,7 @@ class _Workers:
         threads = max(1, torch.get_num_threads() // len(devices))
         self._all = [_Worker(device, path, threads) for device in devices]
         try:
-            with disk_errors("the temporary folder (TMPDIR)"), path.open("wb") as file:
-                torch.save(embedder, file)
+            _save(embedder, path)
             for worker in self._all:
                 worker.start()
             for worker in self._all:
@@ -244,6 +240,16 @@ class _Workers:
         return answer
 
 
+def _save(embedder: Embedder, path: Path) -> None:
+    try:
+        torch.save(embedder, path)
+    except (OSError, RuntimeError) as error:  # torch's, and often without the reason
+        raise OSError(
+            f"{path.parent}: the model for the workers cannot be written here; expected free space "
+            "in the temporary folder, which TMPDIR names"
+        ) from error
+
+
 class _Worker:
     """A process that has the embedder on a device."""
 
@@ -254,30 +260,32 @@ class _Worker:
         self._device, self._arguments = device, (device, path, threads)
 
     def start(self) -> None:
-        """Start it; Ctrl-C reaches this process alone, because the new one inherits the mask."""
+        """Start it, out of reach of Ctrl-C and of the script that runs here.
+
+        A child inherits the mask of signals. It would import `__main__`, and start workers itself
+        where the script has no `if __name__ == "__main__":`.
+        """
         self.connection, theirs = _SPAWN.Pipe()
         arguments = (theirs, *self._arguments)
         process = _SPAWN.Process(target=_serve, args=arguments, daemon=True)
+        main = vars(sys.modules["__main__"])
+        hidden = {name: main[name] for name in ("__file__", "__spec__") if main.get(name)}
         resource_tracker.ensure_running()  # its start would lift the mask
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
+            main.update(dict.fromkeys(hidden))
             with theirs:
                 process.start()
             self.process = process
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            main.update(hidden)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def wait_until_loaded(self) -> None:
         try:
             problem = self.connection.recv()
         except (EOFError, ConnectionError):
-            end = self.end()
-            if self.process.exitcode != _UNGUARDED:
-                raise ChildProcessError(f"{end} while it loaded the model") from None
-            problem = InputError(
-                "this script starts workers, and each of them imports it and would start workers "
-                'too; expected its work under if __name__ == "__main__":'
-            )
+            raise ChildProcessError(f"{self.end()} while it loaded the model") from None
         if problem is not None:
             raise problem
 

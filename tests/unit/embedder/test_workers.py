@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -379,72 +380,53 @@ def test_wrong_options(arguments: tuple[Any, ...], message: str, run: Run, tmp_p
 _SCRIPT = """
 import itertools, sys
 from embedkit import Embedder
-def main():
-    embedder = Embedder(sys.argv[1], device="cpu", precision="float32")
-    endless = ([f"{n} cats"] * 99 for n in itertools.count())
-    with embedder.workers(2) as pool:
-        print(pool._workers._folder.name)
-        for _ in pool.encode_each(endless, [pool.bound], prompt=""):
-            print("part", flush=True)
+embedder = Embedder(sys.argv[1], device="cpu", precision="float32")
+endless = ([f"{n} cats"] * 99 for n in itertools.count())
+with embedder.workers(2) as pool:
+    print(pool._workers._folder.name)
+    for _ in pool.encode_each(endless, [pool.bound], prompt=""):
+        print("part", flush=True)
 """
-_GUARD = 'if __name__ == "__main__":\n    main()\n'
-
-
-@pytest.fixture
-def script(embedder: Embedder, tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
-    """Starts the script in a process group of its own, as a terminal does."""
-    embedder.save_pretrained(tmp_path / "model")
-    started: list[subprocess.Popen[str]] = []
-
-    def start(call: str) -> subprocess.Popen[str]:
-        (tmp_path / "script.py").write_text(_SCRIPT + call)
-        process = subprocess.Popen(
-            [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "model")],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            process_group=0,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
 
 
 @pytest.mark.process
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_workers_end_with_their_parent(
-    number: signal.Signals, script: Callable[[str], subprocess.Popen[str]]
+    number: signal.Signals, embedder: Embedder, tmp_path: Path
 ) -> None:
-    process = script(_GUARD)
-    assert process.stdout is not None
-    assert process.stderr is not None
-    folder = process.stdout.readline().strip()
-    assert process.stdout.readline() == "part\n"
-    if number == signal.SIGINT:
-        os.killpg(process.pid, number)  # as Ctrl-C does
-    else:
-        process.kill()
-    # The pipes are at their end once no process holds them.
-    _, err = process.communicate(timeout=60)
-    assert not Path(folder).exists()
+    """A script without `if __name__ == "__main__":`, in a process group as a terminal makes one."""
+    embedder.save_pretrained(tmp_path / "model")
+    (tmp_path / "script.py").write_text(_SCRIPT)
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "model")]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, process_group=0, **pipes) as process:
+        try:
+            folder = Path(process.stdout.readline().strip())
+            assert process.stdout.readline() == "part\n"
+            assert folder.exists()
+            if number == signal.SIGINT:
+                os.killpg(process.pid, number)  # as Ctrl-C does
+            else:
+                process.kill()
+            # The pipes are at their end once no process holds them.
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert not folder.exists()
     assert err.count("Traceback") == (number == signal.SIGINT)
 
 
-@pytest.mark.process
-def test_a_script_without_a_guard_is_told_so(
-    script: Callable[[str], subprocess.Popen[str]],
+def test_a_full_disk_is_told(
+    embedder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, err = script("main()\n").communicate(timeout=120)
-    assert out == ""
-    assert err.count("Traceback") == 1
-    assert err.splitlines()[-1] == (
-        "embedkit.errors.InputError: this script starts workers, and each of them imports it and "
-        'would start workers too; expected its work under if __name__ == "__main__":'
-    )
+    def full(*_: object) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(OSError, match="the model for the workers cannot be written here; expected"):
+        embedder.workers(2)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.gpu
