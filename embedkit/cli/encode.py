@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from embedkit.cli import choices, options, output
+from embedkit.cli.workers import Processes
 from embedkit.errors import InputError
 from embedkit.files import DEFAULT_MODEL, disk_errors
 
@@ -39,6 +40,7 @@ def encode_command(
             metavar="PATH",
         ),
     ],
+    *,
     model: options.Model = DEFAULT_MODEL,
     text_column: options.TextColumn = None,
     id_column: options.IdColumn = None,
@@ -87,7 +89,7 @@ def encode_command(
     input_format: Annotated[
         str, options.data_option("Read stdin in this format.", "--format", values=_STDIN_FORMATS)
     ] = "txt",
-    device: options.Device = None,
+    processes: Processes,
     revision: options.Revision = None,
     as_json: options.Json = False,
 ) -> None:
@@ -107,6 +109,7 @@ def encode_command(
 
         check_encoding(dtype, batch_tokens, reproducible=reproducible)
         check_shard(shard, precision)
+        devices = processes.check()
         embedder = Embedder.from_pretrained(
             model,
             recipe,
@@ -114,22 +117,23 @@ def encode_command(
             precision=precision,
             engine=engine,
             reproducible=reproducible,
-            device=device,
+            device=devices[0] if devices else None,
             revision=revision,
         )
         try:
-            summary = encode_corpus(
-                embedder,
-                corpus,
-                out,
-                prompt=prompt,
-                prompt_name=prompt_name,
-                dtype=dtype,
-                texts=texts,
-                batch_tokens=batch_tokens,
-                shard=shard,
-                work=work,
-            )
+            with processes.of(embedder, devices) as pool:
+                summary = encode_corpus(
+                    pool,
+                    corpus,
+                    out,
+                    prompt=prompt,
+                    prompt_name=prompt_name,
+                    dtype=dtype,
+                    texts=texts,
+                    batch_tokens=batch_tokens,
+                    shard=shard,
+                    work=work,
+                )
         except KeyboardInterrupt:
             output.alert(
                 f"interrupted: what was encoded is in {out}; run the same command to resume"

@@ -13,6 +13,7 @@ from embedkit.cli import choices, options, output, ranking
 from embedkit.cli.app import App
 from embedkit.cli.export import export_command
 from embedkit.cli.tune import Queries, read_queries, tune_and_tell, tune_command
+from embedkit.cli.workers import Processes
 from embedkit.errors import InputError, printable
 from embedkit.files import DEFAULT_MODEL
 
@@ -58,6 +59,7 @@ def build_command(
     source: _Source,
     out: Annotated[Path, options.output_option("Write the index into this folder.")],
     more: _More = None,
+    *,
     model: Annotated[
         str | None,
         options.model_option(
@@ -77,7 +79,7 @@ def build_command(
     max_length: options.MaxLength = None,
     precision: options.Precision = "auto",
     engine: options.Engine = "auto",
-    device: options.Device = None,
+    processes: Processes,
     texts: Annotated[
         bool,
         options.output_option(
@@ -165,6 +167,8 @@ def build_command(
             "prompt": prompt,
             "prompt-name": prompt_name,
             "max-length": max_length,
+            "devices": processes.devices,
+            "workers": processes.workers,
         }
         given = next((name for name, value in for_files.items() if value is not None), None)
         if given is not None:
@@ -178,6 +182,7 @@ def build_command(
         index.save(out)
     else:
         corpus = options.corpus(source, text_column, encoding, id_column)
+        devices = processes.check()
         from embedkit.embedder.embedder import Embedder
         from embedkit.retrieval.sync import build_index
 
@@ -187,11 +192,11 @@ def build_command(
             max_length=max_length,
             precision=precision,
             engine=engine,
-            device=device,
+            device=devices[0] if devices else None,
         )
-        with _resumable(out):
+        with _resumable(out), processes.of(embedder, devices) as pool:
             index = build_index(
-                embedder,
+                pool,
                 corpus,
                 out,
                 metadata=_columns(metadata, more),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, Unpack, cast, overload
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from transformers import PreTrainedModel
 
+    from embedkit.embedder.workers import EmbedderPool
     from embedkit.training.outcome import TrainingOutcome
 
 
@@ -163,6 +165,32 @@ class Embedder(RecipeEncoder):
             encoder = encoder.to(target, PRECISIONS[self.precision])
         return self._settle(encoder=encoder)
 
+    def workers(self, devices: int | str | Sequence[str | torch.device]) -> EmbedderPool:
+        """The same embedder, encoding in processes of its own: on several GPUs, or on a CPU.
+
+        It is an `Embedder` and stands wherever one is taken: `encode_corpus`, `build_index`,
+        `evaluate`. The processes start once, share the threads of this one, and end with the `with`
+        block or with this process. One that dies (out of memory, say) starts again and repeats its
+        work. Scripts need no `if __name__ == "__main__":` for it.
+
+        Args:
+            devices: one process for each, such as ["cuda:0", "cuda:1"]; "all" is every GPU, and a
+                number so many processes on the CPU.
+
+        Raises:
+            InputError: a device that torch cannot use here, or no worker.
+            ChildProcessError: at `encode`, where three processes died at the same texts.
+
+        Example:
+            >>> embedder = Embedder("minilm", precision="float32", device="cpu")
+            >>> with embedder.workers(2) as pool:
+            ...     pool.encode(["A man plays the guitar.", "It rains."]).shape
+            (2, 384)
+        """
+        from embedkit.embedder.workers import EmbedderPool, check_devices
+
+        return EmbedderPool(self, check_devices(devices))
+
     def fit(
         self,
         texts: Iterable[str],
@@ -214,7 +242,7 @@ class Embedder(RecipeEncoder):
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
         convert_to_tensor: Literal[False] = False,
-        device: str | torch.device | None = None,
+        device: str | torch.device | Sequence[str | torch.device] | None = None,
         show_progress: bool | None = None,
         **others: Any,
     ) -> Float32Array: ...
@@ -233,7 +261,7 @@ class Embedder(RecipeEncoder):
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
         convert_to_tensor: bool = False,
-        device: str | torch.device | None = None,
+        device: str | torch.device | Sequence[str | torch.device] | None = None,
         show_progress: bool | None = None,
         **others: Any,
     ) -> Float32Array | Tensor:
@@ -248,7 +276,8 @@ class Embedder(RecipeEncoder):
             normalize_embeddings: divide each embedding by its length, after all steps.
             truncate_dim: keep the first numbers of each, before it is normalized.
             convert_to_tensor: return a tensor of torch, on the device of the embedder.
-            device: move the embedder there first; see `to`.
+            device: move the embedder there first; see `to`. Several devices in a list encode
+                together; see `workers`.
             show_progress: a bar on stderr; None shows it where stderr is a terminal.
             others: what sentence-transformers' `encode` takes; see `encode_arguments`.
 
@@ -262,17 +291,19 @@ class Embedder(RecipeEncoder):
         show_progress = check_encode_arguments(others, show_progress)
         if truncate_dim is not None:
             truncate_dim = check_count("truncate_dim", truncate_dim)
-        if device is not None:
-            self.to(device)
+        devices = device if isinstance(device, list | tuple) else None
+        if device is not None and devices is None:
+            self.to(cast("str | torch.device", device))
         prefix = self.prompt_text(prompt, prompt_name)
         if getattr(texts, "shape", None) == (0,) or (isinstance(texts, list | tuple) and not texts):
             self.bound.check_fitted()
             vectors = np.empty((0, self.dimension), np.float32)
         else:
             listed = [texts] if isinstance(texts, str) else texts
-            encoded = self.encode_recipes(
-                listed, [self.bound], prompt=prefix, show_progress=show_progress
-            )
+            with nullcontext(self) if devices is None else self.workers(devices) as encoder:
+                encoded = encoder.encode_recipes(
+                    listed, [self.bound], prompt=prefix, show_progress=show_progress
+                )
             (vectors,) = encoded.vectors
             if len(encoded.distinct.inverse) > len(vectors):
                 vectors = vectors[encoded.distinct.inverse]

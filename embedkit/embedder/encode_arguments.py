@@ -17,7 +17,7 @@ _REFUSED = {
 _WITHOUT_EFFECT = {
     "batch_size": "batches are formed by a budget of tokens, and embeddings do not depend on them",
     "convert_to_numpy": "encode returns a numpy array, or with convert_to_tensor=True a tensor",
-    **dict.fromkeys(("pool", "chunk_size"), "one process encodes all texts"),
+    **dict.fromkeys(("pool", "chunk_size"), "Embedder.workers encodes in several processes"),
 }
 
 
