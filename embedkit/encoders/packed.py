@@ -9,6 +9,7 @@ import copy
 from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ from embedkit.encoders.weights import Weights
 from embedkit.errors import InputError
 from embedkit.files import write_json
 from embedkit.tokenization.token_batch import TokenBatch
+
+_building = Lock()
 
 
 def runs(config: dict[str, Any]) -> bool:
@@ -106,7 +109,13 @@ class PackedEncoder:
 
     @cached_property
     def _engine(self) -> Network:
-        return Network(self._family, self._sizes, self._tensors, self.device, self._dtype)
+        with _building:  # threads may ask at once
+            if "_engine" not in self.__dict__:
+                self.__dict__["_engine"] = Network(
+                    self._family, self._sizes, self._tensors, self.device, self._dtype
+                )
+        engine: Network = self.__dict__["_engine"]
+        return engine
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the engine, whose layout is this CPU's; it is built again on first use."""
