@@ -123,7 +123,7 @@ def child(cores: list[int]) -> dict[str, Any]:
         check=True,
         stdout=subprocess.PIPE,
         env={**os.environ, "OMP_NUM_THREADS": str(len(cores))},
-        preexec_fn=partial(os.sched_setaffinity, 0, cores),  # noqa: PLW1509
+        preexec_fn=partial(os.sched_setaffinity, 0, cores),
     )
     result: dict[str, Any] = json.loads(done.stdout)
     return result
