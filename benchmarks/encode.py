@@ -1,14 +1,17 @@
 """How fast texts are encoded: embedkit and its peers, in turn in one process.
 
-    python benchmarks/encode.py TEXTS --documents SET [--out results.json] [--memory]
+    python benchmarks/encode.py TEXTS --documents SET [--pairs stsb_test.tsv] [--rounds 3]
+        [--suites short long base] [--out results.json] [--memory]
 
 TEXTS has a text a line (.txt, .txt.gz); SET is a folder in BEIR's layout. Short sentences are the
 first 2,000 distinct ones of TEXTS after a shuffle (seed 0), long documents the first 100 of SET
 (title and text, cut to the model's 256 tokens); both with MiniLM. The same sentences, 300 of them,
-go through a BERT-base-shaped encoder of random weights. Equal thread counts, medians of interleaved
-rounds, agreement beside speed; peers that are not installed are named. A cold start is a process
-that loads MiniLM and encodes one text. --memory adds the peak memory of a process that encodes all
-of TEXTS, for embedkit and for sentence-transformers, which takes half an hour here.
+go through a BERT-base-shaped encoder of random weights. The peers are sentence-transformers, and
+OpenVINO and onnxruntime driven well (peers.py; int8 is calibrated on other sentences of TEXTS).
+Equal thread counts, medians of interleaved rounds, agreement beside speed, and with --pairs the
+Spearman correlation of each with MiniLM; peers that are not installed are named. A cold start is a
+process that loads MiniLM and encodes one text. --memory adds the peak memory of a process that
+encodes all of TEXTS, for embedkit and for sentence-transformers, which takes half an hour here.
 """
 
 from __future__ import annotations
@@ -22,15 +25,18 @@ from pathlib import Path
 from typing import Any
 
 from figures import tell
+from peers import peers
 from texts import read, shuffled
 from timing import of_process
 
 from embedkit.benchmark import CONTESTANTS, OURS, PEER, race
 from embedkit.data.corpus import Corpus
+from embedkit.data.pairs import read_pairs
 from embedkit.encoders.hub import find_folder
 from embedkit.errors import InputError
 
 SHORT, LONG, BASE = 2000, 100, 300
+SUITES = ("short", "long", "base")
 COLD = {
     PEER: "from sentence_transformers import SentenceTransformer\n"
     "SentenceTransformer({folder!r}, device='cpu').encode(['rain'])",
@@ -75,6 +81,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("texts", type=Path)
     parser.add_argument("--documents", type=Path)
+    parser.add_argument("--pairs", type=Path)
+    parser.add_argument("--suites", nargs="+", choices=SUITES, default=SUITES)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--encode-all", metavar="CONTESTANT", help=argparse.SUPPRESS)
@@ -87,15 +95,18 @@ def main() -> None:
         parser.error("expected --documents")
 
     sentences = shuffled(options.texts)
+    pairs = read_pairs(options.pairs) if options.pairs else None
     folder = str(find_folder("minilm"))
     result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        suites: dict[str, tuple[Path | str, list[str]]] = {
-            "MiniLM, short sentences": ("minilm", sentences[:SHORT]),
-            "MiniLM, long documents": ("minilm", documents(options.documents)),
-            "BERT-base shape, short sentences": (bert_base(Path(scratch)), sentences[:BASE]),
+        base = bert_base(Path(scratch))
+        suites: dict[str, tuple[str, Path | str, list[str]]] = {
+            "short": ("MiniLM, short sentences", "minilm", sentences[:SHORT]),
+            "long": ("MiniLM, long documents", "minilm", documents(options.documents)),
+            "base": ("BERT-base shape, short sentences", base, sentences[:BASE]),
         }
-        for name, (model, texts) in suites.items():
+        CONTESTANTS.update(peers(sentences[SHORT:]))
+        for name, model, texts in map(suites.__getitem__, options.suites):
             print(name, file=sys.stderr)
             try:
                 found = race(
@@ -104,6 +115,7 @@ def main() -> None:
                     contestants=list(CONTESTANTS),
                     rounds=options.rounds,
                     device="cpu",
+                    pairs=pairs if model == "minilm" else None,
                     show_progress=True,
                 )
             except InputError as error:

@@ -1,38 +1,46 @@
-"""Time embedkit beside sentence-transformers and its backends, on the same texts in one process."""
+"""Time embedkit's engines and precisions beside sentence-transformers, in one process."""
 
 from __future__ import annotations
 
 import logging
 import platform
+import shlex
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from embedkit.data.pairs import Pairs
 from embedkit.data.texts import as_texts
-from embedkit.embedder.embedder import Embedder
-from embedkit.embedder.precision import PRECISIONS, Choice, smallest_cosine
+from embedkit.embedder.embedder import Embedder, LoadOptions
+from embedkit.embedder.precision import AGREEMENT, PRECISIONS, Choice, smallest_cosine
+from embedkit.embedder.streams import run_streams, streams_for
 from embedkit.encoders.encoder import Encoder
 from embedkit.encoders.hub import find_folder
 from embedkit.encoders.linear import Affine, Linear, ready
 from embedkit.encoders.loading import without_bars
 from embedkit.encoders.packed import PackedEncoder
 from embedkit.errors import InputError, first_line
+from embedkit.evaluation.correlation import measure
 from embedkit.evaluation.report.grid import Grid
 from embedkit.progress import progress
 from embedkit.recipes.steps import Float32Array
-from embedkit.tokenization.batching import TOKEN_BUDGET
+from embedkit.similarity import find_similarity
+from embedkit.tokenization.batching import STREAM_BUDGET, TOKEN_BUDGET
 
 PEER = "sentence-transformers"
 OURS = "embedkit"
 
-_QUERIES = 20
+_QUERIES, _WARM_UP = 20, 512
 
 
 class AbsentError(Exception):
@@ -44,11 +52,16 @@ class Contestant(NamedTuple):
 
     encode: Callable[[list[str]], Float32Array]
     choice: Choice | None = None
+    options: Mapping[str, Any] = {}  # of embedkit's `Embedder`
 
 
 def _ours(folder: Path, device: str | None, **options: Any) -> Contestant:
-    embedder = Embedder.from_pretrained(folder, device=device, **options)
-    return Contestant(partial(embedder.encode, show_progress=False), embedder.precision_choice)
+    try:
+        embedder = Embedder.from_pretrained(folder, device=device, **options)
+    except InputError as error:
+        raise AbsentError(str(error)) from error
+    encode = partial(embedder.encode, show_progress=False)
+    return Contestant(encode, embedder.precision_choice, options)
 
 
 def _peer(
@@ -82,6 +95,19 @@ def _peer(
     return Contestant(encode)
 
 
+# Engines of `Embedder` that are installed.
+ENGINES: tuple[str, ...] = ("torch",)
+if "engine" in LoadOptions.__annotations__ and find_spec("openvino"):
+    ENGINES += ("openvino",)
+
+# What embedkit can run in; float16 is for old GPUs.
+_OPTIONS: list[dict[str, Any]] = [
+    {**({} if engine == "torch" else {"engine": engine}), "precision": precision}
+    for engine, precision in product(ENGINES, PRECISIONS)
+    if precision != "float16"
+]
+_EVERY = {" ".join([OURS, *options.values()]): options for options in _OPTIONS}
+
 # The first one is what the others are compared with.
 CONTESTANTS: dict[str, Callable[[Path, str | None], Contestant]] = {
     PEER: _peer,
@@ -89,11 +115,10 @@ CONTESTANTS: dict[str, Callable[[Path, str | None], Contestant]] = {
     f"{PEER} onnx": partial(_peer, backend="onnx"),
     f"{PEER} openvino": partial(_peer, backend="openvino"),
     OURS: _ours,
-    f"{OURS} float32": partial(_ours, precision="float32"),
-    f"{OURS} bfloat16": partial(_ours, precision="bfloat16"),
+    **{name: partial(_ours, **options) for name, options in _EVERY.items()},
     f"{OURS} reproducible": partial(_ours, precision="float32", reproducible=True),
 }
-USUAL = tuple(name for name in CONTESTANTS if name not in (f"{OURS} float32", f"{OURS} bfloat16"))
+USUAL = (PEER, f"{PEER} bfloat16", *_EVERY, f"{OURS} reproducible")
 
 
 @dataclass(frozen=True)
@@ -104,7 +129,11 @@ class Lap:
     times_peer: float  # speed relative to sentence-transformers, the median over the rounds
     query_ms: float  # the median milliseconds of a single text
     smallest_cosine: float  # of a text's vector to that of sentence-transformers in float32
+    mean_cosine: float
     choice: Choice | None = None  # of embedkit's precision, None for a peer
+    options: Mapping[str, Any] = field(default_factory=dict)  # of embedkit's `Embedder`
+    auto: bool = False  # whether embedkit takes it by itself
+    spearman: float | None = None  # of the cosines of pairs with their scores
 
     @property
     def median(self) -> float:
@@ -123,6 +152,26 @@ class Race:
     bound: dict[str, list[float]] = field(default_factory=dict)  # seconds of the products
     machine: dict[str, str | int] = field(default_factory=dict)
 
+    @property
+    def best(self) -> str | None:
+        """embedkit's fastest engine and precision whose vectors agree with float32."""
+        agree = {
+            name: lap.median
+            for name, lap in self.laps.items()
+            if name in _EVERY and lap.smallest_cosine >= AGREEMENT
+        }
+        return min(agree, key=agree.__getitem__, default=None)
+
+    @property
+    def command(self) -> str | None:
+        """The one that encodes with the best."""
+        if self.best is None:
+            return None
+        lap = self.laps[self.best]
+        options = {} if lap.auto else lap.options
+        named = [part for option, value in options.items() for part in (f"--{option}", value)]
+        return shlex.join(["embedkit", "encode", "FILE", "-m", self.model, *named])
+
     def share_of_bound(self, contestant: str) -> float | None:
         """Seconds of the products alone over those of the contestant, by its precision."""
         lap = self.laps[contestant]
@@ -132,7 +181,7 @@ class Race:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        content = asdict(self)
+        content = asdict(self) | {"best": self.best, "command": self.command}
         for name, lap in self.laps.items():
             del content["laps"][name]["choice"]
             content["laps"][name] |= {
@@ -156,11 +205,12 @@ class Race:
                     f"{lap.query_ms:.1f}",
                     f"{lap.smallest_cosine:.5f}",
                     "" if share is None else f"{share:.0%}",
-                    "" if lap.choice is None else lap.choice.name,
+                    "yes" if lap.auto else "",
                 )
             )
-        headings = ("", "texts/s", "times", "query ms", "min cosine", "of the bound", "precision")
-        return Grid(headings, tuple(rows), frozenset({0, 6}), expendable=((6,), (5,)))
+        headings = ("", "texts/s", "times", "query ms", "min cosine", "of the bound", "auto")
+        bold = None if self.best is None else list(self.laps).index(self.best)
+        return Grid(headings, tuple(rows), frozenset({0, 6}), bold, expendable=((5,), (3,)))
 
 
 def race(
@@ -170,12 +220,13 @@ def race(
     contestants: Sequence[str] = USUAL,  # names of CONTESTANTS; sentence-transformers runs anyway
     rounds: int = 5,
     device: str | None = None,
+    pairs: Pairs | None = None,
     show_progress: bool | None = None,
 ) -> Race:
     """Time the contestants on the same texts, with the same number of threads.
 
-    Each first encodes a few texts, which is not timed. Texts are deduplicated, because embedkit
-    would run equal ones once.
+    Each first encodes some texts, which is not timed. Texts are deduplicated, because embedkit
+    would run equal ones once. With pairs, each also gets its Spearman correlation, untimed.
     """
     as_texts(texts)
     if unknown := [name for name in contestants if name not in CONTESTANTS]:
@@ -208,7 +259,7 @@ def race(
 
     for name in entered:
         try:
-            encode(name, texts[:8])
+            encode(name, texts[:_WARM_UP])  # enough for engines that compile for streams
         except Exception as error:
             raise InputError(f"{name} fails on these texts: {error}") from error
     jobs: dict[str, Callable[[], None]] = {name: partial(encode, name, texts) for name in entered}
@@ -219,13 +270,18 @@ def race(
     seconds = in_turn(jobs, rounds, show_progress=show_progress)
     query_jobs = {name: partial(encode_queries, name) for name in entered}
     query_seconds = in_turn(query_jobs, 3, show_progress=False)
+    auto = _choice_of(Embedder.from_pretrained(folder, device=device).precision_choice)
     laps = {
         name: Lap(
             seconds[name],
             float(np.median(np.divide(seconds[PEER], seconds[name]))),
             1000 * statistics.median(query_seconds[name]) / len(texts[:_QUERIES]),
             smallest_cosine(vectors[PEER], vectors[name]),
+            float(_cosines(vectors[PEER], vectors[name]).mean()),
             entry.choice,
+            entry.options,
+            name in (OURS, *_EVERY) and _choice_of(entry.choice) == auto,
+            None if pairs is None else _spearman(entry.encode, pairs),
         )
         for name, entry in entered.items()
     }
@@ -239,8 +295,23 @@ def race(
     return Race(str(model), len(texts), tokens, laps, absent, bound, machine)
 
 
+def _choice_of(choice: Choice | None) -> tuple[str, str] | None:
+    """Engine and precision."""
+    return None if choice is None else (getattr(choice, "engine", "torch"), choice.name)
+
+
+def _cosines(a: Float32Array, b: Float32Array) -> NDArray[np.float64]:
+    """(n,), of the rows of both."""
+    return find_similarity("cosine").pairwise(a.astype(np.float64), b.astype(np.float64))
+
+
+def _spearman(encode: Callable[[list[str]], Float32Array], pairs: Pairs) -> float | None:
+    sides = (encode(list(texts)) for texts in (pairs.sentence1, pairs.sentence2))
+    return measure("spearman", _cosines(*sides), np.asarray(pairs.scores, np.float64)).value
+
+
 def products(encoder: Encoder, dtype: torch.dtype, tokens: int) -> Callable[[], None] | None:
-    """The matrix products of an encoder alone, in batches of the token budget, as a job.
+    """The matrix products of an encoder alone, in the batches and streams of a pass, as a job.
 
     No encoder with these linears is faster. None for an encoder that transformers runs.
     """
@@ -251,22 +322,31 @@ def products(encoder: Encoder, dtype: torch.dtype, tokens: int) -> Callable[[], 
     for dim, inside in encoder.linear_shapes:
         weight = torch.full((dim, inside), 0.01, device=device, dtype=dtype)
         linears.append((ready(Affine(weight, weight[:, 0].contiguous())), inside))
-    whole, rest = divmod(tokens, TOKEN_BUDGET)
-    sizes = [TOKEN_BUDGET] * whole + [rest] * (rest > 0)
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    budget = TOKEN_BUDGET if threads == 1 else STREAM_BUDGET
+    whole, rest = divmod(tokens, budget)
+    sizes = [budget] * whole + [rest] * (rest > 0)
     inputs = {
         (size, inside): torch.ones(size, inside, device=device, dtype=dtype)
         for size in set(sizes)
         for _, inside in linears
     }
 
+    @torch.inference_mode()
+    def multiply(size: int) -> None:
+        for _ in range(encoder.num_layers):
+            for linear, inside in linears:
+                linear(inputs[size, inside])
+
     def job() -> None:
-        with torch.inference_mode():
-            for size in sizes:
-                for _ in range(encoder.num_layers):
-                    for linear, inside in linears:
-                        linear(inputs[size, inside])
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
+        if threads > 1:
+            streams = streams_for(threads, len(sizes))
+            run_streams(multiply, sizes, lambda size, _: None, *streams)
+            return
+        for size in sizes:
+            multiply(size)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
 
     return job
 

@@ -36,10 +36,10 @@ def bench_command(
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Time embedkit and sentence-transformers with its backends on your machine and texts.
+    """Time embedkit's engines and precisions on your machine and texts, and print which to take.
 
-    All run in turn in one process with the same number of threads. The table also shows how well
-    their vectors agree.
+    They run beside sentence-transformers, in turn, in one process with the same number of threads.
+    The table also shows how well their vectors agree.
 
     Example: [bold]embedkit bench -m klue/bert-base --texts mine.txt[/bold]
     """
@@ -63,11 +63,14 @@ def bench_command(
     notes = [
         f"{result.texts:,} distinct texts of {result.tokens:,} tokens, {result.machine['device']}, "
         f"threads: {threads}, rounds: {rounds}; medians. Times and cosines are relative to the "
-        "first one; the bound is the time of the matrix products alone.",
+        "first one; the bound is the time of the matrix products alone; auto is what embedkit "
+        "takes by itself.",
         *(f"{name} did not run: {reason}." for name, reason in result.absent.items()),
     ]
     if omitted:
         notes.append(f"The terminal is too narrow for: {', '.join(omitted)}. --json prints them.")
+    if result.command:
+        notes.append(f"The fastest that agrees with float32 is {result.best}: {result.command}")
     for note in notes:
         console.print(printable(note), markup=False)
 

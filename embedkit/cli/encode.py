@@ -61,8 +61,8 @@ def encode_command(
     batch_tokens: Annotated[
         int | None,
         options.model_option(
-            "Run at most this many tokens together, or one text; by default 4,096 on a CPU and "
-            "65,536 on a GPU. Fewer need less memory."
+            "Run at most this many tokens together, or one text; by default 4,096, or 2,048 a "
+            "thread, on a CPU, and 65,536 on a GPU. Fewer need less memory."
         ),
     ] = None,
     dtype: Annotated[

@@ -15,16 +15,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from embedkit.embedder.streams import run_streams, streams_for
+from embedkit.encoders.auto import AutoModelEncoder
 from embedkit.encoders.encoder import Encoder
 from embedkit.pooling import POOLINGS
 from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.steps import Float32Array
-from embedkit.tokenization.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Batches, equal_batches
+from embedkit.tokenization.batching import (
+    GPU_TOKEN_BUDGET,
+    STREAM_BUDGET,
+    TOKEN_BUDGET,
+    Batches,
+    equal_batches,
+    stream_budget,
+)
 from embedkit.tokenization.token_batch import TokenBatch
 from embedkit.tokenization.tokenizer import Tokenized
 
 # A GPU computes these while the next ones are tokenized.
 _TEXTS_ON_GPU = 32_768
+_STREAM_TOKENS = 512  # fewer are no work for a stream
 _T = TypeVar("_T")
 _U = TypeVar("_U")
 
@@ -83,31 +93,43 @@ def run(
     *,
     prompt_tokens: int = 0,  # first tokens of each text that are left out of the pooling
     reproducible: bool = False,  # the same bits for a text whatever the others; see `equal_batches`
-    budget: int | None = None,  # tokens of a batch; None for what suits the device
+    budget: int | None = None,  # tokens under way; None for what suits the device
     advance: Callable[[int], None] = lambda tokens: None,  # told the tokens of each batch
 ) -> list[Float32Array]:
     """For each recipe float32 (n, dim); each text is run through the encoder once.
 
     A GPU is never waited for while it has work: what it computes is copied as it comes, and the
-    steps of one batch run while it is at the next.
+    steps of one batch run while it is at the next. On a CPU several batches run at once, each in a
+    stream of its own; the steps, and `advance`, run in the calling thread.
     """
-    if budget is None:
-        budget = GPU_TOKEN_BUDGET if encoder.device.type == "cuda" else TOKEN_BUDGET
-    shrinking = Batches(tokens.lengths, budget)
     pool = _Pass(encoder, recipes, prompt_tokens)
     results = [
         np.empty((len(tokens.lengths), bound.dim(encoder.dim)), np.float32) for bound in recipes
     ]
+
+    def compute(texts: NDArray[np.int64]) -> list[_Copy]:
+        return pool(tokens.batch(texts, batch_invariant=reproducible))
 
     def land(texts: NDArray[np.int64], copies: list[_Copy]) -> None:
         for result, bound, copy in zip(results, recipes, copies, strict=True):
             result[texts] = bound.apply(copy.numpy(), batch_invariant=reproducible)
         advance(int(tokens.lengths[np.unique(texts)].sum()))
 
+    equal = list(equal_batches(tokens.lengths)) if reproducible else None
+    threads = torch.get_num_threads()
+    streams, of_each = _streams(encoder, tokens.lengths, equal, threads)
+    if (streams, of_each) != (1, threads):
+        most = STREAM_BUDGET if budget is None else max(1, budget // streams)
+        size = stream_budget(tokens.lengths, streams, most)
+        run_streams(compute, equal or Batches(tokens.lengths, size), land, streams, of_each)
+        return results
+    if budget is None:
+        budget = GPU_TOKEN_BUDGET if encoder.device.type == "cuda" else TOKEN_BUDGET
+    shrinking = Batches(tokens.lengths, budget)
     under_way: deque[tuple[NDArray[np.int64], list[_Copy]]] = deque()
-    for texts in equal_batches(tokens.lengths) if reproducible else shrinking:
+    for texts in equal or shrinking:
         try:
-            under_way.append((texts, pool(tokens.batch(texts, batch_invariant=reproducible))))
+            under_way.append((texts, compute(texts)))
         except torch.OutOfMemoryError as error:
             if reproducible or len(texts) == 1:
                 raise MemoryError(
@@ -122,6 +144,21 @@ def run(
     while under_way:
         land(*under_way.popleft())
     return results
+
+
+def _streams(
+    encoder: Encoder,
+    lengths: NDArray[np.int64],
+    equal: list[NDArray[np.int64]] | None,  # batches whose bits are promised
+    threads: int,
+) -> tuple[int, int]:
+    """Streams, and the threads of each."""
+    # transformers 5.0 replaces methods of a model while it collects hidden states.
+    if encoder.device.type != "cpu" or isinstance(encoder, AutoModelEncoder):
+        return 1, threads
+    if equal is not None:  # a product's bits may depend on its threads, so it always has one
+        return min(threads, len(equal)), 1
+    return streams_for(threads, min(len(lengths), int(lengths.sum()) // _STREAM_TOKENS))
 
 
 class _Copy:

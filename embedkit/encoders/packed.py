@@ -9,6 +9,7 @@ import copy
 from collections.abc import Callable, Collection
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ from embedkit.encoders.weights import Weights
 from embedkit.errors import InputError
 from embedkit.files import write_json
 from embedkit.tokenization.token_batch import TokenBatch
+
+_building = Lock()
 
 
 def runs(config: dict[str, Any]) -> bool:
@@ -107,7 +110,11 @@ class PackedEncoder:
 
     @cached_property
     def _engine(self) -> Callable[..., TokenStates]:
-        return self._network()
+        with _building:  # threads may ask at once
+            if "_engine" not in self.__dict__:
+                self.__dict__["_engine"] = self._network()
+        engine: Callable[..., TokenStates] = self.__dict__["_engine"]
+        return engine
 
     def _network(self) -> Callable[..., TokenStates]:
         return Network(self._family, self._sizes, self._tensors, self.device, self._dtype)

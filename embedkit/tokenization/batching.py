@@ -12,6 +12,7 @@ from embedkit.arguments import check_count
 from embedkit.errors import InputError
 
 TOKEN_BUDGET = 4096
+STREAM_BUDGET = 2048  # where several batches are under way
 GPU_TOKEN_BUDGET = 65_536  # on out-of-memory, `Batches.halve` makes batches smaller
 _EQUAL_TOKENS = 256
 
@@ -38,6 +39,13 @@ class Batches:
         """Take back a batch that ran out of memory; from now on batches have half its tokens."""
         self._budget = int(self._lengths[texts].sum()) // 2
         self._left = np.concatenate([texts, self._left])
+
+
+def stream_budget(lengths: NDArray[np.int64], streams: int, most: int) -> int:
+    """Tokens of a batch, at most `most`, that give streams about equal work."""
+    tokens = int(lengths.sum())
+    batches = streams * -(-tokens // (streams * most))
+    return min(most, tokens // batches + int(lengths.max()))
 
 
 def check_batch_tokens(batch_tokens: object, *, reproducible: bool) -> None:

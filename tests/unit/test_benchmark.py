@@ -15,9 +15,10 @@ from helpers import tiny
 from helpers.command import Run, refused
 from rich.cells import cell_len
 from rich.console import Console
+from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
 
-from embedkit import Embedder, InputError
+from embedkit import Embedder, InputError, Pairs
 from embedkit import benchmark as race
 from embedkit.benchmark import CONTESTANTS, OURS, PEER, AbsentError, Contestant, Lap, Race, products
 from embedkit.embedder.precision import Choice
@@ -94,6 +95,9 @@ def test_a_race_with_a_clock_of_ours(bert: Path, monkeypatch: pytest.MonkeyPatch
     assert ours.times_peer == 3.5  # the median of 3 and 4
     assert ours.query_ms == pytest.approx(1)
     assert ours.smallest_cosine == pytest.approx(np.cos(0.1), abs=1e-6)
+    assert ours.mean_cosine == pytest.approx(np.cos(0.1), abs=1e-6)
+    assert ours.auto
+    assert not found.laps[PEER].auto
     assert found.laps[PEER].smallest_cosine == 1
     assert found.bound == {"float32": [0.0, 0.0]}
     assert found.texts == len(TEXTS)
@@ -105,24 +109,67 @@ def test_a_race_with_a_clock_of_ours(bert: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_share_of_the_bound() -> None:
-    lap = Lap([1.0, 2.0, 4.0], 1, 1, 1, Choice("float32", None, "auto: why"))
+    lap = Lap([1.0, 2.0, 4.0], 1, 1, 1, 1, Choice("float32", None, "auto: why"), auto=True)
     found = Race("m", 100, 1000, {OURS: lap}, {}, {"bfloat16": [9.0], "float32": [1.0]})
     assert found.share_of_bound(OURS) == 0.5
     said = found.to_dict()["laps"][OURS]
     assert (said["median_seconds"], said["texts_per_second"]) == (2.0, 50.0)
     assert said["note"] == "float32 (auto: why)"
-    assert found.grid().rows == ((OURS, "50", "1.00", "1.0", "1.00000", "50%", "float32"),)
+    assert found.grid().rows == ((OURS, "50", "1.00", "1.0", "1.00000", "50%", "yes"),)
+
+
+def test_the_command_of_the_best() -> None:
+    """The fastest of embedkit that agrees with float32; `reproducible` is another promise."""
+    seconds = {
+        PEER: (9.0, 1.0),
+        f"{OURS} float32": (4.0, 1.0),
+        f"{OURS} bfloat16": (2.0, 0.9991),
+        f"{OURS} reproducible": (1.0, 1.0),
+    }
+
+    def raced(auto: str, lowest: float = 0.9991) -> Race:
+        laps = {
+            name: Lap(
+                [time],
+                1,
+                1,
+                min(cosine, lowest),
+                1,
+                ASKED,
+                {"precision": name.split()[-1]},
+                auto=name == auto,
+            )
+            for name, (time, cosine) in seconds.items()
+        }
+        return Race("my model", 100, 1000, laps, {})
+
+    low = "embedkit encode FILE -m 'my model' --precision bfloat16"
+    assert raced(f"{OURS} float32").command == low
+    assert raced(f"{OURS} bfloat16").command == "embedkit encode FILE -m 'my model'"
+    assert raced(f"{OURS} float32").to_dict()["best"] == f"{OURS} bfloat16"
+    assert raced(PEER, 0.99).best is raced(PEER, 0.99).command is None
+
+
+def test_spearman_of_pairs(bert: Path) -> None:
+    """Oracle: scipy and sentence-transformers."""
+    pairs = Pairs("p", TEXTS[:5], TEXTS[1:6], np.array([1.0, 4.0, 2.0, 5.0, 0.5]))
+    found = race.race(bert, TEXTS, contestants=[f"{OURS} float32"], rounds=1, pairs=pairs)
+    theirs = SentenceTransformer(str(bert), device="cpu")
+    cosines = theirs.similarity_pairwise(*map(theirs.encode, (TEXTS[:5], TEXTS[1:6])))
+    expected = spearmanr(cosines, pairs.scores).statistic
+    for name in (PEER, f"{OURS} float32"):
+        assert found.laps[name].spearman == pytest.approx(expected)
 
 
 def test_the_table_in_80_columns() -> None:
     laps = {
-        name: Lap([0.5], 1.57, 12.3, 0.9999, ASKED if name.startswith(OURS) else None)
+        name: Lap([0.5], 1.57, 12.3, 0.9999, 1, ASKED if name.startswith(OURS) else None)
         for name in CONTESTANTS
     }
     grid = Race("m", 2000, 50_000, laps, {}, {"float32": [0.4]}).grid()
     out = StringIO()
     left_out = grid.print(Console(file=out, width=80))
-    assert left_out == ["of the bound", "precision"]
+    assert left_out == ["of the bound"]
     lines = out.getvalue().splitlines()
     assert len(lines) == 2 + len(CONTESTANTS)  # no cell is folded
     assert max(map(cell_len, lines)) <= 80
@@ -145,6 +192,7 @@ def test_the_bound_is_all_products_of_all_tokens(
             done.append((len(x), x.shape[1] * y.shape[1]))
             return y
 
+    torch.set_num_threads(1)
     monkeypatch.setattr("embedkit.benchmark.ready", Noted)
     job = products(encoder, torch.float32, 5000)
     assert job is not None
@@ -152,6 +200,13 @@ def test_the_bound_is_all_products_of_all_tokens(
     weights = 4 * 32 * 32 + 2 * 32 * inner
     assert sum(rows * size for rows, size in done) == 3 * 5000 * weights
     assert {rows for rows, _ in done} == {4096, 904}
+    done.clear()
+    torch.set_num_threads(2)
+    job = products(encoder, torch.float32, 5000)
+    assert job is not None
+    job()
+    assert sum(rows * size for rows, size in done) == 3 * 5000 * weights
+    assert {rows for rows, _ in done} == {2048, 904}
 
 
 def test_no_bound_for_what_transformers_runs(tmp_path: Path) -> None:
@@ -207,6 +262,9 @@ def test_bench(bert: Path, run: Run, tmp_path: Path) -> None:
     assert done.code == 0
     assert "1 distinct texts of " in done.out
     assert f"{OURS} reproducible" in done.out
+    assert said["laps"][f"{OURS} float32"]["auto"]
+    assert not said["laps"][f"{OURS} bfloat16"]["auto"]
+    assert f"embedkit encode FILE -m {bert}" in "".join(done.out.splitlines())
 
 
 @pytest.mark.thorough

@@ -91,6 +91,7 @@ def test_equal_lengths_keep_their_order() -> None:
 
 
 def test_the_budget_of_one_pass() -> None:
+    torch.set_num_threads(1)
     encoder = tiny.PositionEncoder()
     texts = [[5] * 512] * 20
     onepass.run(encoder, tokenized(texts), [bind("mean")])
@@ -219,6 +220,7 @@ class Small(tiny.PositionEncoder):
 
 
 def test_the_budget_is_halved_once_and_for_all() -> None:
+    torch.set_num_threads(1)
     encoder, told = Small(600), list[int]()
     tokens = tokenized([[5] * 50] * 40)
     onepass.run(encoder, tokens, [bind("mean")], budget=2000, advance=told.append)
