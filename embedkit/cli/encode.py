@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from embedkit.cli import choices, options, output
+from embedkit.cli.app import ADDRESS
 from embedkit.errors import InputError
 from embedkit.files import DEFAULT_MODEL, disk_errors
+
+if TYPE_CHECKING:
+    from embedkit.embedder.embedder import Embedder
 
 _STDIN = "-"
 _STDIN_FORMATS = ("txt", "csv", "tsv", "jsonl")
@@ -71,6 +76,15 @@ def encode_command(
     ] = "txt",
     device: options.Device = None,
     revision: options.Revision = None,
+    ray: Annotated[
+        str | None,
+        options.model_option(
+            "Encode on the cluster of Ray whose head has this HOST:PORT; without ADDRESS on one "
+            "that this command starts. Needs a --precision other than auto.",
+            "--ray",
+            metavar=ADDRESS,
+        ),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Encode a corpus into a folder of Parquet shards.
@@ -80,13 +94,17 @@ def encode_command(
 
     Example: [bold]embedkit encode docs.csv --id-column id --texts --out vectors[/bold]
     """
-    with _file(source, input_format) as path:
+    with _file(source, input_format) as path, ExitStack() as cluster:
         corpus = options.corpus(path, text_column, encoding, id_column)
         from embedkit.embedder.embedder import Embedder
         from embedkit.embedder.prompts import described
         from embedkit.vectors.encode_corpus import check_encoding, encode_corpus
 
         check_encoding(dtype, batch_tokens, reproducible=reproducible)
+        distribute: Callable[[Embedder], Embedder] | None = None
+        if ray is not None:
+            distribute = cluster.enter_context(_on_ray(ray, precision, device))
+            device = "cpu"  # of this process, which encodes nothing
         embedder = Embedder.from_pretrained(
             model,
             recipe,
@@ -98,7 +116,7 @@ def encode_command(
         )
         try:
             summary = encode_corpus(
-                embedder,
+                distribute(embedder) if distribute else embedder,
                 corpus,
                 out,
                 prompt=prompt,
@@ -125,6 +143,22 @@ def encode_command(
         f"{summary.encoded:,} encoded{truncated if summary.truncated else ''}, "
         f"{summary.kept:,} kept, {summary.dropped:,} dropped, {summary.seconds:.1f} s"
     )
+
+
+@contextmanager
+def _on_ray(address: str, precision: str, device: str | None) -> Iterator[Callable[..., Embedder]]:
+    """A connection to a cluster; yields what makes an embedder one that runs there."""
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # Ray prints on stdout where it likes
+    try:
+        from embedkit.distributed import ray
+    except ImportError as error:
+        raise InputError(error) from None
+    ray.check_precision(precision)
+    if device is not None:
+        raise InputError("got --device and --ray; Ray gives its actors their devices")
+    with ray.connected(address or None) as where:
+        output.inform(f"ray: {where}")
+        yield ray.ClusterEmbedder
 
 
 @contextmanager

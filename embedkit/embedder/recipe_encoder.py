@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
@@ -129,6 +129,11 @@ class RecipeEncoder:
             return self
         return self.with_recipe(self.bound.initialised(self.encoder.dim, self.encoder.num_layers))
 
+    @property
+    def asked_precision(self) -> str:
+        """The precision that was asked for, which may be `auto`."""
+        return self._asked
+
     def in_recorded(self, precision: str) -> Self:
         """The same in the precision that a folder records, where it was left to `auto`."""
         if self._asked != AUTO or precision == self.precision:
@@ -216,6 +221,22 @@ class RecipeEncoder:
             return Encoded(vectors[0], distinct, tokens[0])
         joined = [np.concatenate(of_recipe) for of_recipe in zip(*vectors, strict=True)]
         return Encoded(joined, distinct, Tokenized.joined(tokens))
+
+    def encode_each(
+        self,
+        parts: Iterable[Sequence[str]],
+        recipes: Sequence[BoundRecipe],
+        *,
+        prompt: str,
+        batch_tokens: int | None = None,
+    ) -> Iterator[Encoded]:
+        """`encode_recipes` of each list of texts, in turn."""
+        return (
+            self.encode_recipes(
+                texts, recipes, prompt=prompt, batch_tokens=batch_tokens, show_progress=False
+            )
+            for texts in parts
+        )
 
     def _tokenize(self, texts: Sequence[str], prefix: str) -> tuple[Tokenized, int]:
         """Tokens of texts behind a prompt, and how many first ones are left out of the pooling."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -257,22 +257,20 @@ class _ShardEncoder:
         self, store: Store, chunks: Iterator[list[Document]], advance: Callable[[int], None]
     ) -> Store:
         """Encode all chunks; what was encoded is committed, whatever stops the rest."""
+        encoded = self._encoded(chunks)
         stopped: BaseException | None = None
-        for first in chunks:
-            rest = chain([first], chunks)
+        for first in encoded:
+            rest = chain([first], encoded)
             end = time.monotonic() + _SHARD_SECONDS
             with store.writing(store.next) as writer:
                 # A shard takes a first chunk however late it is.
                 while writer.rows == 0 or (writer.rows < _SHARD_ROWS and time.monotonic() < end):
                     try:
-                        chunk = next(rest, [])
-                        vectors = self._vectors(chunk) if chunk else None
-                    except BaseException as error:
-                        if writer.rows == 0:
-                            raise
-                        stopped = error
+                        chunk, vectors = next(rest)
+                    except StopIteration:
                         break
-                    if vectors is None:
+                    except BaseException as error:
+                        stopped = error
                         break
                     writer.write_rows(chunk, vectors)
                     advance(len(chunk))
@@ -283,14 +281,18 @@ class _ShardEncoder:
                 raise stopped
         return store
 
-    def _vectors(self, documents: list[Document]) -> Float32Array:
-        encoded = self._embedder.encode_recipes(
-            [document.text for document in documents],
+    def _encoded(
+        self, chunks: Iterator[list[Document]]
+    ) -> Iterator[tuple[list[Document], Float32Array]]:
+        """Chunks with their vectors; workers read ahead."""
+        chunks, ahead = tee(chunks)
+        parts = self._embedder.encode_each(
+            ([document.text for document in chunk] for chunk in ahead),
             [self._embedder.bound],
             prompt=self._prompt,
             batch_tokens=self._batch_tokens,
-            show_progress=False,
         )
-        inverse = encoded.distinct.inverse
-        self.truncated += int(encoded.tokens.truncated[inverse].sum())
-        return encoded.vectors[0][inverse]
+        for chunk, encoded in zip(chunks, parts, strict=True):
+            inverse = encoded.distinct.inverse
+            self.truncated += int(encoded.tokens.truncated[inverse].sum())
+            yield chunk, encoded.vectors[0][inverse]
