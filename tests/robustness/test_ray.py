@@ -258,3 +258,21 @@ def test_a_dataset_of_ray(embedder: Embedder, corpus: Corpus, tmp_path: Path) ->
         InputError, match="the dataset, row 2: has the id 'd0' of the dataset, row 1"
     ):
         encode_corpus(door.ClusterEmbedder(embedder), twice, tmp_path / "twice")
+
+
+@pytest.mark.usefixtures("connection")
+def test_a_dataset_of_ray_whose_node_is_lost(cluster: Any, embedder: Embedder) -> None:
+    rows = [{"id": n, "text": text} for n, text in enumerate(TEXTS)]
+    dataset = ray.data.from_items(rows, override_num_blocks=100)
+    encoded = door.encode_dataset(dataset, embedder)
+    seen: dict[int, np.ndarray] = {}
+    try:
+        for batch in encoded.iter_batches(batch_size=20, prefetch_batches=0):
+            if not seen:
+                cluster.remove_node(cluster.nodes.pop(), allow_graceful=False)
+            assert seen.keys().isdisjoint(batch["id"])
+            seen |= dict(zip(batch["id"].tolist(), batch["embedding"], strict=True))
+    finally:
+        cluster.nodes.append(cluster.add_node(**NODE))
+    stored = np.stack([seen[n] for n in range(len(TEXTS))])
+    assert np.allclose(stored, embedder.encode(TEXTS), atol=1e-5)
