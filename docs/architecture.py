@@ -37,6 +37,7 @@ LAYERS = (
     ("benchmark",),
     ("training",),
     ("integrations",),
+    ("distributed",),
     ("cli",),
     ("__main__",),
 )

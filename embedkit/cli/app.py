@@ -26,10 +26,18 @@ _Quiet = Annotated[
 ]
 
 
+ADDRESS = "[ADDRESS]"  # the metavar of an option whose value may be left out, and is empty then
+_AN_ADDRESS = re.compile(r".+:\d+|auto|local|")
+
+
 class _Command(TyperCommand):
     """Refuses an option that is given twice, of which only the last value would be used."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        alone = {name for x in self.params if x.metavar == ADDRESS for name in x.opts}
+        for index in range(len(args) - 1, -1, -1):
+            if args[index] in alone and not _AN_ADDRESS.fullmatch((*args, "-")[index + 1]):
+                args.insert(index + 1, "")
         if ctx.resilient_parsing:  # a shell completes a command that is not finished
             return super().parse_args(ctx, args)
         *_, given = self.make_parser(ctx).parse_args(list(args))

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from embedkit.cli import choices, options, output
+from embedkit.cli.app import ADDRESS
 from embedkit.cli.workers import Processes
 from embedkit.errors import InputError
 from embedkit.files import DEFAULT_MODEL, disk_errors
+
+if TYPE_CHECKING:
+    from embedkit.embedder.embedder import Embedder
 
 _STDIN = "-"
 _STDIN_FORMATS = ("txt", "csv", "tsv", "jsonl")
@@ -91,6 +96,15 @@ def encode_command(
     ] = "txt",
     processes: Processes,
     revision: options.Revision = None,
+    ray: Annotated[
+        str | None,
+        options.model_option(
+            "Encode on the cluster of Ray whose head has this HOST:PORT; without ADDRESS on one "
+            "that this command starts. Needs a --precision other than auto.",
+            "--ray",
+            metavar=ADDRESS,
+        ),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Encode a corpus into a folder of Parquet shards.
@@ -100,7 +114,7 @@ def encode_command(
 
     Example: [bold]embedkit encode docs.csv --id-column id --texts --out vectors[/bold]
     """
-    with _file(source, input_format) as path:
+    with _file(source, input_format) as path, ExitStack() as cluster:
         corpus = options.corpus(path, text_column, encoding, id_column)
         from embedkit.embedder.embedder import Embedder
         from embedkit.embedder.prompts import described
@@ -110,6 +124,9 @@ def encode_command(
         check_encoding(dtype, batch_tokens, reproducible=reproducible)
         check_shard(shard, precision)
         devices = processes.check()
+        if ray is not None:
+            distribute = cluster.enter_context(_on_ray(ray, precision, devices))
+            devices = ["cpu"]  # of this process, which encodes nothing
         embedder = Embedder.from_pretrained(
             model,
             recipe,
@@ -121,19 +138,22 @@ def encode_command(
             revision=revision,
         )
         try:
-            with processes.of(embedder, devices) as pool:
-                summary = encode_corpus(
-                    pool,
-                    corpus,
-                    out,
-                    prompt=prompt,
-                    prompt_name=prompt_name,
-                    dtype=dtype,
-                    texts=texts,
-                    batch_tokens=batch_tokens,
-                    shard=shard,
-                    work=work,
-                )
+            if ray is None:
+                embedder = cluster.enter_context(processes.of(embedder, devices))
+            else:
+                embedder = distribute(embedder)
+            summary = encode_corpus(
+                embedder,
+                corpus,
+                out,
+                prompt=prompt,
+                prompt_name=prompt_name,
+                dtype=dtype,
+                texts=texts,
+                batch_tokens=batch_tokens,
+                shard=shard,
+                work=work,
+            )
         except KeyboardInterrupt:
             output.alert(
                 f"interrupted: what was encoded is in {out}; run the same command to resume"
@@ -156,6 +176,26 @@ def encode_command(
         f"{summary.encoded:,} encoded{truncated if summary.truncated else ''}, "
         f"{summary.kept:,} kept, {summary.dropped:,} dropped, {summary.seconds:.1f} s"
     )
+
+
+@contextmanager
+def _on_ray(
+    address: str, precision: str, devices: list[str]
+) -> Iterator[Callable[[Embedder], Embedder]]:
+    """A connection to a cluster; yields what makes an embedder one that runs there."""
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # Ray prints on stdout where it likes
+    try:
+        from embedkit.distributed import ray
+    except ImportError as error:
+        raise InputError(error) from None
+    ray.check_precision(precision)
+    if devices:
+        raise InputError(
+            "got --ray and --device, --devices or --workers; Ray gives its actors their devices"
+        )
+    with ray.connected(address or None) as where:
+        output.inform(f"ray: {where}")
+        yield ray.ClusterEmbedder
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""Encoding on several machines; each module needs the engine of its name."""
