@@ -16,6 +16,10 @@ from embedkit.errors import InputError, printable
 from embedkit.files import DEFAULT_MODEL
 
 _CHUNK = 4096  # rows written at a time
+_FOR_TEXTS = (
+    *("model", "text_column", "id_column", "encoding", "prompt", "prompt_name", "max_length"),
+    *("device", "revision"),
+)
 
 if TYPE_CHECKING:
     from embedkit.data.corpus import Corpus
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
 
 def duplicates_command(
+    context: typer.Context,
     source: Annotated[
         Path,
         typer.Argument(
@@ -64,7 +69,13 @@ def duplicates_command(
     from embedkit.retrieval.duplicates import check_threshold, find_duplicates
 
     check_threshold(threshold)
-    corpus = None if source.is_dir() else options.corpus(source, text_column, encoding, id_column)
+    corpus = None
+    if source.is_dir():
+        options.refuse(
+            context, _FOR_TEXTS, f"{source}, a folder of vectors; expected a file of texts"
+        )
+    else:
+        corpus = options.corpus(source, text_column, encoding, id_column)
     if out is not None:
         _check_out(out, source, corpus)
         output.check_unused(out, "--out", overwrite=overwrite)

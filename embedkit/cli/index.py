@@ -12,7 +12,7 @@ import typer
 from embedkit.cli import choices, options, output, ranking
 from embedkit.cli.app import App
 from embedkit.cli.export import export_command
-from embedkit.cli.tune import Queries, read_queries, tune_and_tell, tune_command
+from embedkit.cli.tune import Queries, read_queries, tell_tuning, tune_command
 from embedkit.errors import InputError, printable
 from embedkit.files import DEFAULT_MODEL
 
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 
 index_app = App(
     help="Make and change an index of vectors.", no_args_is_help=True, rich_markup_mode="rich"
+)
+
+# What a file of texts is read and encoded with.
+_FOR_FILES = ("text_column", "id_column", "encoding")
+_FOR_TEXTS = (
+    *(*_FOR_FILES, "model", "metadata", "recipe", "prompt", "prompt_name", "max_length"),
+    *("precision", "device", "texts"),
 )
 
 _Source = Annotated[
@@ -55,6 +62,7 @@ _Vectors = Annotated[
 
 @index_app.command("build")
 def build_command(
+    context: typer.Context,
     source: _Source,
     out: Annotated[Path, options.output_option("Write the index into this folder.")],
     more: _More = None,
@@ -104,6 +112,15 @@ def build_command(
         float | None,
         options.option("Let kind auto take this many GB of memory; by default 4.", panel="Index"),
     ] = None,
+    dtype: Annotated[
+        str,
+        options.option(
+            "Store the vectors of a kind that compresses them, such as IVF256,PQ48, in this data "
+            "type; they rescore its hits.",
+            panel="Index",
+            values=choices.DTYPES,
+        ),
+    ] = "float32",
     similarity: Annotated[
         str | None,
         options.option(
@@ -135,45 +152,36 @@ def build_command(
     """
     from embedkit.files import check_own
     from embedkit.retrieval.storage import MANIFEST
-    from embedkit.retrieval.tune import AUTO, RECALL
+    from embedkit.retrieval.tune import recall_to_reach
 
     check_own(out, MANIFEST, "an index")
     if (out / MANIFEST).exists():  # not where a build was killed
         output.check_unused(out, "--out", overwrite=overwrite)
+    tuned_on = None if queries is None else read_queries(queries)
+    recall_to_reach(recall, tuned_on, kind, nprobe, ef_search)
     settings: dict[str, Any] = {
         "kind": kind,
         "similarity": similarity,
         "nprobe": nprobe,
         "ef_search": ef_search,
+        "recall": recall,
+        "queries": tuned_on,
         "memory": memory,
+        "dtype": dtype,
         "bm25": bm25,
         "words": words,
     }
-    if recall is None and kind == AUTO:
-        recall = RECALL
-    if recall is not None and (nprobe, ef_search) != (None, None):
-        raise InputError("got --nprobe or --ef-search, and a --recall to tune it to; expected one")
-    tuned_on = read_queries(queries, recall)
+    columns = _columns(metadata, more)
     if source.is_dir():
-        for_files: dict[str, object] = {
-            "model": model,
-            "text-column": text_column,
-            "id-column": id_column,
-            "metadata": _columns(metadata, more),
-            "recipe": recipe,
-            "prompt": prompt,
-            "prompt-name": prompt_name,
-            "max-length": max_length,
-        }
-        given = next((name for name, value in for_files.items() if value is not None), None)
-        if given is not None:
-            raise InputError(
-                f"got --{given} and {source}, a folder of vectors; expected a file of texts with it"
-            )
+        options.refuse(
+            context, _FOR_TEXTS, f"{source}, a folder of vectors; expected a file of texts"
+        )
         from embedkit.retrieval.index import VectorIndex
         from embedkit.vectors.embeddings import Vectors
 
-        index = VectorIndex.build(Vectors.open(source), **settings)
+        vectors = Vectors.open(source)
+        embedder = None if tuned_on is None else vectors.provenance.load()
+        index = VectorIndex.build(vectors, embedder=embedder, **settings)
         index.save(out)
     else:
         corpus = options.corpus(source, text_column, encoding, id_column)
@@ -192,14 +200,13 @@ def build_command(
                 embedder,
                 corpus,
                 out,
-                metadata=_columns(metadata, more),
+                metadata=columns,
                 texts=texts,
                 prompt=prompt,
                 prompt_name=prompt_name,
                 **settings,
             )
-    if recall is not None:
-        tune_and_tell(index, recall, tuned_on, model)
+    tell_tuning(index)
     _show(index, as_json=as_json)
 
 
@@ -209,6 +216,7 @@ index_app.command("export")(export_command)
 
 @index_app.command("sync")
 def sync_command(
+    context: typer.Context,
     index: options.IndexFolder,
     source: _Source,
     more: _More = None,
@@ -243,6 +251,9 @@ def sync_command(
     opened = VectorIndex.open(index)
     rows: Corpus | Vectors
     if source.is_dir():
+        options.refuse(
+            context, _FOR_FILES, f"{source}, a folder of vectors; expected a file of texts"
+        )
         rows = Vectors.open(source)
     else:
         columns, ids = opened.file_columns or (None, None)

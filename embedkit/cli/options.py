@@ -416,3 +416,13 @@ def corpus(path: Path, columns: list[str] | None, encoding: str, ids: str | None
     texts = Corpus(path, tuple(columns or ["text"]), ids, encoding)
     next(iter(texts), None)
     return texts
+
+
+def refuse(context: typer.Context, names: Sequence[str], source: str) -> None:
+    """Refuse parameters that the user gave, where the command would not read them."""
+    for parameter in context.command.params:
+        given = context.get_parameter_source(str(parameter.name))
+        if parameter.name in names and given is not None and given.name == "COMMANDLINE":
+            is_off = context.params[parameter.name] is False
+            option = (parameter.secondary_opts if is_off else parameter.opts)[0]
+            raise InputError(f"got {option} and {source}")

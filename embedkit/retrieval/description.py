@@ -22,6 +22,7 @@ def info(index: VectorIndex) -> dict[str, Any]:
         "tuning": index.tuning and {**index.tuning.to_json(), "stale": index.tuning.is_stale(rows)},
         "similarity": state.similarity,
         "dimension": state.dimension,
+        "dtype": state.dtype,
         "rows": rows,
         "removed": sum(map(len, segments)) - rows,
         "texts": index.has_texts,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from embedkit.arguments import check_list
 from embedkit.data.texts import as_python, as_texts, check_id
+from embedkit.embedder.prompts import query_prompt
 from embedkit.errors import InputError
 from embedkit.metadata.columns import completed, metadata_type, row_schema
 from embedkit.metadata.typed_columns import Metadata, as_metadata, as_structs
@@ -25,7 +26,7 @@ from embedkit.vectors.shards import vectors_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from embedkit.embedder.embedder import Embedder
+    from embedkit.retrieval.index import VectorIndex
 
 _BATCH = 8192
 
@@ -59,19 +60,23 @@ def _check_dimension(name: str, dimension: int, expected: int | None) -> None:
 
 
 def query_matrix(
-    queries: Any, embedder: Embedder | None, dimension: int, *, prompt: str | None
+    index: VectorIndex, queries: Any, prompt: str | None = None, prompt_name: str | None = None
 ) -> Matrix:
-    """float32 (n, dim): queries that are vectors, or texts as the embedder encodes them."""
+    """float32 (n, dim): queries that are vectors, or texts as the index's embedder encodes them."""
     if isinstance(queries, str):
         raise InputError(f"queries is the str {queries!r}; expected a list, such as [{queries!r}]")
     if not _is_matrix(queries):
+        embedder = index.embedder
         if embedder is None:
             raise InputError(
                 f"queries: got a {type(queries).__name__} without numbers, and the index has no "
                 "embedder; open it with one, or search with an array of numbers (n, dim)"
             )
+        prompt = query_prompt(embedder, index.provenance, prompt, prompt_name)
         queries = embedder.encode(queries, prompt=prompt, show_progress=False)
-    return check_vectors("queries", queries, dimension)
+    matrix = check_vectors("queries", queries, index.dimension)
+    index._ranking.check_norms("queries", matrix)
+    return matrix
 
 
 def _is_matrix(queries: object) -> bool:

@@ -405,3 +405,38 @@ def test_prompts_folders_of_older_versions_are_searched_as_before(
     done = run("search", index, TEXTS[4], "-k", 1, "--json")
     assert "prompt: none\n" in done.err
     assert scores_of(done) == pytest.approx([1], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "shown"),
+    [
+        ("build", ("--device", "cpu"), "--device"),
+        ("build", ("--precision", "auto"), "--precision"),
+        ("build", ("--no-texts",), "--no-texts"),
+        ("build", ("--encoding", "utf-8"), "--encoding"),
+        ("build", ("-m", "minilm"), "--model"),
+        ("build", ("--metadata", "year"), "--metadata"),
+        ("sync", ("--id-column", "id"), "--id-column"),
+        ("duplicates", ("--prompt", "query: "), "--prompt"),
+    ],
+)
+def test_a_folder_of_vectors_takes_no_options_of_texts(
+    run: Run, tmp_path: Path, command: str, options: tuple[str, ...], shown: str
+) -> None:
+    vectors = tmp_path / "vectors"
+    vectors.mkdir()
+    VectorIndex.build(np.eye(3)).save(tmp_path / "index")
+    commands = {
+        "build": ("index", "build", vectors, "--out", tmp_path / "new"),
+        "sync": ("index", "sync", tmp_path / "index", vectors),
+        "duplicates": ("duplicates", vectors),
+    }
+    assert refused(run(*commands[command], *options)) == (
+        f"got {shown} and {vectors}, a folder of vectors; expected a file of texts"
+    )
+
+
+def test_a_query_takes_no_options_of_files(run: Run, tmp_path: Path) -> None:
+    assert refused(run("search", tmp_path, "rain", "--text-column", "body")) == (
+        "got --text-column and a QUERY; expected a file of them (--queries)"
+    )
