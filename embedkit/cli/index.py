@@ -382,30 +382,13 @@ def _as_integer(name: str) -> int:
 
 
 def _show(index: VectorIndex, *, as_json: bool, to_stdout: bool = False) -> None:
-    info = index.info
+    from embedkit.retrieval.description import facts
+
+    shown = {"kind": index.kind, **facts(index)}
     if as_json:
-        output.print_json({"folder": str(index.folder), **info})
-        return
-    model = "an unknown model"
-    if index.provenance is not None:
-        model = f"{index.provenance.model} (recipe {index.provenance.recipe})"
-        prompts = {"": index.provenance.prompt, "query ": index.provenance.query_prompt}
-        model += "".join(f", {role}prompt {text!r}" for role, text in prompts.items() if text)
-    sentence = (
-        f"{index.folder}: {info['rows']:,} rows of {info['dimension']} numbers by {model}; "
-        f"{info['kind']}, {info['similarity']}, {info['segments']} segments, "
-        f"{info['removed']:,} rows removed, {info['bytes'] / 1e6:,.1f} MB, "
-        f"{'with' if info['texts'] else 'without'} texts"
-        f"{'' if info['bm25'] is None else ', BM25 of ' + info['bm25'] + ' words'}"
-    )
-    if info["tuning"] is not None:
-        tuning = info["tuning"]
-        sentence += (
-            f"; recall@{tuning['k']} {tuning['recall']:.3f} when it had {tuning['rows']:,} rows"
-        )
-        sentence += ", stale since: run embedkit index tune" if tuning["stale"] else ""
-    columns = ", ".join(f"{name} ({kind})" for name, kind in info["metadata"].items())
-    if columns:
-        sentence += f"; metadata {columns}"
-    show = print if to_stdout else output.inform
-    show(printable(sentence))
+        output.print_json({"folder": str(index.folder), **index.info})
+    elif to_stdout:
+        for name, value in shown.items():
+            print(printable(f"{name:<12}{value}"))
+    else:
+        output.inform(f"{index.folder}: {shown['kind']}, {shown['rows']}; model {shown['model']}")

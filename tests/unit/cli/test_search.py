@@ -96,7 +96,14 @@ def test_from_a_file_to_hits(run: Run, model: Path, corpus: Path, tmp_path: Path
     assert done.json["rows"] == 7
     assert message == "similarity is 'manhattan'; an index has one of cosine, dot, euclidean"
     shown = run("index", "info", index)
-    assert shown.out.startswith(f"{index}: 7 rows of 16 numbers by {model} (recipe mean); flat")
+    lines = dict(line.split(maxsplit=1) for line in shown.out.splitlines())
+    assert {name: lines[name] for name in ("kind", "rows", "dimension", "model", "folder")} == {
+        "kind": "flat",
+        "rows": "7 with texts",
+        "dimension": "16",
+        "model": f"{model}, mean",
+        "folder": str(index),
+    }
 
 
 def test_an_index_of_a_file_with_metadata_that_follows_it(
@@ -112,7 +119,8 @@ def test_an_index_of_a_file_with_metadata_that_follows_it(
     info = run(*command, "--metadata", "year, 분류", "day", "--json").json
     assert info["metadata"] == {"year": "integers", "분류": "text", "day": "dates"}
     assert (info["rows"], info["texts"]) == (6, True)
-    assert "metadata year (integers), 분류 (text), day (dates)" in run("index", "info", index).out
+    shown = run("index", "info", index).out
+    assert "\nmetadata    year (integers), 분류 (text), day (dates)\n" in shown
 
     search = ("search", index, texts[1], "-k", 3)
     hits = run(*search, "--where", "분류 = '질문' AND year < 2025", "--json").json["hits"]

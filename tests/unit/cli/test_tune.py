@@ -45,7 +45,7 @@ def test_build_and_tune(
     assert (info["tuning"]["target"], info["tuning"]["queries"]) == (0.5, 3)
     assert info["tuning"]["own_queries"] is True
     assert info["ef_search"] == 10
-    assert "recall@10 " in run("index", "info", index).out
+    assert " of the first 10, tuned on 300 rows\n" in run("index", "info", index).out
 
 
 def test_wrong_arguments(run: Run, corpus: Path, tmp_path: Path) -> None:
