@@ -25,11 +25,9 @@ index_app = App(
     help="Make and change an index of vectors.", no_args_is_help=True, rich_markup_mode="rich"
 )
 
-# What a file of texts is read and encoded with.
-_FOR_FILES = ("text_column", "id_column", "encoding")
-_FOR_TEXTS = (
-    *(*_FOR_FILES, "model", "metadata", "recipe", "prompt", "prompt_name", "max_length"),
-    *("precision", "device", "texts"),
+_ENCODING = (
+    *("model", "metadata", "recipe", "prompt", "prompt_name", "max_length", "precision"),
+    *("device", "texts"),
 )
 
 _Source = Annotated[
@@ -173,9 +171,7 @@ def build_command(
     }
     columns = _columns(metadata, more)
     if source.is_dir():
-        options.refuse(
-            context, _FOR_TEXTS, f"{source}, a folder of vectors; expected a file of texts"
-        )
+        options.refuse_for_vectors(context, source, *_ENCODING)
         from embedkit.retrieval.index import VectorIndex
         from embedkit.vectors.embeddings import Vectors
 
@@ -251,9 +247,7 @@ def sync_command(
     opened = VectorIndex.open(index)
     rows: Corpus | Vectors
     if source.is_dir():
-        options.refuse(
-            context, _FOR_FILES, f"{source}, a folder of vectors; expected a file of texts"
-        )
+        options.refuse_for_vectors(context, source)
         rows = Vectors.open(source)
     else:
         columns, ids = opened.file_columns or (None, None)

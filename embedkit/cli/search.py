@@ -74,8 +74,9 @@ def search_command(
     from embedkit.data.tables import chunks
 
     if query is not None:
-        columns = ("text_column", "id_column", "encoding")
-        options.refuse(context, columns, "a QUERY; expected a file of them (--queries)")
+        options.refuse(
+            context, options.FILE_OPTIONS, "a QUERY; expected a file of them (--queries)"
+        )
         corpus: Corpus | list[Document] = [Document("QUERY", 0, query)]
     else:
         corpus = options.corpus(Path(str(queries)), text_column, encoding, id_column)

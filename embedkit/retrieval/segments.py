@@ -42,7 +42,7 @@ RESCORE = 10  # candidates of a hit that are rescored
 
 _BATCH = 8192
 _CELLS = 1 << 22  # queries x candidates of one search of FAISS: 48 MiB
-_MANY = 20  # queries that FAISS compares with a block of rows at once
+_MANY = 20  # queries, from which on a flat index is faster in blocks than with a selector
 _SPARSE = 32  # rows for a live one, from which on gathering those is cheaper
 _EXACT = 16  # rows that HNSW compares for a candidate, about
 
@@ -194,10 +194,7 @@ class Segment:
         distances = np.empty((len(queries), k), np.float32)
         rows = np.full((len(queries), k), -1, np.int64)
         waiting = np.arange(len(queries) if k else 0)
-        # The selector of a flat index is for few queries, which FAISS compares one by one.
-        gathers = len(queries) >= _MANY or self.live * _SPARSE < len(self)
-        exact = self.has_removed and is_flat(self.index) and gathers
-        for attempt in () if exact else self._attempts(k, needed, effort):
+        for attempt in self._attempts(k, needed, effort, len(queries)):
             if len(waiting) == 0:
                 break
             near, candidates, enough = self._ask(queries[waiting], k, attempt)
@@ -210,9 +207,10 @@ class Segment:
             distances[waiting], rows[waiting] = self.exact(queries[waiting], k)
         return distances, rows
 
-    def _attempts(self, k: int, needed: int, effort: int | None) -> Iterator[Attempt]:
+    def _attempts(self, k: int, needed: int, effort: int | None, queries: int) -> Iterator[Attempt]:
         """Ever more effort; after the last one, comparing with all live rows is cheaper."""
-        if k == 0:
+        gathers = queries >= _MANY or self.live * _SPARSE < len(self)
+        if k == 0 or (gathers and self.has_removed and is_flat(self.index)):
             return
         usual = Effort.of(self.index)
         effort = effort or usual.value
