@@ -116,7 +116,8 @@ def tasks(data: Path, embedder: Embedder, work: Path, rows: int) -> Iterator[Tas
 def reductions(documents: np.ndarray, dimensions: list[int], by: str) -> Iterator[tuple[str, Map]]:
     yield "all", lambda x: x
     covariance = StreamingCovariance(documents.shape[1])
-    covariance.add(documents)
+    if by == "pca":
+        covariance.add(documents)
     for k in dimensions:
         if by == "pca":
             yield f"pca:{k}", fit_affine([f"pca:{k}"], covariance)[0]

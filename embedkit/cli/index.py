@@ -385,4 +385,4 @@ def _show(index: VectorIndex, *, as_json: bool, to_stdout: bool = False) -> None
         for name, value in shown.items():
             print(printable(f"{name:<12}{value}"))
     else:
-        output.inform(f"{index.folder}: {shown['kind']}, {shown['rows']}; model {shown['model']}")
+        output.inform(f"{index.folder}: {index.kind}, {len(index):,} rows; model {shown['model']}")
