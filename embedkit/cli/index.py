@@ -240,11 +240,10 @@ def sync_command(
 
     Example: [bold]embedkit index sync my-index docs.csv[/bold]
     """
-    from embedkit.retrieval.index import VectorIndex
     from embedkit.retrieval.sync import sync_index
     from embedkit.vectors.embeddings import Vectors
 
-    opened = VectorIndex.open(index)
+    opened = _open(index)
     rows: Corpus | Vectors
     if source.is_dir():
         options.refuse_for_vectors(context, source)
@@ -305,11 +304,10 @@ def add_command(
 
     Example: [bold]embedkit index add my-index new-vectors[/bold]
     """
-    from embedkit.retrieval.index import VectorIndex
     from embedkit.vectors.embeddings import Vectors
 
     more = Vectors.open(vectors)
-    opened = VectorIndex.open(index)
+    opened = _open(index)
     change = opened.update if update else opened.add
     change(more)
     _show(opened, as_json=as_json)
@@ -332,14 +330,13 @@ def remove_command(
     Example: [bold]embedkit index remove my-index doc-7 doc-9[/bold]
     """
     from embedkit.data.tables import read_lines
-    from embedkit.retrieval.index import VectorIndex
 
     names = list(ids or [])
     if file is not None:
         names += [text for row in read_lines(file, encoding) if (text := str(row.cells["text"]))]
     if not names:
         raise InputError("got no ids; expected some, as arguments or in a file (--ids)")
-    opened = VectorIndex.open(index)
+    opened = _open(index)
     opened.remove([_as_integer(name) for name in names] if opened.has_integer_ids else names)
     _show(opened, as_json=as_json)
 
@@ -350,9 +347,7 @@ def info_command(index: options.IndexFolder, as_json: options.Json = False) -> N
 
     Example: [bold]embedkit index info my-index[/bold]
     """
-    from embedkit.retrieval.index import VectorIndex
-
-    _show(VectorIndex.open(index), as_json=as_json, to_stdout=True)
+    _show(_open(index), as_json=as_json, to_stdout=True)
 
 
 @index_app.command("compact")
@@ -361,11 +356,15 @@ def compact_command(index: options.IndexFolder, as_json: options.Json = False) -
 
     Example: [bold]embedkit index compact my-index[/bold]
     """
-    from embedkit.retrieval.index import VectorIndex
-
-    opened = VectorIndex.open(index)
+    opened = _open(index)
     opened.compact()
     _show(opened, as_json=as_json)
+
+
+def _open(folder: Path) -> VectorIndex:
+    from embedkit.retrieval.index import VectorIndex
+
+    return VectorIndex.open(folder)
 
 
 def _as_integer(name: str) -> int:

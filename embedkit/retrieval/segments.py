@@ -42,8 +42,7 @@ RESCORE = 10  # candidates of a hit that are rescored
 
 _BATCH = 8192
 _CELLS = 1 << 22  # queries x candidates of one search of FAISS: 48 MiB
-_MANY = 20  # queries, from which on a flat index is faster in blocks than with a selector
-_SPARSE = 32  # rows for a live one, from which on gathering those is cheaper
+_SPARSE = 16  # rows for a live one, from which on a flat index is faster without a selector
 _EXACT = 16  # rows that HNSW compares for a candidate, about
 
 
@@ -209,7 +208,7 @@ class Segment:
 
     def _attempts(self, k: int, needed: int, effort: int | None, queries: int) -> Iterator[Attempt]:
         """Ever more effort; after the last one, comparing with all live rows is cheaper."""
-        gathers = queries >= _MANY or self.live * _SPARSE < len(self)
+        gathers = queries > 1 or self.live * _SPARSE < len(self)  # live rows, once for all queries
         if k == 0 or (gathers and self.has_removed and is_flat(self.index)):
             return
         usual = Effort.of(self.index)

@@ -20,7 +20,7 @@ from embedkit.metadata.columns import as_array, merged_fields, metadata_fields
 from embedkit.metadata.typed_columns import as_structs, read_metadata
 from embedkit.retrieval.growth import grown
 from embedkit.retrieval.index import VectorIndex
-from embedkit.retrieval.rows import NewRows, check_id_type, id_column, repeated
+from embedkit.retrieval.rows import NewRows, check_id_type, id_column, query_matrix, repeated
 from embedkit.retrieval.segments import Segment, without
 from embedkit.retrieval.storage import MANIFEST, State, collect_index
 from embedkit.retrieval.stored_rows import updated
@@ -105,8 +105,10 @@ def build_index(
     wanted = _Wanted.of_corpus(corpus, metadata or (), {})
     options |= {"kind": kind}
     options["similarity"] = options.get("similarity") or embedder.settings.similarity
-    State.of(len(wanted.ids), embedder.dimension, None, has_texts=texts, **options)
     recall_to_reach(recall, queries, kind, options.get("nprobe"), options.get("ef_search"))
+    state = State.of(len(wanted.ids), embedder.dimension, None, has_texts=texts, **options)
+    if queries is not None:
+        queries = query_matrix(VectorIndex(state, (), embedder), queries)
     with sole_writer(target, MANIFEST):
         work = target / ENCODING
         encode_corpus(
