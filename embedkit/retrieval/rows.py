@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from embedkit.vectors.shards import vectors_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from embedkit.retrieval.index import VectorIndex
+    from embedkit.embedder.embedder import Embedder
 
 _BATCH = 8192
 
@@ -59,8 +59,17 @@ def _check_dimension(name: str, dimension: int, expected: int | None) -> None:
         )
 
 
+class Searched(Protocol):
+    """What of an index says how queries become vectors."""
+
+    embedder: Embedder | None
+    provenance: Provenance | None
+    dimension: int
+    _ranking: Ranking
+
+
 def query_matrix(
-    index: VectorIndex, queries: Any, prompt: str | None = None, prompt_name: str | None = None
+    index: Searched, queries: Any, prompt: str | None = None, prompt_name: str | None = None
 ) -> Matrix:
     """float32 (n, dim): queries that are vectors, or texts as the index's embedder encodes them."""
     if isinstance(queries, str):
