@@ -16,6 +16,7 @@ from embedkit.errors import InputError, printable
 from embedkit.files import DEFAULT_MODEL
 
 _CHUNK = 4096  # rows written at a time
+_ENCODING = ("model", "prompt", "prompt_name", "max_length", "device", "revision")
 
 if TYPE_CHECKING:
     from embedkit.data.corpus import Corpus
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 
 def duplicates_command(
+    context: typer.Context,
     source: Annotated[
         Path,
         typer.Argument(
@@ -64,33 +66,28 @@ def duplicates_command(
     from embedkit.retrieval.duplicates import check_threshold, find_duplicates
 
     check_threshold(threshold)
-    corpus = None if source.is_dir() else options.corpus(source, text_column, encoding, id_column)
+    corpus = None
+    if source.is_dir():
+        options.refuse_for_vectors(context, source, *_ENCODING)
+    else:
+        corpus = options.corpus(source, text_column, encoding, id_column)
     if out is not None:
         _check_out(out, source, corpus)
         output.check_unused(out, "--out", overwrite=overwrite)
-    with _vectors(
-        source,
-        corpus,
-        {"prompt": prompt, "prompt_name": prompt_name},
-        model,
-        max_length=max_length,
-        device=device,
-        revision=revision,
-    ) as vectors:
+    prompts = {"prompt": prompt, "prompt_name": prompt_name}
+    loading = {"max_length": max_length, "device": device, "revision": revision}
+    with _vectors(source, corpus, prompts, model, **loading) as vectors:
         duplicates = find_duplicates(vectors, threshold=threshold)
         kept, groups, rows = duplicates.kept, duplicates.groups, len(vectors)
-        ids: list[Any] = vectors.ids.to_pylist()
-        texts = _texts(corpus or vectors, set(chain.from_iterable(groups)))
+        members = set(chain.from_iterable(groups))
+        shown = {row: cells for row, cells in enumerate(_stored(vectors)) if row in members}
         if out is not None:
             _write_kept(out, corpus or vectors, set(kept.tolist()))
 
-    def described(row: int) -> dict[str, Any]:
-        return {"id": ids[row], **({"text": texts[row]} if row in texts else {})}
-
     listed = [
         {
-            **described(leader),
-            "duplicates": [{**described(x), "score": float(duplicates.scores[x])} for x in others],
+            **shown[leader],
+            "duplicates": [{**shown[x], "score": float(duplicates.scores[x])} for x in others],
         }
         for leader, *others in groups
     ]
@@ -130,7 +127,7 @@ def _vectors(
 
     embedder = Embedder.from_pretrained(model, **loading)
     with tempfile.TemporaryDirectory(prefix="embedkit-") as scratch:
-        encode_corpus(embedder, corpus, scratch, **prompts)
+        encode_corpus(embedder, corpus, scratch, texts=True, **prompts)
         yield Vectors.open(scratch)
 
 
@@ -148,17 +145,6 @@ def _check_out(out: Path, source: Path, corpus: Corpus | None) -> None:
 
 def _suffix(path: Path) -> str:
     return Path(path.name.lower().removesuffix(".gz")).suffix
-
-
-def _texts(source: Corpus | Vectors, rows: set[int]) -> dict[int, str]:
-    """The texts of some rows, where they are known."""
-    from embedkit.vectors.embeddings import Vectors
-
-    if isinstance(source, Vectors):
-        texts: Iterator[str] = (cells["text"] for cells in _stored(source) if "text" in cells)
-    else:
-        texts = (document.text for document in source)
-    return {row: text for row, text in enumerate(texts) if row in rows}
 
 
 def _stored(vectors: Vectors) -> Iterator[dict[str, Any]]:

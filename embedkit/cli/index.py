@@ -12,7 +12,7 @@ import typer
 from embedkit.cli import choices, options, output, ranking
 from embedkit.cli.app import App
 from embedkit.cli.export import export_command
-from embedkit.cli.tune import Queries, read_queries, tune_and_tell, tune_command
+from embedkit.cli.tune import Queries, read_queries, tell_tuning, tune_command
 from embedkit.cli.workers import Processes
 from embedkit.errors import InputError, printable
 from embedkit.files import DEFAULT_MODEL
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 index_app = App(
     help="Make and change an index of vectors.", no_args_is_help=True, rich_markup_mode="rich"
+)
+
+_ENCODING = (
+    *("model", "metadata", "recipe", "prompt", "prompt_name", "max_length", "precision"),
+    *("engine", "device", "devices", "workers", "texts"),
 )
 
 _Source = Annotated[
@@ -56,6 +61,7 @@ _Vectors = Annotated[
 
 @index_app.command("build")
 def build_command(
+    context: typer.Context,
     source: _Source,
     out: Annotated[Path, options.output_option("Write the index into this folder.")],
     more: _More = None,
@@ -107,6 +113,15 @@ def build_command(
         float | None,
         options.option("Let kind auto take this many GB of memory; by default 4.", panel="Index"),
     ] = None,
+    dtype: Annotated[
+        str,
+        options.option(
+            "Store the vectors of a kind that compresses them, such as IVF256,PQ48, in this data "
+            "type; they rescore its hits.",
+            panel="Index",
+            values=choices.DTYPES,
+        ),
+    ] = "float32",
     similarity: Annotated[
         str | None,
         options.option(
@@ -138,47 +153,34 @@ def build_command(
     """
     from embedkit.files import check_own
     from embedkit.retrieval.storage import MANIFEST
-    from embedkit.retrieval.tune import AUTO, RECALL
+    from embedkit.retrieval.tune import recall_to_reach
 
     check_own(out, MANIFEST, "an index")
     if (out / MANIFEST).exists():  # not where a build was killed
         output.check_unused(out, "--out", overwrite=overwrite)
+    tuned_on = None if queries is None else read_queries(queries)
+    recall_to_reach(recall, tuned_on, kind, nprobe, ef_search)
     settings: dict[str, Any] = {
         "kind": kind,
         "similarity": similarity,
         "nprobe": nprobe,
         "ef_search": ef_search,
+        "recall": recall,
+        "queries": tuned_on,
         "memory": memory,
+        "dtype": dtype,
         "bm25": bm25,
         "words": words,
     }
-    if recall is None and kind == AUTO:
-        recall = RECALL
-    if recall is not None and (nprobe, ef_search) != (None, None):
-        raise InputError("got --nprobe or --ef-search, and a --recall to tune it to; expected one")
-    tuned_on = read_queries(queries, recall)
+    columns = _columns(metadata, more)
     if source.is_dir():
-        for_files: dict[str, object] = {
-            "model": model,
-            "text-column": text_column,
-            "id-column": id_column,
-            "metadata": _columns(metadata, more),
-            "recipe": recipe,
-            "prompt": prompt,
-            "prompt-name": prompt_name,
-            "max-length": max_length,
-            "devices": processes.devices,
-            "workers": processes.workers,
-        }
-        given = next((name for name, value in for_files.items() if value is not None), None)
-        if given is not None:
-            raise InputError(
-                f"got --{given} and {source}, a folder of vectors; expected a file of texts with it"
-            )
+        options.refuse_for_vectors(context, source, *_ENCODING)
         from embedkit.retrieval.index import VectorIndex
         from embedkit.vectors.embeddings import Vectors
 
-        index = VectorIndex.build(Vectors.open(source), **settings)
+        vectors = Vectors.open(source)
+        embedder = None if tuned_on is None else vectors.provenance.load()
+        index = VectorIndex.build(vectors, embedder=embedder, **settings)
         index.save(out)
     else:
         corpus = options.corpus(source, text_column, encoding, id_column)
@@ -199,14 +201,13 @@ def build_command(
                 pool,
                 corpus,
                 out,
-                metadata=_columns(metadata, more),
+                metadata=columns,
                 texts=texts,
                 prompt=prompt,
                 prompt_name=prompt_name,
                 **settings,
             )
-    if recall is not None:
-        tune_and_tell(index, recall, tuned_on, model)
+    tell_tuning(index)
     _show(index, as_json=as_json)
 
 
@@ -216,6 +217,7 @@ index_app.command("export")(export_command)
 
 @index_app.command("sync")
 def sync_command(
+    context: typer.Context,
     index: options.IndexFolder,
     source: _Source,
     more: _More = None,
@@ -243,13 +245,13 @@ def sync_command(
 
     Example: [bold]embedkit index sync my-index docs.csv[/bold]
     """
-    from embedkit.retrieval.index import VectorIndex
     from embedkit.retrieval.sync import sync_index
     from embedkit.vectors.embeddings import Vectors
 
-    opened = VectorIndex.open(index)
+    opened = _open(index)
     rows: Corpus | Vectors
     if source.is_dir():
+        options.refuse_for_vectors(context, source)
         rows = Vectors.open(source)
     else:
         columns, ids = opened.file_columns or (None, None)
@@ -307,11 +309,10 @@ def add_command(
 
     Example: [bold]embedkit index add my-index new-vectors[/bold]
     """
-    from embedkit.retrieval.index import VectorIndex
     from embedkit.vectors.embeddings import Vectors
 
     more = Vectors.open(vectors)
-    opened = VectorIndex.open(index)
+    opened = _open(index)
     change = opened.update if update else opened.add
     change(more)
     _show(opened, as_json=as_json)
@@ -334,14 +335,13 @@ def remove_command(
     Example: [bold]embedkit index remove my-index doc-7 doc-9[/bold]
     """
     from embedkit.data.tables import read_lines
-    from embedkit.retrieval.index import VectorIndex
 
     names = list(ids or [])
     if file is not None:
         names += [text for row in read_lines(file, encoding) if (text := str(row.cells["text"]))]
     if not names:
         raise InputError("got no ids; expected some, as arguments or in a file (--ids)")
-    opened = VectorIndex.open(index)
+    opened = _open(index)
     opened.remove([_as_integer(name) for name in names] if opened.has_integer_ids else names)
     _show(opened, as_json=as_json)
 
@@ -352,9 +352,7 @@ def info_command(index: options.IndexFolder, as_json: options.Json = False) -> N
 
     Example: [bold]embedkit index info my-index[/bold]
     """
-    from embedkit.retrieval.index import VectorIndex
-
-    _show(VectorIndex.open(index), as_json=as_json, to_stdout=True)
+    _show(_open(index), as_json=as_json, to_stdout=True)
 
 
 @index_app.command("compact")
@@ -363,11 +361,15 @@ def compact_command(index: options.IndexFolder, as_json: options.Json = False) -
 
     Example: [bold]embedkit index compact my-index[/bold]
     """
-    from embedkit.retrieval.index import VectorIndex
-
-    opened = VectorIndex.open(index)
+    opened = _open(index)
     opened.compact()
     _show(opened, as_json=as_json)
+
+
+def _open(folder: Path) -> VectorIndex:
+    from embedkit.retrieval.index import VectorIndex
+
+    return VectorIndex.open(folder)
 
 
 def _as_integer(name: str) -> int:
@@ -378,30 +380,13 @@ def _as_integer(name: str) -> int:
 
 
 def _show(index: VectorIndex, *, as_json: bool, to_stdout: bool = False) -> None:
-    info = index.info
+    from embedkit.retrieval.description import facts
+
+    shown = {"kind": index.kind, **facts(index)}
     if as_json:
-        output.print_json({"folder": str(index.folder), **info})
-        return
-    model = "an unknown model"
-    if index.provenance is not None:
-        model = f"{index.provenance.model} (recipe {index.provenance.recipe})"
-        prompts = {"": index.provenance.prompt, "query ": index.provenance.query_prompt}
-        model += "".join(f", {role}prompt {text!r}" for role, text in prompts.items() if text)
-    sentence = (
-        f"{index.folder}: {info['rows']:,} rows of {info['dimension']} numbers by {model}; "
-        f"{info['kind']}, {info['similarity']}, {info['segments']} segments, "
-        f"{info['removed']:,} rows removed, {info['bytes'] / 1e6:,.1f} MB, "
-        f"{'with' if info['texts'] else 'without'} texts"
-        f"{'' if info['bm25'] is None else ', BM25 of ' + info['bm25'] + ' words'}"
-    )
-    if info["tuning"] is not None:
-        tuning = info["tuning"]
-        sentence += (
-            f"; recall@{tuning['k']} {tuning['recall']:.3f} when it had {tuning['rows']:,} rows"
-        )
-        sentence += ", stale since: run embedkit index tune" if tuning["stale"] else ""
-    columns = ", ".join(f"{name} ({kind})" for name, kind in info["metadata"].items())
-    if columns:
-        sentence += f"; metadata {columns}"
-    show = print if to_stdout else output.inform
-    show(printable(sentence))
+        output.print_json({"folder": str(index.folder), **index.info})
+    elif to_stdout:
+        for name, value in shown.items():
+            print(printable(f"{name:<12}{value}"))
+    else:
+        output.inform(f"{index.folder}: {index.kind}, {len(index):,} rows; model {shown['model']}")

@@ -429,3 +429,22 @@ def corpus(
     texts = Corpus(as_source("path", path), tuple(columns or ["text"]), ids, encoding)
     next(iter(texts), None)
     return texts
+
+
+FILE_OPTIONS = ("text_column", "id_column", "encoding")  # how a file of texts is read
+
+
+def refuse(context: typer.Context, names: Sequence[str], reason: str) -> None:
+    """Refuse options that the user gave, where the command would not read them."""
+    for parameter in context.command.params:
+        given = context.get_parameter_source(str(parameter.name))
+        if parameter.name in names and given is not None and given.name == "COMMANDLINE":
+            is_off = context.params[parameter.name] is False
+            option = (parameter.secondary_opts if is_off else parameter.opts)[0]
+            raise InputError(f"got {option} and {reason}")
+
+
+def refuse_for_vectors(context: typer.Context, folder: Path, *names: str) -> None:
+    """Refuse options of reading and encoding texts beside a folder of vectors."""
+    reason = f"{folder}, a folder of vectors; expected a file of texts"
+    refuse(context, [*FILE_OPTIONS, *names], reason)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
 from embedkit.cli import choices, options
+from embedkit.errors import InputError
 
 Words: TypeAlias = Annotated[
     str,
@@ -13,6 +14,13 @@ Words: TypeAlias = Annotated[
         "Split texts for BM25 into words (unicode; Chinese, Japanese and Korean: bigrams), into "
         "stems of english or another language of Snowball, or into the morphemes of Korean (kiwi).",
         values=choices.WORDS,
+    ),
+]
+Weights: TypeAlias = Annotated[
+    str | None,
+    options.search_option(
+        "Fuse hybrid search by the scores of dense and of BM25, scaled from 0 to 1, with these "
+        "weights, such as 0.7,0.3; by default by reciprocal rank."
     ),
 ]
 Rerank: TypeAlias = Annotated[
@@ -43,6 +51,7 @@ class Ranking:
         ),
     ] = "dense"
     words: Words = "unicode"
+    weights: Weights = None
     rerank: Rerank = None
     rerank_depth: RerankDepth = 100
 
@@ -55,4 +64,17 @@ class Ranking:
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of `compare` and `evaluate`."""
         others = {name: value for name, value in vars(self).items() if name != "mode"}
-        return {"modes": self.modes, **others}
+        return {**others, "modes": self.modes, "weights": read_weights(self.weights)}
+
+
+def read_weights(text: str | None) -> list[float] | None:
+    """The numbers that `--weights` lists."""
+    if text is None:
+        return None
+    try:
+        return [float(x) for x in text.replace(",", " ").split()]
+    except ValueError:
+        raise InputError(
+            f"--weights is {text!r}; expected two numbers, of dense search and of BM25, such as "
+            "0.7,0.3"
+        ) from None

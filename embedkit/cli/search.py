@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from embedkit.arguments import check_count
 from embedkit.cli import choices, options, output, ranking
+from embedkit.cli.tune import index_embedder
 from embedkit.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ _CHUNK = 1024  # queries at a time
 
 
 def search_command(
+    context: typer.Context,
     index: options.IndexFolder,
     query: Annotated[
         str | None, typer.Argument(help="Search for this text.", show_default=False)
@@ -53,6 +56,7 @@ def search_command(
             values=choices.MODES,
         ),
     ] = "dense",
+    weights: ranking.Weights = None,
     rerank: ranking.Rerank = None,
     rerank_depth: ranking.RerankDepth = 100,
     as_json: Annotated[
@@ -70,62 +74,45 @@ def search_command(
     from embedkit.data.tables import chunks
 
     if query is not None:
+        options.refuse(
+            context, options.FILE_OPTIONS, "a QUERY; expected a file of them (--queries)"
+        )
         corpus: Corpus | list[Document] = [Document("QUERY", 0, query)]
     else:
-        columns = tuple(text_column or ["text"])
-        corpus = Corpus(Path(str(queries)), columns, id_column, encoding)
+        corpus = options.corpus(Path(str(queries)), text_column, encoding, id_column)
         for _ in corpus:  # a wrong row shows before the model is loaded
             pass
     from embedkit.retrieval.index import VectorIndex
     from embedkit.retrieval.search import Search
 
     opened = VectorIndex.open(index)
-    provenance = opened.provenance
-    by_vectors = mode != "bm25"
-    if provenance is None and model is None and by_vectors:
-        raise InputError(f"{index}: does not say what model its vectors are of; name it with -m")
-    if model is not None and not by_vectors:
-        raise InputError("got --model for mode 'bm25', which reads no vectors")
-    # Before a model is loaded.
-    opened.check_effort(nprobe=nprobe, ef_search=ef_search)
-    opened.count(where)
-    Search(
+    search = Search(
         prompt=prompt,
         prompt_name=prompt_name,
+        where=where,
         nprobe=nprobe,
         ef_search=ef_search,
         mode=mode,
+        weights=ranking.read_weights(weights),
         rerank=rerank,
-    ).check(opened)
-    if by_vectors:
-        from embedkit.embedder.embedder import Embedder
+        rerank_depth=rerank_depth,
+    )
+    search.check(opened)
+    if mode == "bm25":
+        if model is not None:
+            raise InputError("got --model for mode 'bm25', which reads no vectors")
+    else:
         from embedkit.embedder.prompts import described, query_prompt
 
-        if provenance is None:
-            embedder = Embedder.from_pretrained(str(model), device=device, precision="float32")
-        else:
-            embedder = provenance.load(model, device=device)
-        opened.embedder = embedder
-        prompt = query_prompt(embedder, provenance, prompt, prompt_name)
-        output.inform(f"prompt: {described(prompt, embedder.settings.prompts)}")
-    reranker: Any = None
+        opened.embedder = embedder = index_embedder(opened, model, device)
+        text = query_prompt(embedder, opened.provenance, prompt, prompt_name)
+        output.inform(f"prompt: {described(text, embedder.settings.prompts)}")
     if rerank is not None:
         from embedkit.scoring.loading import load_model
 
-        reranker = load_model(rerank, device=device)
+        search = replace(search, rerank=load_model(rerank, device=device))
     for chunk in chunks(corpus, _CHUNK):
-        texts = [document.text for document in chunk]
-        results = opened.search(
-            texts,
-            k,
-            prompt=prompt,
-            where=where,
-            nprobe=nprobe,
-            ef_search=ef_search,
-            mode=mode,
-            rerank=reranker,
-            rerank_depth=rerank_depth,
-        )
+        results = search.hits(opened, [document.text for document in chunk], k)
         for document, hits in zip(chunk, results, strict=True):
             _show(document, hits, as_json=as_json, named=query is None)
 

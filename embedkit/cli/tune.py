@@ -9,6 +9,7 @@ from embedkit.cli import options, output
 from embedkit.errors import InputError
 
 if TYPE_CHECKING:
+    from embedkit.embedder.embedder import Embedder
     from embedkit.retrieval.index import VectorIndex
 
 Queries = Annotated[
@@ -36,43 +37,42 @@ def tune_command(
     Example: [bold]embedkit index tune my-index --recall 0.98[/bold]
     """
     from embedkit.retrieval.index import VectorIndex
+    from embedkit.retrieval.tune import check_recall
 
-    texts = read_queries(queries, recall)
+    check_recall(recall)
+    texts = None if queries is None else read_queries(queries)
     opened = VectorIndex.open(index)
-    tune_and_tell(opened, recall, texts, model)
+    if texts is not None:
+        opened.embedder = index_embedder(opened, model)
+    opened.tune(recall, queries=texts)
+    tell_tuning(opened)
     if as_json:
         output.print_json({"folder": str(index), **opened.info})
 
 
-def read_queries(path: Path | None, recall: float | None) -> list[str] | None:
-    """The texts of a file, read before long work; a wrong recall is refused, too."""
-    from embedkit.retrieval.tune import check_recall
-
-    if recall is not None:
-        check_recall(recall)
-    elif path is not None:
-        raise InputError("got --queries without --recall; expected both")
-    if path is None:
-        return None
+def read_queries(path: Path) -> list[str]:
+    """The texts of a file, read before long work."""
     return [document.text for document in options.corpus(path, None, "utf-8")]
 
 
-def tune_and_tell(
-    index: VectorIndex, recall: float, queries: list[str] | None, model: str | None
-) -> None:
-    """Tune an index, and say how."""
-    if queries is not None and index.embedder is None:
-        from embedkit.embedder.embedder import Embedder
+def index_embedder(index: VectorIndex, model: str | None, device: str | None = None) -> Embedder:
+    """The model of an index, or the one that the user names where none is recorded."""
+    from embedkit.embedder.embedder import Embedder
 
-        if index.provenance is not None:
-            index.embedder = index.provenance.load(model)
-        elif model is not None:
-            index.embedder = Embedder.from_pretrained(model, precision="float32")
-        else:
-            raise InputError(
-                f"{index.folder}: does not say what model its vectors are of; name it with -m"
-            )
-    tuning = index.tune(recall, queries=queries)
+    if index.provenance is not None:
+        return index.provenance.load(model, device=device)
+    if model is None:
+        raise InputError(
+            f"{index.folder}: does not say what model its vectors are of; name it with -m"
+        )
+    return Embedder.from_pretrained(model, device=device, precision="float32")
+
+
+def tell_tuning(index: VectorIndex) -> None:
+    """Say how an index was tuned, if it was."""
+    tuning = index.tuning
+    if tuning is None:
+        return
     values = {**index.info, "rescore": tuning.rescore}
     settings = [
         f"{name} {values[name]}" for name in ("nprobe", "ef_search", "rescore") if values.get(name)
@@ -85,6 +85,6 @@ def tune_and_tell(
     )
     if not tuning.reached:
         output.alert(
-            f"warning: the highest setting does not surely reach a recall of {recall:g}; expected "
-            "a lower --recall, more queries, or another kind"
+            "warning: the highest setting does not surely reach a recall of "
+            f"{tuning.target:g}; expected a lower --recall, more queries, or another kind"
         )

@@ -47,6 +47,7 @@ def compare(
     index: str = EXACT,
     modes: Sequence[str] = (DENSE,),
     words: str = UNICODE,
+    weights: Sequence[float] | None = None,
     rerank: str | Path | LoadedModel | None = None,
     rerank_depth: int = 100,
     seed: int = SEED,
@@ -90,8 +91,9 @@ def compare(
         index: how retrieval sets are searched: `flat`, which is exact, `hnsw`, or a factory string
             of FAISS, to measure what approximation costs.
         modes: how retrieval sets are searched, each a candidate: `dense` by embeddings, `bm25`
-            by words, which needs no model, and `hybrid` by both (reciprocal rank fusion).
+            by words, which needs no model, and `hybrid` by both.
         words: how BM25 splits texts, see `embedkit.retrieval.words`.
+        weights: of dense and BM25 scores in hybrid; None fuses by reciprocal rank.
         rerank: a cross-encoder, or another model or its name; each candidate is compared with and
             without it, which orders the first `rerank_depth` documents of a query anew.
         seed: of the bootstrap.

@@ -41,6 +41,7 @@ def evaluate(
     index: str = EXACT,
     modes: Sequence[str] = (DENSE,),
     words: str = UNICODE,
+    weights: Sequence[float] | None = None,
     rerank: str | Path | LoadedModel | None = None,
     rerank_depth: int = 100,
     seed: int = SEED,

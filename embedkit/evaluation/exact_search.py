@@ -16,8 +16,8 @@ _QUERIES, _DOCUMENTS = 128, 8192  # in a block: 8 MB of similarities
 
 def nearest(
     queries: Float32Array, documents: Float32Array, similarity: str, k: int, index: str = EXACT
-) -> NDArray[np.int64]:
-    """Positions (n, min(k, m)) of the m documents, for each of n queries the most similar first.
+) -> tuple[Float32Array, NDArray[np.int64]]:
+    """Similarities and positions (n, min(k, m)) of the m documents, the most similar first.
 
     Exact search (`flat`) needs memory for a block only. It computes similarities in float64 and
     compares them in float32, so that equal texts tie; of tied documents the first comes first.
@@ -27,6 +27,7 @@ def nearest(
         return _approximate(queries, documents, similarity, k, index)
     matrix = find_similarity(similarity).matrix
     best = np.empty((len(queries), min(k, len(documents))), dtype=np.int64)
+    scores = np.empty(best.shape, np.float32)
     for first in range(0, len(queries), _QUERIES):
         block = queries[first : first + _QUERIES].astype(np.float64)
         kept = [(np.empty(0, np.float32), np.empty(0, np.int64))] * len(block)
@@ -34,8 +35,9 @@ def nearest(
             others = documents[start : start + _DOCUMENTS].astype(np.float64)
             rows = matrix(block, others).astype(np.float32)
             kept = [_best(k, *so_far, row, start) for so_far, row in zip(kept, rows, strict=True)]
+        scores[first : first + _QUERIES] = [of_query for of_query, _ in kept]
         best[first : first + _QUERIES] = [positions for _, positions in kept]
-    return best
+    return scores, best
 
 
 def check_index(index: str, similarities: Sequence[str], dimensions: Iterable[int]) -> None:
@@ -50,14 +52,15 @@ def check_index(index: str, similarities: Sequence[str], dimensions: Iterable[in
 
 def _approximate(
     queries: Float32Array, documents: Float32Array, similarity: str, k: int, index: str
-) -> NDArray[np.int64]:
+) -> tuple[Float32Array, NDArray[np.int64]]:
     from embedkit.retrieval.index import VectorIndex
 
     built = VectorIndex.build(documents, kind=index, similarity=similarity, show_progress=False)
     positions = np.full((len(queries), min(k, len(documents))), -1, dtype=np.int64)
-    for row, ids in zip(positions, built.search(queries, k).ids, strict=True):
+    hits = built.search(queries, k)
+    for row, ids in zip(positions, hits.ids, strict=True):
         row[: len(ids)] = ids
-    return positions
+    return hits.scores, positions
 
 
 def _best(

@@ -20,7 +20,7 @@ from embedkit.errors import InputError
 from embedkit.evaluation.bootstrap import SEED
 from embedkit.evaluation.correlation import AGGREGATIONS, CORRELATIONS
 from embedkit.evaluation.exact_search import EXACT
-from embedkit.retrieval.fusion import DENSE, check_mode
+from embedkit.retrieval.fusion import DENSE, HYBRID, check_mode, check_weights
 from embedkit.retrieval.words import UNICODE, find_words
 from embedkit.scoring.loading import LoadedModel
 from embedkit.similarity import find_similarity
@@ -40,6 +40,7 @@ class Options:
     index: str = EXACT
     modes: Sequence[str] = (DENSE,)
     words: str = UNICODE
+    weights: Sequence[float] | None = None
     rerank: str | Path | LoadedModel | None = None
     rerank_depth: int = 100
     seed: int = SEED
@@ -60,6 +61,8 @@ class Options:
             find_words(self.words)
         elif self.words != UNICODE:
             raise InputError("got words without a mode that reads them; expected bm25 or hybrid")
+        if check_weights(self.weights) is not None and HYBRID not in self.modes:
+            raise InputError("got weights without a mode that reads them; expected hybrid")
         check_count("rerank_depth", self.rerank_depth)
         if self.aggregation not in [*AGGREGATIONS]:
             raise InputError(

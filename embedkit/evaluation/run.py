@@ -185,6 +185,7 @@ def _metadata(
             tuple(options.modes),
             None if options.modes == (DENSE,) else options.words,
             *options.reranked,
+            None if options.weights is None else tuple(map(float, options.weights)),
         )
     return RunMetadata(
         prompt=prompts["sentence"],

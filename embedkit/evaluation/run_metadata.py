@@ -90,6 +90,7 @@ class Search:
     words: str | None = None  # how BM25 splits texts
     reranker: str | None = None
     rerank_depth: int | None = None
+    weights: tuple[float, ...] | None = None  # of dense and BM25 in hybrid; None fuses by rank
 
 
 class ModelUsed(NamedTuple):

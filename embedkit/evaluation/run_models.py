@@ -94,7 +94,9 @@ class Work:
         reranker = None
         if options.rerank is not None:
             reranker = load_reranker(options.rerank, show_progress=self.show_progress)
-        return SearchModes(tuple(options.modes), options.words, reranker, options.rerank_depth)
+        return SearchModes(
+            tuple(options.modes), options.words, reranker, options.rerank_depth, options.weights
+        )
 
     def _predict(
         self,

@@ -13,6 +13,7 @@ from embedkit.evaluation.report.locale import catalogue
 from embedkit.evaluation.report.page import metadata_rows
 from embedkit.evaluation.report.report import Report
 from embedkit.evaluation.results import PAIRS
+from embedkit.retrieval.fusion import BM25, HYBRID
 
 if TYPE_CHECKING:
     from embedkit.embedder.embedder import Embedder
@@ -31,6 +32,13 @@ def save_model(
     if name not in report.compared:
         raise InputError(
             f"recipe is {name!r}; expected one that was compared: {', '.join(report.compared)}"
+        )
+    own = report.compared[name]
+    if name == BM25 or name.endswith((f" {HYBRID}", " rerank")):
+        expected = "none: BM25 has no model" if own is None else f"a recipe alone, such as {own}"
+        raise InputError(
+            f"recipe is {name!r}, a way to search, which no model folder records; expected "
+            f"{expected}"
         )
     embedder.with_recipe(report.fitted.get(name, name)).save_pretrained(folder)
     return name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple
@@ -11,11 +12,12 @@ from numpy.typing import NDArray
 
 from embedkit.data.retrieval_set import RetrievalSet
 from embedkit.retrieval.bm25 import Postings, TermCounts, search_terms
-from embedkit.retrieval.fusion import BM25, DENSE, HYBRID, fuse
+from embedkit.retrieval.fusion import BM25, DENSE, HYBRID, check_weights, fuse
 from embedkit.retrieval.words import UNICODE, find_words
 from embedkit.scoring.loading import Scorer
 
 Positions = NDArray[np.int64]  # (queries, depth) of documents, the best first; -1 is none
+Ranked = tuple[NDArray[np.float32], Positions]  # scores (queries, depth) too
 
 
 class Stage(NamedTuple):
@@ -39,13 +41,15 @@ class SearchModes:
         words: how BM25 splits texts, see `find_words`.
         reranker: each way is compared with and without it; None for none.
         rerank_depth: documents of a query that it scores.
+        weights: of dense and BM25 scores in hybrid; None fuses by rank.
     """
 
     modes: tuple[str, ...] = (DENSE,)
     words: str = UNICODE
     reranker: Scorer | None = None
     rerank_depth: int = 100
-    _lexical: dict[str, Positions] = field(default_factory=dict)  # by data set
+    weights: Sequence[float] | None = None
+    _lexical: dict[str, Ranked] = field(default_factory=dict)  # by data set
     _scores: dict[tuple[str, str], float] = field(default_factory=dict)  # of query and document
 
     @property
@@ -63,24 +67,23 @@ class SearchModes:
         return [Stage(mode, after) for mode in modes for after in reranked]
 
     def rank(
-        self, stage: Stage, data: RetrievalSet, depth: int, dense: Positions | None = None
+        self, stage: Stage, data: RetrievalSet, depth: int, dense: Ranked | None = None
     ) -> Positions:
         """The documents of each query; `dense` are those by embeddings, unless by BM25 alone."""
         searches = [] if stage.mode == BM25 or dense is None else [dense]
         if stage.mode != DENSE:
             searches.append(self._by_words(data, depth))
-        ranked = searches[0]
-        if len(searches) > 1:
-            ranked = fuse([(np.zeros(x.shape, np.float32), x) for x in searches], depth)[1]
+        weights = check_weights(self.weights)
+        ranked = (searches[0] if len(searches) == 1 else fuse(searches, depth, weights))[1]
         return self._rerank(data, ranked) if stage.reranked else ranked
 
-    def _by_words(self, data: RetrievalSet, depth: int) -> Positions:
+    def _by_words(self, data: RetrievalSet, depth: int) -> Ranked:
         if data.name not in self._lexical:
             words = find_words(self.words)
             postings = Postings.of([TermCounts.of(data.texts["document"], words)])
             queries = [words(text) for text in data.texts["query"]]
             every = [np.ones(postings.n, np.bool_)]
-            self._lexical[data.name] = search_terms([postings], every, queries, depth)[1]
+            self._lexical[data.name] = search_terms([postings], every, queries, depth)
         return self._lexical[data.name]
 
     def _rerank(self, data: RetrievalSet, ranked: Positions) -> Positions:

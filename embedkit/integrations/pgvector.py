@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from embedkit.arguments import check_count
-from embedkit.embedder.prompts import query_prompt
 from embedkit.errors import InputError
 from embedkit.metadata.filter_language import Where, as_filter
 from embedkit.metadata.sql import as_sql, column_name
@@ -181,11 +180,7 @@ class PgVectorIndex:
         if effort > _MOST_EF_SEARCH:
             raise InputError(f"ef_search is {effort:,}; expected at most {_MOST_EF_SEARCH:,}")
         condition, values = self._condition(where)
-        if self.embedder is not None:
-            prompt = query_prompt(self.embedder, self.provenance, prompt, prompt_name)
-        matrix = query_matrix(queries, self.embedder, self.dimension, prompt=prompt)
-        self._ranking.check_norms("queries", matrix)
-        prepared = self._ranking.prepare(matrix)
+        prepared = self._ranking.prepare(query_matrix(self, queries, prompt, prompt_name))
         # Where a vector is zero, pgvector's cosine is not a number; it is 0 here.
         distance = SQL("coalesce(nullif({}, 'NaN'), 1)").format(self._table.distance)
         columns = SQL(", ").join([distance, *map(column_name, self._table.columns)])

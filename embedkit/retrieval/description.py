@@ -22,6 +22,7 @@ def info(index: VectorIndex) -> dict[str, Any]:
         "tuning": index.tuning and {**index.tuning.to_json(), "stale": index.tuning.is_stale(rows)},
         "similarity": state.similarity,
         "dimension": state.dimension,
+        "dtype": state.dtype,
         "rows": rows,
         "removed": sum(map(len, segments)) - rows,
         "texts": index.has_texts,
@@ -33,18 +34,37 @@ def info(index: VectorIndex) -> dict[str, Any]:
     }
 
 
+def facts(index: VectorIndex) -> dict[str, str]:
+    """What people want to know of an index, by name."""
+    about, made, tuning = info(index), index.provenance, index.tuning
+    columns = ", ".join(f"{name} ({kind})" for name, kind in index.metadata_columns.items())
+    model, recall = "unknown", ""
+    if made is not None:
+        prompts = {"prompt": made.prompt, "query prompt": made.query_prompt}
+        shown = (f", {name} {text!r}" for name, text in prompts.items() if text)
+        model = f"{made.model}, {made.recipe}{''.join(shown)}"
+    if tuning is not None:
+        recall = f"{tuning.recall:.3f} of the first {tuning.k}, tuned on {tuning.rows:,} rows"
+        recall += ", stale: run embedkit index tune" if about["tuning"]["stale"] else ""
+    removed, size = about["removed"], about["bytes"]
+    named = {
+        "rows": f"{len(index):,} {'with' if index.has_texts else 'without'} texts",
+        "removed": removed and f"{removed:,} rows, until compact",
+        "metadata": columns,
+        "BM25": index.words,
+        "dimension": f"{index.dimension:,}",
+        "similarity": index.similarity,
+        "recall": recall,
+        "model": model,
+        "size": size and f"{size / 1e6:,.1f} MB in {about['segments']} segments",
+        "folder": index.folder or "in memory",
+    }
+    return {name: str(value) for name, value in named.items() if value}
+
+
 def html(index: VectorIndex) -> str:
     """A table for notebooks."""
-    made, columns = index.provenance, ", ".join(index.metadata_columns)
-    rows = (
-        ("rows", f"{len(index):,} {'with' if index.has_texts else 'without'} texts"),
-        *((("metadata", columns),) if columns else ()),
-        ("dimension", f"{index.dimension:,}"),
-        ("similarity", index.similarity),
-        ("model", "unknown" if made is None else f"{made.model}, {made.recipe}"),
-        ("folder", index.folder or "in memory"),
-    )
-    return html_table(("VectorIndex", index.kind), rows, {0, 1})
+    return html_table(("VectorIndex", index.kind), facts(index).items(), {0, 1})
 
 
 def line(index: VectorIndex) -> str:

@@ -95,7 +95,7 @@ def find_duplicates(
         ([[0, 2], [1, 3]], [0, 1])
     """
     floor = check_threshold(threshold)
-    items = _checked(items, embedder)
+    items = _checked(items, embedder, prompt=prompt, prompt_name=prompt_name)
     equal = _equal_texts(items)
     distinct, inverse = np.unique(equal, return_inverse=True)
     if isinstance(items, Texts):
@@ -154,7 +154,7 @@ def mine_paraphrases(
         -np.inf if threshold is None else check_threshold(threshold),
     )
     top_k = None if top_k is None else check_count("top_k", top_k)
-    items = _checked(items, embedder)
+    items = _checked(items, embedder, prompt=prompt, prompt_name=prompt_name)
     units = _units(items, embedder, prompt, prompt_name, show_progress)
     with progress(len(units), "rows compared", show=show_progress) as advance:
         for start in range(0, len(units), _ROWS):
@@ -275,12 +275,14 @@ def check_threshold(threshold: float) -> float:
     return value - _ROUNDING
 
 
-def _checked(items: Items, embedder: Embedder | None) -> Items:
+def _checked(items: Items, embedder: Embedder | None, **prompts: str | None) -> Items:
     """Texts, vectors (n, dim) or `Vectors`."""
-    if isinstance(items, Vectors):
-        return items
-    if getattr(getattr(items, "dtype", None), "kind", "O") in "fiu":
-        return check_vectors("items", items)
+    is_matrix = getattr(getattr(items, "dtype", None), "kind", "O") in "fiu"
+    if isinstance(items, Vectors) or is_matrix:
+        given = next((name for name, value in prompts.items() if value is not None), None)
+        if given is not None:
+            raise InputError(f"got {given} with items that are vectors; expected texts with it")
+        return items if isinstance(items, Vectors) else check_vectors("items", items)
     if embedder is None:
         raise InputError("got texts and no embedder; expected both, or vectors (n, dim)")
     return as_texts(items, "items")

@@ -308,6 +308,8 @@ def selector_of(index: Any, removed: NDArray[np.bool_]) -> Any:
     if isinstance(base_of(index), faiss.IndexHNSW):
         return None
     selector = _faiss.IDSelectorBitmap(np.packbits(~removed, bitorder="little"))
+    if is_flat(index):
+        return selector
     try:
         index.search(
             np.zeros((1, index.d), np.float32), 1, params=search_parameters(index, 1, selector)

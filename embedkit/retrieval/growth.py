@@ -62,7 +62,7 @@ def merged(
         new = rows.batches(ranking)
         batches = chain(batches, new if state.words is None else _counted(new, state.words))
     with progress(n, "vectors", show=show_progress) as advance:
-        return Segment.of(empty, state.kind, batches, n, advance)
+        return Segment.of(empty, state.kind, batches, n, advance, state.dtype)
 
 
 def _counted(batches: Iterable[RowBatch], words: str) -> Iterator[RowBatch]:

@@ -18,17 +18,17 @@ from embedkit.metadata.columns import metadata_kinds
 from embedkit.metadata.filter_language import Where
 from embedkit.metadata.typed_columns import Metadata, as_metadata
 from embedkit.retrieval.description import html, info, line
-from embedkit.retrieval.faiss_index import check_effort, find_ranking, new_index
+from embedkit.retrieval.faiss_index import find_ranking
 from embedkit.retrieval.fusion import DENSE
 from embedkit.retrieval.growth import grown, merged
 from embedkit.retrieval.results import Hits
-from embedkit.retrieval.rows import NewRows, id_column
-from embedkit.retrieval.search import Search, check_bm25
+from embedkit.retrieval.rows import NewRows, id_column, query_matrix
+from embedkit.retrieval.search import Search
 from embedkit.retrieval.segment_filter import SegmentFilter
 from embedkit.retrieval.segments import Segment, live_ids, without
 from embedkit.retrieval.storage import MANIFEST, State, collect_index, read_index, write_index
 from embedkit.retrieval.stored_rows import StoredRow, check_ids, next_id, stored_rows, updated
-from embedkit.retrieval.tune import RECALL, Tuning, as_kind, tune_index, warn_if_stale
+from embedkit.retrieval.tune import recall_to_reach, tune_index, warn_if_stale
 from embedkit.retrieval.words import UNICODE
 from embedkit.scoring.loading import LoadedModel
 from embedkit.vectors.embeddings import Vectors
@@ -110,7 +110,10 @@ class VectorIndex:
         embedder: Embedder | None = None,
         nprobe: int | None = None,
         ef_search: int | None = None,
+        recall: float | None = None,
+        queries: Sequence[str] | NDArray[Any] | None = None,
         memory: float | None = None,
+        dtype: str = "float32",
         bm25: bool = False,
         words: str = UNICODE,
         show_progress: bool | None = None,
@@ -128,6 +131,9 @@ class VectorIndex:
             similarity: cosine, dot or euclidean; None for the model's, or cosine.
             embedder: the one behind the vectors.
             nprobe, ef_search: see `effort`; for IVF kinds and for HNSW kinds.
+            recall, queries: tune the search, see `tune`; of kind `auto` to 0.95, unless `nprobe`
+                or `ef_search` is given.
+            dtype: float32 or float16, of the vectors on disk that compressed kinds rescore from.
             bm25: count the terms of the texts too, for the modes bm25 and hybrid of search.
             words: how texts are split into terms, see `embedkit.retrieval.words`.
             show_progress: a bar on stderr; None shows it where stderr is a terminal.
@@ -136,22 +142,33 @@ class VectorIndex:
             InputError: what is wrong with the vectors, ids, texts or metadata; a kind that FAISS
                 does not have; another embedder than that of the `Vectors`.
         """
+        target = recall_to_reach(recall, queries, kind, nprobe, ef_search)
         rows = NewRows.of(vectors, ids, texts, metadata)
         provenance = rows.provenance
         if embedder is not None:
             if provenance is None:
                 provenance = Provenance.of(embedder, embedder.prompt_text())
             embedder = provenance.check(embedder)
-        if similarity is None:
-            similarity = "cosine" if provenance is None else provenance.similarity
-        kind = as_kind(kind, len(rows), rows.dimension, memory)
-        empty = new_index(kind, rows.dimension, similarity)
-        effort = check_effort(empty, kind, nprobe=nprobe, ef_search=ef_search)
-        terms = check_bm25(bm25, words, has_texts="text" in rows.schema.names)
-        state = State(kind, similarity, rows.dimension, provenance, effort, words=terms)
+        state = State.of(
+            len(rows),
+            rows.dimension,
+            provenance,
+            has_texts="text" in rows.schema.names,
+            kind=kind,
+            similarity=similarity,
+            nprobe=nprobe,
+            ef_search=ef_search,
+            memory=memory,
+            dtype=dtype,
+            bm25=bm25,
+            words=words,
+        )
         index = cls(state, (), embedder)
         rows.check(index._ranking)
-        index._segments = tuple(grown(index._state, (), rows, show_progress))
+        matrix = None if queries is None else query_matrix(index, queries)
+        index._segments = tuple(grown(state, (), rows, show_progress))
+        if target is not None:
+            index.tune(target, queries=matrix, show_progress=show_progress)
         return index
 
     @classmethod
@@ -176,6 +193,7 @@ class VectorIndex:
             return VectorIndex.open, (self.folder, self.embedder)
         return VectorIndex, (self._settled, self._segments, self.embedder)
 
+    tune = tune_index
     __repr__ = line
     _repr_html_ = html
 
@@ -254,17 +272,6 @@ class VectorIndex:
         return Search(
             prompt, prompt_name, where, nprobe, ef_search, mode, weights, rerank, rerank_depth
         ).hits(self, queries, k)
-
-    def check_effort(self, **options: int | None) -> int | None:
-        """What `nprobe` or `ef_search` says, or None; InputError where the kind has none."""
-        if not any(value is not None for value in options.values()):
-            return None
-        empty = new_index(self.kind, self.dimension, self.similarity)
-        return check_effort(empty, self.kind, **options)
-
-    def tune(self, recall: float = RECALL, **options: Any) -> Tuning:
-        """Set how much a search looks at to reach a recall; see `tune.tune_index`."""
-        return tune_index(self, recall, **options)
 
     def add(
         self,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.arguments import check_list
 from embedkit.data.texts import as_python, as_texts, check_id
+from embedkit.embedder.prompts import query_prompt
 from embedkit.errors import InputError
 from embedkit.metadata.columns import completed, metadata_type, row_schema
 from embedkit.metadata.typed_columns import Metadata, as_metadata, as_structs
@@ -58,20 +59,33 @@ def _check_dimension(name: str, dimension: int, expected: int | None) -> None:
         )
 
 
+class Searched(Protocol):
+    """What of an index says how queries become vectors."""
+
+    embedder: Embedder | None
+    provenance: Provenance | None
+    dimension: int
+    _ranking: Ranking
+
+
 def query_matrix(
-    queries: Any, embedder: Embedder | None, dimension: int, *, prompt: str | None
+    index: Searched, queries: Any, prompt: str | None = None, prompt_name: str | None = None
 ) -> Matrix:
-    """float32 (n, dim): queries that are vectors, or texts as the embedder encodes them."""
+    """float32 (n, dim): queries that are vectors, or texts as the index's embedder encodes them."""
     if isinstance(queries, str):
         raise InputError(f"queries is the str {queries!r}; expected a list, such as [{queries!r}]")
     if not _is_matrix(queries):
+        embedder = index.embedder
         if embedder is None:
             raise InputError(
                 f"queries: got a {type(queries).__name__} without numbers, and the index has no "
                 "embedder; open it with one, or search with an array of numbers (n, dim)"
             )
+        prompt = query_prompt(embedder, index.provenance, prompt, prompt_name)
         queries = embedder.encode(queries, prompt=prompt, show_progress=False)
-    return check_vectors("queries", queries, dimension)
+    matrix = check_vectors("queries", queries, index.dimension)
+    index._ranking.check_norms("queries", matrix)
+    return matrix
 
 
 def _is_matrix(queries: object) -> bool:

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from embedkit.arguments import check_count
 from embedkit.data.texts import Texts, as_texts
-from embedkit.embedder.prompts import query_prompt
 from embedkit.errors import InputError
 from embedkit.metadata.filter_language import Where
 from embedkit.retrieval.bm25 import search_terms
+from embedkit.retrieval.faiss_index import check_effort, new_index
 from embedkit.retrieval.fusion import BM25, DENSE, DEPTH, HYBRID, check_mode, check_weights, fuse
 from embedkit.retrieval.results import Hits
 from embedkit.retrieval.rows import query_matrix
 from embedkit.retrieval.segments import Segment, search_segments
-from embedkit.retrieval.words import UNICODE, find_words
+from embedkit.retrieval.words import find_words
 from embedkit.scoring.loading import LoadedModel, load_reranker
 
 if TYPE_CHECKING:
@@ -47,19 +47,22 @@ class Search:
         """Refuse a mode that the index does not have, and options that the mode does not read."""
         if check_mode(self.mode) != DENSE and index.words is None:
             raise InputError(
-                f"mode is {self.mode!r}, and the index has no BM25; build it from vectors with "
-                "texts (embedkit encode --texts) and with bm25=True (embedkit index build --bm25)"
+                f"mode is {self.mode!r}, and the index has no BM25; build it with bm25=True "
+                "(embedkit index build FILE --bm25)"
             )
         if self.rerank is not None and not index.has_texts:
             raise InputError(
-                "got rerank, and the index has no texts; build it from vectors with texts "
-                "(embedkit encode --texts)"
+                "got rerank, and the index has no texts; build it with texts (embedkit index build "
+                "FILE, or embedkit encode --texts)"
             )
         if self.weights is not None and self.mode != HYBRID:
             raise InputError(f"got weights for mode {self.mode!r}; expected mode 'hybrid'")
         for name in ("prompt", "prompt_name", "nprobe", "ef_search"):
             if self.mode == BM25 and getattr(self, name) is not None:
                 raise InputError(f"got {name} for mode 'bm25', which reads no vectors")
+        check_weights(self.weights)
+        self._effort(index)
+        index.count(self.where)
 
     def hits(self, index: VectorIndex, queries: Any, k: int) -> Hits:
         """The k best rows of each query."""
@@ -83,28 +86,20 @@ class Search:
     def _by_vectors(
         self, index: VectorIndex, segments: Sequence[Segment], queries: Any, k: int
     ) -> _Ranked:
-        effort = index.check_effort(nprobe=self.nprobe, ef_search=self.ef_search) or index.effort
-        prompt = self.prompt
-        if index.embedder is not None:
-            prompt = query_prompt(index.embedder, index.provenance, prompt, self.prompt_name)
-        matrix = query_matrix(queries, index.embedder, index.dimension, prompt=prompt)
-        index._ranking.check_norms("queries", matrix)
+        matrix = query_matrix(index, queries, self.prompt, self.prompt_name)
         rescore = None if index.tuning is None else index.tuning.rescore
+        effort = self._effort(index)
         return search_segments(segments, index._ranking, matrix, k, effort, rescore)
 
-
-def check_bm25(bm25: bool, words: str, *, has_texts: bool) -> str | None:
-    """How BM25 splits texts, or None without it; InputError where rows have no texts."""
-    if not bm25:
-        if words != UNICODE:
-            raise InputError(f"got words {words!r} without bm25; expected both")
-        return None
-    if not has_texts:
-        raise InputError(
-            "bm25: got no texts; expected vectors with texts (embedkit encode --texts), or texts"
-        )
-    find_words(words)
-    return words
+    def _effort(self, index: VectorIndex) -> int | None:
+        """How much of the index is looked at; InputError where its kind has no such option."""
+        given = {"nprobe": self.nprobe, "ef_search": self.ef_search}
+        if not any(value is not None for value in given.values()):
+            return index.effort
+        segments = index._segments
+        inner = segments[0].index if segments else None
+        inner = inner or new_index(index.kind, index.dimension, index.similarity)
+        return check_effort(inner, index.kind, **given)
 
 
 def _by_words(

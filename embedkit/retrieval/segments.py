@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.errors import InputError
 from embedkit.files import disk_errors
 from embedkit.manifest import FileEntry
 from embedkit.recipes.steps import Float32Array as Matrix
@@ -41,7 +42,11 @@ RESCORE = 10  # candidates of a hit that are rescored
 
 _BATCH = 8192
 _CELLS = 1 << 22  # queries x candidates of one search of FAISS: 48 MiB
+_SPARSE = 16  # rows for a live one, from which on a flat index is faster without a selector
 _EXACT = 16  # rows that HNSW compares for a candidate, about
+
+
+Stored: TypeAlias = "NDArray[np.float32] | NDArray[np.float16]"
 
 
 class Files(NamedTuple):
@@ -69,7 +74,7 @@ class Segment:
 
     index: Any  # FAISS's, of n prepared vectors
     rows: pa.Table  # n rows of the columns that `rows.row_schema` says
-    vectors: Matrix | None  # (n, dim) as they were added, where FAISS keeps them only approximately
+    vectors: Stored | None  # (n, dim), where FAISS keeps them only approximately
     removed: NDArray[np.bool_]  # (n,) bool, rows that search passes over
     postings: Postings | None = None  # in an index that BM25 can search
     files: Files | None = None  # where it is stored, if it is; `removed` may be an older state
@@ -94,6 +99,7 @@ class Segment:
         batches: Iterable[RowBatch],  # the rows, their vectors prepared
         n: int,
         advance: Callable[[int], None],  # told the rows of each batch
+        dtype: str = "float32",  # of the vectors on disk
     ) -> Segment:
         """A segment of n rows."""
         import pyarrow as pa
@@ -107,14 +113,14 @@ class Segment:
             for rows, matrix, counted in batches:
                 add(empty, matrix, kind)
                 if not keeps:  # written, for a full disk kills who assigns to a memory map
-                    file.write(np.ascontiguousarray(matrix, np.float32).data)
+                    file.write(_rounded(matrix, dtype).data)
                 tables.append(rows)
                 terms += [] if counted is None else [counted]
                 advance(len(matrix))
             vectors = None
             if not keeps:
                 file.flush()
-                vectors = np.memmap(file, np.float32, "r", shape=(n, empty.d))
+                vectors = np.memmap(file, dtype, "r", shape=(n, empty.d))
         return cls(
             empty,
             pa.concat_tables(tables).combine_chunks(),
@@ -144,10 +150,10 @@ class Segment:
         """The segment with other metadata."""
         return replace(self, rows=rows, files=self.files and self.files._replace(rows=None))
 
-    def vectors_of(self, rows: NDArray[np.int64]) -> Matrix:
-        """(n, dim): the prepared vectors of n rows."""
+    def vectors_of(self, rows: NDArray[np.int64] | slice) -> Matrix:
+        """float32 (..., dim): the prepared vectors of some rows."""
         whole = held_vectors(self.index) if self.vectors is None else self.vectors
-        return np.ascontiguousarray(whole[rows])
+        return np.ascontiguousarray(whole[rows], np.float32)
 
     def batches(self) -> Iterator[RowBatch]:
         """The rows that are not removed, with their prepared vectors."""
@@ -156,12 +162,9 @@ class Segment:
             live = np.flatnonzero(~self.removed[start : start + count])
             if len(live) == 0:
                 continue
-            if self.vectors is None:
-                matrix = self.index.reconstruct_n(start, count)[live]
-            else:
-                matrix = np.asarray(self.vectors[start : start + count])[live]
             terms = None if self.postings is None else self.postings.take(start + live)
-            yield RowBatch(self.rows.slice(start, count).take(live), matrix, terms)
+            rows = self.rows.slice(start, count).take(live)
+            yield RowBatch(rows, self.vectors_of(start + live), terms)
 
     def search(
         self, queries: Matrix, k: int, effort: int | None = None, rescore: int | None = None
@@ -190,7 +193,7 @@ class Segment:
         distances = np.empty((len(queries), k), np.float32)
         rows = np.full((len(queries), k), -1, np.int64)
         waiting = np.arange(len(queries) if k else 0)
-        for attempt in self._attempts(k, needed, effort):
+        for attempt in self._attempts(k, needed, effort, len(queries)):
             if len(waiting) == 0:
                 break
             near, candidates, enough = self._ask(queries[waiting], k, attempt)
@@ -203,9 +206,10 @@ class Segment:
             distances[waiting], rows[waiting] = self.exact(queries[waiting], k)
         return distances, rows
 
-    def _attempts(self, k: int, needed: int, effort: int | None) -> Iterator[Attempt]:
+    def _attempts(self, k: int, needed: int, effort: int | None, queries: int) -> Iterator[Attempt]:
         """Ever more effort; after the last one, comparing with all live rows is cheaper."""
-        if k == 0 or (self.has_removed and is_flat(self.index)):
+        gathers = queries > 1 or self.live * _SPARSE < len(self)  # live rows, once for all queries
+        if k == 0 or (gathers and self.has_removed and is_flat(self.index)):
             return
         usual = Effort.of(self.index)
         effort = effort or usual.value
@@ -272,7 +276,7 @@ class Segment:
         for start in range(0, len(queries), size):
             part = slice(start, start + size)
             among = np.sort(candidates[part], axis=1)  # as they lie on disk
-            vectors, asked = np.asarray(self.vectors)[among], queries[part, :, None]
+            vectors, asked = self.vectors_of(among), queries[part, :, None]
             if self.index.metric_type == faiss.METRIC_L2:
                 near = np.square(vectors - asked.transpose(0, 2, 1)).sum(axis=2)
                 worse = near
@@ -286,14 +290,13 @@ class Segment:
     def exact(self, queries: Matrix, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """What `search` gives at most, from comparing the queries with all live rows."""
         k = min(k, self.live)
-        vectors = held_vectors(self.index) if self.vectors is None else self.vectors
         metric, live = self.index.metric_type, np.flatnonzero(~self.removed)
         distances = np.empty((len(queries), 0), np.float32)
         rows = np.empty((len(queries), 0), np.int64)
         for start in range(0, len(live), _BATCH):
             part = live[start : start + _BATCH]
             whole = part[-1] - part[0] < len(part)
-            block = vectors[part[0] : part[-1] + 1] if whole else vectors[part]
+            block = self.vectors_of(slice(part[0], part[-1] + 1) if whole else part)
             near, nearest = faiss.knn(queries, block, min(k, len(part)), metric=metric)
             distances = np.concatenate([distances, near], axis=1)
             rows = np.concatenate([rows, np.where(nearest < 0, -1, part[nearest])], axis=1)
@@ -308,6 +311,17 @@ class Segment:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, index=deserialized(state["index"]))
+
+
+def _rounded(vectors: Matrix, dtype: str) -> Stored:
+    with np.errstate(over="ignore"):
+        stored: Stored = np.ascontiguousarray(vectors, dtype)
+    if dtype == "float16" and not np.isfinite(stored).all():
+        most = float(np.abs(vectors).max())
+        raise InputError(
+            f"vectors: got a number of size {most:g}, expected at most 65504 (float16)"
+        )
+    return stored
 
 
 def live_ids(segments: Iterable[Segment]) -> pa.ChunkedArray[Any]:

@@ -32,16 +32,25 @@ from embedkit.manifest import (
 )
 from embedkit.metadata.columns import check_columns
 from embedkit.retrieval.bm25 import Postings
-from embedkit.retrieval.faiss_index import check_equal, holds_vectors, read_faiss
+from embedkit.retrieval.faiss_index import (
+    check_effort,
+    check_equal,
+    holds_vectors,
+    new_index,
+    read_faiss,
+    scores_exactly,
+)
 from embedkit.retrieval.segments import Files, Segment
-from embedkit.retrieval.tune import Tuning
+from embedkit.retrieval.tune import Tuning, as_kind
+from embedkit.retrieval.words import UNICODE, check_bm25
 from embedkit.vectors.provenance import Provenance
+from embedkit.vectors.shards import DTYPES
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 MANIFEST = "index.json"
-_SCHEMA = 2  # of an index with metadata, which earlier versions cannot read
+_SCHEMA = 2  # of an index with metadata, BM25 or float16, which earlier versions cannot read
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,40 @@ class State:
     segments: tuple[Files, ...] = ()
     identity: str | None = None  # in the names of files; None in older versions' indexes
     columns: tuple[tuple[str, ...], str | None] | None = None  # of text and id in a file of texts
+    dtype: str = "float32"  # of the vectors on disk that compressed kinds rescore from
+
+    @classmethod
+    def of(
+        cls,
+        rows: int,
+        dimension: int,
+        provenance: Provenance | None,
+        *,
+        has_texts: bool,
+        kind: str = "flat",
+        similarity: str | None = None,
+        nprobe: int | None = None,
+        ef_search: int | None = None,
+        memory: float | None = None,
+        dtype: str = "float32",
+        bm25: bool = False,
+        words: str = UNICODE,
+    ) -> State:
+        """The state of a new index, by the arguments of `VectorIndex.build`."""
+        if similarity is None:
+            similarity = "cosine" if provenance is None else provenance.similarity
+        kind = as_kind(kind, rows, dimension, memory)
+        empty = new_index(kind, dimension, similarity)
+        effort = check_effort(empty, kind, nprobe=nprobe, ef_search=ef_search)
+        if dtype not in DTYPES:
+            raise InputError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
+        if dtype != "float32" and scores_exactly(empty):
+            raise InputError(
+                f"got dtype {dtype!r} for kind {kind!r}, which searches float32 vectors; expected "
+                "a kind that compresses them, such as SQ8 or IVF256,PQ48"
+            )
+        terms = check_bm25(bm25, words, has_texts=has_texts)
+        return cls(kind, similarity, dimension, provenance, effort, words=terms, dtype=dtype)
 
     @classmethod
     def read(
@@ -77,6 +120,7 @@ class State:
                 segments=tuple(_parse_files(*entries) for entries in content["segments"]),
                 identity=content.get("identity") and str(content["identity"]),
                 columns=_parse_columns(*(content.get("columns") or ((), None))),
+                dtype=str(content.get("dtype", "float32")),
             )
 
         return read_manifest(folder, name, "a folder of an index", parse, hold, _SCHEMA)
@@ -88,6 +132,8 @@ class State:
         if self.words is None:  # as earlier versions read it
             del content["words"]
             content["segments"] = [files[:4] for files in self.segments]
+        if self.dtype == "float32":
+            del content["dtype"]
         return content
 
     def check_latest(self, folder: Path) -> None:
@@ -143,7 +189,7 @@ def _read(folder: Path, files: Files, state: State) -> Segment:
         with _reading(folder, files.vectors) as path:
             vectors = np.load(path, mmap_mode="r")
             shape = (len(rows), index.d)
-            check_equal("vectors", (vectors.dtype, vectors.shape), (np.float32, shape))
+            check_equal("vectors", (vectors.dtype, vectors.shape), (state.dtype, shape))
     elif not holds_vectors(index):
         raise InputError(
             f"{folder / files.faiss.name}: is damaged, the manifest names no file of vectors for it"
@@ -205,7 +251,7 @@ def write_index(
     )
     files = tuple(segment.files for segment in stored if segment.files is not None)
     state = replace(state, generation=generation, segments=files)
-    plain = state.words is None
+    plain = state.words is None and state.dtype == "float32"
     plain &= all({*x.rows.column_names} <= {"id", "text"} for x in segments)
     schema = {} if plain else {"schema": _SCHEMA}
     replace_manifest(folder / MANIFEST, {**schema, **state.to_json()})

@@ -18,16 +18,13 @@ from embedkit.errors import InputError
 from embedkit.files import check_own, sole_writer
 from embedkit.metadata.columns import as_array, merged_fields, metadata_fields
 from embedkit.metadata.typed_columns import as_structs, read_metadata
-from embedkit.retrieval.faiss_index import check_effort, new_index
 from embedkit.retrieval.growth import grown
 from embedkit.retrieval.index import VectorIndex
-from embedkit.retrieval.rows import NewRows, check_id_type, id_column, repeated
-from embedkit.retrieval.search import check_bm25
+from embedkit.retrieval.rows import NewRows, check_id_type, id_column, query_matrix, repeated
 from embedkit.retrieval.segments import Segment, without
-from embedkit.retrieval.storage import MANIFEST, collect_index
+from embedkit.retrieval.storage import MANIFEST, State, collect_index
 from embedkit.retrieval.stored_rows import updated
-from embedkit.retrieval.tune import as_kind
-from embedkit.retrieval.words import UNICODE
+from embedkit.retrieval.tune import recall_to_reach
 from embedkit.vectors.embeddings import Vectors
 from embedkit.vectors.encode_corpus import encode_corpus
 
@@ -66,14 +63,13 @@ def build_index(
     metadata: Sequence[str] | str | None = None,
     texts: bool = True,
     kind: str = "flat",
-    similarity: str | None = None,
-    nprobe: int | None = None,
-    ef_search: int | None = None,
-    memory: float | None = None,
-    bm25: bool = False,
-    words: str = UNICODE,
+    recall: float | None = None,
+    queries: Sequence[str] | NDArray[Any] | None = None,
+    prompt: str | None = None,
+    prompt_name: str | None = None,
+    batch_tokens: int | None = None,
     show_progress: bool | None = None,
-    **encoding: Any,
+    **options: Any,
 ) -> VectorIndex:
     """Encode a corpus and index it; after a kill, the same call resumes.
 
@@ -83,9 +79,11 @@ def build_index(
         folder: of the index; an index that is there is replaced at the end.
         metadata: columns of the corpus's file, or `all` for those that are neither text nor id.
         texts: store the texts too, for hits to show.
-        kind, similarity, nprobe, ef_search, memory, bm25, words: see `VectorIndex.build`.
+        kind, recall, queries: see `VectorIndex.build`.
+        prompt, prompt_name, batch_tokens: see `encode_corpus`.
         show_progress: bars on stderr; None shows them where stderr is a terminal.
-        encoding: `prompt`, `prompt_name` and `batch_tokens` of `encode_corpus`.
+        options: `similarity`, `nprobe`, `ef_search`, `memory`, `dtype`, `bm25` and `words`, see
+            `VectorIndex.build`.
 
     Raises:
         InputError: wrong input, before anything is encoded; another process that writes there.
@@ -105,13 +103,24 @@ def build_index(
     target = Path(folder).resolve()
     check_own(target, MANIFEST, "an index")
     wanted = _Wanted.of_corpus(corpus, metadata or (), {})
-    kind = as_kind(kind, len(wanted.ids), embedder.dimension, memory)
-    empty = new_index(kind, embedder.dimension, similarity or embedder.settings.similarity)
-    check_effort(empty, kind, nprobe=nprobe, ef_search=ef_search)
-    check_bm25(bm25, words, has_texts=texts)
+    options |= {"kind": kind}
+    options["similarity"] = options.get("similarity") or embedder.settings.similarity
+    recall_to_reach(recall, queries, kind, options.get("nprobe"), options.get("ef_search"))
+    state = State.of(len(wanted.ids), embedder.dimension, None, has_texts=texts, **options)
+    if queries is not None:
+        queries = query_matrix(VectorIndex(state, (), embedder), queries)
     with sole_writer(target, MANIFEST):
         work = target / ENCODING
-        encode_corpus(embedder, corpus, work, texts=texts, show_progress=show_progress, **encoding)
+        encode_corpus(
+            embedder,
+            corpus,
+            work,
+            prompt=prompt,
+            prompt_name=prompt_name,
+            texts=texts,
+            batch_tokens=batch_tokens,
+            show_progress=show_progress,
+        )
         vectors = Vectors.open(work)
         rows = pc.index_in(vectors.ids, value_set=wanted.ids)
         if rows.null_count:
@@ -119,14 +128,11 @@ def build_index(
         index = VectorIndex.build(
             vectors,
             metadata=wanted.metadata.take(rows) if wanted.metadata.num_columns else None,
-            kind=kind,
-            similarity=similarity,
             embedder=embedder,
-            nprobe=nprobe,
-            ef_search=ef_search,
-            bm25=bm25,
-            words=words,
+            recall=recall,
+            queries=queries,
             show_progress=show_progress,
+            **options,
         )
         columns = corpus.text_columns, corpus.id_column
         index._state = replace(index._state, columns=columns)
@@ -184,6 +190,12 @@ def sync_index(
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if isinstance(source, Vectors):
+        for_texts: dict[str, object] = {"metadata": metadata, "model": model, "device": device}
+        for_texts["batch_tokens"] = batch_tokens
+        given = next((name for name, value in for_texts.items() if value is not None), None)
+        if given is not None:
+            raise InputError(f"got {given} with stored vectors; expected a file of texts with it")
     with nullcontext() if dry_run else index._changing():
         kinds, segments = index.metadata_columns, list(index._segments)
         if isinstance(source, Vectors):

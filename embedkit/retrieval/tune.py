@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from embedkit.arguments import check_count
 from embedkit.data.texts import check_number
-from embedkit.embedder.prompts import query_prompt
 from embedkit.errors import InputError
 from embedkit.progress import progress
 from embedkit.recipes.steps import Float32Array as Matrix
@@ -132,6 +131,22 @@ def check_recall(recall: float) -> float:
     return value
 
 
+def recall_to_reach(
+    recall: float | None, queries: object, kind: str, *efforts: int | None
+) -> float | None:
+    """What a new index is tuned to, by the arguments of `VectorIndex.build`; None for nothing."""
+    given = any(effort is not None for effort in efforts)
+    if recall is None and kind == AUTO and not given:
+        return RECALL
+    if recall is None:
+        if queries is not None:
+            raise InputError("got queries without a recall to tune on them; expected both")
+        return None
+    if given:
+        raise InputError("got nprobe or ef_search, and a recall to tune it to; expected one")
+    return check_recall(recall)
+
+
 def warn_if_stale(
     tuning: Tuning | None, before: Sequence[Segment], after: Sequence[Segment]
 ) -> None:
@@ -187,13 +202,7 @@ def tune_index(
     k = check_count("k", k)
     if len(index) < 2:
         raise InputError(f"the index has {len(index)} rows; expected at least 2 to tune its search")
-    matrix = None
-    if queries is not None:
-        embedder = index.embedder
-        if embedder is not None:
-            prompt = query_prompt(embedder, index.provenance, prompt, None)
-        matrix = query_matrix(queries, embedder, index.dimension, prompt=prompt)
-        index._ranking.check_norms("queries", matrix)
+    matrix = None if queries is None else query_matrix(index, queries, prompt)
     with index._changing():
         tuning = tune(index._segments, index._ranking, recall, matrix, k, show_progress)
         index.effort, index.tuning = tuning.effort, tuning

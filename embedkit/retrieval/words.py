@@ -47,6 +47,21 @@ def find_words(name: str) -> Words:
     return _morphemes() if name == KIWI else _stems(name)
 
 
+def check_bm25(bm25: bool, words: str, *, has_texts: bool) -> str | None:
+    """How BM25 splits texts, or None without it; InputError where rows have no texts."""
+    if not bm25:
+        if words != UNICODE:
+            raise InputError(f"got words {words!r} without bm25; expected both")
+        return None
+    if not has_texts:
+        raise InputError(
+            "bm25: got no texts; expected texts (embedkit index build FILE), or vectors with texts "
+            "(embedkit encode --texts)"
+        )
+    find_words(words)
+    return words
+
+
 def _split(text: str, stem: Callable[[str], str] = str) -> list[str]:
     terms: list[str] = []
     for run, word in _RUNS.findall(normalize("NFKC", text).casefold()):

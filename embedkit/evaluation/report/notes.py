@@ -159,7 +159,10 @@ def _search_notes(report: ReportData) -> Notes:
     if search.words is not None:
         yield "bm25", {"k1": K1, "b": B, "words": search.words}
     if HYBRID in search.modes:
-        yield "hybrid", {"k": RRF}
+        if search.weights is None:
+            yield "hybrid", {"k": RRF}
+        else:
+            yield "weighted", dict(zip(("dense", "bm25"), search.weights, strict=True))
     if search.reranker is not None:
         yield "rerank", {"reranker": search.reranker, "depth": search.rerank_depth}
     if search.query_prompt or search.document_prompt:

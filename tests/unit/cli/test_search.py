@@ -96,7 +96,14 @@ def test_from_a_file_to_hits(run: Run, model: Path, corpus: Path, tmp_path: Path
     assert done.json["rows"] == 7
     assert message == "similarity is 'manhattan'; an index has one of cosine, dot, euclidean"
     shown = run("index", "info", index)
-    assert shown.out.startswith(f"{index}: 7 rows of 16 numbers by {model} (recipe mean); flat")
+    lines = dict(line.split(maxsplit=1) for line in shown.out.splitlines())
+    assert {name: lines[name] for name in ("kind", "rows", "dimension", "model", "folder")} == {
+        "kind": "flat",
+        "rows": "7 with texts",
+        "dimension": "16",
+        "model": f"{model}, mean",
+        "folder": str(index),
+    }
 
 
 def test_an_index_of_a_file_with_metadata_that_follows_it(
@@ -112,7 +119,8 @@ def test_an_index_of_a_file_with_metadata_that_follows_it(
     info = run(*command, "--metadata", "year, 분류", "day", "--json").json
     assert info["metadata"] == {"year": "integers", "분류": "text", "day": "dates"}
     assert (info["rows"], info["texts"]) == (6, True)
-    assert "metadata year (integers), 분류 (text), day (dates)" in run("index", "info", index).out
+    shown = run("index", "info", index).out
+    assert "\nmetadata    year (integers), 분류 (text), day (dates)\n" in shown
 
     search = ("search", index, texts[1], "-k", 3)
     hits = run(*search, "--where", "분류 = '질문' AND year < 2025", "--json").json["hits"]
@@ -405,3 +413,38 @@ def test_prompts_folders_of_older_versions_are_searched_as_before(
     done = run("search", index, TEXTS[4], "-k", 1, "--json")
     assert "prompt: none\n" in done.err
     assert scores_of(done) == pytest.approx([1], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "shown"),
+    [
+        ("build", ("--device", "cpu"), "--device"),
+        ("build", ("--precision", "auto"), "--precision"),
+        ("build", ("--no-texts",), "--no-texts"),
+        ("build", ("--encoding", "utf-8"), "--encoding"),
+        ("build", ("-m", "minilm"), "--model"),
+        ("build", ("--metadata", "year"), "--metadata"),
+        ("sync", ("--id-column", "id"), "--id-column"),
+        ("duplicates", ("--prompt", "query: "), "--prompt"),
+    ],
+)
+def test_a_folder_of_vectors_takes_no_options_of_texts(
+    run: Run, tmp_path: Path, command: str, options: tuple[str, ...], shown: str
+) -> None:
+    vectors = tmp_path / "vectors"
+    vectors.mkdir()
+    VectorIndex.build(np.eye(3)).save(tmp_path / "index")
+    commands = {
+        "build": ("index", "build", vectors, "--out", tmp_path / "new"),
+        "sync": ("index", "sync", tmp_path / "index", vectors),
+        "duplicates": ("duplicates", vectors),
+    }
+    assert refused(run(*commands[command], *options)) == (
+        f"got {shown} and {vectors}, a folder of vectors; expected a file of texts"
+    )
+
+
+def test_a_query_takes_no_options_of_files(run: Run, tmp_path: Path) -> None:
+    assert refused(run("search", tmp_path, "rain", "--text-column", "body")) == (
+        "got --text-column and a QUERY; expected a file of them (--queries)"
+    )

@@ -45,7 +45,7 @@ def test_build_and_tune(
     assert (info["tuning"]["target"], info["tuning"]["queries"]) == (0.5, 3)
     assert info["tuning"]["own_queries"] is True
     assert info["ef_search"] == 10
-    assert "recall@10 " in run("index", "info", index).out
+    assert " of the first 10, tuned on 300 rows\n" in run("index", "info", index).out
 
 
 def test_wrong_arguments(run: Run, corpus: Path, tmp_path: Path) -> None:
@@ -54,9 +54,9 @@ def test_wrong_arguments(run: Run, corpus: Path, tmp_path: Path) -> None:
         "recall is 2.0; expected a number above 0, at most 1"
     )
     assert refused(run(*command, "--queries", corpus)) == (
-        "got --queries without --recall; expected both"
+        "got queries without a recall to tune on them; expected both"
     )
-    assert refused(run(*command, "--kind", "auto", "--nprobe", 3)) == (
-        "got --nprobe or --ef-search, and a --recall to tune it to; expected one"
+    assert refused(run(*command, "--recall", 0.9, "--nprobe", 3)) == (
+        "got nprobe or ef_search, and a recall to tune it to; expected one"
     )
     assert "has no index.json" in refused(run("index", "tune", tmp_path / "none"))

@@ -127,7 +127,7 @@ def test_the_interval_is_of_resampled_queries() -> None:
     documents = rng.normal(size=(n, 16)).astype(np.float32)
     for q in range(n):
         documents[places[str(q)]] = queries[q] + rng.normal(size=16)
-    ranking = nearest(queries, documents, "cosine", n)
+    _, ranking = nearest(queries, documents, "cosine", n)
     ranks = [int(np.flatnonzero(ranking[q] == places[str(q)])[0]) for q in range(n)]
     values = np.array([1 / np.log2(rank + 2) if rank < 10 else 0 for rank in ranks])
     row = results(data, queries, documents)[0]
@@ -213,7 +213,7 @@ def test_nearest_is_brute_force(similarity: str, k: int, monkeypatch: pytest.Mon
     queries, documents = (rng.normal(size=(n, 5)).astype(np.float32) for n in (8, 40))
     matrix = DISTANCES[similarity](queries.astype(float), documents.astype(float))
     want = np.argsort(-matrix, axis=1, kind="stable")[:, :k]
-    np.testing.assert_array_equal(nearest(queries, documents, similarity, k), want)
+    np.testing.assert_array_equal(nearest(queries, documents, similarity, k)[1], want)
 
 
 @given(st.lists(st.integers(-2, 2), min_size=1, max_size=60), st.integers(1, 20), st.integers(1, 9))
@@ -222,7 +222,7 @@ def test_ties_keep_the_order_of_the_documents(scores: list[int], k: int, block: 
     documents = np.array(scores, np.float32)[:, None]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search, "_DOCUMENTS", block)
-        (found,) = nearest(np.ones((1, 1), np.float32), documents, "dot", k).tolist()
+        (found,) = nearest(np.ones((1, 1), np.float32), documents, "dot", k)[1].tolist()
     assert found == sorted(range(len(scores)), key=lambda place: -scores[place])[:k]
 
 
@@ -232,6 +232,6 @@ def test_an_index_of_kind_flat_is_exact_search(similarity: str) -> None:
     queries, documents = (rng.normal(size=(n, 8)).astype(np.float32) for n in (5, 60))
     for k in (7, 99):
         np.testing.assert_array_equal(
-            nearest(queries, documents, similarity, k, index="Flat"),
-            nearest(queries, documents, similarity, k),
+            nearest(queries, documents, similarity, k, index="Flat")[1],
+            nearest(queries, documents, similarity, k)[1],
         )

@@ -125,6 +125,7 @@ def test_similarities(run: Run, bert: Path, folder: Path) -> None:
         "words": None,
         "reranker": None,
         "rerank_depth": None,
+        "weights": None,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from helpers import beir, tiny
 from helpers.command import Run, refused
 
 from embedkit import Embedder, InputError, Pairs, Report, RetrievalSet, compare, evaluate
+from embedkit.evaluation.save_model import save_model
 from embedkit.retrieval.words import find_words
 from embedkit.scoring.cross_encoder import CrossEncoder
 
@@ -91,6 +93,36 @@ def test_three_modes_in_one_table(bert: Path) -> None:
     assert "bm25: Lucene's BM25 with k1 = 1.2 and b = 0.75; terms: unicode." in notes
     assert "hybrid: reciprocal rank fusion (k = 60) of both rankings." in notes
     assert report.to_dict()["protocol"]["search"]["modes"] == ("dense", "bm25", "hybrid")
+
+
+def test_scores_are_fused_by_weights(bert: Path) -> None:
+    report = evaluate(bert, DATA, modes=["hybrid"], weights=(0.3, 0.7))
+    by_words, by_vectors = lexical(), dense(Embedder.from_pretrained(bert, precision="float32"))
+    both = []
+    for of_query in zip(by_vectors, by_words, strict=True):
+        sums: Counter[str] = Counter()
+        for scores, weight in zip(of_query, (0.3, 0.7), strict=True):
+            low, high = (x(scores.values(), default=0) for x in (min, max))
+            for name, score in scores.items():
+                sums[name] += weight * ((score - low) / (high - low) if high > low else 1)
+        both.append(dict(sums))
+    expected = trec_eval(both)
+    assert values(report, f"{bert.name} hybrid") == pytest.approx(expected, abs=1e-9)
+    assert report.to_dict()["protocol"]["search"]["weights"] == (0.3, 0.7)
+    assert "with the weights 0.3 (dense) and 0.7 (BM25)." in " ".join(report.notes)
+    with pytest.raises(InputError, match="got weights without a mode that reads them"):
+        evaluate(bert, DATA, weights=(1, 1))
+
+
+def test_a_way_to_search_is_not_saved_as_a_model(bert: Path, tmp_path: Path) -> None:
+    report = compare(bert, DATA, ["mean"], modes=["dense", "hybrid", "bm25"])
+    embedder = Embedder.from_pretrained(bert)
+    message = "recipe is 'mean hybrid', a way to search, which no model folder records; expected a"
+    with pytest.raises(InputError, match=message):
+        save_model(report, embedder, tmp_path / "model", "mean hybrid")
+    with pytest.raises(InputError, match=r"'bm25', .* expected none: BM25 has no model"):
+        save_model(report, embedder, tmp_path / "model", "bm25")
+    assert save_model(report, embedder, tmp_path / "model", "mean") == "mean"
 
 
 def test_bm25_needs_no_model() -> None:

@@ -148,6 +148,8 @@ def test_wrong_arguments(embedder: Embedder) -> None:
         find_duplicates(vectors, threshold=90)
     with pytest.raises(InputError, match="got texts and no embedder"):
         find_duplicates(["rain"])
+    with pytest.raises(InputError, match="got prompt with items that are vectors; expected texts"):
+        find_duplicates(vectors, prompt="query: ")
     with pytest.raises(InputError, match="items: got nan in row 1"):
         mine_paraphrases(np.array([[1.0], [np.nan]]))
     with pytest.raises(InputError, match=r"items\[1\]: got None, expected a str"):

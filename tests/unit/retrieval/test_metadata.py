@@ -13,6 +13,7 @@ import pytest
 
 from embedkit import Corpus, InputError, VectorIndex
 from embedkit.metadata.typed_columns import read_metadata
+from embedkit.similarity import find_similarity
 
 GENERATOR = np.random.default_rng(7)
 CENTRES = GENERATOR.normal(size=(20, 16))
@@ -64,6 +65,22 @@ def test_filtered_hits_at_every_selectivity(kind: str, least: float) -> None:
         for row, names in zip(hits.metadata or [], hits.ids, strict=True):
             assert [cell["n"] for cell in row] == [COLUMNS["n"][name] for name in names]
     assert index.search(QUERIES, 10, where="n < 0").ids == [[]] * len(QUERIES)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])
+@pytest.mark.parametrize("queries", [1, 20])  # by a selector in FAISS, or by gathered rows
+def test_filtered_hits_of_a_flat_index_are_exact(similarity: str, queries: int) -> None:
+    index = VectorIndex.build(STORED, similarity=similarity, metadata=COLUMNS)
+    matrix = find_similarity(similarity).matrix
+    scores = matrix(QUERIES[:queries].astype(float), STORED.astype(float))
+    numbers = np.array(COLUMNS["n"])
+    for rows in (6000, 5999, 3000, 400, 370, 7, 1, 0):
+        hits = index.search(QUERIES[:queries], 10, where=f"n < {rows}")
+        chosen = np.where(numbers < rows, scores, -np.inf)
+        wanted = -np.sort(-chosen, axis=1)[:, : min(10, rows)]
+        assert hits.scores == pytest.approx(wanted, rel=1e-5, abs=1e-5)
+        for row, ids in enumerate(hits.ids):
+            assert chosen[row, np.array(ids, int)] == pytest.approx(wanted[row], abs=1e-5)
 
 
 ROW = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -159,12 +160,13 @@ def test_rerank(embedder: Embedder, tmp_path: Path) -> None:
 
 def test_what_an_index_cannot_do_is_refused(embedder: Embedder) -> None:
     plain = VectorIndex.build(vectors(3), texts=TEXTS[:3])
-    with pytest.raises(InputError, match=r"the index has no BM25; build it .* --bm25"):
+    message = "the index has no BM25; build it with bm25=True (embedkit index build FILE --bm25)"
+    with pytest.raises(InputError, match=re.escape(message)):
         plain.search(["cat"], mode="hybrid")
     bare = VectorIndex.build(vectors(3))
     with pytest.raises(InputError, match="got rerank, and the index has no texts"):
         bare.search(vectors(1), rerank="minilm")
-    with pytest.raises(InputError, match="bm25: got no texts; expected vectors with texts"):
+    with pytest.raises(InputError, match="bm25: got no texts; expected texts "):
         VectorIndex.build(vectors(3), bm25=True)
     with pytest.raises(InputError, match="got words 'kiwi' without bm25"):
         VectorIndex.build(vectors(3), words="kiwi")
@@ -211,6 +213,19 @@ def test_from_the_shell(run: Run, tmp_path: Path, embedder: Embedder) -> None:
     similarities = embedder.similarity("고양이는", ["고양이가 잔다", "비가 온다", "개가 짖는다"])[0]
     expected = sorted(similarities.tolist(), reverse=True)[:2]
     assert [hit["score"] for hit in hits] == pytest.approx(expected, abs=1e-4)
+    index = VectorIndex.open(folder, embedder)
+    expected = index.search(["고양이는"], 3, mode="hybrid", weights=(0.9, 0.1))[0]
+    options = ("--mode", "hybrid", "--weights", "0.9,0.1", "-k", "3", "--json")
+    hits = run("search", folder, "고양이는", *options).json["hits"]
+    assert [(x["id"], x["score"]) for x in hits] == [
+        (x.id, pytest.approx(x.score, abs=1e-6)) for x in expected
+    ]
+    assert refused(run("search", folder, "x", "--mode", "hybrid", "--weights", "much")) == (
+        "--weights is 'much'; expected two numbers, of dense search and of BM25, such as 0.7,0.3"
+    )
+    assert refused(run("search", folder, "x", "--mode", "hybrid", "--weights", "1")) == (
+        "weights is [1.0]; expected two numbers from 0, of dense search and of BM25"
+    )
     assert refused(run("search", folder, "x", "--mode", "bm25", *model)) == (
         "got --model for mode 'bm25', which reads no vectors"
     )

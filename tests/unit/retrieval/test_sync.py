@@ -138,6 +138,8 @@ def test_an_index_follows_a_folder_of_vectors(
     index = VectorIndex.build(Vectors.open(folder), metadata=metadata)
     index.save(tmp_path / "index")
     assert sync_index(index, Vectors.open(folder)) == Changes(0, 0, 0, 3, 0)
+    with pytest.raises(InputError, match="got device with stored vectors; expected a file of"):
+        sync_index(index, Vectors.open(folder), device="cpu")
     rows = {"d": ("it rains", 0, ""), "c": ("one man", 0, ""), "a": ROWS["a"]}
     encode_corpus(embedder, write(tmp_path / "x.csv", rows), folder, texts=texts)
     assert sync_index(index, Vectors.open(folder)) == Changes(1, 1, 1, 1, 0)
@@ -214,6 +216,8 @@ def test_wrong_settings_are_refused_before_anything_is_encoded(
         ({"nprobe": 3}, "got nprobe, which kind 'flat' does not have"),
         ({"metadata": ["no"]}, "expected 'no' among them"),
         ({"similarity": "manhattan"}, "similarity is 'manhattan'"),
+        ({"dtype": "float16"}, "got dtype 'float16' for kind 'flat'"),
+        ({"recall": 0.9, "ef_search": 9, "kind": "hnsw"}, "got nprobe or ef_search, and a recall"),
     ):
         with pytest.raises(InputError, match=message):
             build_index(embedder, corpus, tmp_path / "index", **options)

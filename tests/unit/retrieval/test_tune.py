@@ -203,6 +203,63 @@ def test_an_index_that_knows_no_tuning_opens(tmp_path: Path) -> None:
         VectorIndex.open(tmp_path / "index")
 
 
+@pytest.mark.parametrize("kind", ["SQ8", "IVF8,PQ6x4"])
+def test_hits_are_rescored_from_float16(kind: str, tmp_path: Path) -> None:
+    index = VectorIndex.build(STORED[:2900], kind=kind, dtype="float16")
+    index.save(tmp_path / "index")
+    opened = VectorIndex.open(tmp_path / "index")
+    opened.add(STORED[2900:], ids=range(2900, 3000))
+    (vectors,) = (tmp_path / "index").glob("000001*.npy")
+    assert np.load(vectors).dtype == np.float16
+    units = STORED / np.linalg.norm(STORED, axis=1, keepdims=True)
+    rounded = units.astype(np.float16).astype(float)
+    asked = QUERIES / np.linalg.norm(QUERIES, axis=1, keepdims=True)
+    scores = asked @ rounded.T
+    assert np.abs(scores - exact("cosine")).max() > 1e-5  # what rounding changes
+    opened.remove(range(100))
+    again = VectorIndex.open(tmp_path / "index")
+    assert again.info["dtype"] == "float16"
+    opened.compact()
+    for found in (opened, again):
+        hits = found.search(QUERIES, K)
+        for row, (ids, shown) in enumerate(zip(hits.ids, hits.scores, strict=True)):
+            assert shown == pytest.approx(scores[row, ids], abs=1e-6)
+    (row,) = opened.get([2950], vectors=True)
+    assert row.vector == pytest.approx(rounded[2950], abs=0)
+    assert opened.tune(0.9, queries=QUERIES).reached
+
+
+def test_float16_where_it_has_no_use_or_is_too_small(tmp_path: Path) -> None:
+    for kind in ("flat", "hnsw", "IVF8,Flat"):
+        with pytest.raises(InputError, match=f"got dtype 'float16' for kind '{kind}', which"):
+            VectorIndex.build(STORED, kind=kind, dtype="float16")
+    with pytest.raises(InputError, match="dtype is 'float8'; expected one of float32, float16"):
+        VectorIndex.build(STORED, kind="SQ8", dtype="float8")
+    with pytest.raises(InputError, match=r"of size 1e\+06, expected at most 65504 \(float16\)"):
+        VectorIndex.build(1e6 * np.eye(3), kind="SQ8", similarity="dot", dtype="float16")
+    VectorIndex.build(STORED, kind="SQ8").save(tmp_path / "index")
+    content = json.loads((tmp_path / "index" / "index.json").read_text())
+    assert (content["schema"], "dtype" in content) == (1, False)  # as earlier versions read it
+
+
+def test_an_index_is_tuned_as_it_is_built() -> None:
+    index = VectorIndex.build(STORED, kind="IVF32,Flat", recall=0.9, queries=QUERIES)
+    expected = tuned(VectorIndex.build(STORED, kind="IVF32,Flat"), 0.9, QUERIES)
+    assert index.tuning is not None
+    assert (index.effort, index.tuning.recall) == (expected.effort, expected.recall)
+    refusals: dict[str, dict[str, Any]] = {
+        "got nprobe or ef_search, and a recall": {"recall": 0.9, "nprobe": 3},
+        "got queries without a recall": {"queries": QUERIES},
+        "recall is 2; expected a number": {"recall": 2},
+        "queries: got vectors of width 3": {"recall": 0.9, "queries": np.eye(3)},
+    }
+    for message, options in refusals.items():
+        with pytest.raises(InputError, match=message):
+            VectorIndex.build(STORED, kind="IVF32,Flat", **options)
+    assert VectorIndex.build(STORED[:9], kind="auto").tuning is not None
+    assert VectorIndex.build(STORED[:9], kind="flat").tuning is None
+
+
 def test_a_small_index_of_product_quantization_opens(tmp_path: Path) -> None:
     index = VectorIndex.build(STORED[:300], kind="IVF16,PQ2")
     index.save(tmp_path / "index")  # FAISS makes a table that is longer than the file
