@@ -5,10 +5,10 @@ One thread to a batch wastes less than many threads that wait for each other in 
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Iterable
-from queue import SimpleQueue
-from threading import Lock, Thread, get_ident
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+from threading import Lock, Thread
 from typing import TypeVar
 
 import torch
@@ -39,53 +39,21 @@ def run_streams(
     """land(batch, function(batch)) of all batches, in the order in which they are done.
 
     Settings of torch that belong to a thread are the initial ones, as in `standard_torch`. An error
-    of a stream is raised here, and no thread outlives the call.
+    ends it after the batches that are under way, and no thread outlives the call.
     """
-    coming, lock = iter(batches), Lock()
-    running: set[int] = set()  # idents of the threads that have begun, and not ended
-    done: SimpleQueue[tuple[_T, _U] | BaseException | None] = SimpleQueue()
-
-    def take() -> _T | None:
-        with lock:
-            running.add(get_ident())
-            return next(coming, None)
-
-    def work() -> None:
-        try:
-            _limit_threads(threads)
-            while (batch := take()) is not None:
-                done.put((batch, function(batch)))
-            done.put(None)
-        except BaseException as error:
-            done.put(error)
-        finally:
-            with lock:
-                running.discard(get_ident())
-
-    workers = [Thread(target=work, name=f"stream {index}") for index in range(streams)]
+    coming = iter(batches)
+    under_way: dict[Future[_U], _T] = {}
+    pool = ThreadPoolExecutor(streams, "stream", _limit_threads, (threads,))
     try:
-        for worker in workers:
-            worker.start()
-        while streams:
-            result = done.get()
-            if isinstance(result, BaseException):
-                raise result
-            if result is None:
-                streams -= 1
-            else:
-                land(*result)
-    except BaseException:
-        with lock:
-            coming = iter(())
-            for ident in running:  # a batch may take long; this ends it between two operations
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                    ctypes.c_ulong(ident), ctypes.py_object(SystemExit)
-                )
-        raise
+        while True:
+            for batch in islice(coming, 2 * streams - len(under_way)):
+                under_way[pool.submit(function, batch)] = batch
+            if not under_way:
+                return
+            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                land(under_way.pop(future), future.result())
     finally:
-        for worker in workers:
-            if worker.ident is not None:
-                worker.join()
+        pool.shutdown(cancel_futures=True)
 
 
 def _limit_threads(count: int) -> None:
