@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from embedkit.data.pairs import Pairs
 from embedkit.data.texts import as_texts
-from embedkit.embedder.embedder import Embedder, LoadOptions
+from embedkit.embedder.embedder import Embedder
 from embedkit.embedder.precision import AGREEMENT, PRECISIONS, Choice, smallest_cosine
 from embedkit.embedder.streams import run_streams, streams_for
-from embedkit.encoders.encoder import Encoder
+from embedkit.encoders.encoder import ENGINES, Encoder
 from embedkit.encoders.hub import find_folder
 from embedkit.encoders.linear import Affine, Linear, ready
 from embedkit.encoders.loading import without_bars
@@ -95,18 +95,12 @@ def _peer(
     return Contestant(encode)
 
 
-# Engines of `Embedder` that are installed.
-ENGINES: tuple[str, ...] = ("torch",)
-if "engine" in LoadOptions.__annotations__ and find_spec("openvino"):
-    ENGINES += ("openvino",)
-
-# What embedkit can run in; float16 is for old GPUs.
-_OPTIONS: list[dict[str, Any]] = [
-    {**({} if engine == "torch" else {"engine": engine}), "precision": precision}
+# What embedkit can run in, by name; float16 is for old GPUs.
+_EVERY: dict[str, dict[str, Any]] = {
+    f"{OURS} {engine} {precision}".replace(" torch", ""): {"engine": engine, "precision": precision}
     for engine, precision in product(ENGINES, PRECISIONS)
-    if precision != "float16"
-]
-_EVERY = {" ".join([OURS, *options.values()]): options for options in _OPTIONS}
+    if precision != "float16" and (engine == "torch" or find_spec(engine))
+}
 
 # The first one is what the others are compared with.
 CONTESTANTS: dict[str, Callable[[Path, str | None], Contestant]] = {
@@ -116,7 +110,7 @@ CONTESTANTS: dict[str, Callable[[Path, str | None], Contestant]] = {
     f"{PEER} openvino": partial(_peer, backend="openvino"),
     OURS: _ours,
     **{name: partial(_ours, **options) for name, options in _EVERY.items()},
-    f"{OURS} reproducible": partial(_ours, precision="float32", reproducible=True),
+    f"{OURS} reproducible": partial(_ours, engine="torch", precision="float32", reproducible=True),
 }
 USUAL = (PEER, f"{PEER} bfloat16", *_EVERY, f"{OURS} reproducible")
 
@@ -235,7 +229,7 @@ def race(
         raise InputError(f"rounds is {rounds}; expected at least 1")
     texts = list(dict.fromkeys(texts))
     folder = find_folder(model)
-    reference = Embedder.from_pretrained(folder, device=device, precision="float32")
+    reference = Embedder.from_pretrained(folder, device=device, engine="torch", precision="float32")
     tokens = len(reference.tokenizer(texts).token_ids)
 
     entered: dict[str, Contestant] = {}
@@ -270,7 +264,7 @@ def race(
     seconds = in_turn(jobs, rounds, show_progress=show_progress)
     query_jobs = {name: partial(encode_queries, name) for name in entered}
     query_seconds = in_turn(query_jobs, 3, show_progress=False)
-    auto = _choice_of(Embedder.from_pretrained(folder, device=device).precision_choice)
+    auto = Embedder.from_pretrained(folder, device=device).precision_choice
     laps = {
         name: Lap(
             seconds[name],
@@ -280,7 +274,9 @@ def race(
             float(_cosines(vectors[PEER], vectors[name]).mean()),
             entry.choice,
             entry.options,
-            name in (OURS, *_EVERY) and _choice_of(entry.choice) == auto,
+            name in (OURS, *_EVERY)
+            and entry.choice is not None
+            and (entry.choice.engine, entry.choice.name) == (auto.engine, auto.name),
             None if pairs is None else _spearman(entry.encode, pairs),
         )
         for name, entry in entered.items()
@@ -293,11 +289,6 @@ def race(
     }
     bound = {name: times for name, times in seconds.items() if name in precisions}
     return Race(str(model), len(texts), tokens, laps, absent, bound, machine)
-
-
-def _choice_of(choice: Choice | None) -> tuple[str, str] | None:
-    """Engine and precision."""
-    return None if choice is None else (getattr(choice, "engine", "torch"), choice.name)
 
 
 def _cosines(a: Float32Array, b: Float32Array) -> NDArray[np.float64]:
