@@ -165,7 +165,8 @@ def test_an_actor_that_is_killed_in_the_middle(
         os.kill(ours[0].pid, signal.SIGKILL)
 
     in_the_middle(kill_one)
-    done = encode_corpus(door.ClusterEmbedder(embedder, wanted), corpus, tmp_path / "out")
+    with pytest.warns(UserWarning, match=r"^an actor of Ray died; others repeat its texts$"):
+        done = encode_corpus(door.ClusterEmbedder(embedder, wanted), corpus, tmp_path / "out")
     assert done.encoded == 2000
     assert (killed, len(started)) == ([2], 3)
     check(tmp_path / "out", expected)
