@@ -206,6 +206,7 @@ class _Pool:
         if chunk is not None:
             self._waiting.appendleft(chunk)
         if number in self._actors:  # else its other chunk told already
+            warnings.warn("an actor of Ray died; others repeat its texts", stacklevel=1)
             ray.kill(self._actors.pop(number))
             self._loads.pop(number, None)
             self._add()

@@ -88,14 +88,20 @@ def in_the_middle(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Non
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """An entry for each actor that is started."""
-    add, seen = actors._Pool._add, []
+    """An entry for each actor that is started; no text is encoded before all of them are ready."""
+    add, encode, seen = actors._Pool._add, actors._Pool.encode, []
 
     def noting(pool: Any) -> None:
         seen.append(pool)
         add(pool)
 
+    def when_ready(pool: Any, *arguments: Any) -> Iterator[Any]:
+        while len(pool._loads) < len(pool._actors):
+            pool._wait()
+        yield from encode(pool, *arguments)
+
     monkeypatch.setattr(actors._Pool, "_add", noting)
+    monkeypatch.setattr(actors._Pool, "encode", when_ready)
     return seen
 
 
@@ -136,10 +142,9 @@ def test_a_node_that_is_lost_in_the_middle(
     tmp_path: Path,
 ) -> None:
     in_the_middle(lambda: cluster.remove_node(cluster.nodes.pop(), allow_graceful=False))
+    on_ray = door.ClusterEmbedder(embedder, door.Actors(2))
     try:
-        assert (
-            encode_corpus(door.ClusterEmbedder(embedder), corpus, tmp_path / "out").encoded == 2000
-        )
+        assert encode_corpus(on_ray, corpus, tmp_path / "out").encoded == 2000
     finally:
         cluster.nodes.append(cluster.add_node(**NODE))
     assert len(started) == 3  # the third one waits for a node
@@ -165,7 +170,8 @@ def test_an_actor_that_is_killed_in_the_middle(
         os.kill(ours[0].pid, signal.SIGKILL)
 
     in_the_middle(kill_one)
-    done = encode_corpus(door.ClusterEmbedder(embedder, wanted), corpus, tmp_path / "out")
+    with pytest.warns(UserWarning, match=r"^an actor of Ray died; others repeat its texts$"):
+        done = encode_corpus(door.ClusterEmbedder(embedder, wanted), corpus, tmp_path / "out")
     assert done.encoded == 2000
     assert (killed, len(started)) == ([2], 3)
     check(tmp_path / "out", expected)

@@ -103,8 +103,8 @@ def test_the_command_refuses_before_a_model_is_loaded(
     done = run("encode", "--device", "cpu", "--ray", texts, "--out", out, *asked)
     assert (done.code, done.err) == (
         2,
-        "error: got --ray and --device, --devices or --workers; Ray gives its actors their "
-        "devices\n",
+        "error: got --ray and --device, --devices or --workers; "
+        "Ray gives its actors their devices\n",
     )
     done = run("encode", texts, "--out", out, *asked, "--ray", f"127.0.0.1:{closed_port()}")
     assert done.code == 2
