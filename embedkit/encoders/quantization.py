@@ -174,8 +174,9 @@ def emulated(
         for index, layer in enumerate(network.layers)
         for part in PARTS
     }
-    for part, linear in linears.items() if parts is not None else ():
-        linear.run_as(parts.get(part))
+    if parts is not None:
+        for part, linear in linears.items():
+            linear.run_as(parts.get(part))
     return network, linears
 
 
@@ -191,7 +192,8 @@ def of_tensors(
             given = [left.pop(f"{name}.{end}", None) for end in ("smoothing", "range")]
             if all(one is None for one in given):
                 continue
-            smoothing, ends = (np.empty(0) if one is None else one for one in given)
+            absent: NDArray[Any] = np.empty(0)
+            smoothing, ends = (absent if one is None else one for one in given)
             shapes = (smoothing.shape, ends.shape) == ((width,), (2,))
             types = smoothing.dtype == ends.dtype == np.float32
             finite = np.isfinite(smoothing).all() and np.isfinite(ends).all()
