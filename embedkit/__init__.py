@@ -18,6 +18,7 @@ _PUBLIC = {
     "embedkit.embedder.embedder": "Embedder",
     "embedkit.evaluation.compare": "compare",
     "embedkit.evaluation.evaluate": "evaluate",
+    "embedkit.evaluation.quantize": "quantize",
     "embedkit.evaluation.report.report": "Report",
     "embedkit.masked_lm": "MaskedLM",
     "embedkit.pooling": "POOLINGS",
@@ -62,6 +63,7 @@ if TYPE_CHECKING:  # what type checkers and editors know of them
     from embedkit.errors import InputError as InputError
     from embedkit.evaluation.compare import compare as compare
     from embedkit.evaluation.evaluate import evaluate as evaluate
+    from embedkit.evaluation.quantize import quantize as quantize
     from embedkit.evaluation.report.report import Report as Report
     from embedkit.masked_lm import MaskedLM as MaskedLM
     from embedkit.pooling import POOLINGS as POOLINGS

@@ -21,6 +21,7 @@ from embedkit.cli.evaluate import evaluate_command
 from embedkit.cli.fill_mask import fill_mask_command
 from embedkit.cli.index import index_app
 from embedkit.cli.info import info_command
+from embedkit.cli.quantize import quantize_command
 from embedkit.cli.score import score_command
 from embedkit.cli.search import search_command
 from embedkit.cli.tag import tag_command
@@ -63,6 +64,7 @@ app.command("search")(search_command)
 app.command("duplicates")(duplicates_command)
 app.command("score")(score_command)
 app.command("tag")(tag_command)
+app.command("quantize")(quantize_command)
 app.command("fill-mask")(fill_mask_command)
 app.command("info")(info_command)
 app.command("bench")(bench_command)

@@ -18,11 +18,18 @@ from embedkit.arguments import as_path, check_count, check_type
 from embedkit.data.texts import as_texts
 from embedkit.embedder.encode_arguments import check_encode_arguments
 from embedkit.embedder.loading import load_parts
-from embedkit.embedder.precision import AUTO, PRECISIONS, check_precision, usable_engine
+from embedkit.embedder.precision import (
+    AUTO,
+    INT8,
+    PRECISIONS,
+    check_precision,
+    usable_engine,
+)
 from embedkit.embedder.prompts import role_prompt
 from embedkit.embedder.recipe_encoder import GIVEN, RecipeEncoder
 from embedkit.encoders.devices import on_device, standard_torch
 from embedkit.encoders.encoder import on_engine
+from embedkit.encoders.packed import PackedEncoder
 from embedkit.errors import InputError
 from embedkit.files import DEFAULT_MODEL, new_folder
 from embedkit.html_table import html_table
@@ -46,6 +53,7 @@ class LoadOptions(TypedDict, total=False):
     device: str | torch.device | None
     precision: str
     engine: str
+    calibrate_on: Iterable[str] | None
     reproducible: bool
     max_length: int | None
     prompts: Mapping[str, str] | None
@@ -63,9 +71,13 @@ class Embedder(RecipeEncoder):
         revision: of the hub id.
         device: "cpu", "cuda", ...; None takes a GPU where there is one.
         precision: of the encoder: float32, bfloat16 or float16; auto takes a low one where the
-            device is faster in it and a fixed probe agrees with float32.
+            device is faster in it and a fixed probe agrees with float32. int8 runs by OpenVINO, by
+            the calibration of the model's folder, else by one that takes seconds; auto takes it
+            where the folder's is certified (see `quantize`).
         engine: that runs the encoder: torch or openvino, of the extra `openvino` and for the CPU;
             auto takes OpenVINO where `embedkit bench --calibrate` measured it faster.
+        calibrate_on: texts to calibrate int8 on, anew; None for the folder's calibration, else for
+            texts that come with embedkit.
         reproducible: the same bits for the same text on one machine, engine, number of threads and
             version of torch or OpenVINO, whatever else is encoded with it. It costs speed.
         max_length: tokens of a text at most; None for the model's own.
@@ -102,6 +114,7 @@ class Embedder(RecipeEncoder):
         device: str | torch.device | None = None,
         precision: str = AUTO,
         engine: str = AUTO,
+        calibrate_on: Iterable[str] | None = None,
         reproducible: bool = False,
         max_length: int | None = None,
         prompts: Mapping[str, str] | None = None,
@@ -109,6 +122,8 @@ class Embedder(RecipeEncoder):
     ) -> None:
         recipe = None if recipe is None else Recipe.of(recipe)
         check_precision(precision, engine)
+        if calibrate_on is not None and precision != INT8:
+            raise InputError(f"got calibrate_on and precision {precision!r}; expected int8")
         check_type("reproducible", reproducible, bool, "True or False")
         self.name, parts = load_parts(
             model, recipe, max_length, revision=revision, local_files_only=local_files_only
@@ -117,12 +132,16 @@ class Embedder(RecipeEncoder):
         self.settings = parts.settings.with_prompts(prompts)
         self.reproducible = reproducible
         self._asked = precision
+        if calibrate_on is not None:
+            self._calibrate_on = as_texts(calibrate_on, "calibrate_on")
         with on_device(device) as target:
             engine = usable_engine(engine, self.settings.engine, target)
             own = engine == "openvino"  # it takes float32 weights, whatever it computes in
             dtype = torch.float32 if own else PRECISIONS.get(precision, torch.float32)
             encoder = parts.encoder.to(target, dtype)
         self.settings = replace(self.settings, engine=engine)
+        if self._calibrate_on is not None and isinstance(encoder, PackedEncoder):
+            encoder = encoder.uncalibrated()
         self._settle(encoder=encoder, bound=parts.bound)
 
     @classmethod

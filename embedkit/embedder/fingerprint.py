@@ -50,6 +50,7 @@ def identity(
     backend = json.loads(tokenizer.backend.to_str())
     side = backend.pop("truncation")["direction"]
     default = settings.default_prompt_name
+    int8 = {} if encoder.int8 is None else {"quantization": encoder.int8.digest(top)}
     return {
         "weights": _digest([encoder.identity, used]),
         "tokenizer": _digest([backend, side]),
@@ -57,6 +58,7 @@ def identity(
         "max_length": tokenizer.max_length,
         "default_prompt": "" if default is None else settings.prompts[default],
         "include_prompt": settings.include_prompt,
+        **int8,
     }
 
 

@@ -15,6 +15,8 @@ from embedkit.embedder.sentence_transformers import read_settings
 from embedkit.encoders.encoder import ENGINES, Encoder, load_encoder
 from embedkit.encoders.hub import find_folder
 from embedkit.encoders.loading import of_pooler
+from embedkit.encoders.packed import PackedEncoder
+from embedkit.encoders.quantization import FILE, Quantization
 from embedkit.encoders.weights import Weights
 from embedkit.errors import InputError
 from embedkit.files import MARK, read_mark
@@ -82,6 +84,8 @@ def load_folder(folder: Path, recipe: Recipe | None, max_length: int | None) -> 
         )
     settings = replace(read_settings(folder), engine=engine)
     encoder = load_encoder(settings.encoder_folder)
+    if isinstance(encoder, PackedEncoder) and (folder / FILE).is_file():
+        encoder.calibration = Quantization.load(folder, encoder)
     settings = settings.recognise_pooler(encoder).truncated(encoder)
     bound = settings.bind(recipe or settings.recipe or Recipe(("mean",)), encoder)
     bound.dim(encoder.dim)  # its Dense layers fit

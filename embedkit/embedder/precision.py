@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
@@ -16,6 +16,7 @@ from embedkit.embedder.calibration import (
     has_bfloat16,
     kept_openvino,
 )
+from embedkit.embedder.certificate import built_in_texts, described, in_int8
 from embedkit.embedder.one_pass import run
 from embedkit.encoders.encoder import ENGINES, Encoder, on_engine
 from embedkit.encoders.packed import PackedEncoder
@@ -26,9 +27,10 @@ from embedkit.recipes.steps import Float32Array
 from embedkit.similarity import find_similarity
 from embedkit.tokenization.tokenizer import Tokenized
 
-AUTO = "auto"
+AUTO, INT8 = "auto", "int8"
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+PRECISIONS |= {INT8: torch.float32}  # what it computes in between its linears
 
 AGREEMENT = 0.999
 
@@ -98,6 +100,8 @@ def check_precision(precision: str, engine: str = AUTO) -> None:
     ):
         if not isinstance(value, str) or value not in known:
             raise InputError(f"{option} is {value!r}; expected one of {', '.join(known)}")
+    if precision == INT8 and engine == "torch":
+        raise InputError("precision is 'int8' and engine 'torch'; expected engine openvino or auto")
 
 
 def usable_engine(asked: str, recorded: str, device: torch.device) -> str:
@@ -113,6 +117,7 @@ def choose(
     bound: BoundRecipe,  # the recipe; while it is not fitted the mean of its layers stands for it
     precision: str,  # a name of PRECISIONS, or `auto`
     engine: str = "torch",  # one of ENGINES, or `auto`
+    calibrate_on: Sequence[str] | None = None,  # texts for int8; None for built-in ones
 ) -> tuple[Encoder, Choice]:
     """The encoder in the precision and engine that were asked for, or for `auto` in the best ones.
 
@@ -121,6 +126,14 @@ def choose(
     (cosine of AGREEMENT or more); it reads no text of the caller's.
     """
     check_precision(precision, engine)
+    certified = _certified(encoder) if precision == AUTO and engine != "torch" else None
+    if precision == INT8 or certified is not None:
+        texts = [*PROBE, *built_in_texts()] if calibrate_on is None else calibrate_on
+        source = "built-in" if calibrate_on is None else "given"
+        quantized = in_int8(encoder, tokenize, _comparable(bound), texts, source)
+        return quantized, _int8_choice(quantized, certified)
+    if isinstance(encoder, PackedEncoder):
+        encoder = encoder.with_int8(None)
     tried = Choice(precision, None, "asked")
     if precision == AUTO:
         tried = fast_precision(encoder.device)
@@ -152,6 +165,20 @@ def choose(
         return rough, replace(tried, agreement=agreement, reason=f"{tried.reason}; {agreed}")
     safe = replace(safe, agreement=agreement, reason=f"auto: {agreed}")
     return _variant(encoder, safe), safe
+
+
+def _certified(encoder: Encoder) -> float | None:
+    """The loss within which the folder's int8 is certified, where it can run here."""
+    known = encoder.calibration if isinstance(encoder, PackedEncoder) else None
+    usable = encoder.device.type == "cpu" and find_spec("openvino") is not None
+    return known.certificate.get("max_loss") if known is not None and usable else None
+
+
+def _int8_choice(encoder: PackedEncoder, certified: float | None) -> Choice:
+    certificate = {} if encoder.int8 is None else encoder.int8.certificate
+    reason = "asked" if certified is None else f"auto: certified to lose at most {certified}"
+    agreement = certificate.get("smallest_cosine")
+    return Choice(INT8, agreement, f"{reason}; {described(certificate)}", engine="openvino")
 
 
 def _variant(encoder: Encoder, choice: Choice) -> Encoder:

@@ -48,6 +48,7 @@ class RecipeEncoder:
     precision_choice: Choice
     reproducible: bool
     _asked: str  # the precision
+    _calibrate_on: Sequence[str] | None = None  # for int8; None for built-in texts
 
     @standard_torch()
     def _settle(
@@ -69,12 +70,13 @@ class RecipeEncoder:
             self.bound,
             self._asked,
             self.settings.engine,
+            self._calibrate_on,
         )
         return self
 
     @property
     def precision(self) -> str:
-        """float32, bfloat16 or float16: what the encoder runs in."""
+        """float32, bfloat16, float16 or int8: what the encoder runs in."""
         return self.precision_choice.name
 
     @property
@@ -192,6 +194,9 @@ class RecipeEncoder:
         write_folder(
             folder, self.encoder, self.tokenizer, self.bound, self.settings, name=self.name
         )
+        if self.encoder.int8 is not None:
+            states = self.bound.recipe.states(self.encoder.num_layers)
+            self.encoder.int8.save(folder, states[-1] if states else self.encoder.num_layers)
 
     @standard_torch()
     def encode_recipes(

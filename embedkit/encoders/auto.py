@@ -34,6 +34,7 @@ class AutoModelEncoder:
     """
 
     engine = "torch"
+    int8 = None
     cuts = False
 
     # `has_pooler`: whether the checkpoint had the weights of the pooler, if the model has one.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from embedkit.encoders.linear import Affine
+    from embedkit.encoders.quantization import Quantization
     from embedkit.encoders.states import TokenStates
     from embedkit.tokenization.token_batch import TokenBatch
 
@@ -29,6 +30,7 @@ class Encoder(Protocol):
     """Token ids to hidden states, packed on both sides."""
 
     engine: str  # that runs it, one of ENGINES
+    int8: Quantization | None  # that it runs in
     family: str  # model_type of config.json
     dim: int  # of a hidden state
     num_layers: int

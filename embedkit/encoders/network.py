@@ -5,7 +5,7 @@ Devlin et al. 2019, figures 1 and 2; Vaswani et al. 2017, figure 1 (left).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -50,6 +50,7 @@ class Network:
         tensors: Mapping[str, Tensor],  # float32, under transformers' names
         device: torch.device,
         dtype: torch.dtype,  # that it computes in, and of its hidden states
+        linear: Callable[[Affine], Linear] = ready,  # of the layers
     ) -> None:
         self._config = config
         self._activation = ACTIVATIONS[config.activation]
@@ -70,13 +71,13 @@ class Network:
         self._projection = None
         if config.embedding != config.dim:
             self._projection = ready(affine(PROJECTION))
-        self._layers = [
+        self.layers = [
             Layer(
-                ready(affine(names["query"], names["key"], names["value"])),
-                ready(affine(names["attention_output"])),
+                linear(affine(names["query"], names["key"], names["value"])),
+                linear(affine(names["attention_output"])),
                 affine(names["attention_norm"]),
-                ready(affine(names["up"])),
-                ready(affine(names["down"])),
+                linear(affine(names["up"])),
+                linear(affine(names["down"])),
                 affine(names["norm"]),
             )
             for names in map(family.layer_names, range(config.layers))
@@ -88,12 +89,12 @@ class Network:
         self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
     ) -> TokenStates:
         """Hidden states `layers`, each (tokens, dim), and pooler_output."""
-        top = len(self._layers) if pooler else max(layers)
+        top = len(self.layers) if pooler else max(layers)
         states: dict[int, Tensor] = {}
         x = self._embed(batch)
         for index in range(top + 1):
             if index > 0:
-                x = self._run(self._layers[index - 1], x, batch)
+                x = self._run(self.layers[index - 1], x, batch)
             if index in layers:
                 states[index] = x
         pooled = None

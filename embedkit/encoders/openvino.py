@@ -13,7 +13,13 @@ import torch
 
 from embedkit.encoders.families import EncoderConfig, Family
 from embedkit.encoders.network import positions
-from embedkit.encoders.openvino_graph import Float32Array, build, import_openvino
+from embedkit.encoders.openvino_graph import (
+    Float32Array,
+    Part,
+    Quantized,
+    build,
+    import_openvino,
+)
 from embedkit.encoders.packed import PackedEncoder
 from embedkit.encoders.states import TokenStates
 from embedkit.errors import InputError
@@ -57,7 +63,10 @@ class OpenVINOEncoder(PackedEncoder):
 
     def _network(self) -> OpenVINONetwork:
         tensors = {name: tensor.numpy() for name, tensor in self._tensors.items()}
-        return OpenVINONetwork(self._family, self._sizes, tensors, self._dtype, self._threads)
+        parts = None if self.int8 is None else self.int8.parts
+        return OpenVINONetwork(
+            self._family, self._sizes, tensors, self._dtype, self._threads, parts
+        )
 
 
 class OpenVINONetwork:
@@ -73,10 +82,11 @@ class OpenVINONetwork:
         tensors: Mapping[str, Float32Array],  # under transformers' names
         dtype: torch.dtype,
         threads: int,  # of all streams together
+        int8: Mapping[Part, Quantized] | None = None,  # the linears that are
     ) -> None:
         self._family, self._config, self._tensors = family, config, tensors
         self._precision = _PRECISIONS[dtype]
-        self._threads = threads
+        self._threads, self._int8 = threads, int8
         # With what runs them: a request of each thread that does not run one now.
         self._compiled: dict[tuple[object, ...], tuple[CompiledModel, list[InferRequest]]] = {}
         self._lock = Lock()
@@ -125,7 +135,8 @@ class OpenVINONetwork:
         }
         with self._lock:
             if key not in self._compiled:
-                model = build(self._family, self._config, self._tensors, layers, pooler=pooler)
+                network = self._family, self._config, self._tensors, layers
+                model = build(*network, pooler=pooler, quantization=self._int8)
                 # No CACHE_DIR: to read a compiled model takes longer than to compile it.
                 compiled = core.compile_model(model, "CPU", options)
                 used = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()

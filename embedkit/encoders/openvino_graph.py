@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Float32Array: TypeAlias = NDArray[np.float32]
 # A linear that may be quantized: the layer, from 0, and qkv, attention_output, up or down.
 Part: TypeAlias = tuple[int, str]
+PARTS = ("qkv", "attention_output", "up", "down")
 _QKV = ("query", "key", "value")
 
 

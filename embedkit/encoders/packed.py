@@ -10,15 +10,17 @@ from collections.abc import Callable, Collection
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from embedkit.encoders.families import FAMILIES, POOLER, WORDS, EncoderConfig
-from embedkit.encoders.linear import ACTIVATIONS, Affine
+from embedkit.encoders.linear import ACTIVATIONS, Affine, Linear, ready
 from embedkit.encoders.network import Network
+from embedkit.encoders.openvino_graph import PARTS
+from embedkit.encoders.quantization import Quantization
 from embedkit.encoders.states import TokenStates
 from embedkit.encoders.weights import Weights
 from embedkit.errors import InputError
@@ -50,6 +52,8 @@ class PackedEncoder:
     """An `Encoder` of a family whose network we run ourselves."""
 
     engine = "torch"
+    int8: Quantization | None = None  # that it runs in
+    calibration: Quantization | None = None  # that its folder has, or was made for it
     cuts = True
     whole = True
 
@@ -95,6 +99,11 @@ class PackedEncoder:
         return [(3 * n.dim, n.dim), (n.dim, n.dim), (n.inner, n.dim), (n.dim, n.inner)]
 
     @property
+    def linear_parts(self) -> list[tuple[int, str]]:
+        """The linears of all layers, by layer and name."""
+        return [(layer, part) for layer in range(self.num_layers) for part in PARTS]
+
+    @property
     def pooler(self) -> Affine | None:
         if f"{POOLER}.weight" not in self._tensors:
             return None
@@ -117,7 +126,26 @@ class PackedEncoder:
         return engine
 
     def _network(self) -> Callable[..., TokenStates]:
-        return Network(self._family, self._sizes, self._tensors, self.device, self._dtype)
+        return self.network(ready)
+
+    def network(self, linear: Callable[[Affine], Linear]) -> Network:
+        """The forward pass in torch, with these linears."""
+        sizes = self._family, self._sizes
+        return Network(*sizes, self._tensors, self.device, self._dtype, linear)
+
+    def with_int8(self, quantization: Quantization | None) -> Self:
+        """The same encoder, run in int8, or not for None; a calibration that it has stays known."""
+        if quantization is self.int8:
+            return self
+        other = copy.copy(self)
+        other.int8, other.calibration = quantization, quantization or self.calibration
+        return other
+
+    def uncalibrated(self) -> Self:
+        """The same encoder without what its folder says of int8."""
+        other = copy.copy(self)
+        other.int8 = other.calibration = None
+        return other
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

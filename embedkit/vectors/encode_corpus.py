@@ -136,7 +136,7 @@ def encode_corpus(
             _check_shard(before, part, folder)
             recorded = before.provenance
             embedder = embedder.in_recorded(recorded.precision)
-            provenance = replace(provenance, precision=embedder.precision)
+            provenance = Provenance.of(embedder, provenance.prompt)
             if prompt is None and prompt_name is None:
                 provenance = replace(
                     provenance, prompt=recorded.prompt, query_prompt=recorded.query_prompt

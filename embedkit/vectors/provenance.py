@@ -21,6 +21,7 @@ _PARTS = {
     "max_length": "another maximum length",
     "default_prompt": "another default prompt",
     "include_prompt": "another rule on pooling the prompt",
+    "quantization": "another quantization (int8)",
 }
 
 
@@ -82,13 +83,14 @@ class Provenance:
 
         An explicit precision and the prompt may differ.
         """
+        embedder = embedder.in_recorded(self.precision)
         if embedder.fingerprint != self.fingerprint:
             raise InputError(
                 f"the vectors are of {self.model} (recipe {self.recipe}), and {embedder.name} "
                 f"(recipe {embedder.recipe}) makes others: it has "
                 f"{_differing_parts(self.identity, embedder.identity)}; expected the same model"
             )
-        return embedder.in_recorded(self.precision)
+        return embedder
 
     def check_rows(self, other: Provenance) -> None:
         """Refuse to add vectors of another embedder to these; another precision may pass."""

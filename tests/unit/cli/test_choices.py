@@ -51,7 +51,7 @@ def test_the_names_are_those_of_the_tables() -> None:
 
 
 SIMILARITY = "[cosine|dot|euclidean|manhattan]..."
-PRECISION = "[auto|float32|bfloat16|float16]"
+PRECISION = "[auto|float32|bfloat16|float16|int8]"
 KIND = "[flat|hnsw|FACTORY]"
 METAVARS = {
     "compare": {
