@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from embedkit.data.pairs import read_pairs
 from embedkit.embedder.one_pass import run
@@ -70,7 +71,7 @@ def in_int8(
     return rough
 
 
-def _cosines(a: Float32Array, b: Float32Array) -> Float32Array:
+def _cosines(a: Float32Array, b: Float32Array) -> NDArray[np.float64]:
     return find_similarity("cosine").pairwise(a.astype(np.float64), b.astype(np.float64))
 
 

@@ -22,6 +22,8 @@ from embedkit.tokenization.token_batch import TokenBatch
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from embedkit.encoders.quantization import Quantization
+
 # Where AutoModel would make a decoder too; sentence-transformers loads these by the same classes.
 _ENCODER_CLASSES = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel"}
 
@@ -34,7 +36,7 @@ class AutoModelEncoder:
     """
 
     engine = "torch"
-    int8 = None
+    int8: Quantization | None = None
     cuts = False
 
     # `has_pooler`: whether the checkpoint had the weights of the pooler, if the model has one.
