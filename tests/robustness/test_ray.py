@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,11 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return seen
 
 
+def processes_of_actors() -> list[psutil.Process]:
+    processes = psutil.Process().children(recursive=True)
+    return [process for process in processes if "ray::Actor" in process.name()]
+
+
 def check(folder: Path, expected: np.ndarray) -> None:
     """Every row is there once, and equal to that of an undisturbed run."""
     vectors = Vectors.open(folder)
@@ -141,7 +147,14 @@ def test_a_node_that_is_lost_in_the_middle(
     started: list[Any],
     tmp_path: Path,
 ) -> None:
-    in_the_middle(lambda: cluster.remove_node(cluster.nodes.pop(), allow_graceful=False))
+    def lose_one() -> None:
+        processes = processes_of_actors()
+        assert len(processes) == 2
+        cluster.remove_node(cluster.nodes.pop(), allow_graceful=False)
+        while all(process.is_running() for process in processes):  # it outlives its node a little
+            time.sleep(0.1)
+
+    in_the_middle(lose_one)
     on_ray = door.ClusterEmbedder(embedder, door.Actors(2))
     try:
         assert encode_corpus(on_ray, corpus, tmp_path / "out").encoded == 2000
@@ -164,8 +177,7 @@ def test_an_actor_that_is_killed_in_the_middle(
     killed = []
 
     def kill_one() -> None:
-        processes = psutil.Process().children(recursive=True)
-        ours = [process for process in processes if "ray::Actor" in process.name()]
+        ours = processes_of_actors()
         killed.append(len(ours))
         os.kill(ours[0].pid, signal.SIGKILL)
 
