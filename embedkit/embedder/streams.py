@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
-from threading import Lock, Thread
+from threading import Barrier, Lock, Thread
 from typing import TypeVar
 
 import torch
@@ -43,8 +43,9 @@ def run_streams(
     """
     coming = iter(batches)
     under_way: dict[Future[_U], _T] = {}
-    pool = ThreadPoolExecutor(streams, "stream", _limit_threads, (threads,))
+    pool = ThreadPoolExecutor(streams, "stream")
     try:
+        _limit_threads(pool, streams, threads)
         while True:
             for batch in islice(coming, 2 * streams - len(under_way)):
                 under_way[pool.submit(function, batch)] = batch
@@ -56,17 +57,23 @@ def run_streams(
         pool.shutdown(cancel_futures=True)
 
 
-def _limit_threads(count: int) -> None:
-    """Threads of torch for the calling thread alone, which is new.
+def _limit_threads(pool: ThreadPoolExecutor, streams: int, count: int) -> None:
+    """Threads of torch for each thread of the pool, which is new.
 
-    A new thread gets what any thread has set last, so another one sets that again.
+    A new thread gets what any thread has set last, so another one sets that again at the end.
     """
+    started = Barrier(streams)  # so that each of them gets one call
+
+    def limit(_: int) -> None:
+        torch.get_num_threads()  # else torch's first use of its number in this thread resets it
+        torch.set_num_threads(count)
+        started.wait()
+
     with _changing:
         everywhere = torch.get_num_threads()
-        if count != everywhere:
-            try:
-                torch.set_num_threads(count)
-            finally:
-                other = Thread(target=torch.set_num_threads, args=(everywhere,))
-                other.start()
-                other.join()
+        try:
+            list(pool.map(limit, range(streams)))
+        finally:
+            other = Thread(target=torch.set_num_threads, args=(everywhere,))
+            other.start()
+            other.join()

@@ -1066,8 +1066,8 @@ def test_repeated_options_of_one_value_are_refused(
 
 
 def test_repeated_options_every_command_has_a_model_or_a_folder() -> None:
-    assert len(LEAVES) == 27
-    assert sum(option.name == "model" for _, option in SINGLE) == 16
+    assert len(LEAVES) == 28
+    assert sum(option.name == "model" for _, option in SINGLE) == 17
 
 
 @pytest.mark.process

@@ -226,8 +226,8 @@ def test_a_revision_of_a_folder_is_refused(bert: Path) -> None:
     ("options", "message"),
     [
         (
-            {"precision": "int8"},
-            "precision is 'int8'; expected one of auto, float32, bfloat16, float16",
+            {"precision": "int4"},
+            "precision is 'int4'; expected one of auto, float32, bfloat16, float16, int8",
         ),
         ({"device": "banana"}, "device is .banana., which torch cannot use here; expected cpu"),
         ({"max_length": 513}, "max_length is 513, but the encoder has 512 positions"),

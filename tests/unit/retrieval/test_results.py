@@ -110,7 +110,7 @@ def test_vectors_and_an_embedder(tmp_path: Path) -> None:
     assert embedder[:6] == [
         *("Embedder", str(bert).replace("<b>", "&lt;b&gt;"), "recipe", "mean", "dimension", "16")
     ]
-    assert embedder[-4:] == ["precision", "float32", "device", "cpu"]
+    assert embedder[-6:] == ["precision", "float32", "engine", "torch", "device", "cpu"]
     built = VectorIndex.build(vectors)
     assert f"model={str(bert)!r}" in repr(built)
     assert "in memory" in cells(built._repr_html_())
