@@ -82,5 +82,5 @@ def described(certificate: Mapping[str, Any]) -> str:
         f"calibrated on {certificate.get('texts')} {certificate.get('source')} texts; cosine to "
         f"float32 on {certificate.get('held_out')} others: mean "
         f"{certificate.get('mean_cosine', float('nan')):.5f}, smallest "
-        f"{certificate.get('smallest_cosine', float('nan')):.5f}; {len(kept)} linears stay float32"
+        f"{certificate.get('smallest_cosine', float('nan')):.5f}; {len(kept)} linears stay float"
     )

@@ -63,10 +63,10 @@ class OpenVINOEncoder(PackedEncoder):
 
     def _network(self) -> OpenVINONetwork:
         tensors = {name: tensor.numpy() for name, tensor in self._tensors.items()}
-        parts = None if self.int8 is None else self.int8.parts
-        return OpenVINONetwork(
-            self._family, self._sizes, tensors, self._dtype, self._threads, parts
-        )
+        parts, dtype = None, self._dtype
+        if self.int8 is not None:  # what is not int8 may be rough too
+            parts, dtype = self.int8.parts, torch.bfloat16 if has_bfloat16() else torch.float32
+        return OpenVINONetwork(self._family, self._sizes, tensors, dtype, self._threads, parts)
 
 
 class OpenVINONetwork:

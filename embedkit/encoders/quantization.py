@@ -1,4 +1,4 @@
-"""Calibrate int8: what the input of each linear is divided by, its range, and which stay float32.
+"""Calibrate int8: what the input of each linear is divided by, its range, and which stay float.
 
 Smoothing moves the range of activations into the weights (Xiao et al. 2023). Its strength is chosen
 for each linear by the error of its outputs, on inputs as the layers before it, already int8, give
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 FILE = "quantization.safetensors"
 _SCHEMA = 1
-KEPT = 1 / 8  # of the multiply-adds of all linears, at most, that stay float32
+KEPT = 1 / 8  # of the multiply-adds of all linears, at most, that stay float
 _STRENGTHS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # alpha of Xiao et al., equation 4
 _ROWS = 1024  # of the inputs, that the error is measured on
 _LEAST = 1e-5  # of a largest value: one of 0 would be divided by
@@ -115,7 +115,7 @@ def calibrate(encoder: PackedEncoder, batch: TokenBatch, few: TokenBatch) -> dic
     """The quantization of an encoder of the CPU by the tokens of some texts, on one thread.
 
     The linears whose int8 alone changes the mean states of a `few` texts the most, per
-    multiply-add, are left out, up to `KEPT` of all multiply-adds: they stay float32.
+    multiply-add, are left out, up to `KEPT` of all multiply-adds: they stay float.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # more of them add up in another order
@@ -183,7 +183,7 @@ def emulated(
 def of_tensors(
     tensors: Mapping[str, NDArray[Any]], encoder: PackedEncoder, path: Path
 ) -> dict[Part, Quantized]:
-    """What the tensors of a file say of this encoder; a linear without any stays float32."""
+    """What the tensors of a file say of this encoder; a linear without any stays float."""
     left = dict(tensors)
     parts = {}
     for layer in range(encoder.num_layers):
@@ -219,7 +219,7 @@ def _spans(low: float, high: float) -> bool:
 class Quantization:
     """How an encoder becomes int8, and what is known of it."""
 
-    parts: Mapping[Part, Quantized]  # without those that stay float32
+    parts: Mapping[Part, Quantized]  # without those that stay float
     certificate: Mapping[str, Any]  # JSON values
 
     def digest(self, num_layers: int) -> str:

@@ -267,7 +267,7 @@ def test_bench(bert: Path, run: Run, tmp_path: Path) -> None:
     assert f"embedkit encode FILE -m {bert}" in "".join(done.out.splitlines())
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_bench_of_the_sentences_that_ship(bert: Path, run: Run) -> None:
     said = run("bench", "-m", bert, "--rounds", "1", "--json").json
     assert said["texts"] == 480

@@ -390,7 +390,9 @@ with embedder.workers(2) as pool:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL]
+)
 def test_workers_end_with_their_parent(
     number: signal.Signals, embedder: Embedder, tmp_path: Path
 ) -> None:

@@ -259,6 +259,7 @@ def test_killed_while_nothing_got_better(
     assert ended["out"] == ended["whole"] == "100"  # 20 steps an epoch; the first is the best
 
 
+@pytest.mark.slow
 def test_another_training_is_not_gone_on_with(
     bert: Path, files: dict[str, Path], tmp_path: Path, run: Run
 ) -> None:

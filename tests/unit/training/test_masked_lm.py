@@ -322,6 +322,7 @@ def test_killed_and_taken_up_again(bert: Path, tmp_path: Path, run: Run) -> None
     assert said["out"]["after"] == said["whole"]["after"]
 
 
+@pytest.mark.slow
 def test_from_the_command_line(bert: Path, tmp_path: Path, run: Run) -> None:
     """compare's table before and after, on the set that comes with embedkit or on others."""
     texts = tmp_path / "texts.csv"

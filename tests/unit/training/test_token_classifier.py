@@ -143,6 +143,7 @@ def write(folder: Path, name: str, data: TaggedTexts) -> Path:
     return folder / name
 
 
+@pytest.mark.slow
 def test_killed_and_resumed(bert: Path, tmp_path: Path, run: Run) -> None:
     file = write(tmp_path, "korean.conll", korean(32))
     command = ["train", "token-classifier", file, "--dev", file, "-m", bert, "--epochs", 3]
