@@ -41,7 +41,7 @@ def info_command(
     content = {"model": model, "precision": choice.name, "agreement": choice.agreement}
     measured = kept_openvino()
     _show(model, content, choice, measured, as_json=as_json)
-    if measured is None and find_spec("openvino") is not None:
+    if measured is None and choice.engine == "torch" and find_spec("openvino") is not None:
         output.inform(
             "OpenVINO is installed, and auto does not take it before it is measured: "
             "embedkit bench --calibrate"
