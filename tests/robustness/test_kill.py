@@ -16,6 +16,7 @@ from embedkit import Corpus, Embedder, InputError, VectorIndex, Vectors, build_i
 from robustness import kill
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_by_kills(tmp_path: Path) -> None:
     found = kill.run(2, seed=1, scratch=tmp_path)
     assert [states.total() - states[kill.MISSED] for states in found.values()] == [2, 2]

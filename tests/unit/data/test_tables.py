@@ -167,7 +167,7 @@ ENCODINGS = ["utf-8", "utf-8-sig", "cp949", "utf-16", "utf-16-le", "utf-32", "gb
 @pytest.mark.thorough
 @pytest.mark.parametrize("suffix", TEXT_SUFFIXES)
 @pytest.mark.parametrize("encoding", ENCODINGS)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(data=st.data())
 def test_data_with_blank_lines_in_any_encoding_reads_back(
     suffix: str, encoding: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
@@ -428,7 +428,7 @@ def memory() -> Iterator[Callable[[], int]]:
 @pytest.mark.thorough
 @pytest.mark.parametrize(
     "suffix",
-    [pytest.param(x, marks=pytest.mark.slow) if x == ".tsv" else x for x in READERS],
+    [x if x in (".csv", ".parquet") else pytest.param(x, marks=pytest.mark.slow) for x in READERS],
 )
 def test_memory_does_not_grow_with_the_file(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"many{suffix}"
