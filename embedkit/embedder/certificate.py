@@ -66,12 +66,13 @@ def in_int8(
         ],
     }
     rough, tokens = exact.with_int8(Quantization(parts, certificate)), tokenize(held_out)
-    cosines = _cosines(*(run(variant, tokens, [bound])[0] for variant in (exact, rough)))
+    cosines = row_cosines(*(run(variant, tokens, [bound])[0] for variant in (exact, rough)))
     certificate |= {"smallest_cosine": float(cosines.min()), "mean_cosine": float(cosines.mean())}
     return rough
 
 
-def _cosines(a: Float32Array, b: Float32Array) -> NDArray[np.float64]:
+def row_cosines(a: Float32Array, b: Float32Array) -> NDArray[np.float64]:
+    """(n,): the cosine of each row of a to that of b, both (n, dim)."""
     return find_similarity("cosine").pairwise(a.astype(np.float64), b.astype(np.float64))
 
 

@@ -16,7 +16,7 @@ from embedkit.embedder.calibration import (
     has_bfloat16,
     kept_openvino,
 )
-from embedkit.embedder.certificate import built_in_texts, described, in_int8
+from embedkit.embedder.certificate import built_in_texts, described, in_int8, row_cosines
 from embedkit.embedder.one_pass import run
 from embedkit.encoders.encoder import ENGINES, Encoder, on_engine
 from embedkit.encoders.packed import PackedEncoder
@@ -24,7 +24,6 @@ from embedkit.errors import InputError
 from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import LAST, Recipe
 from embedkit.recipes.steps import Float32Array
-from embedkit.similarity import find_similarity
 from embedkit.tokenization.tokenizer import Tokenized
 
 AUTO, INT8 = "auto", "int8"
@@ -219,8 +218,7 @@ def cpu_precision(*, anew: bool = False) -> Choice:
 
 def smallest_cosine(a: Float32Array, b: Float32Array) -> float:
     """Of the rows of a and b, (n, dim); two zero vectors agree, zero and another do not."""
-    cosines = find_similarity("cosine").pairwise(a.astype(np.float64), b.astype(np.float64))
-    return float(np.where((a == b).all(axis=1), 1.0, cosines).min())
+    return float(np.where((a == b).all(axis=1), 1.0, row_cosines(a, b)).min())
 
 
 def _comparable(bound: BoundRecipe) -> BoundRecipe:

@@ -64,7 +64,7 @@ class OpenVINOEncoder(PackedEncoder):
     def _network(self) -> OpenVINONetwork:
         tensors = {name: tensor.numpy() for name, tensor in self._tensors.items()}
         parts, dtype = None, self._dtype
-        if self.int8 is not None:  # what is not int8 may be rough too
+        if self.int8 is not None:  # the rest may run in bfloat16: int8 changes embeddings more
             parts, dtype = self.int8.parts, torch.bfloat16 if has_bfloat16() else torch.float32
         return OpenVINONetwork(self._family, self._sizes, tensors, dtype, self._threads, parts)
 
