@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -254,15 +255,20 @@ def test_settings_of_the_caller_change_nothing(folder: Path, state: Callable[[],
 
 
 class Failing(tiny.PositionEncoder):
-    """Fails at its third batch, while the others wait for long."""
+    """Fails at its third call, while the others wait for long."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = count(1)  # its next() is one step, whatever other threads do
 
     def __call__(
         self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
     ) -> TokenStates:
-        states = super().__call__(batch, layers, pooler=pooler)
-        if len(self.batches) == 3:
+        call = next(self.calls)
+        if call == 3:
             raise ArithmeticError("the third batch")
-        for _ in range(30 if len(self.batches) > 1 else 0):
+        states = super().__call__(batch, layers, pooler=pooler)
+        for _ in range(30 if call > 1 else 0):
             time.sleep(0.01)
         return states
 
