@@ -61,7 +61,7 @@ def in_int8(
         "source": source,
         "texts": len(taken),
         "held_out": len(held_out),
-        "float32": [
+        "kept_float": [
             f"{layer}.{part}" for layer, part in exact.linear_parts if (layer, part) not in parts
         ],
     }
@@ -78,7 +78,7 @@ def row_cosines(a: Float32Array, b: Float32Array) -> NDArray[np.float64]:
 
 def described(certificate: Mapping[str, Any]) -> str:
     """A certificate in one sentence."""
-    kept = certificate.get("float32", [])
+    kept = certificate.get("kept_float", [])
     return (
         f"calibrated on {certificate.get('texts')} {certificate.get('source')} texts; cosine to "
         f"float32 on {certificate.get('held_out')} others: mean "

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 FILE = "quantization.safetensors"
 _SCHEMA = 1
-KEPT = 1 / 8  # of the multiply-adds of all linears, at most, that stay float
+MEAN_COSINE = 0.998  # to float32, that is asked of int8
 _STRENGTHS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # alpha of Xiao et al., equation 4
 _ROWS = 1024  # of the inputs, that the error is measured on
 _LEAST = 1e-5  # of a largest value: one of 0 would be divided by
@@ -115,7 +115,8 @@ def calibrate(encoder: PackedEncoder, batch: TokenBatch, few: TokenBatch) -> dic
     """The quantization of an encoder of the CPU by the tokens of some texts, on one thread.
 
     The linears whose int8 alone changes the mean states of a `few` texts the most, per
-    multiply-add, are left out, up to `KEPT` of all multiply-adds: they stay float.
+    multiply-add, are left out one by one, until the rest leaves these states a cosine of
+    `MEAN_COSINE` in the mean: they stay float.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # more of them add up in another order
@@ -144,20 +145,18 @@ def _calibrate(encoder: PackedEncoder, batch: TokenBatch, few: TokenBatch) -> di
         return sums.index_add_(0, few.segments, last)
 
     exact = means(())
-    losses = {
-        part: float(1 - torch.cosine_similarity(exact, means([part])).double().mean())
-        for part in linears
-    }
-    left = KEPT * sum(linear.cost for linear in linears.values())
-    kept = set()
-    for part in sorted(linears, key=lambda part: -losses[part] / linears[part].cost):
-        if linears[part].cost <= left:
-            left -= linears[part].cost
-            kept.add(part)
+
+    def loss(changed: Collection[Part]) -> float:
+        return float(1 - torch.cosine_similarity(exact, means(changed)).double().mean())
+
+    worth = {part: loss([part]) / linear.cost for part, linear in linears.items()}
+    taken = sorted(linears, key=lambda part: worth[part])
+    while taken and loss(taken) > 1 - MEAN_COSINE:
+        taken.pop()
     return {
         part: linear.quantized
         for part, linear in linears.items()
-        if part not in kept and linear.quantized is not None
+        if part in taken and linear.quantized is not None
     }
 
 

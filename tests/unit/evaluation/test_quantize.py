@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,13 +12,16 @@ import pytest
 import torch
 from helpers import tiny
 from helpers.command import Run
+from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import embedkit.evaluation.quantize as quantize_module
 from embedkit import Corpus, Embedder, InputError, encode_corpus, quantize
+from embedkit.embedder.certificate import row_cosines
 from embedkit.encoders.linear import Affine
-from embedkit.encoders.openvino_graph import Quantized
+from embedkit.encoders.openvino_graph import Part, Quantized
+from embedkit.encoders.packed import PackedEncoder
 from embedkit.encoders.quantization import FILE, Int8Linear, emulated
 
 pytestmark = [
@@ -73,7 +77,36 @@ def test_openvino_computes_what_the_emulation_does(
     means = [x.mean(0).numpy() for x in states.split(tokens.lengths.tolist())]
     loss, of_graph = (np.abs(quantized.encode(TEXTS) - x).max() for x in (exact, means))
     assert of_graph < loss / 3  # a value on the edge of two levels may fall on either side
-    assert 0 < sum(linear.exact for linear in linears.values()) < len(linears) / 2
+    assert not any(linear.exact for linear in linears.values())
+
+
+def test_no_more_linears_stay_float_than_the_cosine_needs(
+    bert: Path, quantized: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0.99996
+    monkeypatch.setattr("embedkit.encoders.quantization.MEAN_COSINE", asked)
+    encoder = Embedder(bert, precision="int8", calibrate_on=TEXTS).encoder
+    assert isinstance(encoder, PackedEncoder)
+    assert encoder.int8 is not None
+    assert isinstance(quantized.encoder, PackedEncoder)
+    assert quantized.encoder.int8 is not None
+    taken = [text for index, text in enumerate(dict.fromkeys(TEXTS)) if index % 5]
+    tokens = quantized.tokenizer(taken)
+
+    def means(parts: Mapping[Part, Quantized]) -> NDArray[np.float32]:
+        network, _ = emulated(encoder, parts)
+        states = network(tokens.batch(np.arange(len(taken))), [2]).only
+        return np.array([x.mean(0).numpy() for x in states.split(tokens.lengths.tolist())])
+
+    def cosine(parts: Mapping[Part, Quantized]) -> float:
+        return float(row_cosines(means({}), means(parts)).mean())
+
+    parts, everything = encoder.int8.parts, quantized.encoder.int8.parts
+    assert (len(parts), len(everything)) == (5, 8)
+    assert cosine(parts) >= asked
+    assert any(
+        cosine({**parts, part: everything[part]}) < asked for part in {*everything} - {*parts}
+    )
 
 
 def test_saved_and_loaded_without_calibration(
