@@ -56,7 +56,7 @@ def quantize(
 
     Returns:
         The certificate, which the folder records: `smallest_cosine` and `mean_cosine` to float32 on
-        texts that were held out of the calibration, the linears that stay `float32`, and of
+        texts that were held out of the calibration, linears that stay float, `kept_float`, and of
         `certify` each `change` with its `ci95`.
 
     Raises:
