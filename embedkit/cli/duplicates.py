@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embedkit.cli import options, output
+from embedkit.cli.vectors import vectors_folder
 from embedkit.errors import InputError, printable
 from embedkit.files import DEFAULT_MODEL
 
@@ -20,17 +21,18 @@ _ENCODING = ("model", "prompt", "prompt_name", "max_length", "device", "revision
 
 if TYPE_CHECKING:
     from embedkit.data.corpus import Corpus
+    from embedkit.data.remote import Source
     from embedkit.vectors.embeddings import Vectors
 
 
 def duplicates_command(
     context: typer.Context,
     source: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="INPUT",
-            help=f"Read the texts of this file: {options.TEXT_FILES}; or a folder of embedkit "
-            "encode.",
+            help=f"Read the texts of this file: {options.TEXT_FILES}; of a folder, glob or URL of "
+            "such files; or a folder of embedkit encode.",
             show_default=False,
         ),
     ],
@@ -67,16 +69,15 @@ def duplicates_command(
 
     check_threshold(threshold)
     corpus = None
-    if source.is_dir():
-        options.refuse_for_vectors(context, source, *_ENCODING)
-    else:
+    folder = vectors_folder(context, source, *_ENCODING)
+    if folder is None:
         corpus = options.corpus(source, text_column, encoding, id_column)
     if out is not None:
-        _check_out(out, source, corpus)
+        _check_out(out, corpus)
         output.check_unused(out, "--out", overwrite=overwrite)
     prompts = {"prompt": prompt, "prompt_name": prompt_name}
     loading = {"max_length": max_length, "device": device, "revision": revision}
-    with _vectors(source, corpus, prompts, model, **loading) as vectors:
+    with _vectors(corpus or source, prompts, model, **loading) as vectors:
         duplicates = find_duplicates(vectors, threshold=threshold)
         kept, groups, rows = duplicates.kept, duplicates.groups, len(vectors)
         members = set(chain.from_iterable(groups))
@@ -114,12 +115,12 @@ def duplicates_command(
 
 @contextmanager
 def _vectors(
-    source: Path, corpus: Corpus | None, prompts: dict[str, Any], model: str, **loading: Any
+    source: Corpus | str, prompts: dict[str, Any], model: str, **loading: Any
 ) -> Iterator[Vectors]:
-    """Those of a folder, or of a file in a temporary folder, which needs no memory."""
+    """Those of a folder, or of texts in a temporary folder, which needs no memory."""
     from embedkit.vectors.embeddings import Vectors
 
-    if corpus is None:
+    if isinstance(source, str):
         yield Vectors.open(source)
         return
     from embedkit.embedder.embedder import Embedder
@@ -127,23 +128,25 @@ def _vectors(
 
     embedder = Embedder.from_pretrained(model, **loading)
     with tempfile.TemporaryDirectory(prefix="embedkit-") as scratch:
-        encode_corpus(embedder, corpus, scratch, texts=True, **prompts)
+        encode_corpus(embedder, source, scratch, texts=True, **prompts)
         yield Vectors.open(scratch)
 
 
-def _check_out(out: Path, source: Path, corpus: Corpus | None) -> None:
+def _check_out(out: Path, corpus: Corpus | None) -> None:
     """Refuse a file that cannot hold the rows as they are, before long work."""
     from embedkit.data.tables import format_of
 
     if corpus is None:
         format_of(out)
-    elif _suffix(out) != _suffix(source):
-        raise InputError(f"--out is {out}; expected the input's format, {_suffix(source)}")
-    if out.resolve() == source.resolve():
+        return
+    files = corpus.files
+    if _suffix(out) != _suffix(files[0]):
+        raise InputError(f"--out is {out}; expected the input's format, {_suffix(files[0])}")
+    if out.resolve() in [file.resolve() for file in files if isinstance(file, Path)]:
         raise InputError(f"--out is {out}, the input itself; expected another file")
 
 
-def _suffix(path: Path) -> str:
+def _suffix(path: Source) -> str:
     return Path(path.name.lower().removesuffix(".gz")).suffix
 
 

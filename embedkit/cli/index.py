@@ -13,6 +13,7 @@ from embedkit.cli import choices, options, output, ranking
 from embedkit.cli.app import App
 from embedkit.cli.export import export_command
 from embedkit.cli.tune import Queries, read_queries, tell_tuning, tune_command
+from embedkit.cli.vectors import vectors_folder
 from embedkit.cli.workers import Processes
 from embedkit.errors import InputError, printable
 from embedkit.files import DEFAULT_MODEL
@@ -32,11 +33,11 @@ _ENCODING = (
 )
 
 _Source = Annotated[
-    Path,
+    str,
     typer.Argument(
         metavar="INPUT",
-        help=f"Read texts from this file: {options.TEXT_FILES}; or the vectors that embedkit "
-        "encode wrote into this folder.",
+        help=f"Read texts from this file: {options.TEXT_FILES}; from a folder, glob or URL of such "
+        "files; or the vectors that embedkit encode wrote into this folder.",
         show_default=False,
     ),
 ]
@@ -173,12 +174,12 @@ def build_command(
         "words": words,
     }
     columns = _columns(metadata, more)
-    if source.is_dir():
-        options.refuse_for_vectors(context, source, *_ENCODING)
+    folder = vectors_folder(context, source, *_ENCODING)
+    if folder is not None:
         from embedkit.retrieval.index import VectorIndex
         from embedkit.vectors.embeddings import Vectors
 
-        vectors = Vectors.open(source)
+        vectors = Vectors.open(folder)
         embedder = None if tuned_on is None else vectors.provenance.load()
         index = VectorIndex.build(vectors, embedder=embedder, **settings)
         index.save(out)
@@ -250,9 +251,9 @@ def sync_command(
 
     opened = _open(index)
     rows: Corpus | Vectors
-    if source.is_dir():
-        options.refuse_for_vectors(context, source)
-        rows = Vectors.open(source)
+    folder = vectors_folder(context, source)
+    if folder is not None:
+        rows = Vectors.open(folder)
     else:
         columns, ids = opened.file_columns or (None, None)
         texts = text_column or (list(columns) if columns else None)

@@ -123,12 +123,12 @@ Recipe: TypeAlias = Annotated[
 Nprobe: TypeAlias = Annotated[
     int | None,
     search_option(
-        "Search this many lists of an IVF index; by default the square root of their number.", min=1
+        "Search this many lists of an IVF index; by default the square root of their number."
     ),
 ]
 EfSearch: TypeAlias = Annotated[
     int | None,
-    search_option("Keep this many candidates in a search of an HNSW index; by default 100.", min=1),
+    search_option("Keep this many candidates in a search of an HNSW index; by default 100."),
 ]
 TextColumn: TypeAlias = Annotated[
     list[str] | None,
@@ -442,9 +442,3 @@ def refuse(context: typer.Context, names: Sequence[str], reason: str) -> None:
             is_off = context.params[parameter.name] is False
             option = (parameter.secondary_opts if is_off else parameter.opts)[0]
             raise InputError(f"got {option} and {reason}")
-
-
-def refuse_for_vectors(context: typer.Context, folder: Path, *names: str) -> None:
-    """Refuse options of reading and encoding texts beside a folder of vectors."""
-    reason = f"{folder}, a folder of vectors; expected a file of texts"
-    refuse(context, [*FILE_OPTIONS, *names], reason)

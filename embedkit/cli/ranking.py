@@ -32,7 +32,7 @@ Rerank: TypeAlias = Annotated[
     ),
 ]
 RerankDepth: TypeAlias = Annotated[
-    int, options.search_option("Rerank this many documents of each query.", min=1)
+    int, options.search_option("Rerank this many documents of each query.")
 ]
 
 

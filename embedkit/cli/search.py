@@ -70,6 +70,8 @@ def search_command(
     if (query is None) == (queries is None):
         raise InputError("expected either a QUERY or a file of them (--queries)")
     check_count("-k", k)
+    if rerank is None:
+        options.refuse(context, ("rerank_depth",), "no --rerank; expected both")
     from embedkit.data.corpus import Corpus, Document
     from embedkit.data.tables import chunks
 
@@ -98,6 +100,8 @@ def search_command(
         rerank_depth=rerank_depth,
     )
     search.check(opened)
+    if where is not None and not opened.count(where):
+        output.inform("--where: is true of no row")
     if mode == "bm25":
         if model is not None:
             raise InputError("got --model for mode 'bm25', which reads no vectors")

@@ -60,3 +60,15 @@ def merge_command(
         output.print_json({"folder": out, **merged._asdict()})
         return
     output.inform(f"{out}: {merged.rows:,} vectors of {merged.shards:,} shards")
+
+
+def vectors_folder(context: typer.Context, source: str, *names: str) -> Path | None:
+    """A folder of vectors, beside which options of texts are refused; None for files of texts."""
+    from embedkit.embedder.folder_kind import folder_kind
+
+    folder = Path(source)
+    kind = folder_kind(folder)
+    if kind == "vectors":
+        reason = f"{folder}, a folder of vectors; expected a file of texts"
+        options.refuse(context, [*options.FILE_OPTIONS, *names], reason)
+    return None if kind is None else folder

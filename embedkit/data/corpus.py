@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from embedkit.data.remote import Source, as_source, files_of
@@ -125,5 +126,7 @@ def _format(file: Source) -> str:
     known = (*_LINES, *READERS)
     suffix = next((suffix for suffix in known if file.name.lower().endswith(suffix)), None)
     if suffix is None:
+        if isinstance(file, Path) and not file.exists():
+            raise InputError(f"{file}: there is no such file or folder")
         raise InputError(f"{file}: got an unknown suffix, expected one of {', '.join(known)}")
     return suffix.removesuffix(".gz")

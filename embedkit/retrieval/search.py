@@ -61,6 +61,7 @@ class Search:
             if self.mode == BM25 and getattr(self, name) is not None:
                 raise InputError(f"got {name} for mode 'bm25', which reads no vectors")
         check_weights(self.weights)
+        check_count("rerank_depth", self.rerank_depth)
         self._effort(index)
         index.count(self.where)
 
@@ -69,7 +70,7 @@ class Search:
         self.check(index)
         k, segments = check_count("k", k), index._segments
         chosen = index._filter(segments, self.where)
-        depth = k if self.rerank is None else max(k, check_count("rerank_depth", self.rerank_depth))
+        depth = k if self.rerank is None else max(k, self.rerank_depth)
         of_each = max(depth, DEPTH) if self.mode == HYBRID else depth
         if self.mode != DENSE or self.rerank is not None:
             queries = as_texts(queries, "queries")

@@ -264,11 +264,10 @@ def test_wrong_input_is_found_before_a_model_is_loaded(
         (("search", tmp_path / "index", "x", "-k", 0), "-k is 0"),
         (("search", tmp_path / "index", "--queries", corpus), "expected 'text' among them"),
         (("search", tmp_path / "index", "x"), "does not say what model its vectors are of"),
-        (("index", "build", tmp_path, "--out", tmp_path / "i"), "has no manifest.json"),
+        (("index", "build", tmp_path / "index", "--out", tmp_path / "i"), "index: is an index"),
         (("index", "remove", tmp_path / "index"), "got no ids"),
         (("search", tmp_path / "index", "x", "-m", "m", "--where", "no = 1"), "got column 'no'"),
         (("search", tmp_path / "index", "x", "-m", "m", "--where", "year ="), "character 7: got"),
-        (("index", "build", tmp_path, "--out", tmp_path / "i", "-m", "m"), "got --model and"),
         (("index", "build", tmp_path, "x", "--out", tmp_path / "i"), "got the argument 'x' after"),
         (("index", "build", corpus, "--out", tmp_path / "i"), "expected 'text' among them"),
         (("index", "sync", tmp_path / "index", corpus, *COLUMNS), "expected 'year' among them"),
@@ -433,6 +432,7 @@ def test_a_folder_of_vectors_takes_no_options_of_texts(
 ) -> None:
     vectors = tmp_path / "vectors"
     vectors.mkdir()
+    (vectors / "manifest.json").touch()
     VectorIndex.build(np.eye(3)).save(tmp_path / "index")
     commands = {
         "build": ("index", "build", vectors, "--out", tmp_path / "new"),
@@ -441,6 +441,44 @@ def test_a_folder_of_vectors_takes_no_options_of_texts(
     }
     assert refused(run(*commands[command], *options)) == (
         f"got {shown} and {vectors}, a folder of vectors; expected a file of texts"
+    )
+
+
+@pytest.mark.parametrize("source", ["", "*.csv", "{url}"])
+def test_texts_come_from_a_folder_a_glob_or_a_url(
+    run: Run, model: Path, tmp_path: Path, source: str
+) -> None:
+    docs, index = tmp_path / "docs", tmp_path / "index"
+    docs.mkdir()
+    (docs / "a.csv").write_text("id,text,n\na,a dog,1\n")
+    (docs / "b.csv").write_text("id,text,n\nb,two men,2\nc,a dog,3\n")
+    path = docs.as_uri() if source == "{url}" else f"{docs}/{source}"
+    options = ("--id-column", "id")
+    command = ("index", "build", path, *options, "-m", model, "--metadata", "n", "--out", index)
+    assert run(*command, "--json").json["rows"] == 3
+    assert run("search", index, "a dog", "--where", "n = 3", "--json").json["hits"][0]["id"] == "c"
+    (docs / "b.csv").write_text("id,text,n\nb,two men,4\n")
+    changes = run("index", "sync", index, path, "--json").json
+    assert [changes[name] for name in ("updated", "removed", "kept")] == [1, 1, 1]
+    kept = tmp_path / "kept.csv"
+    run("duplicates", path, *options, "-m", model, "--threshold", 1, "--out", kept)
+    assert kept.read_text() == "id,text,n\na,a dog,1\nb,two men,4\n"
+
+
+def test_what_search_does_not_read_and_what_is_not_there(run: Run, tmp_path: Path) -> None:
+    index = tmp_path / "index"
+    VectorIndex.build(np.eye(3), texts=["a dog", "it", "one"], bm25=True).save(index)
+    search = ("search", index, "a dog", "--mode", "bm25")
+    done = run(*search, "--where", "text = 'none'")
+    assert (done.code, done.out, done.err) == (0, "", "--where: is true of no row\n")
+    assert refused(run(*search, "--rerank-depth", 5)) == (
+        "got --rerank-depth and no --rerank; expected both"
+    )
+    assert refused(run(*search, "--rerank", "minilm", "--rerank-depth", 0)) == (
+        "rerank_depth is 0; expected a whole number from 1"
+    )
+    assert refused(run("index", "build", "vektors", "--out", tmp_path / "new")) == (
+        "vektors: there is no such file or folder"
     )
 
 
