@@ -290,7 +290,7 @@ class EmbedkitVectorStore(VectorStore):
             raise InputError(f"{folder}: expected an index with texts, and with str for ids")
         kinds = {name: kind for name, kind in index.metadata_columns.items() if name != _REST}
         own = {name: arrow_types()[kind] for name, kind in kinds.items()}
-        if len(index) and self._types not in ({}, own):
+        if (len(index) or kinds) and self._types not in ({}, own):
             raise InputError(
                 f"filterable has {listed(self._types)}; the index has "
                 f"{', '.join(f'{name!r} ({kind})' for name, kind in kinds.items()) or 'none'}"

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csc_array, csr_array, vstack
 
+from embedkit.metadata.columns import as_array
 from embedkit.retrieval.words import Words
 
 if TYPE_CHECKING:
@@ -111,14 +112,12 @@ class Postings:
     @classmethod
     def from_table(cls, table: pa.Table, n: int) -> Postings:
         """What `to_table` gave; ValueError where it does not fit n rows."""
-        import pyarrow as pa
-
         types = {field.name: str(field.type) for field in table.schema}
         lists = "large_list<item: int32>"
         if types != {"term": "string", "rows": lists, "counts": lists}:
             raise ValueError(f"got columns {types}, expected terms with their rows and counts")
         parts: Iterable[Any] = (
-            column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+            column.chunk(0) if column.num_chunks == 1 else as_array(column)
             for column in table.combine_chunks().columns
         )
         terms, rows, counts = parts

@@ -20,7 +20,7 @@ from embedkit.metadata.typed_columns import Metadata, as_metadata
 from embedkit.retrieval.description import html, info, line
 from embedkit.retrieval.faiss_index import find_ranking
 from embedkit.retrieval.fusion import DENSE
-from embedkit.retrieval.growth import grown, merged
+from embedkit.retrieval.growth import grown, living, merged
 from embedkit.retrieval.results import Hits
 from embedkit.retrieval.rows import NewRows, id_column, query_matrix
 from embedkit.retrieval.search import Search
@@ -408,7 +408,7 @@ class VectorIndex:
                 yield
 
     def _commit(self, segments: Sequence[Segment]) -> None:
-        live = [segment for segment in segments if segment.live]
+        live = living(self._state, segments)
         warn_if_stale(self.tuning, self._segments, live)
         if self.folder is None:
             self._segments = tuple(live)

@@ -18,7 +18,7 @@ from embedkit.errors import InputError
 from embedkit.files import disk_errors
 from embedkit.manifest import FileEntry
 from embedkit.recipes.steps import Float32Array as Matrix
-from embedkit.retrieval.bm25 import Postings
+from embedkit.retrieval.bm25 import Postings, TermCounts
 from embedkit.retrieval.faiss_index import (
     Effort,
     Ranking,
@@ -145,6 +145,13 @@ class Segment:
     def only(self, rows: NDArray[np.bool_]) -> Segment:
         """The segment for a search that passes over all other rows, as over removed ones."""
         return replace(self, removed=self.removed | ~rows)
+
+    def emptied(self, index: Any) -> Segment:
+        """No rows, in the same columns; `index` is an empty one of FAISS."""
+        terms = None if self.postings is None else Postings.of([TermCounts.of((), str.split)])
+        vectors = None if self.vectors is None else self.vectors[:0]
+        rows = self.rows.schema.empty_table()
+        return Segment(index, rows, vectors, np.zeros(0, np.bool_), terms)
 
     def with_rows(self, rows: pa.Table) -> Segment:
         """The segment with other metadata."""
@@ -328,8 +335,9 @@ def live_ids(segments: Iterable[Segment]) -> pa.ChunkedArray[Any]:
     """The ids of the rows that are not removed."""
     import pyarrow as pa
 
-    columns = (x.rows.column("id").filter(pa.array(~x.removed)) for x in segments)
-    return pa.chunked_array([chunk for column in columns for chunk in column.chunks])
+    columns = [x.rows.column("id").filter(pa.array(~x.removed)) for x in segments]
+    kind = columns[0].type if columns else pa.string()
+    return pa.chunked_array([chunk for column in columns for chunk in column.chunks], kind)
 
 
 def without(

@@ -51,12 +51,10 @@ def next_id(segments: Sequence[Segment]) -> int:
     """The first id after those of an index whose ids are integers."""
     import pyarrow.compute as pc
 
-    if not segments:
-        return 0
-    ids = live_ids(segments)
-    if ids.type != "int64":
+    if segments and segments[0].rows.schema.field("id").type != "int64":
         raise InputError("ids: got none, expected strings as in the index")
-    return int(pc.max(ids).as_py()) + 1
+    last: int | None = pc.max(live_ids(segments)).as_py() if segments else None
+    return 0 if last is None else last + 1
 
 
 def stored_rows(

@@ -215,13 +215,38 @@ def test_tables_of_pandas_and_arrow() -> None:
     assert clash.to_dataframe()["metadata.score"].tolist() == ["high"]
 
 
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "IVF4,SQ8", "IVF4,PQ4x4"])
+def test_an_index_without_rows_keeps_its_columns(kind: str, tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(40, 8))
+    names, texts = [f"d{n}" for n in range(40)], [f"text {n}" for n in range(40)]
+    metadata = {"year": list(range(40))}
+    index = VectorIndex.build(
+        vectors, ids=names, texts=texts, metadata=metadata, kind=kind, bm25=True
+    )
+    index.save(tmp_path)
+    index.remove(index.ids)
+    for empty in (index, VectorIndex.open(tmp_path)):
+        assert (len(empty), empty.ids.to_pylist()) == (0, [])
+        assert (empty.metadata_columns, empty.has_texts) == ({"year": "integers"}, True)
+        assert empty.search(vectors[:2], where="year > 3").ids == [[], []]
+        assert empty.search(["text"], mode="bm25").texts == [[]]
+    with pytest.raises(InputError, match="column 'year': got text, expected integers as in the"):
+        index.add(vectors, ids=names, texts=texts, metadata={"year": texts})
+    index.add(vectors, ids=names, texts=texts, metadata=metadata)
+    opened = VectorIndex.open(tmp_path)
+    hits = opened.search(vectors[5:6], k=3, where="year < 6", nprobe=4 if "IVF" in kind else None)
+    assert (hits.ids[0][0], len(hits.ids[0])) == ("d5", 3)
+    assert opened.search(["7"], k=1, mode="bm25").ids == [["d7"]]
+    assert opened.info["segments"] == 1
+
+
 def test_columns_of_a_csv_get_the_types_that_all_cells_spell(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text(
-        "id,text,n,zip,x,ok,day,big,none\n"
-        "a,하나,1,007,1,true,2024-02-29,12345678901234567890,\n"
-        "b,둘,-20,123,-2.5e3,False,2024-12-01,1,\n"
-        "c,셋,,,,,,,\n",
+        "id,text,n,zip,x,ok,day,long,big,none\n"
+        "a,하나,1,007,1,true,2024-02-29,9223372036854775807,9223372036854775808,\n"
+        "b,둘,-20,123,-2.5e3,False,2024-12-01,-9223372036854775808,1,\n"
+        "c,셋,,,,,,,,\n",
         encoding="utf-8",
     )
     table = read_metadata(Corpus(path, id_column="id"), None)
@@ -232,7 +257,8 @@ def test_columns_of_a_csv_get_the_types_that_all_cells_spell(tmp_path: Path) -> 
             "x": 1.0,
             "ok": True,
             "day": date(2024, 2, 29),
-            "big": "12345678901234567890",
+            "long": 2**63 - 1,
+            "big": "9223372036854775808",
             "none": None,
         },
         {
@@ -241,6 +267,7 @@ def test_columns_of_a_csv_get_the_types_that_all_cells_spell(tmp_path: Path) -> 
             "x": -2500.0,
             "ok": False,
             "day": date(2024, 12, 1),
+            "long": -(2**63),
             "big": "1",
             "none": None,
         },
