@@ -98,12 +98,14 @@ def as_filter(where: str | Mapping[str, Any] | Filter) -> Filter | None:
         condition, depth = parsed
     except UnexpectedInput as error:
         at = error.pos_in_stream or 0
-        got, names = repr(where[at : at + 20]), getattr(error, "allowed", None)
+        got = repr(where[at : at + 20])
         if isinstance(error, UnexpectedToken):
-            got, names = repr(str(error.token)), error.accepts
+            got = repr(str(error.token))
             if error.token.type == "$END":
                 got, at = "the end", len(where)
-        expected = ", ".join(sorted({_TOKENS.get(name, name.strip("_")) for name in names or ()}))
+        before: Any = _parser().parse_interactive(where[:at])
+        before.exhaust_lexer()
+        expected = ", ".join(sorted({_TOKENS.get(x, x.strip("_")) for x in before.accepts()}))
         raise InputError(f"where, character {at + 1}: got {got}, expected {expected}") from None
     if depth > _DEEPEST:
         raise InputError(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from embedkit.data.corpus import Corpus
-from embedkit.data.tables import arrow_reason, read_rows
+from embedkit.data.tables import Row, arrow_reason, read_rows
 from embedkit.data.texts import check_text, listed
 from embedkit.errors import InputError
 
@@ -31,7 +31,7 @@ NAMES = {
     "list<item: string>": "lists of texts",
 }
 _KINDS = ", ".join(NAMES.values())
-_INTEGER = re.compile(r"0|-?[1-9]\d{0,17}")  # of 64 bits
+_INTEGER = re.compile(r"0|-?[1-9]\d{0,18}")
 _FLOAT = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _BOOLEANS = {"true": True, "false": False}
@@ -209,11 +209,12 @@ def read_metadata(
         if names:
             raise InputError(f"{corpus.path}: got metadata columns, and a .txt file has none")
         return as_metadata({})
-    rows = [
-        row.cells
-        for file in files
-        for row in read_rows(file, {}, others=True, encoding=corpus.encoding)
-    ]
+
+    def read() -> Iterator[Row]:
+        for file in files:
+            yield from read_rows(file, {}, others=True, encoding=corpus.encoding)
+
+    rows = [row.cells for row in read()]
     there = dict.fromkeys(name for row in rows for name in row)
     chosen = [name for name in there if name not in own] if names is None else list(names)
     for name in chosen:
@@ -224,27 +225,34 @@ def read_metadata(
     columns: dict[str, Any] = {name: [row.get(name) for row in rows] for name in chosen}
     if file_name.endswith((".csv", ".tsv")):
         for name, cells in columns.items():
-            columns[name] = _typed_cells(cells, (expected or {}).get(name))
+            kind = (expected or {}).get(name)
+            values = _typed_cells(cells, kind)
+            if values is None:
+                fits, _ = _PARSERS[str(kind)]
+                wrong = next(x for x in read() if x.cells[name] and not fits(x.cells[name]))
+                raise InputError(
+                    f"{wrong.location}, column {name!r}: got {wrong.cells[name]!r}, expected "
+                    f"{kind} as in the index"
+                )
+            columns[name] = values
     try:
         return as_metadata(columns)
     except InputError as error:
         raise InputError(f"{corpus.path}: {error}") from None
 
 
-def _typed_cells(cells: Iterable[str], kind: str | None) -> list[Any]:
-    """The values that the cells of a column spell."""
+def _typed_cells(cells: Iterable[str], kind: str | None) -> list[Any] | None:
+    """The values that the cells of a column spell; None where they do not spell the given kind."""
     values = [cell or None for cell in cells]
     given = {value for value in values if value is not None}
-    parsers: dict[str, tuple[Any, Any]] = {
-        "integers": (_INTEGER.fullmatch, int),
-        "floats": (_is_float, float),
-        "booleans": (lambda cell: cell.lower() in _BOOLEANS, lambda cell: _BOOLEANS[cell.lower()]),
-        "dates": (_is_date, date.fromisoformat),
-    }
-    for name, (fits, parse) in parsers.items():
+    for name, (fits, parse) in _PARSERS.items():
         if kind in (None, name) and all(map(fits, given)):
             return [None if value is None else parse(value) for value in values]
-    return values
+    return None if kind in _PARSERS else values
+
+
+def _is_integer(cell: str) -> bool:
+    return bool(_INTEGER.fullmatch(cell)) and -(2**63) <= int(cell) < 2**63
 
 
 def _is_float(cell: str) -> bool:
@@ -257,3 +265,12 @@ def _is_date(cell: str) -> bool:
         return bool(_DATE.fullmatch(cell) and date.fromisoformat(cell))
     except ValueError:
         return False
+
+
+# Whether a cell is one of a kind, and its value.
+_PARSERS: dict[str, tuple[Callable[[str], bool], Callable[[str], Any]]] = {
+    "integers": (_is_integer, int),
+    "floats": (_is_float, float),
+    "booleans": (lambda cell: cell.lower() in _BOOLEANS, lambda cell: _BOOLEANS[cell.lower()]),
+    "dates": (_is_date, date.fromisoformat),
+}

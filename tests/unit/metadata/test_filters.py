@@ -58,6 +58,8 @@ ROW = {"text": "a", "n": 1, "x": 0.5, "ok": True, "날짜": DAYS[0], "tags": ["a
     [
         ("", "where, character 1: got the end, expected (, NOT, a column, a text in '...'"),
         ("n = 1 n", "where, character 7: got 'n', expected AND, OR, the end"),
+        ("n = 1; n", "where, character 6: got '; n', expected AND, OR, the end"),
+        ("n IN (1; 2)", "where, character 8: got '; 2)', expected ), a comma"),
         ("(n = 1", "where, character 7: got the end, expected )"),
         ("n == 1", "where, character 4: got '=', expected TRUE or FALSE, a number, a text in "),
         ('text = "a"', "where, character 8: got '\"a\"', expected TRUE or FALSE, a number"),
