@@ -70,8 +70,6 @@ def search_command(
     if (query is None) == (queries is None):
         raise InputError("expected either a QUERY or a file of them (--queries)")
     check_count("-k", k)
-    if rerank is None:
-        options.refuse(context, ("rerank_depth",), "no --rerank; expected both")
     from embedkit.data.corpus import Corpus, Document
     from embedkit.data.tables import chunks
 

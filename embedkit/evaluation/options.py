@@ -64,6 +64,8 @@ class Options:
         if check_weights(self.weights) is not None and HYBRID not in self.modes:
             raise InputError("got weights without a mode that reads them; expected hybrid")
         check_count("rerank_depth", self.rerank_depth)
+        if self.rerank is None and self.rerank_depth != Options.rerank_depth:
+            raise InputError("got rerank_depth without rerank; expected both")
         if self.aggregation not in [*AGGREGATIONS]:
             raise InputError(
                 f"unknown aggregation {self.aggregation!r}; choose from {', '.join(AGGREGATIONS)}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from embedkit.data.texts import check_text
+from embedkit.data.texts import as_python, check_text
 from embedkit.errors import InputError
 from embedkit.metadata.filters import Filter, Joined, Not, Test
 
@@ -116,6 +116,7 @@ def as_filter(where: str | Mapping[str, Any] | Filter) -> Filter | None:
 
 
 def _equality(column: str, value: Any) -> Filter:
+    value = as_python(value)
     if value is None:
         return Test(column, "null")
     if isinstance(value, list | tuple | set | frozenset):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, LiteralString
 import numpy as np
 from numpy.typing import NDArray
 
-from embedkit.data.texts import listed
+from embedkit.data.texts import as_python, listed
 from embedkit.errors import InputError
 from embedkit.metadata.columns import metadata_fields, metadata_kinds
 from embedkit.metadata.typed_columns import NAMES
@@ -162,6 +162,7 @@ class Test(Filter):
 
     def bound(self, kind: Any, value: Any) -> tuple[Any, bool]:
         """A value in the type of a column, rounded down, and whether it is exact."""
+        value = as_python(value)
         stored: Any = None
         exact, expected = True, NAMES[str(kind)]
         if expected == "dates":

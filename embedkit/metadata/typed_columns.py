@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from datetime import date
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from embedkit.arguments import check_list
 from embedkit.data.corpus import Corpus
 from embedkit.data.tables import Row, arrow_reason, read_rows
 from embedkit.data.texts import check_text, listed
@@ -93,10 +94,11 @@ def _normal(name: str, cells: Any) -> pa.Array[Any]:
     import pyarrow.compute as pc
     from pyarrow import types
 
+    is_arrow = isinstance(cells, pa.Array | pa.ChunkedArray)
+    if not is_arrow:
+        check_list(f"metadata, column {name!r}", cells, "a list of values")
     try:
-        array: Any = cells
-        if not isinstance(cells, pa.Array | pa.ChunkedArray):
-            array = pa.array(cells, from_pandas=hasattr(cells, "dtype"))
+        array: Any = cells if is_arrow else pa.array(cells, from_pandas=hasattr(cells, "dtype"))
         if isinstance(array, pa.ChunkedArray):
             array = array.combine_chunks()
         if types.is_dictionary(array.type):

@@ -62,6 +62,8 @@ class Search:
                 raise InputError(f"got {name} for mode 'bm25', which reads no vectors")
         check_weights(self.weights)
         check_count("rerank_depth", self.rerank_depth)
+        if self.rerank is None and self.rerank_depth != Search.rerank_depth:
+            raise InputError("got rerank_depth without rerank; expected both")
         self._effort(index)
         index.count(self.where)
 

@@ -472,7 +472,7 @@ def test_what_search_does_not_read_and_what_is_not_there(run: Run, tmp_path: Pat
     done = run(*search, "--where", "text = 'none'")
     assert (done.code, done.out, done.err) == (0, "", "--where: is true of no row\n")
     assert refused(run(*search, "--rerank-depth", 5)) == (
-        "got --rerank-depth and no --rerank; expected both"
+        "got rerank_depth without rerank; expected both"
     )
     assert refused(run(*search, "--rerank", "minilm", "--rerank-depth", 0)) == (
         "rerank_depth is 0; expected a whole number from 1"

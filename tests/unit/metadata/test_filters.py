@@ -109,6 +109,8 @@ def test_conditions_from_values_need_no_quoting() -> None:
         ({"text": hostile}, [1]),
         ({"n": 1, "text": "a"}, [0]),
         ({"n": [2, 3]}, [1]),
+        ({"n": np.array([2, 3]), "ok": np.True_}, [1]),
+        ({"n": [np.int64(1)], "x": np.float32(0.5)}, [0]),
         ({"text": None}, [2]),
         ({"날짜": DAYS[0], "n": 2.0}, [1]),
     ):

@@ -170,6 +170,8 @@ def test_rows_by_id_and_removal_as_stores_expect_them() -> None:
         ({"day": [datetime(2024, 1, 1, 3)]}, "column 'day': got 'a time of day', expected one of"),
         ({"n": [2**63]}, "column 'n': got '"),
         ({"n": [1, "x"]}, "column 'n': got '"),
+        ({"n": "a"}, "metadata, column 'n' is one str; expected a list of values"),
+        ({"n": {1}}, "metadata, column 'n' is one set; expected a list of values"),
         ({"n": [{"a": 1}]}, "column 'n': got 'type struct<a: int64>', expected one of text, int"),
         ({"n": [["a", None]]}, "column 'n': got 'None in a list'"),
         ({"n": [1, 2]}, "got 2 rows of metadata and 1 vectors, expected as many of each"),
