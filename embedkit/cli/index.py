@@ -301,7 +301,9 @@ def add_command(
     update: Annotated[
         bool,
         options.option(
-            "Replace the rows of ids that are there already.", "--update", panel="Index"
+            "Replace the rows of ids that are there already; their metadata stay.",
+            "--update",
+            panel="Index",
         ),
     ] = False,
     as_json: options.Json = False,
@@ -314,8 +316,11 @@ def add_command(
 
     more = Vectors.open(vectors)
     opened = _open(index)
-    change = opened.update if update else opened.add
-    change(more)
+    if update:
+        kept = {row.id: row.metadata or {} for row in opened.get(more.ids, missing_ok=True)}
+        opened.update(more, metadata=[kept.get(name, {}) for name in more.ids.to_pylist()])
+    else:
+        opened.add(more)
     _show(opened, as_json=as_json)
 
 

@@ -310,7 +310,7 @@ class VectorIndex:
         metadata: Metadata | None = None,
         show_progress: bool | None = None,
     ) -> None:
-        """Add rows; those with ids that are there already take their place.
+        """Add rows; those with ids that are there already take their place, metadata and all.
 
         Raises:
             InputError: what is wrong, or vectors of another embedder; nothing is changed then.

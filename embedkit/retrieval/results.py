@@ -106,13 +106,16 @@ class Hits:
     def _repr_html_(self) -> str:
         """What notebooks show: the first queries with all of their hits."""
         shown = self._first(_SHOWN)
+        names = ["query", "rank", "id", "score"] + ["text"] * (shown.texts is not None)
+        first, schema = len(names), self._tables[0].schema if self._tables else None
+        names += metadata_kinds(schema)
         rows = (
-            (query, rank, hit.id, f"{hit.score:.4f}", hit.text or "")
+            (query, rank, hit.id, f"{hit.score:.4f}", hit.text)[:first]
+            + tuple("" if x is None else x for x in (hit.metadata or {}).values())
             for query, hits in enumerate(shown)
             for rank, hit in enumerate(hits, start=1)
         )
-        named = ("query", "rank", "id", "score", "text")[: 5 if shown.texts is not None else 4]
-        table = html_table(named, (row[: len(named)] for row in rows), {2, 4})
+        table = html_table(names, rows, {2, *range(4, len(names))})
         more = f"<p>and {len(self) - len(shown):,} more queries</p>"
         return table + (more if len(self) > len(shown) else "")
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,7 @@ def test_an_index_of_a_file_with_metadata_that_follows_it(
     path.write_text("\n".join(rows) + "\n", encoding="utf-8")
     command = ("index", "build", path, "--id-column", "id", "-m", model, "--out", index)
     info = run(*command, "--metadata", "year, 분류", "day", "--json").json
+    precision = info["origin"]["precision"]
     assert info["metadata"] == {"year": "integers", "분류": "text", "day": "dates"}
     assert (info["rows"], info["texts"]) == (6, True)
     shown = run("index", "info", index).out
@@ -145,6 +147,20 @@ def test_an_index_of_a_file_with_metadata_that_follows_it(
     condition = "year = 1999 OR 분류 = '답' OR id = 'new'"
     hits = run(*search, "--where", condition, "--json").json["hits"]
     assert {hit["id"] for hit in hits} == {"d0", "d1", "new"}
+
+    path.write_text("id,text\nd0,a new dog\nd9,it\n", encoding="utf-8")
+    options = ("--id-column", "id", "-m", model, "--texts", "--precision", precision)
+    run("encode", path, *options, "--out", tmp_path / "vectors")
+    add = ("index", "add", index, tmp_path / "vectors")
+    assert "'d0' is in the index already" in refused(run(*add))
+    assert run(*add, "--update", "--json").json["rows"] == 6
+    (d0, d9) = VectorIndex.open(index).get(["d0", "d9"])
+    assert (d0.text, d0.metadata) == (
+        "a new dog",
+        {"year": 1999, "분류": None, "day": date(2024, 1, 1)},
+    )
+    assert d9.metadata == dict.fromkeys(("year", "분류", "day"))
+    run("index", "remove", index, "d9")
 
     path.write_text(rows[0] + "\n", encoding="utf-8")
     assert "has no rows, which would remove all 5" in refused(run(*sync))

@@ -62,6 +62,13 @@ def test_hits_in_a_notebook(index: VectorIndex) -> None:
         "0.8000",
     ]
     assert without._repr_html_().endswith("<p>and 1,197 more queries</p>")
+    metadata = {"분류": [HOSTILE, None], "year": [2024, 2025]}
+    filtered = VectorIndex.build(np.eye(2), metadata=metadata).search(np.eye(2)[:1], k=2)
+    assert cells(filtered._repr_html_()) == [
+        *("query", "rank", "id", "score", "분류", "year"),
+        *("0", "1", "0", "1.0000", escaped, "2024"),
+        *("0", "2", "1", "0.0000", "", "2025"),
+    ]
 
 
 def test_hits_as_a_dataframe(index: VectorIndex) -> None:
