@@ -94,6 +94,17 @@ def new_index(kind: str, dimension: int, similarity: str) -> Any:
     return index
 
 
+def check_trainable(index: Any, rows: int, kind: str) -> None:
+    """Refuse a kind with more clusters than there are rows, before these are encoded."""
+    base = base_of(index)
+    clusters = max(getattr(base, "nlist", 0), getattr(getattr(base, "pq", None), "ksub", 0))
+    if rows < clusters:
+        raise InputError(
+            f"kind {kind!r} cannot be trained on {rows} vectors, as it has {clusters} clusters; "
+            "expected more vectors, or another kind, such as flat"
+        )
+
+
 def train(index: Any, sample: Float32Array, kind: str) -> None:
     """Train an index on a sample of prepared vectors."""
     with _refusals(

@@ -35,6 +35,7 @@ from embedkit.retrieval.bm25 import Postings
 from embedkit.retrieval.faiss_index import (
     check_effort,
     check_equal,
+    check_trainable,
     holds_vectors,
     new_index,
     read_faiss,
@@ -92,6 +93,7 @@ class State:
             similarity = "cosine" if provenance is None else provenance.similarity
         kind = as_kind(kind, rows, dimension, memory)
         empty = new_index(kind, dimension, similarity)
+        check_trainable(empty, rows, kind)
         effort = check_effort(empty, kind, nprobe=nprobe, ef_search=ef_search)
         if dtype not in DTYPES:
             raise InputError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")

@@ -213,6 +213,8 @@ def test_wrong_settings_are_refused_before_anything_is_encoded(
     corpus = write(tmp_path / "x.csv", ROWS)
     for options, message in (
         ({"kind": "no"}, "kind is 'no'"),
+        ({"kind": "IVF4,Flat"}, "cannot be trained on 3 vectors, as it has 4 clusters"),
+        ({"kind": "IVF2,PQ4"}, "cannot be trained on 3 vectors, as it has 256 clusters"),
         ({"nprobe": 3}, "got nprobe, which kind 'flat' does not have"),
         ({"metadata": ["no"]}, "expected 'no' among them"),
         ({"similarity": "manhattan"}, "similarity is 'manhattan'"),
