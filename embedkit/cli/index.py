@@ -317,8 +317,9 @@ def add_command(
     more = Vectors.open(vectors)
     opened = _open(index)
     if update:
-        kept = {row.id: row.metadata or {} for row in opened.get(more.ids, missing_ok=True)}
-        opened.update(more, metadata=[kept.get(name, {}) for name in more.ids.to_pylist()])
+        ids: list[Any] = more.ids.to_pylist()
+        kept = {row.id: row.metadata or {} for row in opened.get(ids, missing_ok=True)}
+        opened.update(more, metadata=[kept.get(name, {}) for name in ids])
     else:
         opened.add(more)
     _show(opened, as_json=as_json)
