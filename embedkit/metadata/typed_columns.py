@@ -216,22 +216,30 @@ def read_metadata(
         for file in files:
             yield from read_rows(file, {}, others=True, encoding=corpus.encoding)
 
-    rows = [row.cells for row in read()]
-    there = dict.fromkeys(name for row in rows for name in row)
-    chosen = [name for name in there if name not in own] if names is None else list(names)
-    for name in chosen:
+    # Cells of other columns, such as long texts, are not kept.
+    rows = 0
+    kept: dict[str, list[Any]] = {name: [] for name in names or ()}
+    there: dict[str, None] = {}
+    for rows, row in enumerate(read(), start=1):
+        there |= dict.fromkeys(row.cells)
+        for name, cell in row.cells.items():
+            if name in kept if names is not None else name not in own:
+                cells = kept.setdefault(name, [])
+                cells += [None] * (rows - 1 - len(cells))
+                cells.append(cell)
+    for name in kept:
         if name not in there:
             raise InputError(
                 f"{corpus.path}: got columns {listed(there)}, expected {name!r} among them"
             )
-    columns: dict[str, Any] = {name: [row.get(name) for row in rows] for name in chosen}
+    columns: dict[str, Any] = {x: cells + [None] * (rows - len(cells)) for x, cells in kept.items()}
     if file_name.endswith((".csv", ".tsv")):
         for name, cells in columns.items():
             kind = (expected or {}).get(name)
             values = _typed_cells(cells, kind)
             if values is None:
                 fits, _ = _PARSERS[str(kind)]
-                wrong = next(x for x in read() if x.cells[name] and not fits(x.cells[name]))
+                wrong = next(x for x in read() if (y := x.cells.get(name)) and not fits(y))
                 raise InputError(
                     f"{wrong.location}, column {name!r}: got {wrong.cells[name]!r}, expected "
                     f"{kind} as in the index"

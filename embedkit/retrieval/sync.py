@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 ENCODING = "encoding"  # the folder of vectors inside an index's, while texts are encoded for it
 ALL = "all"
+_BATCH = 8192  # texts
 
 
 class Changes(NamedTuple):
@@ -359,15 +360,15 @@ class _Plan(NamedTuple):
         if not segments:
             no, none = np.zeros(n, np.bool_), wanted.ids[:0]
             return cls(~no, no, no, none, none, wanted.metadata)
-        live = [segment.rows.filter(pa.array(~segment.removed)) for segment in segments]
-        old = pa.concat_tables(live).combine_chunks()
+        old = pa.concat_tables(map(_live_rows, segments)).combine_chunks()
         if n:
             check_id_type(wanted.ids.type, old.schema)
         ids = as_array(old.column("id"))
         wanted_ids = wanted.ids.cast(ids.type)
         rows = pc.index_in(wanted_ids, value_set=ids)
         new = rows.is_null().to_numpy(zero_copy_only=False)
-        same = pc.equal(_contents(old).take(rows), wanted.contents).fill_null(False)
+        digests = as_array(old.column("content")).take(rows)
+        same = pc.equal(digests, wanted.contents).fill_null(False)
         changed = ~new & ~same.to_numpy(zero_copy_only=False)
         restated, columns = np.zeros(n, np.bool_), {}
         fields = merged_fields(old.schema, wanted.metadata)
@@ -392,16 +393,19 @@ class _Plan(NamedTuple):
         return Changes(added, updated, len(self.removed), kept, encoded)
 
 
-def _contents(rows: pa.Table) -> pa.Array[Any]:
-    """What tells whether the texts of an index's rows changed, n times 16 bytes."""
+def _live_rows(segment: Segment) -> pa.Table:
+    """The rows that are not removed, with digests in the place of their texts."""
     import pyarrow as pa
 
+    rows = segment.rows
     if "text" in rows.column_names:
-        texts: list[Any] = rows.column("text").to_pylist()
-        return pa.array([Document("", 0, text).content for text in texts], pa.binary(16))
-    if "content" not in rows.column_names:
+        batches: Any = rows.select(["text"]).to_batches(max_chunksize=_BATCH)
+        texts = (text for batch in batches for text in batch.column(0).to_pylist())
+        digests = pa.array((Document("", 0, text).content for text in texts), pa.binary(16))
+        rows = rows.drop_columns(["text"]).append_column("content", digests)
+    elif "content" not in rows.column_names:
         raise InputError(
             "index: has neither texts nor digests of them, which would tell what changed; build it "
             "anew"
         )
-    return as_array(rows.column("content"))
+    return rows.filter(pa.array(~segment.removed))

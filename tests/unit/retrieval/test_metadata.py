@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import tracemalloc
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,17 @@ def test_columns_of_a_csv_get_the_types_that_all_cells_spell(tmp_path: Path) -> 
     assert as_before.column("n").to_pylist() == ["1", "-20", None]
     with pytest.raises(InputError, match=r"x\.csv: got columns .*, expected 'year' among them"):
         read_metadata(Corpus(path, id_column="id"), ["year"])
+
+
+def test_texts_are_not_held_for_their_metadata(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("id,text,n\n" + "".join(f"{n},{'x' * 1000},{n}\n" for n in range(4000)))
+    tracemalloc.start()
+    for names in (["n"], None):
+        assert read_metadata(Corpus(path, id_column="id"), names).column_names == ["n"]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2_000_000
 
 
 def test_metadata_of_jsonl(tmp_path: Path) -> None:
