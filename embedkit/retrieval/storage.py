@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MANIFEST = "index.json"
+ENCODING = "encoding"  # the folder of vectors inside an index's, while texts are encoded for it
 _SCHEMA = 2  # of an index with metadata, BM25 or float16, which earlier versions cannot read
 
 
@@ -169,6 +170,10 @@ def _parse_columns(texts: Any, ids: Any) -> tuple[tuple[str, ...], str | None] |
 def read_index(folder: Path) -> tuple[State, list[Segment]]:
     """The last committed state, its files checked; they may be removed afterwards."""
     check_kind(folder, "index")
+    if (folder / ENCODING).exists() and not (folder / MANIFEST).exists():
+        raise InputError(
+            f"{folder}: has no index yet, as its build was stopped; run the same command to resume"
+        )
     with ExitStack() as held:
         state = State.read(folder, hold=lambda descriptor: held.callback(os.close, descriptor))
         return state, [_read(folder, files, state) for files in state.segments]

@@ -22,7 +22,7 @@ from embedkit.retrieval.growth import grown
 from embedkit.retrieval.index import VectorIndex
 from embedkit.retrieval.rows import NewRows, check_id_type, id_column, query_matrix, repeated
 from embedkit.retrieval.segments import Segment, without
-from embedkit.retrieval.storage import MANIFEST, State, collect_index
+from embedkit.retrieval.storage import ENCODING, MANIFEST, State, collect_index
 from embedkit.retrieval.stored_rows import updated
 from embedkit.retrieval.tune import recall_to_reach
 from embedkit.vectors.embeddings import Vectors
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from embedkit.embedder.embedder import Embedder
 
-ENCODING = "encoding"  # the folder of vectors inside an index's, while texts are encoded for it
 ALL = "all"
 _BATCH = 8192  # texts
 

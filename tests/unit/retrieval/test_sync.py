@@ -22,6 +22,7 @@ from embedkit import (
     sync_index,
 )
 from embedkit.retrieval import sync
+from embedkit.retrieval.storage import ENCODING
 from embedkit.retrieval.sync import Changes
 
 WORDS = ["a", "the", "dog", "cat", "runs", "sleeps", "one", "two", "men", "고양이", "개"]
@@ -64,7 +65,7 @@ def check_same(index: VectorIndex, embedder: Embedder, rows: dict[str, tuple[Any
 def test_an_index_follows_its_file(embedder: Embedder, tmp_path: Path) -> None:
     corpus = write(tmp_path / "x.csv", ROWS)
     index = build_index(embedder, corpus, tmp_path / "index", metadata="all")
-    assert not (tmp_path / "index" / sync.ENCODING).exists()
+    assert not (tmp_path / "index" / ENCODING).exists()
     check_same(index, embedder, ROWS)
     assert sync_index(index, corpus) == Changes(0, 0, 0, 3, 0)
     generation = index._state.generation
@@ -82,7 +83,7 @@ def test_an_index_follows_its_file(embedder: Embedder, tmp_path: Path) -> None:
         assert index._state.generation == generation  # one commit
         for opened in (index, VectorIndex.open(tmp_path / "index")):
             check_same(opened, embedder, rows)
-    assert not (tmp_path / "index" / sync.ENCODING).exists()
+    assert not (tmp_path / "index" / ENCODING).exists()
 
 
 @pytest.mark.thorough
@@ -169,6 +170,10 @@ def test_the_encoding_is_resumed(
     monkeypatch.setattr(sync, "encode_corpus", interrupted)
     with pytest.raises(KeyboardInterrupt):
         build_index(embedder, corpus, tmp_path / "index")
+    with pytest.raises(
+        InputError, match="has no index yet, as its build was stopped; run"
+    ):
+        VectorIndex.open(tmp_path / "index")
     index = build_index(embedder, corpus, tmp_path / "index", metadata="all")
     write(tmp_path / "x.csv", {**ROWS, "d": ("a cat", 1, "")})
     with pytest.raises(KeyboardInterrupt):
