@@ -170,9 +170,7 @@ def test_the_encoding_is_resumed(
     monkeypatch.setattr(sync, "encode_corpus", interrupted)
     with pytest.raises(KeyboardInterrupt):
         build_index(embedder, corpus, tmp_path / "index")
-    with pytest.raises(
-        InputError, match="has no index yet, as its build was stopped; run"
-    ):
+    with pytest.raises(InputError, match="has no index yet, as its build was stopped; run"):
         VectorIndex.open(tmp_path / "index")
     index = build_index(embedder, corpus, tmp_path / "index", metadata="all")
     write(tmp_path / "x.csv", {**ROWS, "d": ("a cat", 1, "")})
