@@ -1,7 +1,6 @@
 """The paired percentile bootstrap over sentence pairs or queries.
 
-See Efron and Tibshirani 1993, chapter 13. A resample is a count for each pair, so ranks come from
-cumulative sums and nothing is sorted again.
+See Efron and Tibshirani 1993, chapter 13. A resample is a count for each pair.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from embedkit.data.pairs import Pairs
 from embedkit.evaluation.correlation import pearson
+from embedkit.evaluation.resampled_spearman import Order, Orders, divide, resampled_spearman
 from embedkit.similarity import scaled
 
 _Array = NDArray[np.float64]
@@ -48,7 +48,7 @@ class Resamples:
     def values(self, metric: str, predictions: _Array, threshold: float | None = None) -> _Array:
         """(k, resamples) of a metric of predictions (k, n); NaN where it is undefined."""
         if metric == "spearman":
-            return np.stack([self._spearman(x) for x in predictions])
+            return self.spearman(Orders.of(predictions))
         if metric == "pearson":
             return self._pearson(predictions)
         if metric == "mse":
@@ -59,6 +59,10 @@ class Resamples:
         with np.errstate(invalid="ignore"):
             f1: _Array = 2 * self._mean(guess & truth) / (self._mean(guess) + self._mean(truth))
         return f1
+
+    def spearman(self, predictions: Orders) -> _Array:
+        """`values` of Spearman's correlation, for predictions that are sorted once for all."""
+        return resampled_spearman(self.counts, Order.of(self.scores), predictions)
 
     @cached_property
     def _total(self) -> float:
@@ -76,7 +80,7 @@ class Resamples:
         square_x, square_y = self._mean(x * x), self._mean(y * y)
         covariance = self._mean(x * y) - mean_x * mean_y
         spread_x, spread_y = square_x - mean_x**2, square_y - mean_y**2
-        r = _divide(covariance, spread_x * spread_y)
+        r = divide(covariance, spread_x * spread_y)
         # Such as resamples without an outlier, or of one value.
         cancelled = (spread_x <= _CANCELLED * square_x) | (spread_y <= _CANCELLED * square_y)
         is_constant = (predictions == predictions[:, :1]).all(1)
@@ -87,56 +91,6 @@ class Resamples:
             value = pearson(predictions[row, repeated], self.scores[repeated]).value
             r[row, column] = np.nan if value is None else value
         return r
-
-    @cached_property
-    def _by_resample(self) -> NDArray[np.int32]:
-        """(resamples, n): the counts, those of a resample side by side."""
-        return np.ascontiguousarray(self.counts.T, dtype=np.int32)
-
-    def _spearman(self, x: _Array) -> _Array:
-        """The ranks of x need no centring: those of the scores, times counts, sum to zero.
-
-        A rank is the drawn pairs up to a value less half of those with it: at first as if no pairs
-        had equal values, then anew for those that do, which are few in predictions.
-        """
-        weighted, spread = self._score_ranks
-        half, cubes = self._without_ties
-        order, starts = _ties(x)
-        up_to = np.cumsum(np.take(self._by_resample, order, axis=1), axis=1, dtype=np.int32)
-        weights = np.take(weighted, order, axis=1)
-        covariance = np.einsum("ij,ij->i", weights, up_to) - half
-        sizes = np.diff(starts, append=len(order))
-        tied = sizes > 1
-        if tied.any():
-            pairs, ends = np.repeat(tied, sizes), (starts + sizes - 1)[tied]
-            first = np.cumsum(sizes[tied]) - sizes[tied]
-            own, weights = np.take(self._by_resample, order[pairs], axis=1), weights[:, pairs]
-            drawn, together = (np.add.reduceat(part, first, axis=1) for part in (own, weights))
-            covariance += np.einsum("ij,ij->i", together, up_to[:, ends] - drawn / 2)
-            covariance -= np.einsum("ij,ij->i", weights, up_to[:, pairs] - own / 2)
-            cubes = cubes - _cubes(own) + _cubes(drawn)
-        return _divide(covariance, self._spread(cubes) * spread)
-
-    @cached_property
-    def _score_ranks(self) -> tuple[_Array, _Array]:
-        """(resamples, n) centred ranks of the scores times their counts, and their spread."""
-        order, starts = _ties(self.scores)
-        drawn = np.add.reduceat(np.take(self._by_resample, order, axis=1), starts, axis=1)
-        ranks = np.cumsum(drawn, axis=1) - drawn / 2 - self._total / 2
-        group = np.empty(len(order), dtype=np.int64)
-        group[order] = np.searchsorted(starts, np.arange(len(order)), side="right") - 1
-        return ranks[:, group] * self._by_resample, self._spread(_cubes(drawn))
-
-    @cached_property
-    def _without_ties(self) -> tuple[_Array, _Array]:
-        """Half of the weights times counts, and the cubes of counts: the same for all x."""
-        weighted, _ = self._score_ranks
-        return np.einsum("ij,ij->i", weighted, self._by_resample) / 2, _cubes(self._by_resample)
-
-    def _spread(self, cubes: _Array) -> _Array:
-        """Sum of squared deviations of average ranks (Kendall 1945): (N^3 - sum of t^3) / 12."""
-        spread: _Array = (self._total * self._total * self._total - cubes) / 12
-        return spread
 
 
 def resamples_for(recipes: int) -> int:
@@ -179,8 +133,9 @@ def bootstrap_spearman(
     predictions: _Array, scores: _Array, resamples: int, seed: Seed = SEED
 ) -> _Array:
     """(k, resamples) Spearman's correlations of predictions (k, n) with the scores (n,)."""
+    right, orders = Order.of(scores), Orders.of(predictions)
     return _in_blocks(
-        lambda counts: Resamples(scores, counts).values("spearman", predictions),
+        lambda counts: resampled_spearman(counts, right, orders),
         [np.arange(len(scores))],
         resamples,
         seed,
@@ -230,22 +185,3 @@ def interval(values: _Array) -> tuple[float, float] | None:
         return None
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
-
-
-def _ties(x: _Array) -> tuple[_Rows, _Rows]:
-    """The order of x, and the first position in it of each distinct value."""
-    order = np.argsort(x, kind="stable")
-    return order, np.flatnonzero(np.append(True, np.diff(x[order]) != 0))
-
-
-def _cubes(counts: NDArray[np.int32]) -> _Array:
-    """(resamples,): the sum of the cubes, which rounds as N^3 does where there is one."""
-    t = counts.astype(np.float64)
-    cubes: _Array = np.einsum("ij,ij,ij->i", t, t, t)
-    return cubes
-
-
-def _divide(covariance: _Array, spread: _Array) -> _Array:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        r: _Array = covariance / np.sqrt(np.where(spread > 0, spread, np.nan))
-    return r

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from embedkit.evaluation.bootstrap import (
     subset_rows,
 )
 from embedkit.evaluation.correlation import AGGREGATIONS, CORRELATIONS, aggregate, measure, tie_rate
+from embedkit.evaluation.resampled_spearman import Orders
 from embedkit.evaluation.results import Result, Scored, SubsetValue
 from embedkit.recipes.steps import Float32Array
 from embedkit.similarity import find_similarity
@@ -125,7 +126,18 @@ def _resampled(
                 by_metric.setdefault(metric, {})[index] = predicted.values
     if not by_metric:
         return {}
-    stacked = {metric: np.stack([*values.values()]) for metric, values in by_metric.items()}
+
+    def scorer(metric: str, x: _Array) -> Callable[[Resamples], _Array]:
+        if metric == "spearman":
+            orders = Orders.of(x)
+            return lambda block: block.spearman(orders)
+        return lambda block: block.values(metric, x, threshold)
+
+    scorers = [
+        (scorer(metric, x), [scorer(metric, x[:, rows]) for rows in subsets.values()])
+        for metric, values in by_metric.items()
+        for x in [np.stack([*values.values()])]
+    ]
     keys = [
         (index, metric, aggregation)
         for metric, values in by_metric.items()
@@ -134,12 +146,12 @@ def _resampled(
     ]
 
     def statistic(block: Resamples) -> _Array:
-        within = [(block.within(rows), rows) for rows in subsets.values()]
+        within = [block.within(rows) for rows in subsets.values()]
         values = []
-        for metric, x in stacked.items():
-            values.append(block.values(metric, x, threshold))
+        for score, of_subsets in scorers:
+            values.append(score(block))
             if within:
-                parts = [part.values(metric, x[:, rows], threshold) for part, rows in within]
+                parts = [own(part) for own, part in zip(of_subsets, within, strict=True)]
                 values += [np.mean(parts, axis=0), np.average(parts, axis=0, weights=sizes)]
         return np.concatenate(values)
 
