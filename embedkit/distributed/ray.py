@@ -168,7 +168,7 @@ def encode_dataset(
         options: of `Embedder`, for a model that is named.
 
     Raises:
-        InputError: wrong input.
+        InputError: wrong input. A cell that is no text is an error of Ray where the dataset is read.
 
     Example:
         >>> import ray

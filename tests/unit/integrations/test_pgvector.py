@@ -103,6 +103,7 @@ def test_k_may_be_larger_than_the_rows(build: Build) -> None:
     assert hits.ids == nearest(list(range(5)), 5, "cosine")[0]
     assert (hits.texts, hits.metadata) == (None, None)
     assert index.search(QUERIES[:0], 3).ids == []
+    assert index.search(QUERIES[:1], 2**64).ids == hits.ids[:1]
 
 
 def test_ties_and_vectors_of_zeros(build: Build) -> None:
