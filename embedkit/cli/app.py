@@ -43,14 +43,14 @@ class _Command(TyperCommand):
         if ctx.resilient_parsing:  # a shell completes a command that is not finished
             return super().parse_args(ctx, args)
         _, extra, given = self.make_parser(ctx).parse_args(list(args))
-        if extra and no_address and not no_address[1].startswith("-"):
-            name, word = no_address
-            raise InputError(f"{name} is {word!r}; expected HOST:PORT, auto, local or nothing")
         single = [x for x in given if isinstance(x, TyperOption) and not (x.multiple or x.is_flag)]
         for option in single:
             if (times := single.count(option)) > 1:
                 name = "/".join(option.opts)
                 raise InputError(f"got {name} {times} times; expected it once")
+        if extra and no_address and not no_address[1].startswith("-"):
+            name, word = no_address
+            raise InputError(f"{name} is {word!r}; expected HOST:PORT, auto, local or nothing")
         return super().parse_args(ctx, args)
 
 

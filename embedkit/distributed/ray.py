@@ -168,7 +168,7 @@ def encode_dataset(
         options: of `Embedder`, for a model that is named.
 
     Raises:
-        InputError: wrong input. A cell that is no text is an error of Ray where the dataset is read.
+        InputError: wrong input. Where the dataset is read, a cell that is no text is Ray's error.
 
     Example:
         >>> import ray

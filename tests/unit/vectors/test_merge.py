@@ -195,7 +195,7 @@ def test_what_is_no_shard_is_refused(shard: Any, embedder: Embedder, tmp_path: P
 
 def test_auto_precision_is_refused(model: Path, tmp_path: Path) -> None:
     auto = Embedder.from_pretrained(model, device="cpu")
-    with pytest.raises(InputError, match="precision is 'auto', .*such as float32 or bfloat16"):
+    with pytest.raises(InputError, match=r"precision is 'auto', .*such as float32 or bfloat16"):
         encode_corpus(auto, write(tmp_path / "x.jsonl"), tmp_path / "out", shard=(1, 2))
 
 
