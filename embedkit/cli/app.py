@@ -31,21 +31,26 @@ _AN_ADDRESS = re.compile(r".+:\d+|auto|local|")
 
 
 class _Command(TyperCommand):
-    """Refuses an option that is given twice, of which only the last value would be used."""
+    """Refuses an option that is given twice, and what may be meant as an address and is none."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         alone = {name for x in self.params if x.metavar == ADDRESS for name in x.opts}
+        no_address = None
         for index in range(len(args) - 1, -1, -1):
             if args[index] in alone and not _AN_ADDRESS.fullmatch((*args, "-")[index + 1]):
+                no_address = (*args, "-")[index : index + 2]
                 args.insert(index + 1, "")
         if ctx.resilient_parsing:  # a shell completes a command that is not finished
             return super().parse_args(ctx, args)
-        *_, given = self.make_parser(ctx).parse_args(list(args))
+        _, extra, given = self.make_parser(ctx).parse_args(list(args))
         single = [x for x in given if isinstance(x, TyperOption) and not (x.multiple or x.is_flag)]
         for option in single:
             if (times := single.count(option)) > 1:
                 name = "/".join(option.opts)
                 raise InputError(f"got {name} {times} times; expected it once")
+        if extra and no_address and not no_address[1].startswith("-"):
+            name, word = no_address
+            raise InputError(f"{name} is {word!r}; expected HOST:PORT, auto, local or nothing")
         return super().parse_args(ctx, args)
 
 

@@ -186,9 +186,10 @@ def _on_ray(
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # Ray prints on stdout where it likes
     try:
         from embedkit.distributed import ray
+        from embedkit.embedder.precision import check_not_auto
     except ImportError as error:
         raise InputError(error) from None
-    ray.check_precision(precision)
+    check_not_auto(precision)
     if devices:
         raise InputError(
             "got --ray and --device, --devices or --workers; Ray gives its actors their devices"

@@ -18,7 +18,7 @@ from embedkit.data.tables import Row
 from embedkit.data.texts import check_id, check_text
 from embedkit.embedder.embedder import Embedder, LoadOptions
 from embedkit.embedder.one_pass import Encoded
-from embedkit.embedder.precision import AUTO
+from embedkit.embedder.precision import check_not_auto
 from embedkit.embedder.prompts import role_prompt
 from embedkit.errors import InputError, first_line
 from embedkit.integrations.encoding import Model, load
@@ -131,7 +131,7 @@ class ClusterEmbedder(Embedder):
     """
 
     def __init__(self, embedder: Embedder, actors: Actors = _ACTORS) -> None:
-        check_precision(embedder.asked_precision)
+        check_not_auto(embedder.asked_precision)
         vars(self).update(vars(embedder))
         self._local, self._actors = embedder, actors.fitted()
 
@@ -139,11 +139,8 @@ class ClusterEmbedder(Embedder):
         self,
         parts: Iterable[Sequence[str]],
         recipes: Sequence[BoundRecipe],
-        *,
-        prompt: str,
-        batch_tokens: int | None = None,
+        **options: Any,
     ) -> Iterator[Encoded]:
-        options = {"prompt": prompt, "batch_tokens": batch_tokens}
         return in_actors(_job(self._local, recipes, options, self._actors), parts)
 
 
@@ -171,7 +168,7 @@ def encode_dataset(
         options: of `Embedder`, for a model that is named.
 
     Raises:
-        InputError: wrong input.
+        InputError: wrong input. Where the dataset is read, a cell that is no text is Ray's error.
 
     Example:
         >>> import ray
@@ -181,7 +178,7 @@ def encode_dataset(
         ['text', 'embedding']
     """
     embedder = load(model, None, False, **options)
-    check_precision(embedder.asked_precision)
+    check_not_auto(embedder.asked_precision)
     embedder.bound.check_fitted()
     if "embedding" in _columns(dataset, text_column):
         raise InputError("the dataset has a column 'embedding' already; expected none")
@@ -255,15 +252,6 @@ def _columns(dataset: Dataset, *needed: str) -> list[str]:
     if missing := [name for name in needed if name not in names]:
         raise InputError(f"the dataset has no column {missing[0]!r}, only {', '.join(names)}")
     return names
-
-
-def check_precision(precision: str) -> None:
-    """Refuse `auto`, which each machine decides by its own measurement."""
-    if precision == AUTO:
-        raise InputError(
-            "precision is 'auto', which may be another one on another machine; expected float32, "
-            "bfloat16 or float16"
-        )
 
 
 def _job(

@@ -72,6 +72,15 @@ PROBE = (
 )
 
 
+def check_not_auto(precision: str) -> None:
+    """Refuse `auto` where several machines encode, which may choose differently."""
+    if precision == AUTO:
+        raise InputError(
+            "precision is 'auto', which each machine would choose by its own speed; expected one "
+            "for all of them, such as float32 or bfloat16"
+        )
+
+
 @dataclass(frozen=True)
 class Choice:
     """The precision of an embedder, and what runs it."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -242,16 +242,11 @@ class RecipeEncoder:
         self,
         parts: Iterable[Sequence[str]],
         recipes: Sequence[BoundRecipe],
-        *,
-        prompt: str,
-        batch_tokens: int | None = None,
+        **options: Any,
     ) -> Iterator[Encoded]:
         """`encode_recipes` of each list of texts, in turn."""
         return (
-            self.encode_recipes(
-                texts, recipes, prompt=prompt, batch_tokens=batch_tokens, show_progress=False
-            )
-            for texts in parts
+            self.encode_recipes(texts, recipes, **options, show_progress=False) for texts in parts
         )
 
     def _tokenize(self, texts: Sequence[str], prefix: str) -> tuple[Tokenized, int]:

@@ -133,16 +133,13 @@ class EmbedderPool(Embedder):
         self,
         parts: Iterable[Sequence[str]],
         recipes: Sequence[BoundRecipe],
-        *,
-        prompt: str,
-        batch_tokens: int | None = None,
+        **options: Any,
     ) -> Iterator[Encoded]:
         if self._workers.closed:
-            return super().encode_each(parts, recipes, prompt=prompt, batch_tokens=batch_tokens)
+            return super().encode_each(parts, recipes, **options)
         for bound in recipes:
             bound.check_fitted()
-        options = {"recipes": recipes, "prompt": prompt, "batch_tokens": batch_tokens}
-        return self._workers.each(parts, self.precision, options)
+        return self._workers.each(parts, self.precision, {"recipes": recipes, **options})
 
 
 def _pieces(texts: list[str], workers: int) -> list[list[str]]:

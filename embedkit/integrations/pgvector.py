@@ -39,6 +39,7 @@ except ImportError:
 TABLE = "embeddings"
 
 _EF_SEARCH, _MOST_EF_SEARCH = 100, 1000
+_MOST_ROWS = 2**63 - 1  # that LIMIT takes
 _SET_EFFORT = (
     "SELECT set_config('hnsw.ef_search', %s, true), "
     "set_config('hnsw.iterative_scan', 'relaxed_order', true)"
@@ -175,7 +176,7 @@ class PgVectorIndex:
         """
         if check_mode(mode) != DENSE:
             raise InputError(f"mode is {mode!r}, which PgVectorIndex does not have; expected dense")
-        k = check_count("k", k)
+        k = min(check_count("k", k), _MOST_ROWS)
         effort = check_count("ef_search", self.ef_search if ef_search is None else ef_search)
         if effort > _MOST_EF_SEARCH:
             raise InputError(f"ef_search is {effort:,}; expected at most {_MOST_EF_SEARCH:,}")

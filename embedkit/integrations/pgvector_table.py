@@ -91,10 +91,11 @@ class Table:
                 f"{vectors}{' with HNSW' if hnsw else ''}"
             )
         for column in index.metadata_columns:
-            if column in ("id", "text", "embedding") or len(column.encode()) > _LONGEST_NAME:
+            taken = column in ("id", "text", "embedding")
+            if taken or "\0" in column or len(column.encode()) > _LONGEST_NAME:
                 raise InputError(
                     f"metadata: got column {column!r}, expected a name of at most {_LONGEST_NAME} "
-                    "bytes that is not id, text or embedding, which are columns of every table"
+                    "bytes without NUL that is not id, text or embedding, which every table has"
                 )
         own = row_schema(schema.field("id").type, index.has_texts, False, metadata_type(schema))
         similarity, provenance = index.similarity, index.provenance
@@ -217,11 +218,11 @@ def names(table: str) -> tuple[Identifier, Identifier]:
     """The names of a table and of its record, quoted."""
     parts = table.split(".") if isinstance(table, str) else []
     longest = _LONGEST_NAME - len(_RECORD)
-    fit = all(0 < len(part.encode()) <= longest and "%" not in part for part in parts)
+    fit = all(0 < len(part.encode()) <= longest and not {*part} & {*"%\0"} for part in parts)
     if len(parts) not in (1, 2) or not fit:
         raise InputError(
             f"table is {table!r}; expected NAME or SCHEMA.NAME of at most {longest} bytes each, "
-            "without %"
+            "without % and NUL"
         )
     return Identifier(*parts), Identifier(*parts[:-1], parts[-1] + _RECORD)
 

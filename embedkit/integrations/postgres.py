@@ -27,6 +27,7 @@ _EXPECTED: Mapping[type[Exception], str] = {
     errors.UndefinedTable: "a table that embedkit index export made",
     errors.FeatureNotSupported: "a server that has pgvector",
     errors.UndefinedFile: "a server that has pgvector",
+    errors.CharacterNotInRepertoire: "texts without NUL, which PostgreSQL does not store",
 }
 
 
@@ -83,6 +84,8 @@ def one_sentence(table: str, url: str, *, connecting: bool = False) -> Iterator[
                 message = message.replace(secrets[name], "***")
         expected = next((x for kind, x in _EXPECTED.items() if isinstance(error, kind)), None)
         message += f"; expected {expected}" if expected else ""
-        if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and not connecting:
+        away = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+        beyond_limits = (error.sqlstate or "").startswith("54")  # such as 1,600 columns
+        if away and not beyond_limits and not connecting:
             raise ConnectionError(f"table {table!r}: {message}") from None
         raise InputError(message if connecting else f"table {table!r}: {message}") from None

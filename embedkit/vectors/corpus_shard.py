@@ -6,7 +6,7 @@ import hashlib
 import re
 from typing import NamedTuple
 
-from embedkit.embedder.precision import AUTO
+from embedkit.embedder.precision import check_not_auto
 from embedkit.errors import InputError
 
 
@@ -52,9 +52,5 @@ def check_shard(shard: object, precision: str) -> CorpusShard | None:
     if shard is None:
         return None
     parsed = CorpusShard.parse(shard)
-    if precision == AUTO:
-        raise InputError(
-            f"precision is 'auto' for shard {parsed}, which each machine would choose by its own "
-            "speed; expected one for all shards, such as float32 or bfloat16"
-        )
+    check_not_auto(precision)
     return parsed

@@ -113,7 +113,7 @@ def _check_all(named: Sequence[tuple[str, Store]]) -> None:
             raise InputError(f"{name}: has shard {shard}, as {names[shard]} has; expected it once")
         if differing := first.differences(store):
             raise InputError(
-                f"{name}: does not fit to {first_name}, it has {', '.join(differing)}; expected "
+                f"{name}: does not match {first_name}, it has {', '.join(differing)}; expected "
                 "the same embedder and options for all shards"
             )
         if store.input != first.input:

@@ -127,7 +127,8 @@ def readable(folder: str | Path) -> Iterator[Path]:
             yield source.resolve()
             return
         remote, local = RemoteFolder(source), _scratch(stack)
-        remote.stores()
+        if not remote.stores():
+            raise InputError(f"{source}: has no {MANIFEST}; expected a folder of embedkit encode")
         remote.download(local)
         yield local
 

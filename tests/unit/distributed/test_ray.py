@@ -15,7 +15,10 @@ from embedkit import Embedder, InputError
 
 ray = pytest.importorskip("ray", reason="not installed: ray")
 door = pytest.importorskip("embedkit.distributed.ray", reason="not installed: ray")
-AUTO = "precision is 'auto', which may be another one on another machine; expected float32, "
+AUTO = (
+    "precision is 'auto', which each machine would choose by its own speed; expected one for all "
+    "of them, such as float32 or bfloat16"
+)
 
 
 @pytest.fixture
@@ -98,7 +101,7 @@ def test_the_command_refuses_before_a_model_is_loaded(
     texts, out = tmp_path / "texts.txt", tmp_path / "out"
     texts.write_text("rain\n")
     done = run("encode", texts, "--out", out, "--ray")
-    assert (done.code, done.err.splitlines()) == (2, [f"error: {AUTO}bfloat16 or float16"])
+    assert (done.code, done.err.splitlines()) == (2, [f"error: {AUTO}"])
     asked = ("--precision", "float32")
     done = run("encode", "--device", "cpu", "--ray", texts, "--out", out, *asked)
     assert (done.code, done.err) == (
@@ -106,6 +109,10 @@ def test_the_command_refuses_before_a_model_is_loaded(
         "error: got --ray and --device, --devices or --workers; "
         "Ray gives its actors their devices\n",
     )
+    for words in ([texts, "--ray", "nowhere"], ["--ray", "nowhere", texts]):
+        done = run("encode", "--out", out, *asked, *words)
+        expected = "error: --ray is 'nowhere'; expected HOST:PORT, auto, local or nothing\n"
+        assert (done.code, done.err) == (2, expected)
     done = run("encode", texts, "--out", out, *asked, "--ray", f"127.0.0.1:{closed_port()}")
     assert done.code == 2
     assert done.err.endswith("Connection refused\n")

@@ -103,6 +103,7 @@ def test_k_may_be_larger_than_the_rows(build: Build) -> None:
     assert hits.ids == nearest(list(range(5)), 5, "cosine")[0]
     assert (hits.texts, hits.metadata) == (None, None)
     assert index.search(QUERIES[:0], 3).ids == []
+    assert index.search(QUERIES[:1], 2**64).ids == hits.ids[:1]
 
 
 def test_ties_and_vectors_of_zeros(build: Build) -> None:
@@ -457,7 +458,7 @@ def test_what_is_not_there_or_not_allowed(database: str, table: str) -> None:
     assert PgVectorIndex.export(memory, bare).search(STORED[:1], 1).ids == [[0]]
 
 
-@pytest.mark.parametrize("table", ["", "a.b.c", ".a", "가" * 19, "50%", 5])
+@pytest.mark.parametrize("table", ["", "a.b.c", ".a", "가" * 19, "50%", "a\0b", 5])
 def test_wrong_names_of_tables(table: Any) -> None:
     for call in (
         PgVectorIndex,
@@ -476,6 +477,7 @@ def one_row(dimension: int = 2, **options: Any) -> VectorIndex:
     [
         (lambda: one_row(metadata={"id": [1]}), {}, "metadata: got column 'id', expected a name"),
         (lambda: one_row(metadata={"가" * 22: [1]}), {}, "expected a name of at most 63 bytes"),
+        (lambda: one_row(metadata={"a\0": [1]}), {}, r"got column 'a\\x00', .* without NUL"),
         (lambda: one_row(2001), {}, "got vectors of 2,001 numbers, expected at most 2,000 for vec"),
         (lambda: one_row(4001), {"halfvec": True}, "at most 4,000 for halfvec with HNSW"),
         (lambda: one_row(16001), {"hnsw": False}, "expected at most 16,000 for vector"),
@@ -486,6 +488,20 @@ def one_row(dimension: int = 2, **options: Any) -> VectorIndex:
 def test_what_postgresql_cannot_hold(index: Any, options: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):  # before a connection is tried
         PgVectorIndex.export(index(), "postgresql://127.0.0.1:1", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"texts": ["비\0"]}, "invalid byte sequence .*; expected texts without NUL"),
+        ({"metadata": {f"c{n}": [n] for n in range(1600)}}, "can have at most 1600 columns"),
+    ],
+)
+def test_what_the_server_refuses_is_wrong_input(
+    database: str, table: str, options: Any, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        PgVectorIndex.export(one_row(**options), database, table=table)
 
 
 def test_an_index_without_rows_is_refused() -> None:

@@ -195,7 +195,7 @@ def test_what_is_no_shard_is_refused(shard: Any, embedder: Embedder, tmp_path: P
 
 def test_auto_precision_is_refused(model: Path, tmp_path: Path) -> None:
     auto = Embedder.from_pretrained(model, device="cpu")
-    with pytest.raises(InputError, match=r"'auto' for shard 1/2, .*such as float32 or bfloat16"):
+    with pytest.raises(InputError, match=r"precision is 'auto', .*such as float32 or bfloat16"):
         encode_corpus(auto, write(tmp_path / "x.jsonl"), tmp_path / "out", shard=(1, 2))
 
 
@@ -253,7 +253,7 @@ def test_shards_that_do_not_fit_are_refused(
             [*parts, whole],
             "whole: has vectors of a whole corpus; expected those of embedkit encode",
         ),
-        ([*parts[:3], tmp_path / "weights"], f"does not fit to .*s1, it has other weights{same}"),
+        ([*parts[:3], tmp_path / "weights"], f"does not match .*s1, it has other weights{same}"),
         (
             [*parts[:3], tmp_path / "low"],
             f"it has precision 'bfloat16' instead of 'float32'{same}",
@@ -418,7 +418,7 @@ def test_the_commands(run: Run, model: Path, encoded: tuple[Path, Corpus], tmp_p
     folder = encoded[0]
     command = ("encode", folder / "docs.jsonl", "--id-column", "id", "--model", model, "--texts")
     unsharded = refused(run(*command, "--out", tmp_path / "x", "--shard", "1/4"))
-    assert unsharded.startswith("precision is 'auto' for shard 1/4, which each machine would")
+    assert unsharded.startswith("precision is 'auto', which each machine would choose")
     wrong = refused(run(*command, "--out", tmp_path / "x", "--shard", "9/4"))
     assert wrong == "shard is '9/4'; expected I/N such as 2/16, with I from 1 to N"
     assert not (tmp_path / "x").exists()

@@ -190,13 +190,15 @@ def test_a_corpus_of_the_store_is_encoded(embedder: Embedder, store: Any, tmp_pa
 
 
 def test_shards_at_urls_are_merged_to_a_url(
-    embedder: Embedder, corpus: Corpus, store: Any, url: str
+    embedder: Embedder, corpus: Corpus, store: Any, url: str, tmp_path: Path
 ) -> None:
     parts = [f"{url}-{part}" for part in (1, 2, 3)]
     for part, name in enumerate(parts, start=1):
         encode_corpus(embedder, corpus, name, shard=(part, 3))
     with pytest.raises(InputError, match="no shard 2/3 is among them"):
         merge_vectors([parts[0], parts[2]], url)
+    with pytest.raises(InputError, match=rf"^{url}: has no manifest\.json; expected a folder of"):
+        merge_vectors([*parts, url], tmp_path / "out")
     assert merge_vectors(parts, url) == merge_vectors(parts, url) == (12, 3)
     check_rows(url, embedder, TEXTS)
 
