@@ -183,7 +183,7 @@ class EmbedkitVectorStore(VectorStore):
         check_list("texts", texts)
         contents = list(texts)
         names = [name or str(uuid4()) for name in ids or [""] * len(contents)]
-        given = [metadata or {} for metadata in metadatas or [None] * len(contents)]
+        given = [metadata or {} for metadata in metadatas or [{}] * len(contents)]
         if not len(contents) == len(names) == len(given):
             counts = f"{len(contents)} texts, {len(given)} metadatas and {len(names)} ids"
             raise InputError(f"got {counts}, expected as many of each")
