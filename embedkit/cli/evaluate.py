@@ -111,5 +111,7 @@ def evaluate_command(
         **ranked.arguments,
     )
     output.show_report(report, report_files)
-    if reproduce and not all(one.is_explained for one in report.published):
+    if reproduce and not report.published:
+        output.alert("nothing was compared: no value is published for this recipe and similarity")
+    if reproduce and not (report.published and all(x.is_explained for x in report.published)):
         raise typer.Exit(1)

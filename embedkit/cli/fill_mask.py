@@ -31,6 +31,7 @@ def fill_mask_command(
         content = [[candidate._asdict() for candidate in own] for own in masks]
         output.print_json({"model": model, "text": text, "masks": content})
         return
-    for own in masks:
+    for number, own in enumerate(masks, 1):
         rows = tuple((one.token, f"{one.probability:.4f}") for one in own)
-        Grid(("token", "probability"), rows, frozenset([0])).print(output.console())
+        token = "token" if len(masks) == 1 else f"token of mask {number}"
+        Grid((token, "probability"), rows, frozenset([0])).print(output.console())

@@ -86,10 +86,11 @@ def check_unused(path: Path, option: str, *, overwrite: bool) -> None:
 
 
 def console() -> Console:
-    """The console of stdout, as wide as the terminal. The work goes on where its reader is gone."""
+    """The console of stdout, as wide as the terminal or $COLUMNS; it works on without a reader."""
     from rich.console import Console
 
-    made = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+    sized = sys.stdout.isatty() or "COLUMNS" in os.environ
+    made = Console(width=None if sized else _PIPE_WIDTH, highlight=False)
 
     def on_broken_pipe() -> None:  # rich would exit, before the model is saved
         made.quiet = True

@@ -51,11 +51,15 @@ def tag_command(
     from embedkit.cli.entities import read_entity_file
     from embedkit.data.entities import TaggedTexts
     from embedkit.data.entity_files import is_conll, write_entities
+    from embedkit.files import check_writable
 
     if as_json + conll + (out is not None) > 1:
         raise InputError("got more than one of --json, --conll and --out; expected one")
     if out is not None:
         output.check_unused(out, "--out", overwrite=overwrite)
+        if not out.absolute().parent.is_dir():
+            raise InputError(f"--out: there is no folder {out.parent} for {out.name}")
+        check_writable(out.parent)
     named = cast("Any", unit)
     known = read_entity_file(texts, named, encoding) if is_conll(texts) else None
     if known is None:

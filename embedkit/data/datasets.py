@@ -23,6 +23,8 @@ Data: TypeAlias = "str | Path | DataSet | Sequence[str | Path | DataSet]"
 HEADS = "a head is trained and scored on sentence pairs"  # why retrieval sets are refused
 
 _NAMES = (*NAMED_SETS, *SUITES, *SHIPPED)
+_LOWER = {x.mteb.lower(): name for name, x in NAMED_SETS.items() if x.mteb}  # MTEB's names
+_LOWER |= {name: name for name in _NAMES}
 
 
 def read_sets(
@@ -71,26 +73,24 @@ def read_named_sets(names: Sequence[str]) -> list[DataSet]:
     """Read public sets, and those of suites; what is missing on this machine is downloaded."""
     for name in names:
         if name not in _NAMES:
-            raise InputError(f"{name}: there is no data set of this name; {_hint(_near(name))}")
+            raise InputError(f"{name}: there is no data set of this name; {_hint(name)}")
     return read_sets(names)
 
 
 def _check_name(item: object) -> None:
-    """Refuse a bare word that is near the name of a set, and no file."""
-    if not isinstance(item, str) or item in _NAMES or "." in item or os.path.lexists(item):
+    """Refuse a bare word that is neither a file nor the name of a set."""
+    if not isinstance(item, str) or item in ("", *_NAMES) or "." in item or os.path.lexists(item):
         return
-    if near := _near(item):
-        raise InputError(
-            f"{item}: there is no such file or folder, and no data set of this name; {_hint(near)}"
-        )
+    raise InputError(
+        f"{item}: there is no such file or folder, and no data set of this name; {_hint(item)}"
+    )
 
 
-def _near(name: str) -> list[str]:
-    return get_close_matches(name.lower(), _NAMES, n=1)
-
-
-def _hint(near: list[str]) -> str:
-    return "".join(f"did you mean {name}? " for name in near) + "embedkit datasets lists the names"
+def _hint(name: str) -> str:
+    near = get_close_matches(name.lower(), _LOWER, n=1)
+    return (
+        "".join(f"did you mean {_LOWER[x]}? " for x in near) + "embedkit datasets lists the names"
+    )
 
 
 def check_names(sets: Sequence[DataSet]) -> None:

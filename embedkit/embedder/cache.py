@@ -178,6 +178,8 @@ class EmbeddingCache:
 
     def _make_room(self, file: sqlite3.Connection, size: int) -> bool:
         """Remove what was not read for longest; whether there is room for `size` more bytes."""
+        if size > self._limit:
+            return False
         query = "SELECT id, bytes FROM passes ORDER BY used DESC"
         kept = size
         for own, held in file.execute(query).fetchall():
@@ -185,7 +187,7 @@ class EmbeddingCache:
             if kept > self._limit:
                 file.execute("DELETE FROM embeddings WHERE pass = ?", (own,))
                 file.execute("DELETE FROM passes WHERE id = ?", (own,))
-        return size <= self._limit
+        return True
 
     def _do(self, work: Callable[[sqlite3.Connection], _T], default: _T) -> _T:
         """Work on the file; the default where that fails."""

@@ -94,7 +94,8 @@ def evaluate(
     work = Work(sets, options, given=given, show_progress=show_progress)
     report = work.report(models, baseline, cache)
     if not reproduce:
-        return replace(report, comparisons=compare_with_published(report, published))
+        comparisons = compare_with_published(report, published, any_recipe=published is not None)
+        return replace(report, comparisons=comparisons)
     by_name = {one.name: one for one in models}
     return explain_differences(
         report,

@@ -172,9 +172,9 @@ def read_model_file(path: str | Path) -> list[Mapping[str, Any]]:
     path = as_path("models", path)
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file; expected a TOML file of models") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; expected a TOML file of models") from None
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as TOML ({first_line(error)})") from error
     models = content.get("model")
     others = [key for key in content if key != "model"]

@@ -122,9 +122,12 @@ def find_published(model: str, recipe: str, dataset: str, *, is_own: bool) -> Pu
 
 
 def compare_with_published(
-    report: ReportData, published: str | None = None
+    report: ReportData, published: str | None = None, *, any_recipe: bool = False
 ) -> tuple[Comparison, ...]:
-    """The values of a report that were published; `published` says which model it is of."""
+    """The values of a report that were published; `published` says which model it is of.
+
+    With `any_recipe`, the value of the model's own recipe stands beside those of others too.
+    """
     if report.decided_by not in SIMILARITIES:
         return ()
     comparisons = []
@@ -134,7 +137,7 @@ def compare_with_published(
         model = published_model(published or described["name"])
         if model is None or row.value is None or row.similarity != report.decided_by:
             continue
-        is_own = row.candidate in report.own
+        is_own = any_recipe or row.candidate in report.own
         known = find_published(model, row.recipe, row.dataset, is_own=is_own)
         if known is None:
             continue

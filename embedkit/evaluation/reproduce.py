@@ -54,7 +54,7 @@ def explain_differences(
     by_name, load = {data.name: data for data in sets}, memory(load)
     comparisons = []
     with open_cache(cache) as store:
-        for comparison in compare_with_published(report, published):
+        for comparison in compare_with_published(report, published, any_recipe=True):
             if comparison.verdict != "differs":
                 comparisons.append(comparison)
                 continue
@@ -114,7 +114,8 @@ def _protocols(
     for changed in _other_prompts(embedder, comparison, data, prompts):
         shown = " and ".join(repr(text) for text in changed.values())
         yield f"prompt {shown}", value(encoded(data, {**prompts, **changed}))
-    recipes = [recipe for recipe in _RECIPES if embedder.bind(recipe).recipe != own.recipe]
+    known = [*_RECIPES] if embedder.own is None else [*_RECIPES, str(embedder.own.recipe)]
+    recipes = [recipe for recipe in known if embedder.bind(recipe).recipe != own.recipe]
     embeddings = encoded(data, prompts, *recipes)
     values = {recipe: value(embeddings, position) for position, recipe in enumerate(recipes, 1)}
     yield from ((f"recipe {recipe}", values[recipe]) for recipe in recipes if "," in recipe)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Unpack
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias, Unpack
 import numpy as np
 
 from embedkit.arguments import as_path
-from embedkit.data.texts import as_texts
+from embedkit.data.texts import as_texts, listed
 from embedkit.embedder.cache import encode_texts, open_cache
 from embedkit.embedder.embedder import Embedder, LoadOptions
 from embedkit.embedder.one_pass import Distinct
@@ -29,12 +29,22 @@ Model: TypeAlias = "Embedder | str | Path | SentenceTransformer | PreTrainedMode
 Cache: TypeAlias = bool | str | Path  # a folder; True for the usual one, see `open_cache`
 
 
-def load(
-    model: Model, recipe: str | Recipe | None, cache: Cache, **options: Unpack[LoadOptions]
-) -> Embedder:
-    """An embedder as it is, with another recipe, or loaded; `cache` is checked with it."""
+def check_arguments(recipe: str | Recipe | None, cache: Cache, options: Iterable[str]) -> None:
+    """What can be checked before a model is loaded: `options` are names of those of `Embedder`."""
+    known = sorted(LoadOptions.__optional_keys__)
+    if unknown := [name for name in options if name not in known]:
+        raise InputError(f"got the option {listed(unknown)}, expected {', '.join(known)}")
+    if recipe is not None:
+        Recipe.of(recipe)
     if not isinstance(cache, bool):
         as_path("cache", cache)
+
+
+def load(
+    model: Model, recipe: str | Recipe | None, cache: Cache, /, **options: Unpack[LoadOptions]
+) -> Embedder:
+    """An embedder as it is, with another recipe, or loaded."""
+    check_arguments(recipe, cache, options)
     if not isinstance(model, Embedder):
         return Embedder.from_pretrained(model, recipe, **options)
     if options:

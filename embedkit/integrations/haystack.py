@@ -11,10 +11,11 @@ from typing import Any, ClassVar, Self, Unpack, cast
 import torch
 
 from embedkit.arguments import check_list
+from embedkit.data.texts import check_text
 from embedkit.embedder.embedder import Embedder, LoadOptions
 from embedkit.errors import InputError
 from embedkit.files import DEFAULT_MODEL
-from embedkit.integrations.encoding import Cache, Model, encode_role, load
+from embedkit.integrations.encoding import Cache, Model, check_arguments, encode_role, load
 from embedkit.recipes.recipe import Recipe
 
 try:
@@ -41,6 +42,7 @@ class _Component:
         cache: Cache = False,
         **options: Unpack[LoadOptions],
     ) -> None:
+        check_arguments(recipe, cache, options)
         self.model = model
         self.embedder: Embedder | None = None
         self.prompt = prompt
@@ -115,7 +117,7 @@ class EmbedkitTextEmbedder(_Component):
         Raises:
             InputError: what is no text, or what is wrong with the model.
         """
-        return {"embedding": self._encode([text])[0]}
+        return {"embedding": self._encode([check_text("text", text)])[0]}
 
 
 @component
@@ -164,7 +166,7 @@ class EmbedkitDocumentEmbedder(_Component):
         """`documents`: copies of n documents, each with its `embedding`.
 
         Raises:
-            InputError: what is no document, or one without content.
+            InputError: what is no document, or one without content and such metadata.
         """
         check_list("documents", documents, "a list of Document")
         texts = [self._text(at, document) for at, document in enumerate(documents)]
@@ -172,9 +174,11 @@ class EmbedkitDocumentEmbedder(_Component):
         return {"documents": [replace(one, embedding=vector) for one, vector in embedded]}
 
     def _text(self, at: int, document: Document) -> str:
-        if not isinstance(document, Document) or document.content is None:
+        values: list[Any] = []
+        if isinstance(document, Document):
+            values = [*map(document.meta.get, self.meta_fields_to_embed), document.content]
+        parts = [str(value) for value in values if value is not None]
+        if not parts:
             got = reprlib.repr(document)
             raise InputError(f"documents[{at}]: got {got}, expected a Document with content")
-        values = (document.meta.get(name) for name in self.meta_fields_to_embed)
-        parts = [*(str(value) for value in values if value is not None), document.content]
         return self.embedding_separator.join(parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import reprlib
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -14,7 +15,7 @@ from uuid import uuid4
 import numpy as np
 
 from embedkit.arguments import as_path, check_list, check_type
-from embedkit.data.texts import listed
+from embedkit.data.texts import as_texts, listed
 from embedkit.embedder.embedder import LoadOptions
 from embedkit.embedder.prompts import role_prompt
 from embedkit.errors import InputError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from embedkit.metadata.filter_language import Where
     from embedkit.retrieval.index import VectorIndex
     from embedkit.retrieval.results import Hit
+    from embedkit.retrieval.storage import State
     from embedkit.retrieval.stored_rows import StoredRow
 
 try:
@@ -138,6 +140,8 @@ class EmbedkitVectorStore(VectorStore):
         self.index: VectorIndex | None = None
         if self._folder is not None and (self._folder / MANIFEST).exists():
             self.index = self._open(self._folder)
+        elif self._embedder is not None:
+            self._state(self._embedder.dimension)
 
     @property
     def embeddings(self) -> Embeddings:
@@ -165,11 +169,13 @@ class EmbedkitVectorStore(VectorStore):
         metadatas: list[dict[str, Any]] | None = None,
         *,
         ids: list[str] | None = None,
+        batch_size: int | None = None,
         **options: Any,
     ) -> list[str]:
         """Encode and keep n texts, with n dicts and under n ids (None for a random one).
 
-        `options` are other arguments of `VectorIndex.update`.
+        `batch_size`, which LangChain's `index` hands over, has no meaning here; `options` are
+        other arguments of `VectorIndex.update`.
 
         Raises:
             InputError: what is wrong, with its position; nothing is added then.
@@ -177,12 +183,15 @@ class EmbedkitVectorStore(VectorStore):
         check_list("texts", texts)
         contents = list(texts)
         names = [name or str(uuid4()) for name in ids or [""] * len(contents)]
-        given = metadatas or [{} for _ in contents]
+        given = [metadata or {} for metadata in metadatas or [{}] * len(contents)]
         if not len(contents) == len(names) == len(given):
             counts = f"{len(contents)} texts, {len(given)} metadatas and {len(names)} ids"
             raise InputError(f"got {counts}, expected as many of each")
         if not contents:
             return []
+        ((name, count),) = Counter(as_texts(names, "ids")).most_common(1)
+        if count > 1:
+            raise InputError(f"ids: got {name!r} twice, expected each id once")
         metadata = self._columns(given)
         vectors = np.asarray(self._embedding.embed_documents(contents), np.float32)
         with self._lock:
@@ -242,13 +251,26 @@ class EmbedkitVectorStore(VectorStore):
         **options: Any,
     ) -> list[Document]:
         """k of the `fetch_k` nearest documents, near to the query and far from one another."""
-        vector = self._embedding.embed_query(query)
-        names = [hit.id for hit in self._hits(vector, fetch_k, filter, **options)]
+        return self.max_marginal_relevance_search_by_vector(
+            self._embedding.embed_query(query), k, fetch_k, lambda_mult, filter, **options
+        )
+
+    def max_marginal_relevance_search_by_vector(
+        self,
+        embedding: list[float],
+        k: int = 4,
+        fetch_k: int = 20,
+        lambda_mult: float = 0.5,
+        filter: Where | None = None,
+        **options: Any,
+    ) -> list[Document]:
+        """As `max_marginal_relevance_search`, for a query's embedding."""
+        names = [hit.id for hit in self._hits(embedding, fetch_k, filter, **options)]
         if self.index is None or not names:
             return []
         rows = self.index.get(names, vectors=True, missing_ok=True)
         vectors = [row.vector.tolist() for row in rows if row.vector is not None]
-        chosen = maximal_marginal_relevance(np.array(vector), vectors, lambda_mult, k)
+        chosen = maximal_marginal_relevance(np.array(embedding), vectors, lambda_mult, k)
         return [_document(rows[at]) for at in chosen]
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
@@ -263,8 +285,16 @@ class EmbedkitVectorStore(VectorStore):
 
     def _new(self, dimension: int) -> VectorIndex:
         """An index without rows, in its folder."""
-        from embedkit.retrieval.faiss_index import new_index
         from embedkit.retrieval.index import VectorIndex
+
+        index = VectorIndex(self._state(dimension), (), self._embedder)
+        if self._folder is not None:
+            index.save(self._folder)
+        return index
+
+    def _state(self, dimension: int) -> State:
+        """What a new index is made of; refuses what FAISS does not have."""
+        from embedkit.retrieval.faiss_index import new_index
         from embedkit.retrieval.storage import State
         from embedkit.vectors.provenance import Provenance
 
@@ -273,11 +303,8 @@ class EmbedkitVectorStore(VectorStore):
             provenance = Provenance.of(self._embedder, role_prompt(self._embedder, "document"))
         own = "cosine" if provenance is None else provenance.similarity
         state = State(self._kind or "flat", self._similarity or own, dimension, provenance)
-        new_index(state.kind, dimension, state.similarity)  # refuses what FAISS does not have
-        index = VectorIndex(state, (), self._embedder)
-        if self._folder is not None:
-            index.save(self._folder)
-        return index
+        new_index(state.kind, dimension, state.similarity)
+        return state
 
     def _open(self, folder: Path) -> VectorIndex:
         from embedkit.retrieval.index import VectorIndex

@@ -16,7 +16,7 @@ from embedkit.recipes.recipe import Recipe
 
 try:
     from llama_index.core.base.embeddings.base import BaseEmbedding
-    from llama_index.core.bridge.pydantic import PrivateAttr
+    from llama_index.core.bridge.pydantic import Field, PrivateAttr
 except ImportError:
     raise ImportError(
         "EmbedkitEmbedding needs llama-index-core, which is not installed; run pip install "
@@ -50,9 +50,10 @@ class EmbedkitEmbedding(BaseEmbedding):
         True
     """
 
-    recipe: str
+    model_name: str = Field(frozen=True)
+    recipe: str = Field(frozen=True)
     cache: Cache
-    fingerprint: str
+    fingerprint: str = Field(frozen=True)
     _embedder: Embedder = PrivateAttr()
 
     def __init__(

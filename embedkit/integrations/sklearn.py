@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import NotFittedError
 
 from embedkit.data.texts import Texts, as_texts
 from embedkit.embedder.embedder import Embedder
@@ -14,6 +15,10 @@ from embedkit.files import DEFAULT_MODEL
 from embedkit.integrations.encoding import Cache, encode, fit_encode, load
 from embedkit.recipes.recipe import Recipe
 from embedkit.recipes.steps import Float32Array
+
+
+class NotFittedInputError(InputError, NotFittedError):  # type: ignore[misc]
+    """A recipe that `fit` has to fit first, as both libraries raise it."""
 
 
 class EmbeddingTransformer(
@@ -87,10 +92,17 @@ class EmbeddingTransformer(
         """Embeddings float32 (n, dim) of n texts; see `fit`.
 
         Raises:
-            InputError: what is no text, or a recipe that has to be fitted first.
+            InputError: what is no text, or a recipe that has to be fitted first (which is
+                scikit-learn's NotFittedError too).
         """
         texts = _as_texts(X)
-        return self._encode(getattr(self, "embedder_", None) or self._load(), texts)
+        embedder = getattr(self, "embedder_", None) or self._load()
+        if embedder.bound.unfitted is not None:
+            raise NotFittedInputError(
+                f"recipe {str(embedder.recipe)!r}: {embedder.bound.unfitted} is not fitted yet; "
+                "call fit with the training texts first"
+            )
+        return self._encode(embedder, texts)
 
     def _fit(self, texts: Texts) -> Float32Array | None:
         """The embeddings of the texts, where fitting took them."""

@@ -104,6 +104,8 @@ class Pooling(nn.Module):
         Raises:
             InputError: the recipe is not fitted or not trained.
         """
+        if not isinstance(getattr(embedder, "bound", None), BoundRecipe):
+            raise InputError(f"got a {type(embedder).__name__}, expected an Embedder")
         embedder.bound.check_fitted()
         return cls(embedder.bound).to(embedder.device)
 
@@ -209,8 +211,8 @@ class Pooling(nn.Module):
         hidden = part("hidden_states")
         if hidden is None and last:
             raise InputError(
-                f"model_output is a {kind} without last_hidden_state and hidden_states; {_HOW}, or "
-                "pass a tensor (texts, length, dim)"
+                f"model_output is a {kind} without last_hidden_state and hidden_states; "
+                f"{_HOW} (and return_dict=True), or pass a tensor (texts, length, dim)"
             )
         if hidden is None:
             raise InputError(

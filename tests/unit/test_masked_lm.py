@@ -101,6 +101,8 @@ def test_from_the_command_line(folder: Path, model: MaskedLM, run: Run) -> None:
     assert (printed["text"], printed["model"]) == (text, str(folder))
     assert printed["masks"] == [[one._asdict() for one in own] for own in model.fill_mask(text, 2)]
     table = run("fill-mask", text, "-m", folder, "--device", "cpu").out
+    assert "token of mask 1" in table
+    assert "token of mask 2" in table
     assert f"{printed['masks'][1][0]['probability']:.4f}" in table
     assert "no mask" in refused(run("fill-mask", "그는", "-m", folder))
     message = refused(run("fill-mask", "[MASK]", "-m", "minilm"))

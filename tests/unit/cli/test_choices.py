@@ -96,6 +96,16 @@ def test_groups_in_help(run: Run, width: int, monkeypatch: pytest.MonkeyPatch) -
     assert titles == ["Arguments", "Options", "Output", "Model", "Data", "Prompts"]
 
 
+def test_tables_in_a_pipe_are_as_wide_as_columns(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert "Documents" in run("datasets").out
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = run("datasets").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "Licence" in lines[0]
+    assert "Documents" not in lines[0]
+
+
 @pytest.mark.process
 def test_the_command_line_starts_without_numpy_and_torch() -> None:
     program = "import sys, embedkit.cli; print({'numpy', 'torch', 'pyarrow'} & {*sys.modules})"

@@ -177,6 +177,10 @@ def test_wrong_names_and_folders(
 ) -> None:
     with pytest.raises(InputError, match=r"stbs: there is no such file.* did you mean stsb"):
         read_sets(["stbs"])
+    with pytest.raises(InputError, match=r"STSBenchmark: .* did you mean stsb"):  # MTEB's name
+        read_sets(["STSBenchmark"])
+    with pytest.raises(InputError, match=r"elsewhere: .*of this name; embedkit datasets lists"):
+        read_sets(["elsewhere"])
     with pytest.raises(
         InputError, match=r"SST7: there is no data set of this name; did you mean sts7"
     ):

@@ -151,7 +151,9 @@ def test_the_size_is_bounded_and_the_oldest_goes(
         for _ in range(3):
             for texts in passes:
                 encode(embedder, cache, texts)
-        pages = cache.info()["bytes"]
+        pages, before = cache.info()["bytes"], cache.info()["embeddings"]
+        encode(embedder, cache, [f"{text}!" for text in many * 4 + passes[0]][: len(many)])
+        assert cache.info()["embeddings"] == before > 0  # what never fits makes nothing go
     assert pages == (tmp_path / FILE).stat().st_size <= 2 * size + 8 * 32768
     monkeypatch.setenv("EMBEDKIT_CACHE_SIZE", "0")
     with EmbeddingCache(tmp_path / "none") as cache:

@@ -322,8 +322,9 @@ def test_what_is_wrong_with_a_file_of_models(tmp_path: Path, content: str, probl
     with pytest.raises(InputError, match=problem) as error:
         read_model_file(tmp_path / "m.toml")
     assert "m.toml" in str(error.value)
-    with pytest.raises(InputError, match=r"none\.toml: there is no such file; expected a TOML"):
-        read_model_file(tmp_path / "none.toml")
+    for name, problem in (("none.toml", "No such file or directory"), ("", "Is a directory")):
+        with pytest.raises(InputError, match=f"{name}: {problem}; expected a TOML file of models"):
+            read_model_file(tmp_path / name)
 
 
 @pytest.mark.parametrize(

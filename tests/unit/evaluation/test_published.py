@@ -191,6 +191,20 @@ def test_another_recipe_explains_a_value(
     assert listed["difference"] == row.measured - row.published
 
 
+def test_the_recipe_of_the_model_explains_the_value_of_another(
+    pairs: Pairs, embedder: Embedder, monkeypatch: pytest.MonkeyPatch, run: Run, tmp_path: Path
+) -> None:
+    folder = str(tmp_path / "model")
+    Embedder(embedder.name, "cls+mean", precision="float32").save_pretrained(folder)
+    publish(monkeypatch, spearman(embedder, pairs, "cls+mean"), recipe="")
+    models = {"name": folder, "recipe": "cls"}
+    options = {"published": "org/tiny", "cache": False, "show_progress": False}
+    (row,) = evaluate(models, pairs, reproduce=True, **options).published
+    assert (row.recipe, row.verdict, row.explanation) == ("cls", "explained", "recipe cls+mean")
+    (row,) = evaluate(models, pairs, **options).published
+    assert row.verdict == "differs"
+
+
 def test_aggregations_and_prompts_explain_values(
     embedder: Embedder, pairs: Pairs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,6 +278,10 @@ def test_the_command_exits_with_1(
     done = run(*command, "--reproduce")
     assert done.code == 1
     assert "not reproduced. Differences of other protocols" in done.out
+    publish(monkeypatch, 0.99, recipe="cls")
+    done = run(*command, "--reproduce")
+    assert done.code == 1
+    assert "nothing was compared: no value is published for this recipe" in done.err
 
 
 def test_prompts_explain_a_retrieval_value(

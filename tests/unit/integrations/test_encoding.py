@@ -84,6 +84,8 @@ def test_a_wrong_cache_or_option_is_one_sentence(encoded: Callable[..., Any], be
         encoded(model=model, cache=5)
     with pytest.raises(InputError, match="got max_length and an Embedder; it has options of its"):
         encoded(model=model, max_length=4)
+    with pytest.raises(InputError, match="got the option 'prefix', expected calibrate_on, device"):
+        encoded(model=model, prefix="query: ")
 
 
 @pytest.mark.parametrize("module", INTEGRATIONS)

@@ -76,9 +76,10 @@ def test_metadata_are_put_in_front(embedder: Embedder) -> None:
     documents = [
         haystack.Document(content="rain", meta={"title": "news", "year": 2024}),
         haystack.Document(content="rain", meta={"year": None}),
+        haystack.Document(meta={"title": "news"}),
     ]
     done = component.run(documents=documents)["documents"]
-    expected = embedder.encode_document(["news | 2024 | rain", "rain"])
+    expected = embedder.encode_document(["news | 2024 | rain", "rain", "news"])
     assert_allclose([one.embedding for one in done], expected, atol=1e-6)
     assert [one.meta for one in done] == [one.meta for one in documents]
     assert component.run(documents=[]) == {"documents": []}
@@ -104,6 +105,9 @@ def test_a_component_loads_its_model_once_and_late(
         return load(*args, **options)
 
     monkeypatch.setattr(Embedder, "from_pretrained", count)
+    for wrong in ({"recipe": "median"}, {"prefix": "query: "}, {"cache": 5}):
+        with pytest.raises(InputError, match=f"{next(iter(wrong))}"):
+            DocumentEmbedder(bert, **wrong)
     component = TextEmbedder(bert)
     assert loaded == []
     component.warm_up()
@@ -151,7 +155,7 @@ def test_what_has_no_text_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         DocumentEmbedder(embedder).run(documents=documents)
-    with pytest.raises(InputError, match=r"texts\[0\]: got None, expected a str"):
-        TextEmbedder(embedder).run(text=None)
+    with pytest.raises(InputError, match=r"text: got \['rain'\], expected a str"):
+        TextEmbedder(embedder).run(text=["rain"])
     with pytest.raises(InputError, match="meta_fields_to_embed is one str"):
         DocumentEmbedder(embedder, meta_fields_to_embed="title")

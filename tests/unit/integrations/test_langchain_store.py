@@ -125,6 +125,25 @@ def test_diverse_documents_are_langchains(store: Any, embeddings: Any) -> None:
     for options in ({"k": 3}, {"k": 2, "lambda_mult": 0.1}, {"k": 2, "fetch_k": 2}):
         expected = theirs.max_marginal_relevance_search("rain", **options)
         assert ids(store.max_marginal_relevance_search("rain", **options)) == ids(expected)
+        vector = embeddings.embed_query("rain")
+        again = store.max_marginal_relevance_search_by_vector(vector, **options)
+        assert ids(again) == ids(expected)
+
+
+def test_langchains_indexing_keeps_a_store_in_step_with_its_sources(embeddings: Any) -> None:
+    from langchain_core.documents import Document
+    from langchain_core.indexing import InMemoryRecordManager, index
+
+    store, records = EmbedkitVectorStore(embeddings), InMemoryRecordManager("cats")
+    records.create_schema()
+    texts = [Document(page_content=text, metadata={"source": text}) for text in TEXTS]
+    for documents, counts in ((texts, (4, 0, 0)), (texts[:2], (0, 2, 2))):
+        done = index(
+            documents, records, store, cleanup="full", source_id_key="source", key_encoder="sha256"
+        )
+        assert (done["num_added"], done["num_skipped"], done["num_deleted"]) == counts
+    hits = store.similarity_search("a cat")
+    assert sorted(document.page_content for document in hits) == sorted(TEXTS[:2])
 
 
 def test_a_store_in_a_folder(embeddings: Any, bert: Path, tmp_path: Path) -> None:
@@ -201,7 +220,9 @@ def test_metadata_that_would_change_are_refused(store: Any, metadata: dict[Any, 
     assert store.get_by_ids(["new", "newer"]) == []
 
 
-def test_wrong_arguments(embeddings: Any, store: Any, tmp_path: Path) -> None:
+def test_wrong_arguments(
+    embeddings: Any, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(InputError, match="got 2 texts, 1 metadatas and 2 ids, expected as many"):
         store.add_texts(["a", "b"], [{}])
     with pytest.raises(InputError, match="got 1 texts, 1 metadatas and 2 ids, expected as many"):
@@ -210,14 +231,19 @@ def test_wrong_arguments(embeddings: Any, store: Any, tmp_path: Path) -> None:
         store.add_texts("abc")
     with pytest.raises(InputError, match="embedding is 'minilm'; expected embeddings of LangCh"):
         EmbedkitVectorStore("minilm")
-    with pytest.raises(InputError, match="ids: got 'x' twice"):
-        store.add_texts(["a", "b"], ids=["x", "x"])
+    with monkeypatch.context() as patch:  # before the texts are encoded
+        patch.setattr(embeddings, "embed_documents", None)
+        with pytest.raises(InputError, match="ids: got 'x' twice"):
+            store.add_texts(["a", "b"], ids=["x", "x"])
+        with pytest.raises(InputError, match=r"ids\[0\]: got 3, expected a str"):
+            store.add_texts(["a"], ids=[3])
     with pytest.raises(TypeError, match="filter"):
         store.delete(filter={"year": 2024})
     with pytest.raises(InputError, match="filterable, 'a': got <class 'dict'>, expected str, int"):
         EmbedkitVectorStore(embeddings, filterable={"a": dict})
-    with pytest.raises(InputError, match="kind"):
-        EmbedkitVectorStore(embeddings, kind="nothing").add_texts(["a"])
+    for options in ({"kind": "nothing"}, {"similarity": "nothing"}):
+        with pytest.raises(InputError, match=f"{next(iter(options))} is 'nothing'"):
+            EmbedkitVectorStore(embeddings, **options)
     VectorIndex.build(np.eye(3), texts=["x", "y", "z"]).save(tmp_path / "numbered")
     with pytest.raises(InputError, match="expected an index with texts, and with str for ids"):
         EmbedkitVectorStore(embeddings, tmp_path / "numbered")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from helpers import tiny
 from numpy.testing import assert_allclose
+from pydantic import ValidationError
 
 from embedkit import Embedder, InputError
 
@@ -71,6 +72,12 @@ def test_a_description_finds_its_model_and_no_other(bert: Path) -> None:
     for changed in ({"max_length": 9}, {"recipe": "mean"}, {"prompts": PROMPTS}):
         with pytest.raises(InputError, match="another fingerprint than was recorded"):
             EmbedkitEmbedding.from_dict(described, **{"max_length": 8, **changed})
+
+
+def test_fields_of_the_model_do_not_change(embedder: Embedder) -> None:
+    """The embeddings would stay those of the recipe before."""
+    with pytest.raises(ValidationError, match="Field is frozen"):
+        EmbedkitEmbedding(embedder).recipe = "cls"
 
 
 def test_copies_keep_the_embedder(embedder: Embedder) -> None:

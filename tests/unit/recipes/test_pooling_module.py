@@ -528,3 +528,5 @@ def test_sizes_that_are_refused() -> None:
 def test_an_embedder_that_is_not_fitted_is_refused(folder: Path) -> None:
     with pytest.raises(InputError, match="center is not fitted yet"):
         Pooling.of(Embedder(folder, "mean/center", device="cpu", precision="float32"))
+    with pytest.raises(InputError, match="got a str, expected an Embedder"):
+        Pooling.of("minilm")

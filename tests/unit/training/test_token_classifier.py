@@ -235,6 +235,8 @@ def test_what_is_refused(
         run("evaluate", "first_look", "--unit", "word")
     )
     assert "expected one" in refused(run("tag", file, "-m", folder, "--json", "--conll"))
+    missing = refused(run("tag", file, "-m", "nothing", "--out", tmp_path / "no" / "x.jsonl"))
+    assert missing == f"--out: there is no folder {tmp_path / 'no'} for x.jsonl"
     assert "got --text-column for a CoNLL" in refused(
         run("tag", file, "-m", folder, "--text-column", "body")
     )
