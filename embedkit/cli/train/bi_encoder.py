@@ -35,7 +35,7 @@ def train_bi_encoder_command(
         str | None,
         training_options.training_option(
             "Let the first numbers of the embeddings be embeddings, too, of these dimensions, such "
-            "as '384 256 128 64'."
+            "as 384 256 128 64."
         ),
     ] = None,
     label_column: Annotated[
@@ -93,15 +93,15 @@ def train_bi_encoder_command(
     if scored and (label_column is not None or positive is not None):
         raise InputError(f"got a label of positive pairs, but the loss {loss} learns from scores")
     labels = training_options.parse_range(label_range)
-    dimensions = training_options.parse_dimensions(matryoshka, data)
+    dimensions, paths = training_options.parse_dimensions(matryoshka, data)
     sets: list[Pairs] | list[Positives]
     if scored:
-        sets = [files.read(path) for path in data]
+        sets = [files.read(path) for path in paths]
     else:
         columns = PositiveColumns(
             files.sentence1, files.sentence2, label_column or "label", positive or "entailment"
         )
-        sets = [read_positives(path, columns, files.encoding) for path in data]
+        sets = [read_positives(path, columns, files.encoding) for path in paths]
     named = {"sentence1": dev_sentence1, "sentence2": dev_sentence2}
     held_out = replace(files, **{name: own for name, own in named.items() if own}).read(dev)
     trained = train_bi_encoder(

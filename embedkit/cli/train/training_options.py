@@ -83,22 +83,23 @@ def parse_range(text: str | None) -> tuple[float, float] | None:
         ) from None
 
 
-def parse_dimensions(text: str | None, data: Sequence[str]) -> list[int] | None:
-    """The whole numbers of --matryoshka, all of which it must have, and not DATA some of them."""
+def parse_dimensions(
+    text: str | None, data: Sequence[str]
+) -> tuple[list[int] | None, Sequence[str]]:
+    """The whole numbers of --matryoshka, and the files of DATA, which got the numbers after it."""
     if text is None:
-        return None
-    if loose := [path for path in data if path.isdecimal() and not Path(path).exists()]:
-        quoted = " ".join([text, *loose])
-        raise InputError(
-            f"got --matryoshka {text} and the data file {loose[0]}, which does not exist; expected "
-            f"quotes around several dimensions: --matryoshka '{quoted}'"
-        )
+        return None, data
+    more = [part for part in data if part.isdecimal() and not Path(part).exists()]
     try:
-        return [int(part) for part in text.replace(",", " ").split()]
+        numbers = [int(part) for part in [*text.replace(",", " ").split(), *more]]
     except ValueError:
         raise InputError(
             f"--matryoshka is {text!r}; expected whole numbers such as '384 256 128 64'"
         ) from None
+    files = [part for part in data if part not in more]
+    if not files:
+        raise InputError(f"got --matryoshka {' '.join(map(str, numbers))} and no data file")
+    return numbers, files
 
 
 @dataclass(frozen=True)
