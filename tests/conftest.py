@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 # Before torch is imported: one thread a process, here and in the processes that tests start.
@@ -104,6 +105,24 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EMBEDKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
         calibration._keep(calibration.Measurement(*calibration._machine(), slower, 1), anew=True)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _minilm_is_read_once() -> Iterator[None]:
+    """Its embedders share the weights, checked and laid out once in a process: none changes them."""
+    from embedkit.embedder import loading
+    from embedkit.encoders import hub
+
+    read = loading.load_encoder
+    once = cache(read)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hub, "_minilm_folder", cache(hub._minilm_folder))
+        patch.setattr(
+            loading,
+            "load_encoder",
+            lambda folder: (once if hub._MINILM_PACKAGE in folder.parts else read)(folder),
+        )
         yield
 
 

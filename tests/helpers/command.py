@@ -27,10 +27,13 @@ class Done(NamedTuple):
 
 
 Run: TypeAlias = Callable[..., Done]
+COMMAND = typer.main.get_command(app)
 
 
 def runner(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """The command in this process; whatever main() does not catch fails the test."""
+    # Typer would build all commands anew in every run.
+    monkeypatch.setattr(typer.main, "get_command", lambda _: COMMAND)
 
     def call(*arguments: object) -> Done:
         monkeypatch.setattr(sys, "argv", ["embedkit", *map(str, arguments)])
@@ -88,4 +91,4 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
         yield path, command
 
 
-LEAVES = dict(leaves(typer.main.get_command(app)))
+LEAVES = dict(leaves(COMMAND))

@@ -53,7 +53,7 @@ def postgres(settings: str = _FAST) -> Iterator[str]:
         try:
             run("initdb", "-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C", "-N")
             flags = " ".join(f"-c {option}" for option in options)
-            run("pg_ctl", "-w", "-l", str(folder / "log"), "-o", flags, "start")
+            run("pg_ctl", "-w", "-t", "600", "-l", str(folder / "log"), "-o", flags, "start")
         except (OSError, subprocess.CalledProcessError) as error:
             output = folder / "output"
             reason = output.read_text() if output.exists() else ""

@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest
 import typer
-from helpers.command import Run
+from helpers.command import COMMAND, Run
 from helpers.paths import ROOT
 from sentence_transformers import SentenceTransformer
 
-from embedkit.cli import app
 from embedkit.data.builtin import SHIPPED
 
 ENGLISH = [
@@ -100,7 +99,7 @@ def commands(text: str) -> list[str]:
 @pytest.mark.parametrize("page", [*ENGLISH, *KOREAN], ids=name)
 def test_commands_have_the_options_that_pages_name(page: Path) -> None:
     for line in commands(page.read_text(encoding="utf-8")):
-        command: Any = typer.main.get_command(app)
+        command: Any = COMMAND
         words = shlex.split(line, comments=True)[1:]
         while getattr(command, "commands", {}).keys() & words[:1]:
             command = command.commands[words.pop(0)]

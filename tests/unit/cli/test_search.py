@@ -317,14 +317,12 @@ def test_ctrl_c_says_how_to_go_on(model: Path, tmp_path: Path) -> None:
         # A shell's background jobs ignore SIGINT, and their children with them.
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:
-        for _ in range(600):
+        # A shard in the making: the work has begun.
+        while process.poll() is None and not list(tmp_path.glob("out/*.parquet")):
             time.sleep(0.1)
-            # A shard in the making: the work has begun.
-            if list(tmp_path.glob("out/*.parquet")):
-                break
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=600)
     assert process.returncode == 1
     assert err.splitlines()[-1] == (
         "interrupted: what was encoded is in out; run the same command to resume"

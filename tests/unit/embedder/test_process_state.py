@@ -160,7 +160,7 @@ def test_settings_come_back_when_threads_overlap_and_when_an_error_leaves(
 
         def enter(_: int) -> torch.dtype:
             with standard_torch():
-                inside.wait(timeout=60)  # all are in at once, and leave in any order
+                inside.wait(timeout=600)  # all are in at once, and leave in any order
                 return torch.get_default_dtype()
 
         with ThreadPoolExecutor(3) as pool:

@@ -411,7 +411,7 @@ def test_workers_end_with_their_parent(
             else:
                 process.kill()
             # The pipes are at their end once no process holds them.
-            _, err = process.communicate(timeout=60)
+            _, err = process.communicate(timeout=600)
         finally:
             process.kill()
     assert not folder.exists()
