@@ -30,7 +30,7 @@ NOT_INSTALLED = "not installed: "  # how the reason of such a skip begins
 # The same examples in every run, and no limit on time: no outcome depends on chance or load.
 # `pytest --hypothesis-profile=search` looks for new ones.
 _ANY_SPEED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("same", derandomize=True, max_examples=50, **_ANY_SPEED)
+settings.register_profile("same", derandomize=True, max_examples=25, **_ANY_SPEED)
 settings.register_profile("search", max_examples=1000, **_ANY_SPEED)
 settings.load_profile("same")
 

@@ -9,12 +9,12 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from embedkit.data.pairs import Pairs
 from embedkit.evaluation.correlation import pearson
@@ -156,8 +156,14 @@ def _in_blocks(
         return statistic(_draw(strata, size, np.random.default_rng(own_seed)))
 
     # BLAS's own threads would take the cores from these, waiting for its next product.
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+    with _blas().limit(limits=1), ThreadPoolExecutor(threads) as pool:
         return np.concatenate(list(pool.map(block, sizes, seeds)), axis=-1)
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """numpy's; to find it among all libraries takes longer than a small bootstrap."""
+    return ThreadpoolController().select(user_api="blas")
 
 
 def _draw(strata: Sequence[_Rows], resamples: int, generator: np.random.Generator) -> _Array:

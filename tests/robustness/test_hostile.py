@@ -74,7 +74,7 @@ def embedder(model: Path) -> Embedder:
     return Embedder.from_pretrained(model)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(texts=st.lists(st.text(), min_size=1, max_size=5))
 def test_any_text_has_a_vector(embedder: Embedder, texts: list[str]) -> None:
     vectors = embedder.encode(texts)
@@ -84,7 +84,7 @@ def test_any_text_has_a_vector(embedder: Embedder, texts: list[str]) -> None:
     assert np.allclose(vectors, alone, atol=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(text=st.text(st.characters(categories=["Cs"]), min_size=1))
 def test_no_text_of_surrogates_has_one(embedder: Embedder, text: str) -> None:
     with pytest.raises(InputError, match=r"^texts\[0\]: got the lone surrogate"):
@@ -98,7 +98,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_any_value_anywhere(model: Path, data: st.DataObject) -> None:
     """A result or an InputError of one line, whatever a key of a JSON file says."""

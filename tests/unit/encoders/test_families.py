@@ -36,7 +36,7 @@ from embedkit.encoders.packed import PackedEncoder
 pytestmark = pytest.mark.thorough
 
 LAYERS, WIDTH = 3, 32
-TEXTS = [*tiny.TEXTS[:-1], "the literal <pad> in a text, [PAD] too", "a man and a woman " * 30]
+TEXTS = [*tiny.TEXTS[:-1], "the literal <pad> in a text, [PAD] too", "a man and a woman " * 10]
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def results(
 
 @pytest.mark.thorough
 @given(runs())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_trec_eval_says_the_same(
     run: tuple[dict[str, dict[str, int]], dict[str, dict[str, float]]],
 ) -> None:

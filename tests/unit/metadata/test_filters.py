@@ -40,7 +40,7 @@ def by_sqlite(rows: list[dict[str, Any]], condition: str) -> list[int]:
 
 
 @pytest.mark.thorough
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rows=ROWS, condition=conditions())
 @example(rows=[dict.fromkeys(CELLS) | {"n": 2**53 + 1}], condition="n > 9007199254740992.0")
 @example(rows=[dict.fromkeys(CELLS) | {"x": 2.0**53}], condition="x < 9007199254740993")
