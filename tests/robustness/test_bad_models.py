@@ -8,7 +8,6 @@ import os
 import pickle
 import shutil
 import struct
-import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
@@ -19,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import tiny
+from helpers.command import Run, refused
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
@@ -98,18 +98,17 @@ def test_an_unknown_hub_id_without_the_hub(
     refuse(name, f"^model '{name}': .* not in the local cache", local_files_only=True)
 
 
-@pytest.mark.process
-def test_an_unknown_hub_id_offline(tmp_path: Path) -> None:
-    """As a user runs it: one line on stderr, exit code 2."""
+def test_an_unknown_hub_id_offline(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a user runs it with HF_HUB_OFFLINE=1: one line on stderr, exit code 2."""
     data = tmp_path / "pairs.tsv"
     data.write_text("sentence1\tsentence2\tscore\na\tb\t1\nc\td\t2\ne\tf\t3\n")
-    code = "from embedkit.cli import main; main()"
-    command = [sys.executable, "-c", code, "compare", str(data), "-m", "nobody/nothing"]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path)}
-    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: model 'nobody/nothing': there is no such folder, it is ")
-    assert done.stderr.count("\n") == 1
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    message = refused(run("compare", data, "-m", "nobody/nothing"))
+    assert message.startswith("model 'nobody/nothing': there is no such folder, it is ")
+    assert "HF_HUB_OFFLINE forbids asking the hub" in message
 
 
 @pytest.mark.parametrize("name", ["nobody/nothing--x", "-nobody/x", "nobody/..x", "a..b"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import io
 import itertools
 import json
 import os
@@ -233,12 +234,13 @@ def test_data_in_another_encoding_is_measured_as_in_utf8(
     assert values[0] == values[1] == values[2]
 
 
-@pytest.mark.process
-def test_data_of_tsv_that_looks_quoted_is_named_in_one_line(bert: Path, tmp_path: Path) -> None:
+def test_data_of_tsv_that_looks_quoted_is_named_in_one_line(
+    run: Run, bert: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "pairs.tsv"
     rows = ['"a ""dog"""\tb\t1', '"c"\td\t2', "e\tf\t3"]
     path.write_text("\n".join(["sentence1\tsentence2\tscore", *rows]))
-    done = run_process("score", path, "-m", bert, CUDA_VISIBLE_DEVICES="")
+    done = run("score", path, "-m", bert)
     assert [line for line in done.err.splitlines() if "quote" in line] == [
         f"warning: {path}, row 1 (line 2), column 'sentence1': the cell has quotes around it "
         "and doubled quotes inside; TSV is read without quoting, so they are part of the text; if "
@@ -934,24 +936,33 @@ def test_a_process(data: Path, bert: Path, tmp_path: Path) -> None:
     assert done.err.startswith(f"Saved recipe mean in {tmp_path / 'best'}; pooler is not")
 
 
-def test_a_process_that_is_refused() -> None:
-    assert run_process("compare", "없다.tsv", "-m", "x") == Done(
+def test_a_file_that_is_not_there(run: Run) -> None:
+    assert run("compare", "없다.tsv", "-m", "x") == Done(
         2, "", "error: 없다.tsv: got 'No such file or directory', expected a readable file\n"
     )
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("options", [["--json"], []], ids=["json", "table"])
 def test_stdout_that_is_not_utf8(
-    options: list[str], data: Path, bert: Path, tmp_path: Path
+    options: list[str],
+    run: Run,
+    data: Path,
+    bert: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As in a pipe on Windows, or with LANG=C."""
     path = tmp_path / "한국어.tsv"
     path.write_bytes(data.read_bytes())
-    done = run_process("evaluate", path, "-m", bert, *options, PYTHONIOENCODING="ascii")
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="ascii"))
+    done = run("evaluate", path, "-m", bert, *options)
+    sys.stdout.flush()
     assert (done.code, done.err) == (0, "")
+    assert "한국어" in printed.getvalue().decode()
 
 
+@pytest.mark.slow  # test_a_reader_that_goes_away in evaluation/report is of its kind
 @pytest.mark.process
 def test_a_reader_that_leaves(data: Path, bert: Path) -> None:
     """`embedkit ... | true` gives no reason for a traceback."""

@@ -320,6 +320,7 @@ def test_a_reader_that_goes_away_loses_no_model(bert: Path, data: Path, tmp_path
     with os.fdopen(reader[1], "w") as stdout:
         done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, check=False)
     assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
     assert (best / "modules.json").exists()
 
 
