@@ -110,7 +110,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _minilm_is_read_once() -> Iterator[None]:
-    """Its weights are checked, read and laid out once in a process; none of its users changes them."""
+    """Its weights are checked, read and laid out once in a process; no user changes them."""
     from embedkit.embedder import loading
     from embedkit.encoders import hub
 

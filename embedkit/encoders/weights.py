@@ -23,7 +23,9 @@ class Weights:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._tensors: Mapping[str, Tensor] = {}
-        self._files: dict[str, Path] = {}
+        self._files: dict[str, tuple[Path, Any]] = {}  # by tensor: of safetensors, open
+        from safetensors import safe_open
+
         shards = _shards(folder, "model.safetensors")
         if not shards:
             pickles = _shards(folder, "pytorch_model.bin")
@@ -37,8 +39,9 @@ class Weights:
                 name: tensor for path in pickles for name, tensor in _read_pickle(path).items()
             }
         for shard in shards:
-            with _opened(shard) as file:
-                self._files |= dict.fromkeys(list(file.keys()), shard)
+            with _damaged(shard):
+                file = safe_open(shard, framework="pt")
+                self._files |= dict.fromkeys(list(file.keys()), (shard, file))
 
     @property
     def names(self) -> frozenset[str]:
@@ -49,17 +52,17 @@ class Weights:
             return self._tensors[name]
         if name not in self._files:
             raise InputError(f"{self._folder}: the weights have no tensor {name!r}")
-        with _opened(self._files[name]) as file:
+        path, file = self._files[name]
+        with _damaged(path):
             tensor: Tensor = file.get_tensor(name)
         return tensor
 
     def count(self) -> int:
         """Numbers in all tensors together, without reading those of safetensors."""
         total = sum(tensor.numel() for tensor in self._tensors.values())
-        for path in set(self._files.values()):
-            with _opened(path) as file:
-                shapes = (file.get_slice(name).get_shape() for name in list(file.keys()))
-                total += sum(math.prod(shape) for shape in shapes)
+        for name, (path, file) in self._files.items():
+            with _damaged(path):
+                total += math.prod(file.get_slice(name).get_shape())
         return total
 
 
@@ -79,13 +82,12 @@ def _shards(folder: Path, name: str) -> list[Path]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """A safetensors file; that its tensors lie within it is checked by safetensors."""
-    from safetensors import SafetensorError, safe_open
+def _damaged(path: Path) -> Iterator[None]:
+    """Name a safetensors file that it refuses; it checks that the tensors lie within the file."""
+    from safetensors import SafetensorError
 
     try:
-        with safe_open(path, framework="pt") as file:
-            yield file
+        yield
     except (OSError, SafetensorError, ValueError) as error:  # a NUL in the name, for one
         raise InputError(f"{path}: damaged weights ({first_line(error)})") from error
 

@@ -369,7 +369,7 @@ def test_the_interval_is_near_scipys_bootstrap(metric: str) -> None:
     expected = scipy.stats.bootstrap(
         (x, y),
         lambda a, b: oracle(metric, a, b),
-        n_resamples=1000,
+        n_resamples=500,
         vectorized=False,
         paired=True,
         method="percentile",
