@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 # Before torch is imported: one thread a process, here and in the processes that tests start.
@@ -47,6 +48,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection() -> Generator[None, object, object]:
     """Imported modules stay to the end: the garbage collector need not look at them."""
     gc.disable()
+    if "PYTEST_XDIST_WORKER" in os.environ and find_spec("skops") is not None:
+        import skops.io  # noqa: F401  # it searches all imported modules: now there are few
     try:
         return (yield)
     finally:

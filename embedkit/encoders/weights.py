@@ -40,7 +40,7 @@ class Weights:
             }
         for shard in shards:
             with _damaged(shard):
-                file = safe_open(shard, framework="pt")
+                file: Any = safe_open(shard, framework="pt")
                 self._files |= dict.fromkeys(list(file.keys()), (shard, file))
 
     @property

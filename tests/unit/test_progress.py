@@ -160,9 +160,7 @@ NO_WIDGETS = 'import sys; sys.modules["ipywidgets"] = None'
 
 def executed(*cells: str) -> Any:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    NotebookClient(
-        notebook, timeout=600, startup_timeout=600, kernel_name="python3"
-    ).execute()
+    NotebookClient(notebook, timeout=600, startup_timeout=600, kernel_name="python3").execute()
     return notebook
 
 

@@ -371,7 +371,7 @@ def test_threads_and_processes_at_once_leave_a_whole_file(cache: Path) -> None:
     )
     runs = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-        for _ in range(3)
+        for _ in range(2)
     ]
     for process in runs:
         out, _ = process.communicate()

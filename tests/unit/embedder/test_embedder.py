@@ -202,7 +202,7 @@ def test_the_cache_lacks_the_revision(hub_cache: Path) -> None:
 @pytest.mark.process
 def test_the_cache_of_the_environment_offline(hub_cache: Path) -> None:
     """HF_HUB_CACHE and HF_HUB_OFFLINE are huggingface_hub's own; no option is needed."""
-    code = "from embedkit import Embedder; print(Embedder.from_pretrained('somebody/tiny-bert'))"
+    code = "from embedkit.encoders.hub import find_folder; print(find_folder('somebody/tiny-bert'))"
     environment = {**os.environ, "HF_HUB_CACHE": str(hub_cache.parent), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -212,6 +212,9 @@ def test_the_cache_of_the_environment_offline(hub_cache: Path) -> None:
         text=True,
     )
     assert (done.returncode, done.stderr) == (0, "")
+    folder = hub_cache / "snapshots" / COMMIT
+    assert done.stdout == f"{folder}\n"
+    assert Embedder.from_pretrained(folder).encoder.num_layers > 1
 
 
 def test_a_revision_of_a_folder_is_refused(bert: Path) -> None:

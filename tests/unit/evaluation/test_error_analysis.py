@@ -126,9 +126,13 @@ def test_intervals_of_bins_are_scipys() -> None:
         assert by_length.ci95 == by_overlap.ci95  # the same pairs, and the same seed
         expected = scipy.stats.bootstrap(
             (recipes[one.recipe], pairs.scores),
-            lambda x, y, axis: scipy.stats.pearsonr(
-                scipy.stats.rankdata(x, axis=axis), scipy.stats.rankdata(y, axis=axis), axis=axis
-            ).statistic,
+            lambda x, y, axis: (
+                scipy.stats.pearsonr(
+                    scipy.stats.rankdata(x, axis=axis),
+                    scipy.stats.rankdata(y, axis=axis),
+                    axis=axis,
+                ).statistic
+            ),
             paired=True,
             vectorized=True,
             n_resamples=3000,

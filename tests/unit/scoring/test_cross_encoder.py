@@ -132,11 +132,19 @@ def test_a_seed_draws_the_same(bert: Path) -> None:
         assert not np.allclose(one, other)
 
 
+@pytest.fixture(scope="module")
+def scored(bert: Path) -> tuple[CrossEncoder, np.ndarray]:
+    """A cross-encoder and its scores of the first 12 pairs."""
+    made = untrained(bert, "mean")
+    return made, made.predict(PAIRS[:12])
+
+
 @settings(max_examples=25, deadline=None)
 @given(order=st.permutations(range(12)), some=st.integers(1, 12))
-def test_a_score_does_not_depend_on_the_others(bert: Path, order: list[int], some: int) -> None:
-    made = untrained(bert, "mean")
-    expected = made.predict(PAIRS[:12])
+def test_a_score_does_not_depend_on_the_others(
+    scored: tuple[CrossEncoder, np.ndarray], order: list[int], some: int
+) -> None:
+    made, expected = scored
     chosen = order[:some]
     assert np.allclose(
         made.predict([PAIRS[place] for place in chosen]), expected[chosen], atol=1e-5

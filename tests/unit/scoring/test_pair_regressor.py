@@ -133,7 +133,7 @@ def test_all_features_but_single_vectors_are_symmetric(name: str) -> None:
 
 
 @pytest.mark.thorough
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     st.sets(st.sampled_from(SYMMETRIC), min_size=1),
     st.integers(0, 99),
