@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -23,6 +24,9 @@ from filelock import FileLock
 from helpers.command import Run, runner, script_runner
 from helpers.paths import DATA, MODELS, TESTS
 from hypothesis import HealthCheck, settings
+
+# A shell's background jobs ignore it, and so would the processes that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # torch is imported by fixtures: the process that hands out the tests does without.
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -314,8 +313,6 @@ def test_ctrl_c_says_how_to_go_on(model: Path, tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "COLUMNS": "80"},
-        # A shell's background jobs ignore SIGINT, and their children with them.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:
         # A shard in the making: the work has begun.
         while process.poll() is None and not list(tmp_path.glob("out/*.parquet")):
