@@ -52,8 +52,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection() -> Generator[None, object, object]:
     """Imported modules stay to the end: the garbage collector need not look at them."""
     gc.disable()
+    # skops looks through all modules when it is imported: now there are few.
     if "PYTEST_XDIST_WORKER" in os.environ and find_spec("skops") is not None:
-        import skops.io  # noqa: F401  # it searches all imported modules: now there are few
+        import skops.io  # noqa: F401
     try:
         return (yield)
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from embedkit.training.mlm_data import Masking
 from embedkit.training.order import ByLength
 
 FAST = TrainingSettings(epochs=6, batch_size=8, learning_rate=3e-3, evaluations=4, device="cpu")
+SHORT = replace(FAST, epochs=1)  # where it matters little how well it learns
 
 
 def make_texts(n: int, seed: int = 0) -> list[str]:
@@ -196,7 +198,7 @@ def test_it_is_a_folder_of_masked_lm(adapted: tuple[Adaptation, Path], tmp_path:
 
 def test_a_folder_without_pooler(tmp_path: Path) -> None:
     model = make_masked_lm(tmp_path / "model", transformers.BertForMaskedLM)
-    result = train_masked_lm(TEXTS, tmp_path / "out", model=model, settings=FAST)
+    result = train_masked_lm(TEXTS, tmp_path / "out", model=model, settings=SHORT)
     assert not result.pooler
     assert "- pooler: none" in (tmp_path / "out" / "README.md").read_text()
     assert Embedder.from_pretrained(tmp_path / "out").encoder.pooler is None
@@ -228,7 +230,8 @@ def test_a_folder_of_sentence_transformers_stays_one(bert: Path, tmp_path: Path)
         bert, "mean@1,-1/normalize", prompts={"query": "query: "}, max_length=40, device="cpu"
     )
     start.save_pretrained(tmp_path / "start")
-    train_masked_lm(TEXTS, tmp_path / "out", model=tmp_path / "start", new_head=True, settings=FAST)
+    source = tmp_path / "start"
+    train_masked_lm(TEXTS, tmp_path / "out", model=source, new_head=True, settings=SHORT)
     out = Embedder.from_pretrained(tmp_path / "out", device="cpu")
     assert str(out.recipe) == "mean@1,-1/normalize"
     assert out.settings.prompts["query"] == "query: "
@@ -281,7 +284,7 @@ def test_texts_that_cannot_be_learnt_from(bert: Path, tmp_path: Path) -> None:
         tmp_path / "out",
         model=bert,
         max_length=30,
-        settings=FAST,
+        settings=SHORT,
     )
     assert (result.left_out, result.truncated) == (3, 1)
     assert result.texts + result.held_out == 201
