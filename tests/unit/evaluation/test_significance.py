@@ -524,6 +524,7 @@ def test_the_p_value_agrees_with_the_interval(draws: list[float], shift: float) 
         assert p <= 0.05 + 4 / (len(values) + 1)  # two draws on each side of a percentile
 
 
+@pytest.mark.thorough
 def test_under_no_difference_p_values_are_uniform() -> None:
     """Two predictions of the same worth: p < 0.05 in about one of twenty draws."""
     small = 0

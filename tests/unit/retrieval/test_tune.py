@@ -98,6 +98,7 @@ def test_candidates_raise_the_recall_of_a_compressed_kind() -> None:
     assert recalls[0] < 0.8
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["IVF32,Flat", "hnsw", "IVF32,PQ12x4", "PQ12x4"])
 def test_the_least_effort_that_reaches_the_recall_is_set(kind: str) -> None:
     index = VectorIndex.build(STORED, kind=kind, similarity="euclidean")
@@ -163,6 +164,7 @@ def test_growth_by_more_than_half_is_stale() -> None:
     assert [made.is_stale(rows) for rows in (100, 1000, 1500, 1501)] == [False, False, False, True]
 
 
+@pytest.mark.thorough
 def test_a_tuned_search_is_stored_and_used(tmp_path: Path) -> None:
     index = VectorIndex.build(STORED[:2000], kind="IVF16,PQ12x4")
     result = index.tune(0.9, queries=QUERIES)
@@ -260,6 +262,7 @@ def test_an_index_is_tuned_as_it_is_built() -> None:
     assert VectorIndex.build(STORED[:9], kind="flat").tuning is None
 
 
+@pytest.mark.thorough
 def test_a_small_index_of_product_quantization_opens(tmp_path: Path) -> None:
     index = VectorIndex.build(STORED[:300], kind="IVF16,PQ2")
     index.save(tmp_path / "index")  # FAISS makes a table that is longer than the file

@@ -22,6 +22,7 @@ def spans(tags: list[str]) -> tuple[Span, ...]:
     return tuple(Span(first, last + 1, kind) for first, last, kind in entities(tags))
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")
 @given(ROWS)
 def test_values(rows: list[list[tuple[str, str, bool]]]) -> None:
