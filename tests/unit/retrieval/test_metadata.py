@@ -323,11 +323,14 @@ def test_a_filtered_search_beside_changes_sees_one_state() -> None:
 
     def search() -> None:
         while not stop.is_set():
-            hits = index.search(QUERIES[:1], 50, where="n > 3 OR n <= 3")[0]
-            odd = index.search(QUERIES[:1], 50, where={"n": 7})[0]
-            values = {(hit.metadata or {})["n"] for hit in hits}
-            if len(hits) != 50 or len(values) != 1 or len(odd) not in (0, 50):
-                wrong.append((len(hits), values, len(odd)))
+            try:
+                hits = index.search(QUERIES[:1], 50, where="n > 3 OR n <= 3")[0]
+                odd = index.search(QUERIES[:1], 50, where={"n": 7})[0]
+                values = {(hit.metadata or {})["n"] for hit in hits}
+                if len(hits) != 50 or len(values) != 1 or len(odd) not in (0, 50):
+                    wrong.append((len(hits), values, len(odd)))
+            except Exception as error:
+                wrong.append(error)
 
     threads = [threading.Thread(target=search) for _ in range(2)]
     for thread in threads:
