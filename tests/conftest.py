@@ -25,7 +25,7 @@ from helpers.command import Run, runner, script_runner
 from helpers.paths import DATA, MODELS, TESTS
 from hypothesis import HealthCheck, settings
 
-# A shell's background jobs ignore it, and so would the processes that tests interrupt.
+# A shell's background jobs ignore Ctrl-C, and so would the processes that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # torch is imported by fixtures: the process that hands out the tests does without.
