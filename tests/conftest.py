@@ -18,6 +18,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # where a test takes two, they do not spin
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # read when haystack is imported
+os.environ.pop("COLUMNS", None)  # readline sets it for workers: output is that of a pipe
 
 import pytest
 from filelock import FileLock
