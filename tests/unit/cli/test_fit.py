@@ -190,6 +190,7 @@ def test_save_best_keeps_what_was_fitted(run: Run, bert: Path, data: Path, tmp_p
         (("--fit", "texts.jsonl"), "got columns 'title', 'body', expected 'text' among them"),
         (("--fit", "texts.txt", "--fit-column", "a"), "and a .txt file has none: its lines are"),
         (("--fit", "texts.doc"), "texts.doc: got an unknown suffix, expected one of .txt, .txt.gz"),
+        (("--fit", "none.doc"), "none.doc: there is no such file or folder"),
     ],
 )
 @pytest.mark.usefixtures("no_model")
@@ -201,6 +202,7 @@ def test_refused_before_a_model_is_loaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(data.parent)
+    Path("texts.doc").touch()
     assert message in refused(run("compare", data, "--recipes", "mean/whiten:3", *options))
 
 
