@@ -6,11 +6,11 @@ See Efron and Tibshirani 1993, chapter 13. A resample is a count for each pair.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from embedkit.similarity import scaled
 
 _Array = NDArray[np.float64]
 _Rows = NDArray[np.int64]
+_T = TypeVar("_T")
 
 RESAMPLES = 10_000  # or more, see `resamples_for`
 SEED = 0
@@ -30,7 +31,7 @@ Seed: TypeAlias = int | tuple[int, int]
 NO_INTERVAL = "some resamples have no value"
 _BLOCK = 200_000  # counts in a block, which fit the cache; but at least 16 resamples
 _ARRAYS = 8  # as large as a block's counts, that a thread holds at a time
-_MEMORY = 1 << 30  # bytes of them in all threads together, where one thread needs no more
+_MEMORY = 1 << 30  # bytes that all threads hold together, where one of them needs no more
 _CANCELLED = 1e-8  # of a mean square: what a variance below has lost half of its digits
 
 
@@ -148,16 +149,21 @@ def _in_blocks(
     """(..., resamples) of a statistic of counts (n, resamples of a block)."""
     n = sum(map(len, strata))
     width = max(16, _BLOCK // n)
-    threads = min(os.cpu_count() or 1, max(1, _MEMORY // (_ARRAYS * 8 * n * width)))
     sizes = [min(width, resamples - start) for start in range(0, resamples, width)]
     seeds = np.random.SeedSequence(seed).spawn(len(sizes))
 
     def block(size: int, own_seed: np.random.SeedSequence) -> _Array:
         return statistic(_draw(strata, size, np.random.default_rng(own_seed)))
 
+    return np.concatenate(in_threads(block, sizes, seeds, memory=_ARRAYS * 8 * n * width), axis=-1)
+
+
+def in_threads(function: Callable[..., _T], *arguments: Iterable[Any], memory: int) -> list[_T]:
+    """The results for each of the arguments; `memory` is what a call takes, in bytes."""
+    threads = min(os.cpu_count() or 1, max(1, _MEMORY // memory))
     # BLAS's own threads would take the cores from these, waiting for its next product.
     with _blas().limit(limits=1), ThreadPoolExecutor(threads) as pool:
-        return np.concatenate(list(pool.map(block, sizes, seeds)), axis=-1)
+        return list(pool.map(function, *arguments))
 
 
 @cache

@@ -187,10 +187,7 @@ def predict_by_embeddings(
         of_retrieval=of_retrieval,
         samples=samples,
         geometries={
-            dataset: {
-                recipe: embeddings.geometry(position, dataset)
-                for position, recipe in enumerate(recipes)
-            }
+            dataset: dict(zip(recipes, embeddings.geometries(dataset), strict=True))
             for dataset, data in enumerate(sets.scored)
             if isinstance(data, Pairs)
         },

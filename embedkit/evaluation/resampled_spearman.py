@@ -17,7 +17,6 @@ _Array = NDArray[np.float64]
 _Rows = NDArray[np.int64]
 _Counts = NDArray[np.int32]
 
-_PART = 100_000  # counts at a time: with what comes from them, they fit the cache of a core
 _STRIDE = 16  # pairs whose counts are added one after the other, for all such groups at once
 
 
@@ -77,31 +76,25 @@ class Orders:
 
 
 def resampled_spearman(counts: _Array, scores: Order, predictions: Orders) -> _Array:
-    """(k, resamples) from counts (n, resamples); NaN where ranks do not vary."""
-    number = min(-(-counts.size // _PART), -(-counts.shape[1] // 16))
-    parts = np.array_split(counts.astype(np.int32), number, axis=1)
-    values = [_of_part(np.ascontiguousarray(x), scores, predictions.distinct) for x in parts]
-    return np.concatenate(values, axis=1)[predictions.rows]
+    """(k, resamples) from counts (n, resamples); NaN where ranks do not vary.
 
-
-def _of_part(counts: _Counts, scores: Order, predictions: Sequence[Order]) -> _Array:
-    """(orders, resamples): covariance of the ranks over their spreads.
-
-    Centred ranks of the scores, times counts, sum to zero: those of predictions need no centring.
+    Covariance of the ranks over their spreads. Centred ranks of the scores, times counts, sum to
+    zero: those of predictions need no centring.
     """
-    total = float(counts[:, 0].sum())
-    up_to, doubled = scores.ranks(counts)
-    weights = np.take((doubled - total) / 2, scores.runs, axis=0) * counts
+    drawn = counts.astype(np.int32)
+    total = float(drawn[:, 0].sum())
+    up_to, doubled = scores.ranks(drawn)
+    weights = np.take((doubled - total) / 2, scores.runs, axis=0) * drawn
     spread = _spread(total, _cubes(2 * up_to - doubled))
-    untied = _cubes(counts)
-    values = np.empty((len(predictions), counts.shape[1]))
-    for row, order in enumerate(predictions):
-        up_to, doubled = order.ranks(counts)
+    untied = _cubes(drawn)
+    values = np.empty((len(predictions.distinct), drawn.shape[1]))
+    for row, order in enumerate(predictions.distinct):
+        up_to, doubled = order.ranks(drawn)
         covariance = np.einsum("ij,ij->j", weights, np.take(doubled, order.runs, axis=0)) / 2
-        drawn = 2 * up_to[order.tied_runs] - doubled[order.tied_runs]
-        cubes = untied - _cubes(counts[order.tied_pairs]) + _cubes(drawn)
+        together = 2 * up_to[order.tied_runs] - doubled[order.tied_runs]
+        cubes = untied - _cubes(drawn[order.tied_pairs]) + _cubes(together)
         values[row] = divide(covariance, _spread(total, cubes) * spread)
-    return values
+    return values[predictions.rows]
 
 
 def _cubes(counts: _Counts) -> _Array:

@@ -13,6 +13,7 @@ from embedkit.data.datasets import DataSet
 from embedkit.embedder.cache import EmbeddingCache, EncodedTexts, encode_texts
 from embedkit.embedder.embedder import Embedder
 from embedkit.embedder.one_pass import Distinct
+from embedkit.evaluation.bootstrap import in_threads
 from embedkit.evaluation.error_analysis import Geometry
 from embedkit.evaluation.options import EvaluationSets
 from embedkit.recipes.bound_recipe import BoundRecipe
@@ -81,9 +82,10 @@ class SetEmbeddings:
         first = len(sets.all) - len(sets.training)
         return np.concatenate([self.pairs(recipe, i) for i in range(first, len(sets.all))])
 
-    def geometry(self, recipe: int, dataset: int) -> Geometry:
-        """Of the distinct sentences of a set of sentence pairs."""
-        return Geometry.of(self.encoded[dataset][self.prompts["sentence"]].vectors[recipe])
+    def geometries(self, dataset: int) -> list[Geometry]:
+        """Of the distinct sentences of a set of sentence pairs, for each recipe."""
+        vectors = self.encoded[dataset][self.prompts["sentence"]].vectors
+        return in_threads(Geometry.of, vectors, memory=4 * 8 * max(x.size for x in vectors))
 
     def truncated(self, dataset: int) -> NDArray[np.bool_]:
         """Whether each distinct text of a set was truncated; behind two prompts one is two."""
