@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from texts import read, shuffled
+from texts import shuffled
 
 from embedkit import Embedder
 
@@ -49,7 +49,7 @@ def main() -> None:
     options = parser.parse_args()
     from sentence_transformers import SentenceTransformer
 
-    texts = shuffled(read(options.texts))[:COUNT]
+    texts = shuffled(options.texts)[:COUNT]
     rough = Embedder(options.model, precision="int8")
     exact = Embedder(options.model, precision="float32", device="cpu")
     peer = SentenceTransformer(str(options.model), device="cpu")
