@@ -62,6 +62,8 @@ class _Columns(NamedTuple):
         for name in self.required:
             if name not in names:
                 hint = " (TSV is read without quoting: save as CSV)" if f'"{name}"' in names else ""
+                if {"anchor", "positive"} <= {*names}:
+                    hint = " (train bi-encoder --loss in-batch reads anchors and positives)"
                 raise InputError(
                     f"{location}: got columns {listed(names)}, expected {name!r} among them{hint}"
                 )
@@ -116,6 +118,11 @@ def _checked(rows: Iterable[Row], checks: Mapping[str, Check]) -> Iterator[Row]:
             if name in checks:
                 row.cells[name] = checks[name](f"{row.location}, column {name!r}", cell)
         yield row
+
+
+def any_cell(_: str, cell: object) -> object:
+    """A check for `read_rows` that takes every cell as it is."""
+    return cell
 
 
 def read_lines(path: str | Source, encoding: str = "utf-8") -> Iterator[Row]:
@@ -314,7 +321,7 @@ def _check_type(where: str, kind: pa.DataType, check: Check) -> None:
         fits, expected = any(is_one(kind) for is_one in numbers), "numbers"
     elif check in (check_id, check_label):
         fits, expected = fits or types.is_integer(kind), "strings or integers"
-    if not fits:
+    if not fits and check is not any_cell:
         raise InputError(f"{where}: got type {kind}, expected {expected}")
 
 

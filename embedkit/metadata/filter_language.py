@@ -47,7 +47,7 @@ _ESCAPE.2: /ESCAPE\b/i
 _IS.2: /IS\b/i
 _NULL.2: /NULL\b/i
 BOOLEAN.2: /(TRUE|FALSE)\b/i
-NAME: /[^\W\d]\w*/
+NAME: /[^\W\d]\w*(?:\.[^\W\d]\w*)*/
 %ignore /\s+/
 """
 _TOKENS = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from embedkit.arguments import check_list
 from embedkit.data.corpus import Corpus
-from embedkit.data.tables import Row, arrow_reason, read_rows
+from embedkit.data.tables import Row, any_cell, arrow_reason, read_rows
 from embedkit.data.texts import check_text, listed
 from embedkit.errors import InputError
 
@@ -202,7 +202,8 @@ def read_metadata(
 
     Cells of CSV and TSV are text; a column becomes integers, floats, booleans (`true`, `false`) or
     dates (`2024-01-31`) where each of its cells is one, written as they are usually written, and
-    empty cells are null. `expected` says the kinds of `NAMES` that columns have in an index.
+    empty cells are null. `OUTER.INNER` names a field of objects, see `read_rows`. `expected` says
+    the kinds of `NAMES` that columns have in an index.
     """
     own = {*corpus.text_columns, corpus.id_column}
     files = corpus.files
@@ -213,8 +214,9 @@ def read_metadata(
         return as_metadata({})
 
     def read() -> Iterator[Row]:
+        named = dict.fromkeys(names or (), any_cell)
         for file in files:
-            yield from read_rows(file, {}, others=True, encoding=corpus.encoding)
+            yield from read_rows(file, {}, optional=named, others=True, encoding=corpus.encoding)
 
     # Cells of other columns, such as long texts, are not kept.
     rows = 0

@@ -522,6 +522,12 @@ BROKEN: list[tuple[str, bytes, str]] = [
         "x.tsv, header (line 1): got columns '\"sentence1\"', '\"sentence2\"', '\"score\"', "
         "expected 'sentence1' among them (TSV is read without quoting: save as CSV)",
     ),
+    (
+        "x.csv",
+        b"anchor,positive,negative\na,b,c\n",
+        "x.csv, header (line 1): got columns 'anchor', 'positive', 'negative', expected "
+        "'sentence1' among them (train bi-encoder --loss in-batch reads anchors and positives)",
+    ),
     *[
         (
             name,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 import random
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from helpers import tiny
 
@@ -127,6 +130,31 @@ def test_columns_of_the_metadata_may_come_later(embedder: Embedder, tmp_path: Pa
         sync_index(index, corpus)
     assert sync_index(index, corpus, metadata="kind") == Changes(0, 2, 1, 0, 1)
     check_same(index, embedder, {"a": ("a dog", 2020, "w"), "b": ("one man", 2021, "")})
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_a_field_of_an_object_is_a_column(suffix: str, embedder: Embedder, tmp_path: Path) -> None:
+    path = tmp_path / f"x.{suffix}"
+
+    def written(year: int) -> Corpus:
+        rows = [
+            {"id": "a", "text": "a cat", "of": {"year": year, "tags": ["x", "y"]}},
+            {"id": "b", "text": "a dog", "of": {"year": None, "tags": None}},
+        ]
+        if suffix == "parquet":
+            pq.write_table(pa.Table.from_pylist(rows), path)
+        else:
+            path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        return Corpus(path, id_column="id")
+
+    names = ["of.year", "of.tags"]
+    index = build_index(embedder, written(2024), tmp_path / "index", metadata=names)
+    assert index.metadata_columns == {"of.year": "integers", "of.tags": "lists of texts"}
+    assert sync_index(index, written(2025)) == Changes(0, 1, 0, 1, 0)
+    (hits,) = index.search(["a cat"], where="of.year > 2024 AND 'y' IN of.tags")
+    assert [(x.id, x.metadata) for x in hits] == [("a", {"of.year": 2025, "of.tags": ["x", "y"]})]
+    with pytest.raises(InputError, match=r"expected 'of\.no' among them"):
+        sync_index(index, written(2025), metadata=["of.no"])
 
 
 @pytest.mark.parametrize("texts", [True, False])
