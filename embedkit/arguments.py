@@ -67,6 +67,15 @@ def as_path(name: str, value: str | os.PathLike[str]) -> Path:
     raise InputError(f"{name} is {reprlib.repr(value)}; expected a path")
 
 
+def check_embedder(embedder: object) -> None:
+    """Refuse what is no `Embedder`, such as the name of a model."""
+    if not hasattr(embedder, "encode_each"):
+        raise InputError(
+            f"embedder is {reprlib.repr(embedder)}; expected an Embedder, such as "
+            "Embedder('minilm')"
+        )
+
+
 def check_seed(seed: object) -> None:
     """Refuse a seed that not every generator takes."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from embedkit.arguments import check_embedder
 from embedkit.data.corpus import Corpus
 from embedkit.data.tables import Row
 from embedkit.data.texts import check_id, check_text
@@ -131,6 +132,7 @@ class ClusterEmbedder(Embedder):
     """
 
     def __init__(self, embedder: Embedder, actors: Actors = _ACTORS) -> None:
+        check_embedder(embedder)
         check_not_auto(embedder.asked_precision)
         vars(self).update(vars(embedder))
         self._local, self._actors = embedder, actors.fitted()

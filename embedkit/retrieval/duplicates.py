@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from embedkit.arguments import check_count
+from embedkit.arguments import check_count, check_embedder
 from embedkit.data.texts import Texts, as_texts, check_number
 from embedkit.errors import InputError
 from embedkit.progress import progress
@@ -285,6 +285,7 @@ def _checked(items: Items, embedder: Embedder | None, **prompts: str | None) -> 
         return items if isinstance(items, Vectors) else check_vectors("items", items)
     if embedder is None:
         raise InputError("got texts and no embedder; expected both, or vectors (n, dim)")
+    check_embedder(embedder)
     return as_texts(items, "items")
 
 

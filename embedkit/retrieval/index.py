@@ -146,8 +146,7 @@ class VectorIndex:
         rows = NewRows.of(vectors, ids, texts, metadata)
         provenance = rows.provenance
         if embedder is not None:
-            if provenance is None:
-                provenance = Provenance.of(embedder, embedder.prompt_text())
+            provenance = provenance or Provenance.of(embedder)
             embedder = provenance.check(embedder)
         state = State.of(
             len(rows),

@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from embedkit.errors import InputError
 from embedkit.files import disk_errors
 from embedkit.manifest import FileEntry
 from embedkit.recipes.steps import Float32Array as Matrix
@@ -34,6 +33,7 @@ from embedkit.retrieval.faiss_index import (
     selector_of,
 )
 from embedkit.retrieval.rows import RowBatch
+from embedkit.vectors.shards import Stored, rounded
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,9 +44,6 @@ _BATCH = 8192
 _CELLS = 1 << 22  # queries x candidates of one search of FAISS: 48 MiB
 _SPARSE = 16  # rows for a live one, from which on a flat index is faster without a selector
 _EXACT = 16  # rows that HNSW compares for a candidate, about
-
-
-Stored: TypeAlias = "NDArray[np.float32] | NDArray[np.float16]"
 
 
 class Files(NamedTuple):
@@ -113,7 +110,7 @@ class Segment:
             for rows, matrix, counted in batches:
                 add(empty, matrix, kind)
                 if not keeps:  # written, for a full disk kills who assigns to a memory map
-                    file.write(_rounded(matrix, dtype).data)
+                    file.write(rounded(matrix, dtype).data)
                 tables.append(rows)
                 terms += [] if counted is None else [counted]
                 advance(len(matrix))
@@ -318,17 +315,6 @@ class Segment:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, index=deserialized(state["index"]))
-
-
-def _rounded(vectors: Matrix, dtype: str) -> Stored:
-    with np.errstate(over="ignore"):
-        stored: Stored = np.ascontiguousarray(vectors, dtype)
-    if dtype == "float16" and not np.isfinite(stored).all():
-        most = float(np.abs(vectors).max())
-        raise InputError(
-            f"vectors: got a number of size {most:g}, expected at most 65504 (float16)"
-        )
-    return stored
 
 
 def live_ids(segments: Iterable[Segment]) -> pa.ChunkedArray[Any]:

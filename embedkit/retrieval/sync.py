@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.arguments import check_embedder
 from embedkit.data.corpus import Corpus, Document
 from embedkit.errors import InputError
 from embedkit.files import check_own, sole_writer
@@ -100,6 +101,7 @@ def build_index(
     """
     import pyarrow.compute as pc
 
+    check_embedder(embedder)
     target = Path(folder).resolve()
     check_own(target, MANIFEST, "an index")
     wanted = _Wanted.of_corpus(corpus, metadata or (), {})

@@ -9,6 +9,7 @@ from itertools import chain, tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embedkit.arguments import check_embedder
 from embedkit.data.corpus import Corpus, Document
 from embedkit.embedder.precision import Choice
 from embedkit.embedder.prompts import role_prompt
@@ -124,6 +125,7 @@ def encode_corpus(
         (3, 2, 1)
     """
     started = time.perf_counter()
+    check_embedder(embedder)
     check_encoding(dtype, batch_tokens, reproducible=embedder.reproducible)
     part = check_shard(shard, embedder.asked_precision)
     provenance = Provenance.of(embedder, role_prompt(embedder, "document", prompt, prompt_name))

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embedkit.arguments import check_embedder
 from embedkit.embedder.prompts import role_prompt
 from embedkit.errors import InputError
 
@@ -40,15 +41,16 @@ class Provenance:
     query_prompt: str | None = None  # None where an older version wrote the folder
 
     @classmethod
-    def of(cls, embedder: Embedder, prompt: str) -> Provenance:
-        """The provenance of texts that `embedder` encodes behind this prompt."""
+    def of(cls, embedder: Embedder, prompt: str | None = None) -> Provenance:
+        """The provenance of texts that `embedder` encodes behind a prompt, by default its own."""
+        check_embedder(embedder)
         path = Path(embedder.name)
         return cls(
             model=str(path.resolve()) if path.is_dir() else embedder.name,
             recipe=str(embedder.recipe),
             max_length=embedder.tokenizer.max_length,
             precision=embedder.precision,
-            prompt=prompt,
+            prompt=embedder.prompt_text(prompt),
             similarity=embedder.settings.similarity,
             fingerprint=embedder.fingerprint,
             identity=embedder.identity,
@@ -83,6 +85,7 @@ class Provenance:
 
         An explicit precision and the prompt may differ.
         """
+        check_embedder(embedder)
         embedder = embedder.in_recorded(self.precision)
         if embedder.fingerprint != self.fingerprint:
             raise InputError(

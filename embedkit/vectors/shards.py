@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from io import BufferedWriter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,8 @@ MANIFEST = "manifest.json"  # of the last corpus that was encoded to its end
 PARTIAL = "manifest.partial.json"  # of the rows so far, while a corpus is encoded
 DTYPES = ("float32", "float16")
 _BATCH = 8192  # rows read at once
+
+Stored: TypeAlias = "NDArray[np.float32] | NDArray[np.float16]"
 
 
 class Shard(NamedTuple):
@@ -227,6 +229,18 @@ def vectors_of(batch: pa.RecordBatch) -> Matrix:
     return values.reshape(batch.num_rows, -1)
 
 
+def rounded(vectors: Matrix, dtype: str) -> Stored:
+    """The vectors in this data type, contiguous; InputError where float16 cannot hold a number."""
+    with np.errstate(over="ignore"):
+        stored: Stored = np.ascontiguousarray(vectors, dtype)
+    if dtype == "float16" and not np.isfinite(stored).all():
+        most = float(np.abs(vectors).max())
+        raise InputError(
+            f"vectors: got a number of size {most:g}, expected at most 65504 (float16)"
+        )
+    return stored
+
+
 class ShardWriter:
     """Writes batches as row groups; `shard` describes the file after the `with` block."""
 
@@ -251,7 +265,7 @@ class ShardWriter:
         """Write new rows; texts are left out where they are not stored."""
         import pyarrow as pa
 
-        values = pa.array(np.ascontiguousarray(vectors, dtype=self._store.dtype).reshape(-1))
+        values = pa.array(rounded(vectors, self._store.dtype).reshape(-1))
         columns: list[pa.Array[Any]] = [
             pa.array([document.id for document in documents], self._schema.field("id").type),
             pa.array([document.content for document in documents], pa.binary(16)),

@@ -17,15 +17,21 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
 from embedkit import (
+    Corpus,
     CrossEncoder,
     Embedder,
     InputError,
     PairRegressor,
     Pairs,
     Recipe,
+    VectorIndex,
+    build_index,
     compare,
+    encode_corpus,
     evaluate,
+    find_duplicates,
     load_head,
+    mine_paraphrases,
     read_pairs,
     save_head,
 )
@@ -475,3 +481,22 @@ def test_wrong_types_folders(
     names_it("regressor", lambda: save_head(value, tmp_path / "head"))
     if value is not None:
         names_it("embedder", lambda: load_head(tmp_path / "head", value))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model, path: encode_corpus(model, Corpus(path), path.parent / "vectors"),
+        lambda model, path: build_index(model, Corpus(path), path.parent / "index"),
+        lambda model, _: VectorIndex.build(np.eye(3), embedder=model),
+        lambda model, _: find_duplicates(TEXTS, model),
+        lambda model, _: mine_paraphrases(TEXTS, model),
+    ],
+)
+def test_the_name_of_a_model_in_the_place_of_an_embedder(
+    call: Callable[[Any, Path], object], tmp_path: Path
+) -> None:
+    path = tmp_path / "corpus.txt"
+    path.write_text("rain\n")
+    names_it("embedder", lambda: call("minilm", path))
+    assert [*tmp_path.iterdir()] == [path]

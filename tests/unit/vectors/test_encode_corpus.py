@@ -7,6 +7,7 @@ import errno
 import gzip
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from helpers import tiny
 from helpers.bytes_of import flip, truncate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from transformers import BertModel
 
 from embedkit import Corpus, Embedder, InputError, Vectors, encode_corpus, manifest
 from embedkit.encoders.packed import PackedEncoder
@@ -375,6 +377,18 @@ def test_an_unknown_dtype_is_refused(embedder: Embedder, tmp_path: Path) -> None
     corpus = Corpus(lines(tmp_path / "x.txt", ["a"]))
     with pytest.raises(InputError, match="dtype is 'int8'; expected one of float32, float16"):
         encode_corpus(embedder, corpus, tmp_path / "out", dtype="int8")
+
+
+def test_numbers_that_float16_cannot_hold_are_refused(embedder: Embedder, tmp_path: Path) -> None:
+    model = BertModel.from_pretrained(embedder.name)
+    model.encoder.layer[-1].output.LayerNorm.bias.data.fill_(1e5)
+    shutil.copytree(embedder.name, tmp_path / "model")
+    model.save_pretrained(tmp_path / "model")
+    large = Embedder(tmp_path / "model", "mean", precision="float32", device="cpu")
+    corpus = Corpus(lines(tmp_path / "x.txt", ["a"]))
+    with pytest.raises(InputError, match=r"of size 1000\d\d, expected at most 65504 \(float16\)"):
+        encode_corpus(large, corpus, tmp_path / "half", dtype="float16")
+    assert encode_corpus(large, corpus, tmp_path / "whole").encoded == 1
 
 
 def test_a_corpus_that_changes_underway_is_noticed(
