@@ -46,6 +46,7 @@ except ImportError:
 
 # ruff: noqa: A002 - LangChain calls it `filter`
 _REST = "langchain"  # the column of metadata that are not filterable, as JSON
+_creating = threading.Lock()  # not of a store, which can be pickled
 
 
 class EmbedkitEmbeddings(Embeddings):
@@ -136,7 +137,6 @@ class EmbedkitVectorStore(VectorStore):
         self._folder = None if folder is None else as_path("folder", folder)
         self._kind, self._similarity = kind, similarity
         self._types = _arrow_types(filterable or {})
-        self._lock = threading.Lock()
         self.index: VectorIndex | None = None
         if self._folder is not None and (self._folder / MANIFEST).exists():
             self.index = self._open(self._folder)
@@ -194,7 +194,7 @@ class EmbedkitVectorStore(VectorStore):
             raise InputError(f"ids: got {name!r} twice, expected each id once")
         metadata = self._columns(given)
         vectors = np.asarray(self._embedding.embed_documents(contents), np.float32)
-        with self._lock:
+        with _creating:
             if self.index is None:
                 self.index = self._new(vectors.shape[1])
         self.index.update(vectors, ids=names, texts=contents, metadata=metadata, **options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from pathlib import Path
@@ -190,6 +191,16 @@ def test_threads_make_one_index(embeddings: Any, tmp_path: Path) -> None:
         names = list(threads.map(lambda n: store.add_texts([f"text {n}"], ids=[str(n)]), range(8)))
     assert names == [[str(n)] for n in range(8)]
     assert len(EmbedkitVectorStore(embeddings, tmp_path / "index").index) == 8
+
+
+@pytest.mark.parametrize("where", ["memory", "folder"])
+def test_a_store_can_be_pickled(embeddings: Any, where: str, tmp_path: Path) -> None:
+    folder = tmp_path / "index" if where == "folder" else None
+    store = EmbedkitVectorStore.from_texts(TEXTS, embeddings, METADATA, folder=folder)
+    copy = pickle.loads(pickle.dumps(store))  # noqa: S301
+    assert copy.similarity_search("a cat") == store.similarity_search("a cat")
+    copy.add_texts(["snow"], ids=["new"])
+    assert ids(copy.get_by_ids(["new"])) == ["new"]
 
 
 def test_other_kinds_and_similarities(embeddings: Any) -> None:
