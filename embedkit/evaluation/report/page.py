@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -174,7 +174,7 @@ def metadata_rows(report: ReportData, words: dict[str, str]) -> Iterator[tuple[s
     if one_model:
         yield words["max_length"], str(metadata.max_length)
         yield words["device"], metadata.device
-        yield words["precision"], metadata.precision
+        yield words["precision"], _computed(metadata.precision, report.model)
     yield words["resamples"], f"{metadata.resamples:,}"
     yield words["seed"], str(metadata.seed)
     if metadata.head is not None:
@@ -207,9 +207,15 @@ def _model_line(run: ModelRun, words: dict[str, str]) -> str:
         for role, prompt in run.prompts.items()
         if prompt
     )
-    used = (run.used.device, run.used.precision, f"{words['max_length']} {run.used.max_length}")
+    precision = _computed(run.used.precision, run.described)
+    used = (run.used.device, precision, f"{words['max_length']} {run.used.max_length}")
     parts = (run.described["name"], *used, prompts, f"SHA-256 {run.used.sha256}")
     return ", ".join(filter(None, parts))
+
+
+def _computed(precision: str, model: Mapping[str, Any]) -> str:
+    """Such as `bfloat16 (openvino)`."""
+    return f"{precision} ({model['engine']})" if model.get("engine") else precision
 
 
 def page_data(report: ReportData, language: str) -> dict[str, Any]:
