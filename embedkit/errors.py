@@ -6,7 +6,7 @@ _LONGEST = 2000  # characters of a message
 
 
 class InputError(ValueError):
-    """Wrong input: one sentence that says what, what was got and what was expected.
+    """Wrong input: one sentence says what is wrong, what embedkit got and what it expected.
 
     The command line prints it without a traceback and exits with code 2. Names, texts and the
     errors of libraries go into it as they are, so it is made printable here, and the middle of what

@@ -137,7 +137,7 @@ def check_own(folder: Path, manifest: str, content: str) -> None:
     foreign = min((path.name for path in folder.iterdir()), default=None)
     if foreign is not None:
         raise InputError(
-            f"{folder} has files of others in it ({foreign}); expected a new or empty folder "
+            f"{folder} has other files in it ({foreign}); expected a new or empty folder "
             f"for {content}, or one that has them already"
         )
 

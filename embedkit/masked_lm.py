@@ -41,7 +41,7 @@ class MaskedLM:
 
     Attributes:
         network: gives logits (texts, tokens, vocabulary).
-        tokenizer: of the encoder.
+        tokenizer: the encoder's tokenizer.
         own_tokenizer: the same of transformers, which has the mask token.
 
     Example:
@@ -68,8 +68,8 @@ class MaskedLM:
 
         Args:
             model: a folder or a hub id.
-            device: "cpu", "cuda", ...; None takes a GPU where there is one.
-            revision: of the hub id.
+            device: "cpu", "cuda", ...; None uses a GPU if there is one.
+            revision: the revision on the hub: a branch, tag or commit.
 
         Raises:
             InputError: no model, or one without a masked-LM head or a mask token.

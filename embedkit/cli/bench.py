@@ -24,22 +24,24 @@ def bench_command(
     text_column: options.TextColumn = None,
     encoding: options.Encoding = "utf-8",
     limit: Annotated[int, options.data_option("Encode at most this many texts.")] = 2000,
-    rounds: Annotated[int, options.option("Run each of them this many times.", panel="Timing")] = 5,
+    rounds: Annotated[
+        int, options.option("Run each engine and precision this many times.", panel="Timing")
+    ] = 5,
     device: options.Device = None,
     calibrate: Annotated[
         bool,
         options.option(
-            "Measure this CPU again for --precision auto, and store the figures, instead.",
+            "Instead, measure this CPU again for --precision auto and store the result.",
             "--calibrate",
             panel="Timing",
         ),
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Time embedkit's engines and precisions on your machine and texts, and print which to take.
+    """Time every engine and precision on your machine and texts, and recommend one.
 
     They run beside sentence-transformers, in turn, in one process with the same number of threads.
-    The table also shows how well their vectors agree.
+    The table also shows how well the vectors agree with float32.
 
     Example: [bold]embedkit bench -m klue/bert-base --texts mine.txt[/bold]
     """

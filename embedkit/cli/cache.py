@@ -6,7 +6,7 @@ from embedkit.cli import options, output
 from embedkit.cli.app import App
 
 cache_app = App(
-    help="The embeddings that evaluate and compare keep on disk, in $EMBEDKIT_CACHE.",
+    help="Show or clear the cache of embeddings, which is in $EMBEDKIT_CACHE.",
     no_args_is_help=True,
 )
 

@@ -38,7 +38,9 @@ def duplicates_command(
     ],
     threshold: Annotated[
         float,
-        options.scoring_option("Take texts for duplicates from this cosine on, -1 to 1."),
+        options.scoring_option(
+            "Treat texts as duplicates if their cosine is at least this, -1 to 1."
+        ),
     ] = 0.9,
     model: options.Model = DEFAULT_MODEL,
     out: Annotated[

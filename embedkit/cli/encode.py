@@ -59,15 +59,15 @@ def encode_command(
     reproducible: Annotated[
         bool,
         options.model_option(
-            "Give a text the same bits whatever else is encoded with it; this is slower.",
+            "Make embeddings bit-identical, whatever else is encoded with them; this is slower.",
             "--reproducible",
         ),
     ] = False,
     batch_tokens: Annotated[
         int | None,
         options.model_option(
-            "Run at most this many tokens together, or one text; by default 4,096, or 2,048 a "
-            "thread, on a CPU, and 65,536 on a GPU. Fewer need less memory."
+            "Run at most this many tokens at once; a longer text runs alone. By default 4,096, or "
+            "2,048 per thread, on a CPU, and 65,536 on a GPU. Fewer need less memory."
         ),
     ] = None,
     dtype: Annotated[

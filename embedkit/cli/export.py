@@ -24,7 +24,7 @@ def export_command(
         str, options.option("Make a table of this name, or SCHEMA.NAME.", panel=_PANEL)
     ] = "embeddings",
     halfvec: Annotated[
-        bool, options.option("Keep 16 bits of each number, not 32.", "--halfvec", panel=_PANEL)
+        bool, options.option("Store numbers in 16 bits instead of 32.", "--halfvec", panel=_PANEL)
     ] = False,
     hnsw: Annotated[
         bool,

@@ -19,7 +19,7 @@ def fill_mask_command(
     revision: options.Revision = None,
     as_json: options.Json = False,
 ) -> None:
-    """Print the most probable tokens in the place of a mask.
+    """Print the most probable tokens for each mask of a text.
 
     Example: [bold]embedkit fill-mask "서울은 대한민국의 [MASK]이다." -m klue/bert-base[/bold]
     """

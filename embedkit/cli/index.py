@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from embedkit.vectors.embeddings import Vectors
 
 index_app = App(
-    help="Make and change an index of vectors.", no_args_is_help=True, rich_markup_mode="rich"
+    help="Build and change an index of vectors.", no_args_is_help=True, rich_markup_mode="rich"
 )
 
 _ENCODING = (
@@ -106,13 +106,13 @@ def build_command(
     recall: Annotated[
         float | None,
         options.search_option(
-            "Tune the search to find this part of the true nearest rows; of kind auto 0.95."
+            "Tune the search to find this share of the true nearest rows; kind auto uses 0.95."
         ),
     ] = None,
     queries: Queries = None,
     memory: Annotated[
         float | None,
-        options.option("Let kind auto take this many GB of memory; by default 4.", panel="Index"),
+        options.option("Let kind auto use this many GB of memory; by default 4.", panel="Index"),
     ] = None,
     dtype: Annotated[
         str,
@@ -231,7 +231,7 @@ def sync_command(
     allow_empty: Annotated[
         bool,
         options.option(
-            "Take an INPUT without rows, which removes all rows.", "--allow-empty", panel="Index"
+            "Accept an INPUT without rows, which removes all rows.", "--allow-empty", panel="Index"
         ),
     ] = False,
     dry_run: Annotated[
@@ -239,10 +239,10 @@ def sync_command(
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Make an index hold the rows of INPUT: add, replace and remove, all in one commit.
+    """Update an index to the rows of INPUT: add, replace and remove rows in one commit.
 
-    Only texts that are new or changed are encoded. By default the columns of texts, ids and
-    metadata are those with which the index was built.
+    Only new and changed texts are encoded. By default the columns of texts, ids and metadata are
+    those with which the index was built.
 
     Example: [bold]embedkit index sync my-index docs.csv[/bold]
     """
@@ -337,7 +337,7 @@ def remove_command(
     encoding: options.Encoding = "utf-8",
     as_json: options.Json = False,
 ) -> None:
-    """Remove rows, all or none; their place is freed by compact.
+    """Remove rows, all or none; compact frees their space.
 
     Example: [bold]embedkit index remove my-index doc-7 doc-9[/bold]
     """
@@ -355,7 +355,7 @@ def remove_command(
 
 @index_app.command("info")
 def info_command(index: options.IndexFolder, as_json: options.Json = False) -> None:
-    """Say what an index holds, after checking all of its files.
+    """Show what an index holds, after checking all of its files.
 
     Example: [bold]embedkit index info my-index[/bold]
     """

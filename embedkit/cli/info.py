@@ -22,7 +22,7 @@ def info_command(
     revision: options.Revision = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show in which precision and engine a model runs on this machine by default, and why.
+    """Show the default precision and engine of a model on this machine, and why.
 
     Example: [bold]embedkit info -m klue/bert-base[/bold]
     """
@@ -43,7 +43,7 @@ def info_command(
     _show(model, content, choice, measured, as_json=as_json)
     if measured is None and choice.engine == "torch" and find_spec("openvino") is not None:
         output.inform(
-            "OpenVINO is installed, and auto does not take it before it is measured: "
+            "OpenVINO is installed; auto uses it only after it has been measured: "
             "embedkit bench --calibrate"
         )
 

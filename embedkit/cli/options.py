@@ -67,7 +67,7 @@ IndexFolder: TypeAlias = Annotated[
 IndexModel: TypeAlias = Annotated[
     str | None,
     model_option(
-        "Load the index's model from here; by default from where it was.",
+        "Load the index's model from here; by default from its recorded location.",
         "--model",
         "-m",
         autocompletion=choices.complete_model,
@@ -96,15 +96,15 @@ Device: TypeAlias = Annotated[
 Precision: TypeAlias = Annotated[
     str,
     model_option(
-        "Run the encoder in this precision; auto takes a low one if the device is faster in it "
-        "and a fixed probe agrees with float32.",
+        "Run the encoder in this precision; auto uses a lower one than float32 if it is faster on "
+        "this device and agrees with float32 on fixed sample sentences.",
         values=choices.PRECISIONS,
     ),
 ]
 Engine: TypeAlias = Annotated[
     str,
     model_option(
-        "Run the encoder by this engine; openvino is an extra, for CPUs, and auto takes it where "
+        "Run the encoder with this engine. openvino is an extra, for CPUs; auto uses it if "
         "embedkit bench --calibrate measured it as faster.",
         values=choices.ENGINES,
     ),
@@ -177,9 +177,9 @@ Sentence2: TypeAlias = Annotated[
 Unit: TypeAlias = Annotated[
     str | None,
     data_option(
-        "Take words or characters as the units that have a tag each. By default characters for "
-        "JSONL and for CoNLL files in which every unit is one character, words for others, and "
-        "the model's unit for plain texts.",
+        "Assign tags to words or to characters. By default to characters for JSONL and for CoNLL "
+        "files with one character per line, to words for other CoNLL files, and to the model's "
+        "unit for plain texts.",
         "--unit",
         values=("word", "character"),
     ),
@@ -227,8 +227,8 @@ class ModelsToCompare:
     cache: Annotated[
         bool | None,
         model_option(
-            "Keep the embeddings on disk, and do not compute those that are there; by default "
-            "with several models or --reproduce. See embedkit cache.",
+            "Keep embeddings on disk, and reuse those that are there; the default with several "
+            "models or --reproduce. See embedkit cache.",
             "--cache/--no-cache",
         ),
     ] = None

@@ -81,7 +81,7 @@ def check_unused(path: Path, option: str, *, overwrite: bool) -> None:
         return
     if path.exists() and not overwrite:
         raise InputError(
-            f"{option}: {path} exists; expected a new place, or --overwrite to replace it"
+            f"{option}: {path} exists; expected a new path, or --overwrite to replace it"
         )
 
 

@@ -36,8 +36,8 @@ def quantize_command(
     max_loss: Annotated[
         float | None,
         options.data_option(
-            "Refuse int8 where the 95 % interval of that change begins below minus this, such as "
-            "0.005. Within it, int8 becomes the folder's precision by default."
+            "Refuse int8 if the 95 % interval of that change begins below minus this value, such "
+            "as 0.005. Otherwise int8 becomes the folder's default precision."
         ),
     ] = None,
     max_length: options.MaxLength = None,
@@ -46,7 +46,7 @@ def quantize_command(
     as_json: options.Json = False,
     files: options.PairFiles,
 ) -> None:
-    """Calibrate a model for int8, which the extra openvino runs, and save it with a certificate.
+    """Calibrate a model for int8 (extra openvino), and save it with a certificate.
 
     Example: [bold]embedkit quantize -m klue/bert-base --out my-int8 --certify dev.tsv[/bold]
     """

@@ -19,15 +19,15 @@ Words: TypeAlias = Annotated[
 Weights: TypeAlias = Annotated[
     str | None,
     options.search_option(
-        "Fuse hybrid search by the scores of dense and of BM25, scaled from 0 to 1, with these "
-        "weights, such as 0.7,0.3; by default by reciprocal rank."
+        "Fuse hybrid search by a weighted sum of the scores of dense search and BM25, each scaled "
+        "to 0 to 1. Give two weights, such as 0.7,0.3; by default fuse by reciprocal rank."
     ),
 ]
 Rerank: TypeAlias = Annotated[
     str | None,
     options.search_option(
-        "Order the first documents of each query anew by this cross-encoder, or by the similarity "
-        "of this model.",
+        "Rerank the first documents of each query by this cross-encoder, or by the similarity of "
+        "this model.",
         autocompletion=choices.complete_model,
     ),
 ]

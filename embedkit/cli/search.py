@@ -99,7 +99,7 @@ def search_command(
     )
     search.check(opened)
     if where is not None and not opened.count(where):
-        output.inform("--where: is true of no row")
+        output.inform("--where: no row meets the condition")
     if mode == "bm25":
         if model is not None:
             raise InputError("got --model for mode 'bm25', which reads no vectors")

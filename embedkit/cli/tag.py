@@ -44,7 +44,7 @@ def tag_command(
         bool, output_option("Print a JSON object a line, which is the default.", "--json")
     ] = False,
 ) -> None:
-    """Find the entities of texts: one JSON object a text, with start, end, label and score.
+    """Find entities in texts: one JSON object per text, with start, end, label and score.
 
     Example: [bold]embedkit tag notes.txt -m my-ner --out entities.jsonl[/bold]
     """

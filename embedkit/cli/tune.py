@@ -24,15 +24,15 @@ Queries = Annotated[
 def tune_command(
     index: options.IndexFolder,
     recall: Annotated[
-        float, options.search_option("Find this part of the true nearest rows.")
+        float, options.search_option("Find this share of the true nearest rows.")
     ] = 0.95,
     queries: Queries = None,
     model: options.IndexModel = None,
     as_json: options.Json = False,
 ) -> None:
-    """Set how much a search looks at, so that it reaches a recall, and store it.
+    """Tune the search of an index to a recall, and store the setting.
 
-    The least setting is taken that reaches it on queries, against exact search.
+    It is the smallest setting that reaches the recall on queries, compared with exact search.
 
     Example: [bold]embedkit index tune my-index --recall 0.98[/bold]
     """
@@ -63,7 +63,7 @@ def index_embedder(index: VectorIndex, model: str | None, device: str | None = N
         return index.provenance.load(model, device=device)
     if model is None:
         raise InputError(
-            f"{index.folder}: does not say what model its vectors are of; name it with -m"
+            f"{index.folder}: does not record the model of its vectors; give it with -m"
         )
     return Embedder.from_pretrained(model, device=device, precision="float32")
 

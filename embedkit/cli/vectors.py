@@ -11,7 +11,7 @@ from embedkit.cli import options, output
 from embedkit.cli.app import App
 
 vectors_app = App(
-    help="Folders of vectors, which embedkit encode wrote.",
+    help="Merge folders of vectors that embedkit encode wrote.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -48,8 +48,8 @@ def merge_command(
 ) -> None:
     """Merge the shards of a corpus into one folder of vectors.
 
-    The folder has nothing until it has all: no row is missing, and none is there twice. Run the
-    command again after it was stopped.
+    The folder is complete or empty: no row is missing or duplicated. If the command was stopped,
+    run it again.
 
     Example: [bold]embedkit vectors merge part-*/ --out vectors[/bold]
     """

@@ -113,7 +113,7 @@ class Corpus:
             yield Document(location, name, text)
 
     def location_of(self, name: str | int) -> str:
-        """Where the first document of this id stands."""
+        """Where the first document with this id is."""
         return next(document.location for document in self if document.id == name)
 
 

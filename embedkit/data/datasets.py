@@ -100,7 +100,7 @@ def check_names(sets: Sequence[DataSet]) -> None:
         if names.count(name) > 1:
             raise InputError(
                 f"two data sets are called {name!r}; expected different names, "
-                "because results are filed under them"
+                "because results are stored by name"
             )
 
 

@@ -33,7 +33,7 @@ class Pairs:
         subsets: one subset name a pair, n of them, or None.
 
     Raises:
-        InputError: a field is not as said above; the message names it and the index.
+        InputError: a field is not as described above; the message names it and the index.
     """
 
     name: str

@@ -73,7 +73,8 @@ class Positives:
         for row, (_, positive, *others) in enumerate(zip(*self.columns, strict=True), start=1):
             if positive in others:
                 raise InputError(
-                    f"row {row}: the negative {positive!r} is the positive, too; expected another"
+                    f"row {row}: the negative {positive!r} equals the positive; expected "
+                    "another text"
                 )
 
     @property

@@ -35,7 +35,7 @@ class RetrievalSet:
             queries without relevant documents have the value 0, as in trec_eval.
 
     Raises:
-        InputError: a field is not as said above.
+        InputError: a field is not as described above.
 
     Example:
         >>> documents = {"d1": "A dog runs.", "d2": "It rains."}

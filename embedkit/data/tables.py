@@ -306,7 +306,7 @@ def _opened_parquet(path: Source) -> Iterator[pq.ParquetFile]:
             yield pq.ParquetFile(file, buffer_size=_BLOCK, pre_buffer=False)
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise InputError(
-                f"{path}: got '{arrow_reason(error)}', expected a whole Parquet file"
+                f"{path}: cannot be read as Parquet ({arrow_reason(error)}); expected a whole file"
             ) from None
 
 

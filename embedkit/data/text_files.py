@@ -61,7 +61,7 @@ def opened(path: Source) -> Iterator[IO[bytes]]:
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputError(f"{path}: got broken gzip ({error}), expected a whole .gz file") from None
     except OSError as error:
-        raise InputError(f"{path}: got '{error.strerror}', expected a readable file") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a file") from None
 
 
 def empty_file(path: Source) -> InputError:

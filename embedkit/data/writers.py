@@ -79,7 +79,7 @@ def output_file(path: str | Path | None) -> Iterator[IO[bytes]]:
             file = temporary.open("xb")
         except OSError as error:
             raise InputError(
-                f"{path}: got '{error.strerror}', expected a writable folder"
+                f"{path}: cannot be written ({error.strerror}); expected a writable folder"
             ) from None
         with file:
             if not is_gzip(path):
@@ -132,7 +132,7 @@ def _tsv_line(row: Row, columns: Sequence[str]) -> str:
         if "\t" in cell or "\n" in cell or (cell.endswith("\r") and name == columns[-1]):
             raise InputError(
                 f"{row.location}, column {name!r}: got {reprlib.repr(cell)}, "
-                "expected no tab and no line break, for TSV cannot hold them"
+                "expected no tab and no line break, because TSV cannot hold them"
             )
     line = "\t".join(cells.values())
     if not line:
@@ -188,7 +188,7 @@ def _json(location: str, name: str, value: object) -> str:
     except TypeError:
         raise InputError(
             f"{location}, column {name!r}: got {reprlib.repr(value)}, "
-            "expected a value of JSON, for only Parquet can hold others"
+            "expected a JSON value, because only Parquet can hold others"
         ) from None
     return text
 

@@ -165,7 +165,7 @@ def encode_dataset(
         dataset: with texts in `text_column`.
         model: an `Embedder`, or anything that it takes; of a precision other than `auto`.
         text_column: of str.
-        prompt: put in front of each text; None for the model's prompt of documents.
+        prompt: text to put in front of each text; None for the model's prompt of documents.
         actors: how many at most, and the CPUs and GPUs of each.
         options: of `Embedder`, for a model that is named.
 

@@ -67,21 +67,21 @@ class Embedder(RecipeEncoder):
         model: `minilm`, a hub id, a folder of transformers or sentence-transformers, or a loaded
             BertModel (or other model of transformers) or SentenceTransformer. A loaded object is
             copied, never changed.
-        recipe: a recipe, or None for the model's own (`mean` for a model that has none).
-        revision: of the hub id.
-        device: "cpu", "cuda", ...; None takes a GPU where there is one.
-        precision: of the encoder: float32, bfloat16 or float16; auto takes a low one where the
-            device is faster in it and a fixed probe agrees with float32. int8 runs by OpenVINO, by
-            the calibration of the model's folder, else by one that takes seconds; auto takes it
-            where the folder's is certified (see `quantize`).
-        engine: that runs the encoder: torch or openvino, of the extra `openvino` and for the CPU;
-            auto takes OpenVINO where `embedkit bench --calibrate` measured it faster.
-        calibrate_on: texts to calibrate int8 on, anew; None for the folder's calibration, else for
-            texts that come with embedkit.
-        reproducible: the same bits for the same text on one machine, engine, number of threads and
-            version of torch or OpenVINO, whatever else is encoded with it. It costs speed.
-        max_length: tokens of a text at most; None for the model's own.
-        prompts: name -> text put in front; added to the model's own.
+        recipe: a recipe; None uses the model's own, or `mean` if it has none.
+        revision: the revision on the hub: a branch, tag or commit.
+        device: "cpu", "cuda", ...; None uses a GPU if there is one.
+        precision: float32, bfloat16, float16 or int8; auto uses a lower one than float32 if it is
+            faster on this device and agrees with float32 on fixed sample sentences. OpenVINO runs
+            int8, with the calibration in the model's folder, or else with a new one, which takes
+            seconds; auto uses int8 only if the folder's calibration is certified (see `quantize`).
+        engine: torch or openvino (extra `openvino`, CPU only); auto uses OpenVINO if
+            `embedkit bench --calibrate` measured it as faster.
+        calibrate_on: texts for a new calibration of int8; None uses the folder's calibration, or
+            else texts that come with embedkit.
+        reproducible: make embeddings bit-identical, whatever else is encoded with them, on one
+            machine with one engine, engine version and number of threads. It is slower.
+        max_length: the most tokens of a text; None for the model's own.
+        prompts: texts to put in front, by name; they are added to the model's own.
         local_files_only: do not contact the hub.
 
     Attributes:
@@ -187,13 +187,13 @@ class Embedder(RecipeEncoder):
     def workers(self, devices: int | str | Sequence[str | torch.device]) -> EmbedderPool:
         """The same embedder, encoding in processes of its own: on several GPUs, or on a CPU.
 
-        It is an `Embedder` and stands wherever one is taken: `encode_corpus`, `build_index`,
-        `evaluate`. The processes start once, share the threads of this one, and end with the `with`
-        block or with this process. One that dies (out of memory, say) starts again and repeats its
-        work. Scripts need no `if __name__ == "__main__":` for it.
+        It is an `Embedder`, so every function that takes one takes it: `encode_corpus`,
+        `build_index`, `evaluate`. The processes start once, share the threads of this one, and end
+        with the `with` block or with this process. One that dies (for example out of memory) starts
+        again and repeats its work. Scripts need no `if __name__ == "__main__":` for it.
 
         Args:
-            devices: one process for each, such as ["cuda:0", "cuda:1"]; "all" is every GPU, and a
+            devices: one process per device, such as ["cuda:0", "cuda:1"]; "all" is every GPU, and a
                 number so many processes on the CPU.
 
         Raises:
@@ -228,7 +228,7 @@ class Embedder(RecipeEncoder):
             source: where they are from, for the model card.
             prompt: as `encode` will put in front of each text.
             prompt_name: one of the model's prompts instead.
-            show_progress: a bar on stderr; None shows it where stderr is a terminal.
+            show_progress: show a bar on stderr; None shows it if stderr is a terminal.
 
         Returns:
             The embedder itself; `bound.fit` says what was fitted.
@@ -289,7 +289,7 @@ class Embedder(RecipeEncoder):
         Args:
             texts: one text; or n texts, as a list, a tuple, an array or Series of str, or an
                 iterator; equal ones are run once.
-            prompt: put in front of each text.
+            prompt: text to put in front of each text.
             prompt_name: one of the model's prompts instead; where neither is given, the model's
                 default one, if it has any.
             normalize_embeddings: divide each embedding by its length, after all steps.
@@ -297,15 +297,15 @@ class Embedder(RecipeEncoder):
             convert_to_tensor: return a tensor of torch, on the device of the embedder.
             device: move the embedder there first; see `to`. Several devices in a list encode
                 together; see `workers`.
-            show_progress: a bar on stderr; None shows it where stderr is a terminal.
+            show_progress: show a bar on stderr; None shows it if stderr is a terminal.
             others: what sentence-transformers' `encode` takes; see `encode_arguments`.
 
         Returns:
             float32 (n, dim), in the order of `texts`; (dim,) for one text.
 
         Raises:
-            InputError: an element that is no str (its index), an unknown prompt, or a recipe that
-                is not fitted.
+            InputError: an element that is not a str (names its index), an unknown prompt, or a
+                recipe that is not fitted.
         """
         show_progress = check_encode_arguments(others, show_progress)
         if truncate_dim is not None:

@@ -349,7 +349,9 @@ def _read_dense(folder: Path) -> Dense | Truncate:
         )
     _check_plain(folder / "config.json", config)
     if config.get("use_residual"):
-        raise InputError(f"{folder / 'config.json'}: has a residual; expected a plain Dense")
+        raise InputError(
+            f"{folder / 'config.json'}: has a residual connection; expected a Dense without one"
+        )
     weights = Weights(folder)
     weight = weights["linear.weight"].float()
     bias = weights["linear.bias"].float() if config.get("bias", True) else None

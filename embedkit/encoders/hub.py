@@ -61,7 +61,7 @@ def _local_folder(model: str | Path) -> Path | None:
     if str(model) and path.exists():
         raise InputError(f"model {str(model)!r} is a file; expected a folder or a hub id")
     if isinstance(model, Path) or not _HUB_ID.fullmatch(model) or model.startswith("."):
-        raise InputError(f"model {str(model)!r}: there is no such folder, and it is no hub id")
+        raise InputError(f"model {str(model)!r}: there is no such folder, and this is not a hub id")
     return None
 
 
@@ -104,7 +104,7 @@ def _download(model: str, revision: str | None, local_files_only: bool) -> Path:
         if not any(folder.glob("*.safetensors")):
             folder = fetch(_PICKLES)
     except HFValidationError as error:
-        raise InputError(f"model {model!r} is no folder and no valid hub id") from error
+        raise InputError(f"model {model!r} is neither a folder nor a valid hub id") from error
     except (OSError, http_error) as error:
         problem = hub_problem(
             error,

@@ -153,7 +153,8 @@ def _check_config(folder: Path) -> None:
             )
         elif name.endswith("_implementation") and "/" in str(value):
             raise InputError(
-                f"{folder}/config.json: {name} is {value!r}, code of the hub, which is not run"
+                f"{folder}/config.json: {name} is {value!r}, code on the hub, which "
+                "embedkit does not run"
             )
 
 

@@ -67,7 +67,7 @@ def compare(
             `mean@first-last` and the model's own recipe.
         select: data sets to select the best recipe and similarity on, as for `data`; None selects
             them on `data`, and the report says that their score is biased upwards.
-        baseline: the recipe that differences are to; None for the model's own, else `mean`, else
+        baseline: the recipe to compare the others with; None for the model's own, else `mean`, else
             the first one, of those that are compared. Of several models, the name of one, a recipe
             of the first one, or both as in "minilm mean".
         layers: with `recipes` None, cross the poolings with these hidden states; "all" for all.
@@ -82,10 +82,10 @@ def compare(
             which recipe is best, beside the first similarity and a line on it.
         train: files of sentence pairs or `Pairs` to fit the heads on, from the same pass.
         threshold: adds the F1 score of "at least this" to the metrics of heads.
-        prompt: put in front of each text.
+        prompt: text to put in front of each text.
         prompt_name: one of the model's prompts instead.
-        query_prompt: for the queries of retrieval sets; without it and the two above, the model's
-            prompt called `query`, else its default one.
+        query_prompt: the prompt for the queries of retrieval sets; without it and the two above,
+            the model's prompt called `query`, else its default one.
         document_prompt: likewise for documents; the model's may be called `document`, `passage` or
             `corpus`.
         index: how retrieval sets are searched: `flat`, which is exact, `hnsw`, or a factory string
@@ -96,10 +96,10 @@ def compare(
         weights: of dense and BM25 scores in hybrid; None fuses by reciprocal rank.
         rerank: a cross-encoder, or another model or its name; each candidate is compared with and
             without it, which orders the first `rerank_depth` documents of a query anew.
-        seed: of the bootstrap.
+        seed: the random seed of the bootstrap.
         suites: names of scored data sets to average over; None for the suites that `data` names,
             or else all data sets.
-        cache: keep the embeddings, and do not compute those that are there: True, or a folder.
+        cache: keep embeddings on disk and reuse those that are there: True, or a folder.
             None does so for several models only. See `embedkit.embedder.cache`.
         show_progress: a bar on stderr; None shows it if stderr is a terminal.
 

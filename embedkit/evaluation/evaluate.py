@@ -50,7 +50,7 @@ def evaluate(
     cache: bool | str | Path | None = None,
     show_progress: bool | None = None,
 ) -> Report:
-    """Score the own recipe of a model, or of each of several, on pairs and retrieval sets.
+    """Score a model, or each of several, by its own recipe on pairs and retrieval sets.
 
     A head (a `PairRegressor`, or its folder) and a cross-encoder (likewise) are scored on pairs by
     their predictions, with MSE beside the correlations and, with `threshold`, F1. `similarities`

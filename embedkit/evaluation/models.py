@@ -121,7 +121,7 @@ class ModelSettings:
         if isinstance(model, Embedder):
             for key in ("precision", "engine"):
                 if options.get(key, getattr(model, key)) != getattr(model, key):
-                    raise InputError(f"got another {key} for {model.name}, which is loaded already")
+                    raise InputError(f"got another {key} for {model.name}, which is already loaded")
             return model if self.recipe is None else model.with_recipe(self.recipe)
         if embedder:
             return Embedder.from_pretrained(model, **{"precision": "float32", **options})

@@ -51,7 +51,7 @@ def quantize(
         certify: sentence pairs and retrieval sets, see `evaluate`, none of them calibrated on.
         max_loss: refuse int8 where Spearman's correlation or nDCG@10 may be lower by more: where
             the paired 95 % interval of the change, of any of the data, begins below -max_loss.
-        show_progress: bars on stderr; None shows them where stderr is a terminal.
+        show_progress: show bars on stderr; None shows them if stderr is a terminal.
         loading: other options of `Embedder`, such as `max_length`.
 
     Returns:

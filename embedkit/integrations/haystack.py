@@ -97,7 +97,7 @@ class EmbedkitTextEmbedder(_Component):
         model: a name or folder that `Embedder.from_pretrained` takes, which `warm_up` loads; or an
             `Embedder`, which a pipeline's file cannot hold.
         recipe: a recipe, or None for the model's own.
-        prompt: put in front of each text instead.
+        prompt: text to put in front of each text instead.
         prompt_name: one of the model's prompts instead.
         cache: keep embeddings on disk, in the usual cache (True) or in a folder.
         options: of `Embedder`, for a model that is named.

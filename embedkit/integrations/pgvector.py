@@ -112,7 +112,7 @@ class PgVectorIndex:
             halfvec: keep 16 bits of each number, not 32.
             hnsw: build an HNSW index after the rows, in `maintenance_work_mem` of memory.
             m, ef_construction: links of a node, and candidates while building.
-            show_progress: a bar on stderr; None shows it where stderr is a terminal.
+            show_progress: show a bar on stderr; None shows it if stderr is a terminal.
 
         Raises:
             InputError: no rows, more dimensions or longer names than PostgreSQL takes, a table that

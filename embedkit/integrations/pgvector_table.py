@@ -75,7 +75,7 @@ class Table:
                 bool(content["hnsw"]),
             )
         except (AttributeError, KeyError, TypeError, ValueError):
-            raise InputError(f"table {name!r}: its record is not one of embedkit") from None
+            raise InputError(f"table {name!r}: its record was not written by embedkit") from None
 
     @classmethod
     def of(cls, index: VectorIndex, name: str, *, halfvec: bool, hnsw: bool) -> Table:

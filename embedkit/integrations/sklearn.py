@@ -36,7 +36,7 @@ class EmbeddingTransformer(
         model: an `Embedder`, which has precision, device and other options of its own, or anything
             that `Embedder.from_pretrained` takes.
         recipe: a recipe, whose steps `fit` fits on its texts; None for the model's own.
-        prompt: put in front of each text.
+        prompt: text to put in front of each text.
         prompt_name: one of the model's prompts instead; its default one where neither is given.
         cache: keep embeddings on disk, in the usual cache (True) or in a folder. Recipes that
             differ in their steps share them. They are found again when the same texts are encoded

@@ -213,7 +213,7 @@ def _find_flaw(
         seen: set[str | int] = set()  # a folder's recipe may name a million layers
         for index, part in enumerate(names):
             if part in seen:
-                return kind, index, f"{kind} {part} is there twice; expected it once"
+                return kind, index, f"{kind} {part} is given twice; expected it once"
             seen.add(part)
     if "pooler" in poolings:
         if len(poolings) > 1:

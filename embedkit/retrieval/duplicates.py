@@ -79,9 +79,9 @@ def find_duplicates(
         items: n texts, vectors (n, dim), or `Vectors`, whose equal texts are known too.
         embedder: of items that are texts.
         threshold: from -1 to 1, up to the rounding of float32.
-        prompt: put in front of each text.
+        prompt: text to put in front of each text.
         prompt_name: one of the embedder's prompts instead.
-        show_progress: a bar on stderr; None shows it where stderr is a terminal.
+        show_progress: show a bar on stderr; None shows it if stderr is a terminal.
 
     Raises:
         InputError: wrong items or threshold, or texts without an embedder.
@@ -135,9 +135,9 @@ def mine_paraphrases(
         top_k: take only pairs in which one row is among the `top_k` nearest of the other; None
             takes all, and compares each pair once instead of twice.
         max_pairs: return at most so many.
-        prompt: put in front of each text.
+        prompt: text to put in front of each text.
         prompt_name: one of the embedder's prompts instead.
-        show_progress: a bar on stderr; None shows it where stderr is a terminal.
+        show_progress: show a bar on stderr; None shows it if stderr is a terminal.
 
     Raises:
         InputError: wrong items or numbers, or texts without an embedder.

@@ -136,7 +136,7 @@ class VectorIndex:
             dtype: float32 or float16, of the vectors on disk that compressed kinds rescore from.
             bm25: count the terms of the texts too, for the modes bm25 and hybrid of search.
             words: how texts are split into terms, see `embedkit.retrieval.words`.
-            show_progress: a bar on stderr; None shows it where stderr is a terminal.
+            show_progress: show a bar on stderr; None shows it if stderr is a terminal.
 
         Raises:
             InputError: what is wrong with the vectors, ids, texts or metadata; a kind that FAISS

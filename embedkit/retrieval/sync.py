@@ -82,7 +82,7 @@ def build_index(
         texts: store the texts too, for hits to show.
         kind, recall, queries: see `VectorIndex.build`.
         prompt, prompt_name, batch_tokens: see `encode_corpus`.
-        show_progress: bars on stderr; None shows them where stderr is a terminal.
+        show_progress: show bars on stderr; None shows them if stderr is a terminal.
         options: `similarity`, `nprobe`, `ef_search`, `memory`, `dtype`, `bm25` and `words`, see
             `VectorIndex.build`.
 
@@ -155,7 +155,7 @@ def sync_index(
     batch_tokens: int | None = None,
     show_progress: bool | None = None,
 ) -> Changes:
-    """Make an index hold the rows of a corpus, or of stored vectors, in one commit.
+    """Update an index to the rows of a corpus, or of stored vectors, in one commit.
 
     Rows are compared by id, and their texts by content: only new and changed texts are encoded,
     and where only metadata changed, the vectors stay. After a kill, the index is as before or as
@@ -171,7 +171,7 @@ def sync_index(
         dry_run: only count.
         model, device: load the recorded model from here, onto this device.
         batch_tokens: see `encode_corpus`.
-        show_progress: bars on stderr; None shows them where stderr is a terminal.
+        show_progress: show bars on stderr; None shows them if stderr is a terminal.
 
     Raises:
         InputError: wrong input, before anything is encoded; an index without texts that was not
@@ -268,7 +268,7 @@ def _vectors(
     provenance = index.provenance
     if provenance is None:
         raise InputError(
-            f"{index.folder or 'index'}: does not say what model its vectors are of, so texts "
+            f"{index.folder or 'index'}: does not record the model of its vectors, so texts "
             "cannot be encoded for it; expected an index of an embedder"
         )
     embedder = index.embedder or provenance.load(**loading)

@@ -169,7 +169,7 @@ def tune_index(
     prompt: str | None = None,
     show_progress: bool | None = None,
 ) -> Tuning:
-    """Set how much a search looks at, so that it finds this part of the true nearest rows.
+    """Tune the search effort, so that a search finds this share of the true nearest rows.
 
     Settings are tried on queries and compared with exact search; the least one is taken whose 95 %
     interval of the recall, over queries, lies at `recall` or above. Time plays no part. The

@@ -84,11 +84,11 @@ class CrossEncoder:
 
     Attributes:
         network: gives logits (n, 1), which are the scores.
-        tokenizer: of the encoder.
+        tokenizer: the encoder's tokenizer.
         reads: what the network's classifier sits on, a name from the table of readings.
         name: the model that it was made from, or its folder.
         label_range: the lowest and the highest label that it was trained for.
-        notes: on its training, for people.
+        notes: notes on its training, for people.
         training: how `train_cross_encoder` trained it; None for one that was loaded.
         sigmoid: whether scores are the sigmoid of the logits, as sentence-transformers has it.
 
@@ -128,11 +128,11 @@ class CrossEncoder:
         Args:
             model: as for `Embedder.from_pretrained`; a name or a folder.
             reads: a name from the table of readings.
-            label_range: of the labels to come.
-            seed: of the weights that are drawn.
-            max_length: tokens of a pair at most; None for the model's own.
-            revision: of the hub id.
-            local_files_only: ask no hub.
+            label_range: the range of the labels to come.
+            seed: the random seed of the new weights.
+            max_length: the most tokens of a pair; None for the model's own.
+            revision: the revision on the hub: a branch, tag or commit.
+            local_files_only: do not contact the hub.
 
         Raises:
             InputError: what is wrong with the model, or a reading that it does not have.
@@ -156,7 +156,7 @@ class CrossEncoder:
 
         Args:
             folder: its path.
-            device: "cpu", "cuda", ...; None takes a GPU where there is one.
+            device: "cpu", "cuda", ...; None uses a GPU if there is one.
 
         Raises:
             InputError: no cross-encoder, or a damaged one.
@@ -234,7 +234,7 @@ class CrossEncoder:
 
         Args:
             pairs: n pairs of texts: lists, tuples, an array (n, 2) of str, or an iterator.
-            show_progress: a bar on stderr; None shows it where stderr is a terminal.
+            show_progress: show a bar on stderr; None shows it if stderr is a terminal.
 
         Raises:
             InputError: no pairs, or an element that is no text.
@@ -276,7 +276,7 @@ class CrossEncoder:
             documents: the second ones.
             top_k: documents to return; None for all.
             return_documents: with their texts.
-            show_progress: a bar on stderr; None shows it where stderr is a terminal.
+            show_progress: show a bar on stderr; None shows it if stderr is a terminal.
 
         Returns:
             Dicts of `corpus_id`, which is the position in `documents`, `score`, and perhaps `text`;

@@ -34,7 +34,7 @@ def check_features(names: Sequence[str]) -> tuple[str, ...]:
         if not isinstance(name, str) or name not in FEATURES:
             raise InputError(f"unknown feature {name!r}; choose from {', '.join(FEATURES)}")
         if list(names).count(name) > 1:
-            raise InputError(f"feature {name!r} is there twice; expected it once")
+            raise InputError(f"feature {name!r} is given twice; expected it once")
     return tuple(name for name in FEATURES if name in names)
 
 

@@ -47,12 +47,12 @@ def load_model(
         model: `minilm`, a hub id, a folder, or a loaded model; embedkit's own are returned
             as they are.
         recipe: of an embedder; see `Embedder.from_pretrained`, and for the other arguments.
-        revision: of the hub id.
+        revision: the revision on the hub: a branch, tag or commit.
         local_files_only: do not contact the hub.
-        device: "cpu", "cuda", ...; None takes a GPU where there is one.
+        device: "cpu", "cuda", ...; None uses a GPU if there is one.
         precision: of the encoder; None is float32, and for a head the one that it was trained in.
         engine: that runs the encoder; None is auto. A cross-encoder runs by torch.
-        max_length: tokens of a text at most.
+        max_length: the most tokens of a text.
 
     Returns:
         An object whose `kind` is "model", "head" or "cross-encoder".
@@ -144,7 +144,7 @@ def load_reranker(
 
     Args:
         model: see `load_model`, and for `options`.
-        show_progress: a bar on stderr; None shows it where stderr is a terminal.
+        show_progress: show a bar on stderr; None shows it if stderr is a terminal.
 
     Raises:
         InputError: there is no such model.

@@ -74,7 +74,7 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         features: names from the table of features; None for |u-v| and u*v, or the cosine where the
             head is isotonic. All symmetric ones give score(a, b) = score(b, a) exactly.
         label_range: (lowest, highest) label that is possible; None takes them from the labels.
-        prompt: put in front of each text; None for the embedder's default one.
+        prompt: text to put in front of each text; None for the embedder's default one.
         seed: of heads that draw random numbers.
 
     Attributes:
@@ -138,7 +138,7 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
         Args:
             pairs: n pairs of texts, or vectors (n, 2, dim).
-            show_progress: a bar on stderr; None shows it where stderr is a terminal.
+            show_progress: show a bar on stderr; None shows it if stderr is a terminal.
         """
         check_is_fitted(self)
         vectors = self._vectors(_read_pairs(pairs), show_progress)

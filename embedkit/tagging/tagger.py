@@ -65,10 +65,10 @@ class Tagger:
 
     Attributes:
         network: gives logits (texts, tokens, labels).
-        tokenizer: of the encoder.
+        tokenizer: the encoder's tokenizer.
         unit: "word" or "character", whose first token has the label.
         name: the model that it was made from, or its folder.
-        notes: on its training, for people.
+        notes: notes on its training, for people.
         training: how `train_token_classifier` trained it; None for one that was loaded.
 
     Example:
@@ -105,9 +105,9 @@ class Tagger:
             model: as for `Embedder.from_pretrained`; a name or a folder.
             types: of the entities.
             unit: of the data to come.
-            seed: of the weights that are drawn.
-            max_length: tokens of a window at most; None for the model's own.
-            revision: of the hub id.
+            seed: the random seed of the new weights.
+            max_length: the most tokens of a window; None for the model's own.
+            revision: the revision on the hub: a branch, tag or commit.
 
         Raises:
             InputError: what is wrong with the model.
@@ -148,9 +148,9 @@ class Tagger:
         Args:
             model: a folder or a hub id.
             unit: None for the one that the folder records, else "word".
-            max_length: tokens of a window at most; None for the folder's own.
-            device: "cpu", "cuda", ...; None takes a GPU where there is one.
-            revision: of the hub id.
+            max_length: the most tokens of a window; None for the folder's own.
+            device: "cpu", "cuda", ...; None uses a GPU if there is one.
+            revision: the revision on the hub: a branch, tag or commit.
 
         Raises:
             InputError: no token classifier, or a damaged one.

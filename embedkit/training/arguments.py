@@ -28,7 +28,7 @@ class TrainingSettings:
         evaluations: how often the held-out data are scored and a checkpoint is written, in all.
         patience: stop after this many evaluations without a better score; None never stops early.
         seed: of new weights, of the order of the data and of dropout.
-        device: cpu or cuda; None takes a GPU where there is one.
+        device: cpu or cuda; None uses a GPU if there is one.
 
     Raises:
         InputError: a value out of range.

@@ -102,9 +102,9 @@ def train_bi_encoder(
             embeddings, too (Kusupati et al. 2022); None trains whole ones alone.
         settings: of the training.
         labels: (lowest, highest) label that is possible; None takes them from `data`.
-        prompt: put in front of each text; None for the model's default one.
-        max_length: tokens of a text at most; None for the model's own.
-        revision: of the hub id.
+        prompt: text to put in front of each text; None for the model's default one.
+        max_length: the most tokens of a text; None for the model's own.
+        revision: the revision on the hub: a branch, tag or commit.
         only_if_better: save it only if it is significantly better on `dev` than before.
         show_progress: on stderr; None shows it where stderr is a terminal.
 

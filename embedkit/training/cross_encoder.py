@@ -47,7 +47,7 @@ def train_cross_encoder(
         dev: scored now and then, by Spearman's correlation; the best checkpoint is kept.
         reads: what the classifier reads, a name from the table of readings.
         labels: (lowest, highest) label that is possible; None takes them from `data`.
-        max_length: tokens of a pair at most; None for the model's own.
+        max_length: the most tokens of a pair; None for the model's own.
 
     Returns:
         The best checkpoint, as it was saved: it gives scores on the labels' scale. Its attribute

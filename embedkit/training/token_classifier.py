@@ -48,7 +48,7 @@ def train_token_classifier(
     Args:
         data: texts with entities, learnt from together.
         dev: scored now and then, by the F1 of entities; the best checkpoint is kept.
-        max_length: tokens of a window at most; None for the model's own.
+        max_length: the most tokens of a window; None for the model's own.
 
     Returns:
         The best checkpoint, as it was saved. Its attribute `training` (`TrainingOutcome`) has the

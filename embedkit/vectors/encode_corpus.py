@@ -49,7 +49,7 @@ class Encoding:
         dropped: those that were there and are no longer in the corpus.
         truncated: of the encoded ones, those that were cut to the maximum length.
         seconds: of it all.
-        prompt: put in front of each text.
+        prompt: text to put in front of each text.
         precision: that they were encoded in, and why.
     """
 
@@ -92,12 +92,12 @@ def encode_corpus(
         folder: new, empty, or of an earlier `encode_corpus`; or the URL of one, such as
             `s3://bucket/vectors`, to which each shard is uploaded when it is encoded, and the
             manifest after it. Nothing locks a URL: one process may write there at a time.
-        prompt: put in front of each text; None for the one that the folder records, else the
-            model's prompt of documents (see `embedkit.embedder.prompts`). An empty one is none.
+        prompt: text to put in front of each text; None for the one that the folder records, else
+            the model's prompt of documents (see `embedkit.embedder.prompts`). An empty one is none.
         prompt_name: one of the model's prompts instead.
         dtype: float32 or float16, for the vectors on disk.
         texts: store the texts beside their vectors.
-        batch_tokens: tokens that the encoder runs together at most, or one text; None for what
+        batch_tokens: the most tokens that run at once (a longer text runs alone); None for what
             suits the device. Vectors do not depend on it, except for rounding; another run may
             take another.
         shard: encode only shard I of N, `(I, N)` or `"I/N"`, I from 1: the documents whose ids
@@ -105,12 +105,12 @@ def encode_corpus(
             `merge_vectors` makes one folder of all N. The embedder's precision must not be `auto`.
         work: the folder to encode in before the upload to a URL; None for a temporary one, for
             which rows that are at the URL are downloaded.
-        show_progress: bars on stderr; None shows them where stderr is a terminal.
+        show_progress: show bars on stderr; None shows them if stderr is a terminal.
 
     Raises:
         InputError: wrong input, before anything is encoded; another process that writes there; a
             folder of another shard.
-        KeyboardInterrupt: after what was encoded is committed; call again to go on.
+        KeyboardInterrupt: what was encoded is committed first; call again to resume.
 
     Example:
         >>> from pathlib import Path

@@ -110,7 +110,9 @@ def _check_all(named: Sequence[tuple[str, Store]]) -> None:
                 "shards of one N"
             )
         if shard in names:
-            raise InputError(f"{name}: has shard {shard}, as {names[shard]} has; expected it once")
+            raise InputError(
+                f"{name}: has shard {shard}, which {names[shard]} has too; expected each shard once"
+            )
         if differing := first.differences(store):
             raise InputError(
                 f"{name}: does not match {first_name}, it has {', '.join(differing)}; expected "
@@ -154,7 +156,8 @@ def _check_ids(named: Sequence[tuple[str, Store]]) -> None:
                 for key in columns[-1].to_pylist():
                     if store.shard is None or not store.shard.has(key):
                         raise InputError(
-                            f"{name}: has the id {key!r}, which is not of shard {store.shard}"
+                            f"{name}: has the id {key!r}, which does not belong to shard "
+                            f"{store.shard}"
                         )
                 advance(batch.num_rows)
             ids = pa.chunked_array(columns, store.schema.field("id").type)

@@ -19,7 +19,10 @@ class RemoteFolder:
 
     def __init__(self, url: RemotePath) -> None:
         if url.is_web:
-            raise InputError(f"{url}: is on the web; expected a store such as s3://, or a path")
+            raise InputError(
+                f"{url}: is a web address, to which nothing can be written; expected "
+                "a store such as s3://, or a path"
+            )
         self._url = url
         self._names: set[str] = set()  # files there
         self._entries: set[FileEntry] = set()  # of them, those that a manifest there names
@@ -80,7 +83,7 @@ class RemoteFolder:
         foreign = min(self._names, default=None)
         if foreign is not None and not self._names & {MANIFEST, PARTIAL}:
             raise InputError(
-                f"{self._url} has files of others in it ({foreign}); expected a new or empty "
+                f"{self._url} has other files in it ({foreign}); expected a new or empty "
                 "folder for vectors, or one that has them already"
             )
 
@@ -97,7 +100,9 @@ def writable(
     target = as_source("folder", folder)
     if isinstance(target, Path):
         if work is not None:
-            raise InputError(f"got work {work} and {folder}, a path; expected a URL with it")
+            raise InputError(
+                f"got work {work} for the path {folder}; expected work only with a URL"
+            )
         check_own(target.resolve(), MANIFEST, "vectors")
         yield target.resolve(), None
         return

@@ -83,7 +83,7 @@ def test_a_file_instead_of_a_folder(model: Path) -> None:
     "name", ["./nowhere", "../nowhere", "/nowhere/at/all", "a/b/c", "a b", "가"]
 )
 def test_no_folder_and_no_hub_id(name: str) -> None:
-    refuse(name, f"^model {name!r}: there is no such folder, and it is no hub id$")
+    refuse(name, f"^model {name!r}: there is no such folder, and this is not a hub id$")
 
 
 def test_a_name_too_long_for_a_file() -> None:
@@ -571,8 +571,11 @@ def test_a_foreign_activation(model: Path, name: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"use_residual": True}, "has a residual; expected|reads and writes"),
-        ({"module_input_name": "token_embeddings"}, "has a residual; expected|reads and writes"),
+        ({"use_residual": True}, "has a residual connection; expected|reads and writes"),
+        (
+            {"module_input_name": "token_embeddings"},
+            "has a residual connection; expected|reads and writes",
+        ),
     ],
 )
 def test_a_dense_of_another_kind(model: Path, changes: dict[str, Any], message: str) -> None:
@@ -830,7 +833,7 @@ def test_an_error_is_one_printable_line(model: Path) -> None:
         ({"vocab_size": 10**9}, r"asks for more than .* numbers, over 4 times those in the weight"),
         ({"num_hidden_groups": 10**6}, "asks for more than .* numbers, over 4 times those in the "),
         ({"quantization_config": {"quant_method": "fp8"}}, "the weights are quantized; expected p"),
-        ({"attn_implementation": "org/kernel"}, "code of the hub, which is not run$"),
+        ({"attn_implementation": "org/kernel"}, "code on the hub, which embedkit does not run$"),
         ({"is_encoder_decoder": True}, "does not run as an encoder of texts|cannot load"),
     ],
     ids=str,

@@ -9,7 +9,10 @@ from embedkit.cli.train.head import train_head_command
 from embedkit.cli.train.masked_lm import train_masked_lm_command
 from embedkit.cli.train.token_classifier import train_token_classifier_command
 
-train_app = App(help="Train a regression head, or an encoder.", no_args_is_help=True)
+train_app = App(
+    help="Train a head, a cross-encoder, a bi-encoder, a masked LM or a token classifier.",
+    no_args_is_help=True,
+)
 train_app.command("head")(train_head_command)
 train_app.command("cross-encoder")(train_cross_encoder_command)
 train_app.command("bi-encoder")(train_bi_encoder_command)

@@ -34,8 +34,7 @@ def train_bi_encoder_command(
     matryoshka: Annotated[
         str | None,
         training_options.training_option(
-            "Let the first numbers of the embeddings be embeddings, too, of these dimensions, such "
-            "as 384 256 128 64."
+            "Train embeddings that can be truncated to these dimensions, such as 384 256 128 64."
         ),
     ] = None,
     label_column: Annotated[

@@ -18,7 +18,7 @@ def train_cross_encoder_command(
     reads: Annotated[
         str,
         options.model_option(
-            "Let the classifier read this; pooler-fresh is a pooler with new weights.",
+            "Put the classifier on this; pooler-fresh is a pooler with new weights.",
             values=choices.READS,
         ),
     ] = "pooler",

@@ -23,8 +23,8 @@ def train_head_command(
     features: Annotated[
         str | None,
         options.head_option(
-            "Let the head read these features of a pair: some of |u-v| u*v cosine u v, separated "
-            "by spaces; by default '|u-v| u*v', and cosine for isotonic."
+            "Use these features of a pair: some of |u-v| u*v cosine u v, separated by spaces; "
+            " by default '|u-v| u*v', and cosine for isotonic."
         ),
     ] = None,
     label_range: training_options.LabelRange = None,

@@ -40,17 +40,17 @@ Dev: TypeAlias = Annotated[
 LabelRange: TypeAlias = Annotated[
     str | None,
     options.data_option(
-        "Take these as the lowest and the highest possible label, such as '0 5'; by default those "
-        "of the data."
+        "Set the lowest and the highest possible label, such as '0 5'; by default those of the "
+        "data."
     ),
 ]
 _TYPES = get_type_hints(TrainingSettings)
 _HELP = {
     "epochs": "Make this many passes over the training data.",
-    "batch_size": "Take this many examples into a forward pass.",
+    "batch_size": "Use this many examples in a forward pass.",
     "accumulate": "Accumulate the gradients of this many forward passes for a step.",
-    "learning_rate": "Let AdamW's learning rate rise to this and fall again, linearly.",
-    "warmup": "Let the learning rate rise in this fraction of the steps.",
+    "learning_rate": "Set AdamW's peak learning rate; it rises to it and falls linearly.",
+    "warmup": "Raise the learning rate during this fraction of the steps.",
     "weight_decay": "Set AdamW's weight decay.",
     "evaluations": "Score and write a checkpoint this many times in all.",
     "patience": "Stop after this many evaluations in a row without a better score.",

@@ -279,7 +279,7 @@ def test_bad_data(run: Run, command: str, kind: str, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_model")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_missing_file(run: Run, command: str, data: Path) -> None:
-    message = "nowhere.tsv: got 'No such file or directory', expected a readable file"
+    message = "nowhere.tsv: cannot be read (No such file or directory); expected a file"
     assert refused(run(command, data, "nowhere.tsv")) == message
 
 
@@ -383,7 +383,7 @@ def test_bad_options(run: Run, bert: Path, data: Path, command: str, kind: str) 
 @pytest.mark.usefixtures("no_forward")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_unknown_model(run: Run, command: str, data: Path) -> None:
-    message = "model './nothing': there is no such folder, and it is no hub id"
+    message = "model './nothing': there is no such folder, and this is not a hub id"
     assert refused(run(command, data, "-m", "./nothing")) == message
 
 
@@ -402,7 +402,7 @@ def test_two_files_of_one_name(run: Run, command: str, data: Path, bert: Path) -
     other.write_text(data.read_text().replace("\t", ","))
     assert refused(run(command, data, other, "-m", bert)) == (
         "two data sets are called 'pairs'; expected different names, "
-        "because results are filed under them"
+        "because results are stored by name"
     )
 
 
@@ -744,7 +744,7 @@ def test_out(run: Run, data: Path, bert: Path, tmp_path: Path) -> None:
     again = ("compare", data, "-m", bert, "--out", folder)
     there = folder / "report.json"
     assert refused(run(*again)) == (
-        f"--out: {there} exists; expected a new place, or --overwrite to replace it"
+        f"--out: {there} exists; expected a new path, or --overwrite to replace it"
     )
     told = run(*again, "--overwrite").err
     names = " and ".join(str(folder / f"report.{kind}") for kind in ("json", "md", "html"))
@@ -828,7 +828,7 @@ def test_save_best_of_a_layer(run: Run, data: Path, bert: Path, tmp_path: Path) 
     np.testing.assert_allclose(theirs, want, rtol=0, atol=1e-5 * np.abs(want).max())
     done = run("compare", data, "-m", bert, "--recipes", "max", "--save-best", best)
     assert refused(done) == (
-        f"--save-best: {best} exists; expected a new place, or --overwrite to replace it"
+        f"--save-best: {best} exists; expected a new path, or --overwrite to replace it"
     )
     assert Embedder.from_pretrained(best).encoder.num_layers == 1
     options = ("--recipes", "max", "--overwrite")
@@ -938,7 +938,7 @@ def test_a_process(data: Path, bert: Path, tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there(run: Run) -> None:
     assert run("compare", "없다.tsv", "-m", "x") == Done(
-        2, "", "error: 없다.tsv: got 'No such file or directory', expected a readable file\n"
+        2, "", "error: 없다.tsv: cannot be read (No such file or directory); expected a file\n"
     )
 
 

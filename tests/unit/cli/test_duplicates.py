@@ -75,7 +75,7 @@ def test_kept_rows_are_as_they_were(run: Run, model: Path, tmp_path: Path, suffi
         written = out.read_bytes()
         written = gzip.decompress(written) if suffix.endswith(".gz") else written
         assert written == b"".join(line + b"\n" for line in wanted)
-    assert "expected a new place, or --overwrite" in refused(run(*command))
+    assert "expected a new path, or --overwrite" in refused(run(*command))
     assert run(*command, "--overwrite").code == 0
 
 

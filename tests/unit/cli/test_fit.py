@@ -186,7 +186,7 @@ def test_save_best_keeps_what_was_fitted(run: Run, bert: Path, data: Path, tmp_p
     [
         (("--fit", "texts.txt", "--fit-on-data"), "got --fit and --fit-on-data; expected one of"),
         (("--fit-column", "text"), "got --fit-column without --fit; expected both"),
-        (("--fit", "none.txt"), "none.txt: got 'No such file or directory', expected a readable"),
+        (("--fit", "none.txt"), "none.txt: cannot be read (No such file or directory); expected a"),
         (("--fit", "texts.jsonl"), "got columns 'title', 'body', expected 'text' among them"),
         (("--fit", "texts.txt", "--fit-column", "a"), "and a .txt file has none: its lines are"),
         (("--fit", "texts.doc"), "texts.doc: got an unknown suffix, expected one of .txt, .txt.gz"),

@@ -148,7 +148,7 @@ def test_train_head_without_dev_is_cross_validated(
     command = ("train", "head", data / "train.tsv", "-m", bert, "--out", tmp_path / "out")
     done = run(*command, "--json").json
     assert refused(run(*command)) == (
-        f"--out: {tmp_path / 'out'} exists; expected a new place, or --overwrite to replace it"
+        f"--out: {tmp_path / 'out'} exists; expected a new path, or --overwrite to replace it"
     )
     command = (*command, "--overwrite")
     scores = values(done["cross_validation"])

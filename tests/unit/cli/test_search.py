@@ -91,7 +91,7 @@ def test_from_a_file_to_hits(run: Run, model: Path, corpus: Path, tmp_path: Path
         run("index", "build", vectors, "--out", tmp_path / "new", "--similarity", "manhattan")
     )
     again = refused(run("index", "build", vectors, "--out", index))
-    assert again == f"--out: {index} exists; expected a new place, or --overwrite to replace it"
+    assert again == f"--out: {index} exists; expected a new path, or --overwrite to replace it"
     done = run("index", "build", vectors, "--out", index, "--overwrite", "--json")
     assert done.json["rows"] == 7
     assert message == "similarity is 'manhattan'; an index has one of cosine, dot, euclidean"
@@ -164,7 +164,7 @@ def test_an_index_of_a_file_with_metadata_that_follows_it(
     path.write_text(rows[0] + "\n", encoding="utf-8")
     assert "has no rows, which would remove all 5" in refused(run(*sync))
     assert run(*sync, "--allow-empty", "--json").json["removed"] == 5
-    assert "exists; expected a new place, or --overwrite" in refused(run(*command))
+    assert "exists; expected a new path, or --overwrite" in refused(run(*command))
 
 
 def test_batch_tokens(
@@ -269,7 +269,10 @@ def test_wrong_input_is_found_before_a_model_is_loaded(
 ) -> None:
     VectorIndex.build(np.eye(3), metadata={"year": [1, 2, 3]}).save(tmp_path / "index")
     for arguments, message in (
-        (("encode", tmp_path / "no.txt", "--out", tmp_path / "v"), "no.txt: got 'No such file"),
+        (
+            ("encode", tmp_path / "no.txt", "--out", tmp_path / "v"),
+            "no.txt: cannot be read (No such file",
+        ),
         (("encode", corpus, "--out", tmp_path / "v"), "expected 'text' among them"),
         (("encode", corpus, *COLUMNS, "--out", tmp_path / "v", "--dtype", "int8"), "dtype is"),
         (("encode", corpus, *COLUMNS, "--out", tmp_path / "v", "--batch-tokens", 0), "is 0"),
@@ -278,7 +281,7 @@ def test_wrong_input_is_found_before_a_model_is_loaded(
         (("search", tmp_path / "index", "x", "--queries", corpus), "expected either a QUERY"),
         (("search", tmp_path / "index", "x", "-k", 0), "-k is 0"),
         (("search", tmp_path / "index", "--queries", corpus), "expected 'text' among them"),
-        (("search", tmp_path / "index", "x"), "does not say what model its vectors are of"),
+        (("search", tmp_path / "index", "x"), "does not record the model of its vectors"),
         (("index", "build", tmp_path / "index", "--out", tmp_path / "i"), "index: is an index"),
         (("index", "remove", tmp_path / "index"), "got no ids"),
         (("search", tmp_path / "index", "x", "-m", "m", "--where", "no = 1"), "got column 'no'"),
@@ -481,7 +484,7 @@ def test_what_search_does_not_read_and_what_is_not_there(run: Run, tmp_path: Pat
     VectorIndex.build(np.eye(3), texts=["a dog", "it", "one"], bm25=True).save(index)
     search = ("search", index, "a dog", "--mode", "bm25")
     done = run(*search, "--where", "text = 'none'")
-    assert (done.code, done.out, done.err) == (0, "", "--where: is true of no row\n")
+    assert (done.code, done.out, done.err) == (0, "", "--where: no row meets the condition\n")
     assert refused(run(*search, "--rerank-depth", 5)) == (
         "got rerank_depth without rerank; expected both"
     )

@@ -704,7 +704,7 @@ UNREADABLE = [
         for name, line in [("deep.jsonl", "[" * 200_000), ("digits.jsonl", "9" * 5000)]
     ],
     *[
-        (name, data, f"{name}: got '", "', expected a whole Parquet file")
+        (name, data, f"{name}: cannot be read as Parquet (", "); expected a whole file")
         for name, data in [
             ("text.parquet", b"sentence1\tsentence2\tscore\n"),
             ("cut.parquet", parquet()[:-5]),
@@ -753,7 +753,9 @@ def test_a_directory_is_refused(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", READERS)
 def test_a_missing_file_is_refused(suffix: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="got 'No such file or directory', expected a readable"):
+    with pytest.raises(
+        InputError, match=r"cannot be read \(No such file or directory\); expected a"
+    ):
         read_pairs(tmp_path / f"missing{suffix}")
 
 

@@ -111,7 +111,7 @@ def test_negatives_beside_other_names(tmp_path: Path) -> None:
         (
             "x.tsv",
             "anchor\tpositive\tnegative\na\tb\tc\nd\te\te\n",
-            "row 2: the negative 'e' is the positive, too",
+            "row 2: the negative 'e' equals the positive",
         ),
         (
             "x.jsonl",

@@ -628,7 +628,7 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
             "tsv",
             {"a": "ok", "b": cell},
             f"x.tsv, row 3, column 'b': got {cell!r}, "
-            "expected no tab and no line break, for TSV cannot hold them",
+            "expected no tab and no line break, because TSV cannot hold them",
         )
         for cell in ["y\tz", "y\nz", "y\r\nz", "y\r"]
     ],
@@ -648,7 +648,7 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
             kind,
             {"a": Decimal(1), "b": ""},
             f"x.{kind}, row 3, column 'a': got Decimal('1'), "
-            "expected a value of JSON, for only Parquet can hold others",
+            "expected a JSON value, because only Parquet can hold others",
         )
         for kind in ["tsv", "csv", "jsonl"]
     ],
@@ -709,7 +709,12 @@ def test_a_row_that_a_format_cannot_hold_is_refused(
         (None, "parquet", "ab", "stdout: got format 'parquet', expected tsv, csv or jsonl"),
         ("x.gz", "parquet", "ab", "x.gz: got format 'parquet', expected tsv, csv or jsonl"),
         ("x.csv", "csv", "aa", "x.csv: got column 'a' twice, expected each name once"),
-        ("no/x.csv", "csv", "ab", "no/x.csv: got 'No such file or directory', expected a writable"),
+        (
+            "no/x.csv",
+            "csv",
+            "ab",
+            "no/x.csv: cannot be written (No such file or directory); expected a writable",
+        ),
         ("folder", "csv", "ab", "folder: got a directory, expected a file"),
         ("/dev/null", "csv", "ab", "/dev/null: got a device or pipe, expected a file"),
         ("x.tsv", "tsv", ["a\tb"], "x.tsv, header, column 'a\\tb': got 'a\\tb', expected no tab"),

@@ -209,7 +209,9 @@ def test_a_measurement_holds_for_the_versions(
 
 
 def test_info(run: Run, bert: Path, measured: Measured) -> None:
-    assert "before it is measured: embedkit bench --calibrate" in run("info", "-m", bert).err
+    assert (
+        "only after it has been measured: embedkit bench --calibrate" in run("info", "-m", bert).err
+    )
     kept = measured(float32=1.5)
     shown = run("info", "-m", bert, "--json").json
     assert (shown["engine"], shown["precision"]) == ("openvino", "float32")

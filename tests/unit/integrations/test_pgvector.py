@@ -440,7 +440,7 @@ def test_what_is_not_there_or_not_allowed(database: str, table: str) -> None:
         connection.execute("CREATE TABLE strange_embedkit (settings json)")
         connection.execute("INSERT INTO strange_embedkit VALUES ('{\"similarity\": 1}')")
     bare, guest = database.replace("/postgres?", "/bare?"), database.replace("postgres@", "guest@")
-    with pytest.raises(InputError, match="table 'strange': its record is not one of embedkit"):
+    with pytest.raises(InputError, match="table 'strange': its record was not written by embedkit"):
         PgVectorIndex(database, table="strange")
     with pytest.raises(InputError, match=r"a database with pgvector none, expected 0\.8 or newer"):
         PgVectorIndex(bare)

@@ -205,7 +205,7 @@ def test_a_pooler_that_the_model_does_not_have() -> None:
         ("Mean", 1, f"unknown pooling 'Mean' (did you mean mean?); choose from {CHOICES}"),
         (" cls", 1, f"unknown pooling ' cls' (did you mean cls?); choose from {CHOICES}"),
         ("xyz", 1, f"unknown pooling 'xyz'; choose from {CHOICES}"),
-        ("cls+mean+cls", 10, "pooling cls is there twice; expected it once"),
+        ("cls+mean+cls", 10, "pooling cls is given twice; expected it once"),
         ("mean@", 6, f"layer '' {NUMBER}"),
         ("mean@1,x", 8, f"layer 'x' {NUMBER}"),
         ("mean@1,,2", 8, f"layer '' {NUMBER}"),
@@ -217,7 +217,7 @@ def test_a_pooler_that_the_model_does_not_have() -> None:
         ("mean@9999999999", 6, f"layer '9999999999' {NUMBER}"),
         ("mean@first-last,2", 6, f"layer 'first-last' {NUMBER}"),
         ("mean@1@2", 6, f"layer '1@2' {NUMBER}"),
-        ("mean@1,6,1", 10, "layer 1 is there twice; expected it once"),
+        ("mean@1,6,1", 10, "layer 1 is given twice; expected it once"),
         ("mean/", 6, f"unknown step ''; choose from {STEP_CHOICES}"),
         (
             "mean@1/normalise",
@@ -264,8 +264,8 @@ def test_errors_of_the_constructor() -> None:
     for poolings, layers, steps, message in [
         ((), LAST, (), "a recipe needs at least one pooling and one layer"),
         (("mean",), (), (), "a recipe needs at least one pooling and one layer"),
-        (("mean", "mean"), LAST, (), "pooling mean is there twice; expected it once"),
-        (("mean",), (1, 1), (), "layer 1 is there twice; expected it once"),
+        (("mean", "mean"), LAST, (), "pooling mean is given twice; expected it once"),
+        (("mean",), (1, 1), (), "layer 1 is given twice; expected it once"),
         (("pooler",), (1,), (), "pooler takes no layer, it always reads the last one"),
         (("lst",), LAST, (), f"unknown pooling 'lst' (did you mean last?); choose from {CHOICES}"),
         (("mean",), LAST, ("pca",), "step pca needs a number, such as pca:8"),

@@ -719,7 +719,7 @@ def test_a_full_disk_is_a_sentence_and_the_old_state_is_whole(tmp_path: Path) ->
 def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
     index = VectorIndex.build(STORED[:3])
     (tmp_path / "000001-0.faiss").write_text("mine")
-    with pytest.raises(InputError, match=r"has files of others in it \(000001-0.faiss\)"):
+    with pytest.raises(InputError, match=r"has other files in it \(000001-0.faiss\)"):
         index.save(tmp_path)
     assert (tmp_path / "000001-0.faiss").read_text() == "mine"
 

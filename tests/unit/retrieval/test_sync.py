@@ -225,7 +225,7 @@ def test_what_sync_refuses(embedder: Embedder, tmp_path: Path) -> None:
         (index, typed, r"row 1 \(line 2\), column 'year': got 'soon', expected integers as in"),
         (index, numbered, "ids: got type int64, expected string as in the index"),
         (plain, corpus, "has neither texts nor digests of them"),
-        (unknown, corpus, "does not say what model its vectors are of"),
+        (unknown, corpus, "does not record the model of its vectors"),
     ):
         with pytest.raises(InputError, match=message):
             sync_index(opened, source)

@@ -332,7 +332,7 @@ GOOD = list(range(12))
         ({"label_range": (5, 0)}, GOOD, r"label_range is \(5, 0\); expected the lower number"),
         ({"head": "rigde"}, GOOD, "unknown head 'rigde'; choose from ridge, mlp, isotonic"),
         ({"features": ("u-v",)}, GOOD, r"unknown feature 'u-v'; choose from \|u-v\|, u\*v, cos"),
-        ({"features": ("u", "u")}, GOOD, "feature 'u' is there twice; expected it once"),
+        ({"features": ("u", "u")}, GOOD, "feature 'u' is given twice; expected it once"),
         ({"features": ()}, GOOD, r"features is \(\); expected some of"),
         ({"features": "cosine"}, GOOD, "features is 'cosine'; expected some of"),
         ({"head": "isotonic", "features": ("u*v",)}, GOOD, "an isotonic head calibrates the cos"),

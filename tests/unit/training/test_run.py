@@ -184,7 +184,7 @@ def test_places_that_are_taken(tmp_path: Path) -> None:
     (tmp_path / "b.training").mkdir()
     (tmp_path / "b.training" / "mine.txt").write_text("x")
     with (
-        pytest.raises(InputError, match=r"b.training has files of others in it \(mine.txt\)"),
+        pytest.raises(InputError, match=r"b.training has other files in it \(mine.txt\)"),
         Checkpoints.beside(tmp_path / "b", {}),
     ):
         pytest.fail("it went on")

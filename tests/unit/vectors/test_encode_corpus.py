@@ -415,7 +415,7 @@ def test_folders_of_others_are_left_alone(embedder: Embedder, tmp_path: Path) ->
     other = tmp_path / "other"
     other.mkdir()
     (other / "000001.parquet").write_bytes(b"mine")
-    with pytest.raises(InputError, match=r"has files of others in it \(000001.parquet\)"):
+    with pytest.raises(InputError, match=r"has other files in it \(000001.parquet\)"):
         encode_corpus(embedder, corpus, other)
     with pytest.raises(InputError, match=r"x.txt is a file; expected a folder for vectors"):
         encode_corpus(embedder, corpus, tmp_path / "x.txt")

@@ -248,7 +248,7 @@ def test_shards_that_do_not_fit_are_refused(
     for folders, message in (
         (parts[:3], r"^folders: no shard 4/4 is among them; expected all 4$"),
         (parts[1:2], r"^folders: no shard 1/4, 3/4, 4/4 is among them; expected all 4$"),
-        ([*parts, parts[0]], "s1: has shard 1/4, as .*s1 has; expected it once"),
+        ([*parts, parts[0]], "s1: has shard 1/4, which .*s1 has too; expected each shard once"),
         (
             [*parts, whole],
             "whole: has vectors of a whole corpus; expected those of embedkit encode",
@@ -293,7 +293,9 @@ def test_rows_that_are_damaged_stray_twice_or_missing_are_refused(
     shard = second.shards[0]
     shutil.copy(parts[1] / shard.file.name, parts[0])
     replace(first, shards=(shard, *first.shards[1:])).commit()
-    with pytest.raises(InputError, match=r"s1: has the id '문서\d+', which is not of shard 1/4$"):
+    with pytest.raises(
+        InputError, match=r"s1: has the id '문서\d+', which does not belong to shard 1/4$"
+    ):
         merge(parts, tmp_path / "out")
     with pytest.raises(InputError, match="not encoded to the end, 0 rows are there; run the same"):
         Vectors.open(tmp_path / "out")
@@ -311,7 +313,7 @@ def test_a_folder_with_other_vectors_is_not_written_to(
         merge(parts, parts[1])
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "mine.txt").touch()
-    with pytest.raises(InputError, match=r"has files of others in it \(mine\.txt\)"):
+    with pytest.raises(InputError, match=r"has other files in it \(mine\.txt\)"):
         merge(parts, tmp_path / "x")
 
 

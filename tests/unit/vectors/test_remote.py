@@ -212,14 +212,17 @@ def test_what_is_not_ours_is_refused(
         InputError, match=r"has other vectors than .*other, which are of another run"
     ):
         encode_corpus(embedder, corpus, url, work=tmp_path / "other")
-    with pytest.raises(InputError, match=r"got work .* and .*, a path; expected a URL with it"):
+    with pytest.raises(
+        InputError, match=r"got work .* for the path .*; expected work only with a URL"
+    ):
         encode_corpus(embedder, corpus, tmp_path / "x", work=tmp_path / "y")
     store.pipe_file("bucket/mine/notes.txt", b"mine")
     mine = store.unstrip_protocol("bucket/mine")
-    with pytest.raises(InputError, match=r"has files of others in it \(notes\.txt\); expected"):
+    with pytest.raises(InputError, match=r"has other files in it \(notes\.txt\); expected"):
         encode_corpus(embedder, corpus, mine)
     with pytest.raises(
-        InputError, match=r"https://host/x: is on the web; expected a store such as"
+        InputError,
+        match=r"https://host/x: is a web address, to which nothing can be",
     ):
         encode_corpus(embedder, corpus, "https://host/x")
 
