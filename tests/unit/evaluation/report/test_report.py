@@ -210,7 +210,8 @@ CASES = {
             ["mean", "line", "50.00", "", "1.250", "10.0 %"],
             ["pooler", "cosine", "-", "", "-", "10.0 %"],
         ],
-        "Differences of heads are to a line on the cosine. Both are fitted on the training pairs; "
+        "Differences of heads are to a linear regression on the cosine. Both are fitted on the "
+        "training pairs; "
         "the 95 % interval comes from a paired bootstrap.",
     ),
     "cross-encoder": Case(
