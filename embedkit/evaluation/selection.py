@@ -23,6 +23,11 @@ class Selection:
     results: tuple[Result, ...]  # the main metric of every recipe and similarity there
     shared_queries: int = 0  # scored queries whose text is also a query there
 
+    @property
+    def is_independent(self) -> bool:
+        """Whether the scored data played no part, so that one recipe alone is tested on them."""
+        return not (self.shared_pairs or self.shared_queries)
+
 
 def select_best(
     results: Iterable[Result],
