@@ -51,13 +51,19 @@ def select_best(
         best = means[first]
         if best is not None and (value is None or round(best, 6) > round(value, 6)):
             recipe, similarity, value = first, name, best
+    pairs, queries = shared_with(sets, scored)
+    names = tuple(data.name for data in sets)
+    return Selection(names, recipe, similarity, value, pairs, tuple(results), queries)
+
+
+def shared_with(sets: Sequence[DataSet], scored: Sequence[DataSet]) -> tuple[int, int]:
+    """How many of the scored pairs, and of the scored queries, are in these sets too."""
     seen = {item for data in sets for item in _items(data)}
     pairs, queries = (
         sum(item in seen for data in scored if isinstance(data, kind) for item in _items(data))
         for kind in (Pairs, RetrievalSet)
     )
-    names = tuple(data.name for data in sets)
-    return Selection(names, recipe, similarity, value, pairs, tuple(results), queries)
+    return pairs, queries
 
 
 def _items(data: DataSet) -> Iterator[frozenset[str] | str]:

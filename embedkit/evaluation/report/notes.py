@@ -51,6 +51,8 @@ def notes_of(report: ReportData) -> Notes:
     yield from label_notes(report)
     if report.has_heads:
         yield "lines", {}
+    if metadata.trained_pairs:
+        yield "trained_pairs", {"count": metadata.trained_pairs}
     yield from _mean_label_notes(report)
     if any(row.ci95 for row in rows):
         values = {"resamples": metadata.resamples, "seed": metadata.seed}
@@ -212,7 +214,7 @@ def _selection_notes(report: ReportData) -> Notes:
             if len(winners := report.winners()) > 1:
                 named = (f"{dataset} {recipe}" for dataset, recipe in winners.items())
                 yield "winners", {"winners": ", ".join(named)}
-            if report.kind != "model":
+            if report.kind != "model" and report.best_name is not None:
                 yield "optimistic", {}
         return
     values = {"datasets": ", ".join(selection.datasets)}

@@ -181,6 +181,24 @@ def test_heads_are_selected_by_their_predictions(bert: Path) -> None:
     ]
 
 
+def test_scored_pairs_that_heads_were_trained_on_are_counted(bert: Path) -> None:
+    columns = zip(TEST.sentence2, TEST.sentence1, TEST.scores, strict=True)
+    leaking = Pairs.from_columns("leaking", *zip(*[*columns][:12], strict=True))
+    for train, notes in ((leaking, 1), (make_pairs("train", 80, 3), 0)):
+        report = compare(bert, TEST, ["mean"], head="ridge", train=train)
+        assert (
+            sum(text.startswith("12 of the scored pairs were also") for text in report.notes)
+            == notes
+        )
+        assert report.to_dict()["protocol"]["trained_pairs"] == 12 * notes
+
+
+def test_nothing_is_called_the_best_where_nothing_has_a_value(bert: Path) -> None:
+    report = compare(bert, replace(TEST, sentence2=TEST.sentence1), ["mean", "max"])
+    assert report.best is None
+    assert not any("best recipe" in text for text in report.notes)
+
+
 def test_heads_of_a_model_without_a_pooler(tmp_path: Path) -> None:
     """The default recipes have `pooler` among them, which has no head here."""
     bert, train = tiny.make_bert(tmp_path, layers=1, pooler=False), make_pairs("train", 30, 9)
