@@ -336,7 +336,7 @@ def test_a_selected_recipe_that_is_not_better_keeps_the_baseline() -> None:
     verdict = report.verdict
     assert (verdict.decision, verdict.recipe, verdict.contender) == ("keep", "mean", "cls")
     assert "cls, selected on dev, is not significantly better (-" in str(verdict)
-    assert "dev에서 선택한 cls의 차이는 유의하지 않습니다" in verdict.text["ko"]
+    assert "dev에서 선택한 cls 레시피는 유의하게 더 낫지 않습니다" in verdict.text["ko"]
 
 
 def test_a_selected_recipe_without_a_value_here_keeps_the_baseline() -> None:
