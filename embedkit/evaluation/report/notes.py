@@ -82,7 +82,7 @@ def _optimistic_notes(report: ReportData) -> Notes:
         for both in zip(data.sentence1, data.sentence2, strict=True)
     ]
     repeated = len(pairs) - len(set(pairs))
-    if repeated > _REPEATED * len(pairs):
+    if repeated > max(1, _REPEATED * len(pairs)):
         yield "repeated", {"count": repeated, "pairs": len(pairs)}
     for used in report.run_metadata.data:
         if (
