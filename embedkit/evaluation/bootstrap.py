@@ -29,6 +29,8 @@ RESAMPLES = 10_000  # or more, see `resamples_for`
 SEED = 0
 Seed: TypeAlias = int | tuple[int, int]
 NO_INTERVAL = "some resamples have no value"
+FEWEST = 6  # samples that can differ at the 5 % level: of five, a sign test has p >= 2 / 2^5
+TOO_FEW = f"fewer than {FEWEST} samples are too few"
 _BLOCK = 200_000  # counts in a block, which fit the cache; but at least 16 resamples
 _ARRAYS = 8  # as large as a block's counts, that a thread holds at a time
 _MEMORY = 1 << 30  # bytes that all threads hold together, where one of them needs no more
@@ -117,10 +119,14 @@ def bootstrap(
 ) -> _Array:
     """A statistic (..., resamples) of resamples that are drawn within each subset of the pairs.
 
+    Subsets of fewer than `FEWEST` pairs are drawn from together: a pair alone would never vary.
     The same pairs, number of resamples and seed give the same resamples. The statistic is called on
     blocks of them, in several threads.
     """
-    strata = list(subset_rows(pairs).values()) or [np.arange(len(pairs.scores))]
+    subsets = list(subset_rows(pairs).values()) or [np.arange(len(pairs.scores))]
+    strata = [rows for rows in subsets if len(rows) >= FEWEST]
+    if small := [rows for rows in subsets if len(rows) < FEWEST]:
+        strata.append(np.concatenate(small))
     return _in_blocks(lambda x: statistic(Resamples(pairs.scores, x)), strata, resamples, seed)
 
 
@@ -146,7 +152,7 @@ def bootstrap_spearman(
 def _in_blocks(
     statistic: Callable[[_Array], _Array], strata: Sequence[_Rows], resamples: int, seed: Seed
 ) -> _Array:
-    """(..., resamples) of a statistic of counts (n, resamples of a block)."""
+    """(..., resamples) of a statistic of counts (n, resamples of a block); NaN for a small n."""
     n = sum(map(len, strata))
     width = max(16, _BLOCK // n)
     sizes = [min(width, resamples - start) for start in range(0, resamples, width)]
@@ -155,7 +161,9 @@ def _in_blocks(
     def block(size: int, own_seed: np.random.SeedSequence) -> _Array:
         return statistic(_draw(strata, size, np.random.default_rng(own_seed)))
 
-    return np.concatenate(in_threads(block, sizes, seeds, memory=_ARRAYS * 8 * n * width), axis=-1)
+    blocks = in_threads(block, sizes, seeds, memory=_ARRAYS * 8 * n * width)
+    values = np.concatenate(blocks, axis=-1)
+    return values if n >= FEWEST else np.full_like(values, np.nan)
 
 
 def in_threads(function: Callable[..., _T], *arguments: Iterable[Any], memory: int) -> list[_T]:
@@ -189,6 +197,11 @@ def subset_rows(pairs: Pairs) -> dict[str, _Rows]:
     """The rows of each subset's pairs; empty if there are no subsets."""
     names = np.array(pairs.subsets or ())
     return {name: np.flatnonzero(names == name) for name in dict.fromkeys(pairs.subsets or ())}
+
+
+def why_no_interval(n: int) -> str:
+    """Why the resampled values of n samples have no interval."""
+    return TOO_FEW if n < FEWEST else NO_INTERVAL
 
 
 def interval(values: _Array) -> tuple[float, float] | None:

@@ -10,14 +10,16 @@ from numpy.typing import NDArray
 
 from embedkit.data.pairs import Pairs
 from embedkit.evaluation.bootstrap import (
-    NO_INTERVAL,
+    FEWEST,
     RESAMPLES,
     SEED,
+    TOO_FEW,
     Resamples,
     Seed,
     bootstrap,
     interval,
     subset_rows,
+    why_no_interval,
 )
 from embedkit.evaluation.correlation import AGGREGATIONS, CORRELATIONS, aggregate, measure, tie_rate
 from embedkit.evaluation.resampled_spearman import Orders
@@ -70,10 +72,10 @@ def score_predictions(
         for result in measured(pairs, predicted, threshold):
             resampled = values.get((index, result.metric, result.aggregation))
             if result.value is None or resampled is None:
-                scored.append(Scored(result, None))
+                scored.append(Scored(replace(result, reason=result.reason or TOO_FEW), None))
                 continue
             ci95 = interval(resampled)
-            reason = None if ci95 else NO_INTERVAL
+            reason = None if ci95 else why_no_interval(result.n)
             scored.append(Scored(replace(result, ci95=ci95, reason=reason), resampled))
     return scored
 
@@ -90,7 +92,7 @@ def measured(
             for name, rows in subsets.items()
         }
         of_subsets = {name: SubsetValue(n, *value) for name, (n, value) in parts.items()}
-        for aggregation in _aggregations(pairs):
+        for aggregation in AGGREGATIONS if subsets else ("all",):
             if aggregation == "all":
                 value, reason = measure(metric, x, labels, threshold)
             else:
@@ -116,8 +118,13 @@ def _resampled(
     resamples: int,
     seed: Seed,
 ) -> dict[tuple[int, str, str], _Array]:
-    """(resamples,) by index of the finite predictions, metric and aggregation."""
+    """(resamples,) by index of the finite predictions, metric and aggregation.
+
+    Subsets that are too small to be resampled leave no interval of their mean.
+    """
     subsets = subset_rows(pairs)
+    if any(len(rows) < FEWEST for rows in subsets.values()):
+        subsets = {}
     sizes = [len(rows) for rows in subsets.values()]
     by_metric: dict[str, dict[int, _Array]] = {}
     for index, predicted in enumerate(predictions):
@@ -141,7 +148,7 @@ def _resampled(
     keys = [
         (index, metric, aggregation)
         for metric, values in by_metric.items()
-        for aggregation in _aggregations(pairs)
+        for aggregation in (AGGREGATIONS if subsets else ("all",))
         for index in values
     ]
 
@@ -156,7 +163,3 @@ def _resampled(
         return np.concatenate(values)
 
     return dict(zip(keys, bootstrap(pairs, statistic, resamples, seed), strict=True))
-
-
-def _aggregations(pairs: Pairs) -> tuple[str, ...]:
-    return (*AGGREGATIONS,) if pairs.subsets else ("all",)

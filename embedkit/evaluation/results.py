@@ -130,7 +130,8 @@ def mean_scores(
             if len(resampled) == len(values):
                 of_resamples = np.mean(resampled, axis=0)
         ci95 = None if of_resamples is None else interval(of_resamples)
-        result = Result(recipe, suite, len(of_sets), similarity, metric, "all", mean, ci95=ci95)
+        reason = next((one.result.reason for one in of_sets if one.result.reason), None)
+        result = Result(recipe, suite, len(of_sets), similarity, metric, "all", mean, ci95, reason)
         means[recipe] = Scored(result, of_resamples)
     return means
 

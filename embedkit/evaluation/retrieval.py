@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.data.retrieval_set import RetrievalSet
-from embedkit.evaluation.bootstrap import RESAMPLES, SEED, Seed, bootstrap_means, interval
+from embedkit.evaluation.bootstrap import (
+    RESAMPLES,
+    SEED,
+    Seed,
+    bootstrap_means,
+    interval,
+    why_no_interval,
+)
 from embedkit.evaluation.exact_search import EXACT, nearest
 from embedkit.evaluation.ranking_metrics import IDEAL_DEPTH, RANKING_METRICS
 from embedkit.evaluation.results import Result, Scored
@@ -119,9 +126,11 @@ class IndexedQrels:
         if rankings.values is None:
             return [Scored(result, None) for result in results]
         resampled = bootstrap_means(rankings.values, resamples, seed)
+        reason = why_no_interval(len(self.relevant))
         return [
-            Scored(replace(result, ci95=interval(row)), row)
+            Scored(replace(result, ci95=ci95, reason=None if ci95 else reason), row)
             for result, row in zip(results, resampled, strict=True)
+            for ci95 in [interval(row)]
         ]
 
     def measured(self, recipe: str, similarity: str, rankings: NDArray[np.int64]) -> Rankings:

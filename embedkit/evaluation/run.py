@@ -29,7 +29,7 @@ from embedkit.evaluation.run_metadata import (
     data_used,
     library_versions,
 )
-from embedkit.evaluation.selection import Selection, select_best
+from embedkit.evaluation.selection import Selection, select_best, shared_with
 from embedkit.evaluation.significance import against_baseline
 from embedkit.evaluation.verdict import decide
 from embedkit.retrieval.fusion import DENSE
@@ -204,4 +204,5 @@ def _metadata(
         date=datetime.now().astimezone().isoformat(timespec="seconds"),
         head=None if predictions.head is None else str(predictions.head),
         label_range=predictions.label_range,
+        trained_pairs=shared_with(sets.training, sets.scored)[0],
     )

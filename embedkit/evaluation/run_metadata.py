@@ -164,6 +164,7 @@ class RunMetadata:
     date: str  # when the run ended, in ISO 8601 with its time zone
     command: str | None = None  # as it was typed, or None for a call in Python
     label_range: tuple[float, float] | None = None  # that a head or cross-encoder was trained on
+    trained_pairs: int = 0  # scored pairs that are also among those the heads were trained on
 
 
 def library_versions() -> dict[str, str]:

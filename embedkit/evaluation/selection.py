@@ -23,6 +23,11 @@ class Selection:
     results: tuple[Result, ...]  # the main metric of every recipe and similarity there
     shared_queries: int = 0  # scored queries whose text is also a query there
 
+    @property
+    def is_independent(self) -> bool:
+        """Whether the scored data played no part, so that one recipe alone is tested on them."""
+        return not (self.shared_pairs or self.shared_queries)
+
 
 def select_best(
     results: Iterable[Result],
@@ -46,13 +51,19 @@ def select_best(
         best = means[first]
         if best is not None and (value is None or round(best, 6) > round(value, 6)):
             recipe, similarity, value = first, name, best
+    pairs, queries = shared_with(sets, scored)
+    names = tuple(data.name for data in sets)
+    return Selection(names, recipe, similarity, value, pairs, tuple(results), queries)
+
+
+def shared_with(sets: Sequence[DataSet], scored: Sequence[DataSet]) -> tuple[int, int]:
+    """How many of the scored pairs, and of the scored queries, are in these sets too."""
     seen = {item for data in sets for item in _items(data)}
     pairs, queries = (
         sum(item in seen for data in scored if isinstance(data, kind) for item in _items(data))
         for kind in (Pairs, RetrievalSet)
     )
-    names = tuple(data.name for data in sets)
-    return Selection(names, recipe, similarity, value, pairs, tuple(results), queries)
+    return pairs, queries
 
 
 def _items(data: DataSet) -> Iterator[frozenset[str] | str]:

@@ -74,12 +74,13 @@ def difference(one: Scored, other: Scored, to: str) -> Difference:
         return Difference(to, None, reason=f"{lacking.recipe} has no value")
     same = _same([one, other])
     value = float(_less(one.result.value, other.result.value, same))
+    reason = one.result.reason or other.result.reason or NO_INTERVAL
     if one.resampled is None or other.resampled is None:
-        return Difference(to, value, reason="the values were not resampled")
+        return Difference(to, value, reason=reason)
     resampled = _less(one.resampled, other.resampled, same)
     ci95 = interval(resampled)
     if ci95 is None:
-        return Difference(to, value, reason=NO_INTERVAL)
+        return Difference(to, value, reason=reason)
     return Difference(to, value, ci95, p_value(resampled))
 
 

@@ -53,8 +53,9 @@ class Verdict:
         shown = "" if value is None else number.format(100 * value)
         if self.ci95 is not None:
             low, high = (number.format(100 * end) for end in self.ci95)
-            closest = key in ("keep", "keep_despite", "keep_untested")
-            shown = texts["closest" if closest else "delta"].format(value=shown, low=low, high=high)
+            shown = texts["closest" if key.startswith("keep") else "delta"].format(
+                value=shown, low=low, high=high
+            )
         p = "" if self.p_holm is None else f"{'<=' if self.at_floor else '='} {self.p_holm:.4f}"
         return texts[key].format(
             recipe=self.recipe,
@@ -82,7 +83,8 @@ class Verdict:
             if self.reason is not None:
                 return "keep_selected_untested"
             if self.contender is not None:
-                return "keep_not_selected"
+                despite = self.ci95 is not None and self.ci95[0] > 0
+                return "keep_not_selected_despite" if despite else "keep_not_selected"
             return "keep_itself" if self.selected == self.baseline else "keep_selected"
         if self.contender is None:
             return "keep_alone"
@@ -104,7 +106,7 @@ def decide(
     """The verdict on the recipes' `mean_scores` over data sets that were resampled independently.
 
     `metrics` are titles of the main ones. Recipes that are `equal` to another one are tested with
-    it. A `selection` leaves one recipe to test; without one all of them are.
+    it. A `selection` on other data leaves one recipe to test; without one all of them are.
     """
     verdict = Verdict("none", None, metrics=metrics, kind=kind)
     if selection is not None:
@@ -116,21 +118,22 @@ def decide(
         )
     verdict = replace(verdict, baseline=baseline, convention=convention)
     own = equal.get(baseline, baseline)
-    contenders = [recipe for recipe in means if recipe != own and recipe not in equal]
-    if selection is not None:
-        selected = equal.get(selection.recipe or "", selection.recipe)
-        contenders = [recipe for recipe in contenders if recipe == selected]
     score = means[own].result.value
     if score is None or (selection is not None and selection.recipe is None):
         return verdict
-    deltas = {recipe: difference(means[recipe], means[own], baseline) for recipe in contenders}
+    others = [recipe for recipe in means if recipe != own and recipe not in equal]
+    deltas = {recipe: difference(means[recipe], means[own], baseline) for recipe in others}
+    corrected = holm_of(deltas)
+    if selection is not None:
+        selected = equal.get(selection.recipe or "", selection.recipe)
+        deltas = {recipe: delta for recipe, delta in deltas.items() if recipe == selected}
+        corrected = holm_of(deltas) if selection.is_independent else corrected
     values = {name: delta.value for name, delta in deltas.items() if delta.value is not None}
     if not values:
         verdict = replace(verdict, decision="keep", recipe=baseline, score=score)
         without = [delta.reason for delta in deltas.values() if selection is not None]
         return replace(verdict, reason=without[0] if without else None)
-    corrected = holm_of(deltas)
-    better = [name for name, p in corrected.items() if p < LEVEL and values[name] > 0]
+    better = [name for name, x in values.items() if corrected.get(name, 1) < LEVEL and x > 0]
     contender = max(better or values, key=lambda name: values[name])
     chosen = contender if better else baseline
     delta, resampled = deltas[contender], means[contender].resampled

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from embedkit.data.entities import Span, TaggedText, TaggedTexts
 from embedkit.errors import InputError
-from embedkit.evaluation.bootstrap import NO_INTERVAL, SEED, bootstrap_means, interval
+from embedkit.evaluation.bootstrap import SEED, bootstrap_means, interval, why_no_interval
 from embedkit.evaluation.metric_delta import MetricDelta
 from embedkit.evaluation.report.grid import Grid
 from embedkit.evaluation.results import Result, Scored
@@ -150,7 +150,7 @@ def score_entities(
 
     def add(metric: str, label: str | None, n: float, value: _Array, resampled: _Array) -> None:
         ci95, one = interval(resampled), float(np.nan_to_num(value))
-        reason = NO_INTERVAL if ci95 is None else None
+        reason = why_no_interval(len(data.rows)) if ci95 is None else None
         results.append(EntityResult(data.name, metric, label, int(n), one, ci95, reason))
 
     def add_ratios(name: str, label: str | None, own: _Array, resampled: _Array) -> None:

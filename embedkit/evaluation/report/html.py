@@ -45,7 +45,9 @@ def render(report: ReportData, language: str = "en") -> str:
             words=words,
             report=report,
             title=report.model_names,
-            overview=table_of(report, language).html() if report.models else "",
+            overview=table_of(report, language).html()
+            if report.models or len(report.datasets) > 1
+            else "",
             verdict=report.verdict.in_words(language),
             notes=notes_in(report, language),
             tables=[result_table(report, dataset, words) for dataset in report.datasets],

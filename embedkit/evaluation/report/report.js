@@ -87,6 +87,9 @@
     return vegaEmbed(element, whole, { mode: "vega-lite", renderer: "svg", actions: false, ast: true });
   }
 
+  // Vega warns of a layer that no row has values for.
+  const intervals = (rows, layer) => (rows.some((row) => row.low !== null) ? [layer] : []);
+
   // A point and an interval for each recipe, and a dashed line at the baseline.
   function drawForest(id, title, rows, line) {
     const values = rows.map((row) => ({
@@ -117,7 +120,7 @@
       },
       layer: [
         ...(line === null ? [] : [{ ...rule, encoding: { x: x("value"), y: null, tooltip: null } }]),
-        { mark: { type: "rule", strokeWidth: 2.5 }, encoding: { x: x("low"), x2: { field: "high" }, color: hue } },
+        ...intervals(values, { mark: { type: "rule", strokeWidth: 2.5 }, encoding: { x: x("low"), x2: { field: "high" }, color: hue } }),
         { mark: { type: "point", filled: true, size: 75, opacity: 1 }, encoding: { x: x("value"), color: hue } },
       ],
     });
@@ -194,7 +197,7 @@
       },
       layer: [
         { mark: { type: "bar", color: color("bar"), height: 16 }, encoding: { x: x("value") } },
-        { mark: { type: "rule", color: color("ink"), strokeWidth: 1.5 }, encoding: { x: x("low"), x2: { field: "high" } } },
+        ...intervals(values, { mark: { type: "rule", color: color("ink"), strokeWidth: 1.5 }, encoding: { x: x("low"), x2: { field: "high" } } }),
         { mark: { type: "text", align: "left", dx: 6, fontSize: 12 }, encoding: { x: x("end"), text: { field: "text" } } },
       ],
     });

@@ -18,6 +18,7 @@ from embedkit.evaluation.results import (
     Result,
 )
 from embedkit.evaluation.significance import significant
+from embedkit.retrieval.fusion import BM25
 
 # What a narrow terminal goes without, in this order; then all scores but the first.
 _RECIPE, _OTHER, _SHARE, _SUBSET, _P, _INTERVAL, _DIFFERENCE, _SCORE = range(8)
@@ -183,7 +184,8 @@ def _evaluation(report: ReportData, words: dict[str, str]) -> Grid:
     units = words[report.tasks[0].units if len(report.tasks) == 1 else "n"]
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     for row in report.results:
-        key = (row.dataset, f"{row.n:,}", row.similarity, row.aggregation)
+        similarity = row.similarity if report.compared[row.candidate] else BM25
+        key = (row.dataset, f"{row.n:,}", similarity, row.aggregation)
         rows.setdefault(key, {})[row.metric] = number(row.value, row.metric)
         if row.aggregation == "all":
             within = words["in"].format(dataset=row.dataset)

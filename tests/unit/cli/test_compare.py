@@ -620,7 +620,7 @@ def test_no_pooler_is_shown_as_absent(run: Run, data: Path, no_pooler: Path) -> 
         ("spearman", None, "the checkpoint has no pooler weights"),
         ("pearson", None, "the checkpoint has no pooler weights"),
     ]
-    note = "pooler has no value: the checkpoint has no pooler weights."
+    note = "pooler: no value (the checkpoint has no pooler weights)."
     assert note in done.json["notes"]
     assert note in run("compare", data, "-m", no_pooler).out
 

@@ -539,6 +539,26 @@ def test_differences_between_recipes_are_paired_over_the_queries(bert: Path, fol
     assert tested >= 4
 
 
+@pytest.mark.parametrize("count", [1, 5, 8])
+def test_few_queries_decide_nothing(bert: Path, count: int) -> None:
+    """One query is one value: without a limit its interval would have no width, and p be 0.0002."""
+    documents = {str(n): f"{word} the" for n, word in enumerate(WORDS)}
+    queries = {f"q{n}": word for n, word in enumerate(WORDS[:count])}
+    qrels = {f"q{n}": {str(n): 1} for n in range(count)}
+    data = RetrievalSet("few", queries, documents, qrels)
+    report = compare(bert, data, ["max", "mean"])
+    (row, other) = report.deciding("ndcg@10")
+    assert (row.value or 0) > (other.value or 1)
+    if count < 6:
+        assert row.baseline is not None
+        assert (row.ci95, row.baseline.ci95, row.baseline.p) == (None, None, None)
+        assert report.verdict.reason == "fewer than 6 samples are too few"
+        assert "max, mean: no interval (fewer than 6 samples are too few)." in report.notes
+    else:
+        assert row.ci95 is not None
+        assert any("fewer than 30 queries (here 8)" in text for text in report.notes)
+
+
 def test_the_seed_is_one_for_pairs_and_queries(bert: Path, folder: Path, pairs: Path) -> None:
     def compared(seed: int) -> Report:
         return compare(bert, [pairs, folder], ["mean", "cls"], seed=seed)
@@ -631,11 +651,11 @@ def test_a_recipe_and_a_similarity_are_selected_on_another_retrieval_set(
     assert (selection.shared_pairs, selection.shared_queries) == (0, 2)
     assert [used.role for used in report.run_metadata.data] == ["scored", "selected on"]
     assert (
-        f"{best[0]} with {best[1]} was selected on dev (nDCG@10 {100 * on_dev[best]:.2f}), not on "
-        "the data that scores it here."
+        f"{best[0]} with {best[1]} was selected on dev (nDCG@10 {100 * on_dev[best]:.2f})."
     ) in report.notes
     assert (
-        "2 of the scored queries were also used for the selection, so the score is biased upwards."
+        "2 of the scored queries were also used for the selection, so the score is biased upwards, "
+        "and the verdict is corrected as if nothing had been selected."
     ) in report.notes
     assert not any("selected and scored" in note for note in report.notes)
 

@@ -227,7 +227,7 @@ def values_of(
 def test_each_resample_is_the_metric_of_its_repeated_pairs(
     metric: str, rows: list[tuple[float, float]], seed: int
 ) -> None:
-    x, y = columns(rows)
+    x, y = columns(2 * rows)
     assume(np.ptp(y) > 0)
     pairs = make_pairs(y)
     values = values_of(metric, x, pairs, 10, seed)
@@ -320,8 +320,9 @@ def test_a_resample_has_as_many_pairs_of_each_subset() -> None:
     _, y = draw(12)
     subsets = ["x", "y", "y", "z"] * 3
     counts = counts_of(make_pairs(y, subsets), 200)
-    for name, size in (("x", 3), ("y", 6), ("z", 3)):
-        drawn = counts[:, np.array(subsets) == name]
+    # Those of fewer than six pairs are one, for a subset of one pair would never vary.
+    for names, size in ((["x", "z"], 6), (["y"], 6)):
+        drawn = counts[:, np.isin(subsets, names)]
         assert (drawn.sum(1) == size).all()
         assert drawn.mean(0) == pytest.approx(np.ones(size), abs=0.3), drawn.mean(0)
         assert len(np.unique(drawn, axis=0)) > 5
@@ -449,8 +450,8 @@ def test_results_have_the_intervals_of_their_aggregations() -> None:
 
 
 def test_degenerate_resamples_give_a_value_without_an_interval() -> None:
-    x, y = np.array([1.0, 2.0, 4.0]), np.array([1.0, 3.0, 2.0])
-    # Three pairs: one in nine resamples draws a single one.
+    x, y = np.array([1.0, 2.0, 2.0] * 2), np.array([1.0, 3.0, 1.0] * 2)
+    # A resample in eleven draws no pair with the label 3.
     scored = score(make_pairs(y), {"mean": x}, tuple(ORACLES), resamples=200)
     rows = {one.metric: one for one, _ in scored}
     assert rows["spearman"].value == pytest.approx(0.5)
@@ -458,6 +459,36 @@ def test_degenerate_resamples_give_a_value_without_an_interval() -> None:
         assert (rows[metric].ci95, rows[metric].reason) == (None, "some resamples have no value")
     assert rows["mse"].ci95 is not None
     assert rows["mse"].reason is None
+
+
+@pytest.mark.parametrize("n", [3, 5])
+def test_few_pairs_have_no_interval(n: int) -> None:
+    """Five pairs cannot show a difference at the 5 % level, whatever the test."""
+    y = np.arange(n, dtype=np.float64)
+    scored = score(make_pairs(y), {"mean": y + 1, "cls": y}, ("mse",), resamples=200)
+    assert [one.value for one, _ in scored] == [1, 0]
+    for one, _ in scored:
+        assert (one.ci95, one.reason) == (None, "fewer than 6 samples are too few")
+    delta = difference(scored[0], scored[1], "cls")
+    assert (delta.value, delta.p, delta.reason) == (1, None, "fewer than 6 samples are too few")
+
+
+def test_pairs_with_a_subset_each_vary_as_pairs_without_subsets() -> None:
+    x, y = draw(40)
+    (alone, _), *_ = score(make_pairs(y), {"mean": x}, ("spearman",))
+    subsets = [str(index) for index in range(40)]
+    rows = [one for one, _ in score(make_pairs(y, subsets), {"mean": x}, ("spearman",))]
+    assert (rows[0].aggregation, rows[0].ci95) == ("all", alone.ci95)
+
+
+def test_a_mean_over_small_subsets_has_no_interval() -> None:
+    x, y = draw(40)
+    rows = [one for one, _ in score(make_pairs(y, ["x"] * 36 + ["y"] * 4), {"mean": x}, ("mse",))]
+    assert [row.ci95 is None for row in rows] == [False, True, True]
+    assert [row.reason for row in rows] == [None, *["fewer than 6 samples are too few"] * 2]
+    assert rows[1].value == pytest.approx(
+        (((x - y) ** 2)[:36].mean() + ((x - y) ** 2)[36:].mean()) / 2
+    )
 
 
 def test_resamples_of_one_score_have_no_correlation() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from io import StringIO
 from typing import Any
 
@@ -213,9 +214,9 @@ def test_a_baseline_without_a_value_gives_no_verdict() -> None:
 
 
 def test_a_difference_that_cannot_be_tested_is_called_so() -> None:
-    """Of three pairs some resamples have no correlation."""
-    pairs = make_pairs(n=3)
-    x = np.array([1.0, 3.0, 2.0])
+    """Of six pairs with two labels some resamples have no correlation."""
+    pairs = Pairs("six", *[tuple("abcdef")] * 2, np.array([0.0, 1.0] * 3))
+    x = np.array([1.0, 3.0, 2.0] * 2)
     verdict = make_report({"mean": [x], "cls": [np.argsort(pairs.scores) * 1.0]}, (pairs,)).verdict
     assert verdict.decision == "keep"
     assert (verdict.ci95, verdict.p_holm) == (None, None)
@@ -335,7 +336,7 @@ def test_a_selected_recipe_that_is_not_better_keeps_the_baseline() -> None:
     verdict = report.verdict
     assert (verdict.decision, verdict.recipe, verdict.contender) == ("keep", "mean", "cls")
     assert "cls, selected on dev, is not significantly better (-" in str(verdict)
-    assert "dev에서 선택한 cls의 차이는 유의하지 않습니다" in verdict.text["ko"]
+    assert "dev에서 선택한 cls 레시피는 유의하게 더 낫지 않습니다" in verdict.text["ko"]
 
 
 def test_a_selected_recipe_without_a_value_here_keeps_the_baseline() -> None:
@@ -368,6 +369,45 @@ def test_nothing_selected_is_no_verdict() -> None:
     )
     assert report.verdict.decision == "none"
     assert str(report.verdict) == "No verdict: no recipe has a value on dev."
+
+
+def test_a_selection_on_the_scored_pairs_is_corrected() -> None:
+    """Selected on a copy of the scored pairs, a recipe is one of all that were tried."""
+    copy = replace(TEST, name="copy")
+    report = make_report({name: 2 * x for name, x in modest().items()}, select=(copy,))
+    verdict, row = report.verdict, rows_of(report)["cls"].baseline
+    assert (verdict.decision, verdict.selected) == ("keep", "cls")
+    assert row.p < 0.05 < row.p_holm == verdict.p_holm
+    p = f"p = {verdict.p_holm:.4f}"
+    assert str(verdict).endswith(f", {p} after Holm's correction).")
+    assert verdict.text["ko"].endswith(f", Holm 보정 후 {p}).")
+    assert f"{N} of the scored pairs were also used for the selection" in " ".join(report.notes)
+
+
+def test_no_note_contradicts_the_verdict() -> None:
+    """The average differs significantly where no data set alone does."""
+    sets = tuple(make_pairs(name, seed) for seed, name in enumerate("abc", start=1))
+    predictions = {
+        name: [noisy(noise, seed + n, pairs) for n, pairs in enumerate(sets)]
+        for name, noise, seed in (("mean", 0.6, 111), ("cls", 0.5, 611))
+    }
+    report = make_report(predictions, sets)
+    tested = [row.baseline.p_holm for row in report.deciding("spearman") if row.baseline]
+    assert report.verdict.decision == "use"
+    assert min(tested) > 0.05
+    assert not any("differs significantly" in text for text in report.notes)
+
+
+def test_repeated_pairs_are_counted() -> None:
+    """Twelve pairs, thirty times each, are no 360 pairs."""
+    once = make_pairs(n=12)
+    columns = [30 * x for x in (once.sentence1, once.sentence2, tuple(once.scores.tolist()))]
+    pairs = Pairs.from_columns("made", *columns)
+    report = make_report({"mean": [noisy(1, 1, pairs)], "cls": [noisy(1, 2, pairs)]}, (pairs,))
+    assert any(text.startswith("348 of the 360 scored pairs repeat") for text in report.notes)
+    assert any(text.startswith("채점한 문장 쌍 360개 중 348개는") for text in report.notes_in("ko"))
+    report = make_report({"mean": [noisy(1, 1)]})
+    assert not any("repeat" in text for text in report.notes)
 
 
 # Equal recipes

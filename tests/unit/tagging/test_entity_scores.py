@@ -89,12 +89,14 @@ def test_intervals() -> None:
 
 
 def test_no_interval_and_no_entity() -> None:
-    rows = (TaggedText("가나", (Span(0, 1, "LC"),)), *[TaggedText("가나")] * 3)
-    results = score_entities(TaggedTexts("made", "character", rows), [()] * 4)
+    rows = (TaggedText("가나", (Span(0, 1, "LC"),)), *[TaggedText("가나")] * 5)
+    results = score_entities(TaggedTexts("made", "character", rows), [()] * 6)
     f1 = next(one for one in results if one.metric == "entity_f1")
     assert (f1.value, f1.ci95, f1.reason) == (0, None, "some resamples have no value")
     with pytest.raises(InputError, match="made: has no entity, and none was predicted"):
-        score_entities(TaggedTexts("made", "character", rows[1:]), [()] * 3)
+        score_entities(TaggedTexts("made", "character", rows[1:]), [()] * 5)
+    few = score_entities(TaggedTexts("made", "character", rows[:5]), [()] * 5)
+    assert few[2].reason == "fewer than 6 samples are too few"
 
 
 def test_words_have_no_character_score() -> None:

@@ -142,6 +142,12 @@ def test_texts_are_escaped_everywhere(report: Report) -> None:
 
 def test_the_page_shows_the_results(report: Report) -> None:
     texts = Reader(report.to_html()).texts
+    # The table of all data sets, with the average that the verdict is on, comes first.
+    overview, texts = (texts[: (end := texts.index("Select a heading to sort."))], texts[end:])
+    assert [*report.grid().headings[:-1]] == [x for x in report.grid().headings if x in overview]
+    (average,) = (row for row in report.averages if row.recipe == report.best_name)
+    assert average.value is not None
+    assert f"{100 * average.value:.2f}" in overview
     for row in report.deciding("spearman"):
         if row.value is None or row.equal_to is not None:
             continue
@@ -186,7 +192,7 @@ def test_the_page_shows_retrieval(mixed: Report) -> None:
             assert row.baseline is not None
             at_most = "<= " if row.baseline.p == pytest.approx(2 / 10_001) else ""
             assert f"{at_most}{row.baseline.p_holm:.4f}" in reader.texts
-    assert reader.texts.count("fitted on the data") == 3
+    assert reader.texts.count("fitted on the data") == 4
     text = " ".join(reader.texts)
     for used in mixed.run_metadata.data:
         assert used.sha256 in text

@@ -101,19 +101,19 @@ CASES = {
         report(result("mean", value=None, reason="the scores are all the same", ties=None)),
         [["d", "9", "cosine", "all", "-"]],
         [["mean", "-", "", "-"]],
-        "mean has no value: the scores are all the same.",
+        "mean: no value (the scores are all the same).",
     ),
     "no interval": Case(
         report(result("mean", reason="some resamples have no value"), result("cls", value=0.2)),
         [["mean", "50.00", "", "best"], ["cls", "20.00", "", ""]],
         [["mean", "50.00", "", "10.0 %"], ["cls", "20.00", "", "10.0 %"]],
-        "mean has no interval: some resamples have no value.",
+        "mean: no interval (some resamples have no value).",
     ),
     "no value anywhere": Case(
         report(result("mean", value=None, reason=NO_POOLER), result("cls", value=None)),
         [["mean", "-", "", ""], ["cls", "-", "", ""]],
         [["mean", "-", "", "10.0 %"], ["cls", "-", "", "10.0 %"]],
-        f"mean has no value: {NO_POOLER}.",
+        f"mean: no value ({NO_POOLER}).",
     ),
     "subsets, and a recipe without": Case(
         report(
@@ -128,7 +128,7 @@ CASES = {
             ["mean", "50.00", "[40.0, 60.0]", "30.00", "-", "10.0 %"],
             ["pooler", "-", "", "-", "-", "-"],
         ],
-        f"pooler has no value: {NO_POOLER}.",
+        f"pooler: no value ({NO_POOLER}).",
     ),
     "a recipe without subsets first": Case(
         report(
@@ -161,7 +161,7 @@ CASES = {
             ["cls", "40.00", "", "-10.00 [-20.00, +5.00]", "0.6000", "-", "10.0 %"],
             ["max", "-", "", "-", "-", "-", "10.0 %"],
         ],
-        "No recipe differs significantly from mean (5 % level).",
+        "p-values are two-sided and Holm-corrected over the recipes.",
     ),
     "retrieval": Case(
         report(
@@ -182,7 +182,7 @@ CASES = {
         ),
         [["mean", "50.00", "[40.0, 60.0]", "25.00", "best"], ["pooler", "-", "", "-", ""]],
         [["mean", "50.00", "[40.0, 60.0]", "25.00"], ["pooler", "-", "", "-"]],
-        f"pooler has no value: {NO_POOLER}.",
+        f"pooler: no value ({NO_POOLER}).",
     ),
     "heads": Case(
         report(
@@ -303,7 +303,7 @@ def test_missing_values_a_model_without_a_pooler_and_data_with_subsets(
     out, best = tmp_path / "out", tmp_path / "best"
     done = run("compare", data, "-m", bert, "--out", out, "--save-best", best)
     assert done.code == 0
-    assert f"pooler has no value: {NO_POOLER}." in " ".join(done.out.split())
+    assert f"pooler: no value ({NO_POOLER})." in " ".join(done.out.split())
     assert sorted(path.name for path in out.iterdir()) == [
         "report.html",
         "report.json",
