@@ -345,3 +345,4 @@ def test_no_score_at_all(bert: Path, tmp_path: Path) -> None:
             settings=TrainingSettings(epochs=1, learning_rate=1e30, warmup=0, evaluations=1),
         )
     assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out.training").exists()  # it would refuse a lower learning rate
