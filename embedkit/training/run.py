@@ -144,7 +144,10 @@ class TrainingRun:
             compute_metrics=score,
             preprocess_logits_for_metrics=logits,
         )
-        return self.train(trainer)
+        best = self.train(trainer)
+        # accelerate left its forward pass in bfloat16.
+        trainer.accelerator.unwrap_model(network, keep_fp32_wrapper=False)
+        return best
 
     def train(self, trainer: Trainer) -> BestCheckpoint:
         """Train to the end, from the last whole checkpoint if there is one."""
