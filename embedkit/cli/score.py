@@ -68,6 +68,12 @@ def score_command(
     for row in chain([first], rows):
         if PREDICTION in row.cells:
             raise InputError(f"{row.location}: has a {PREDICTION!r} already, which would be lost")
+        if target != "jsonl" and row.cells.keys() != first.cells.keys():
+            got, expected = (", ".join(map(repr, one.cells)) for one in (row, first))
+            raise InputError(
+                f"{row.location}: got columns {got}; expected {expected}, as in the first row, or "
+                "JSONL to write"
+            )
         for name, cell in row.cells.items():
             if target == "tsv" and isinstance(cell, str) and ("\t" in cell or "\n" in cell):
                 raise InputError(

@@ -120,11 +120,12 @@ def without_bars() -> Iterator[None]:
 
 @contextmanager
 def _report_held() -> Iterator[list[logging.LogRecord]]:
-    """Hold back transformers' report of the weights that folder and model do not share."""
+    """Hold back what transformers reports of the weights that folder and model do not share."""
     held: list[logging.LogRecord] = []
 
     def hold(record: logging.LogRecord) -> bool:
-        is_report = "LOAD REPORT" in record.getMessage()
+        message = record.getMessage()  # the second: of tied weights of a head
+        is_report = "LOAD REPORT" in message or "checkpoint seem corrupted" in message
         if is_report:
             held.append(record)
         return not is_report

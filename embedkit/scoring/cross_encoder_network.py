@@ -185,7 +185,8 @@ def _load_classifier(folder: Path) -> tuple[PreTrainedModel, set[str]]:
         AutoModelForSequenceClassification.from_config,
         folder,
         resize=True,
-        num_labels=1,
+        id2label={0: "LABEL_0"},
+        label2id={"LABEL_0": 0},
         problem_type="regression",
     )
     last = output_layer(network)

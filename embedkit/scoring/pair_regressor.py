@@ -127,7 +127,8 @@ class PairRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         _check_count(len(given if isinstance(given, np.ndarray) else given[0]), labels)
         vectors = self._vectors(given)
         self.features_ = self._choose_features()
-        self.range_ = self.label_range or (float(labels.min()), float(labels.max()))
+        limits = (labels.min(), labels.max()) if self.label_range is None else self.label_range
+        self.range_ = as_label_range(limits)
         self.width_ = vectors.shape[2]
         inputs = pair_features(vectors, self.features_)
         self.regressor_ = self._head().make(self.seed).fit(inputs, labels)

@@ -61,12 +61,16 @@ class Checkpoints:
                 write_manifest(folder / _PLAN, {"plan": dict(plan)})
             checkpoints = cls(folder)
             yield checkpoints
-            for path in (*checkpoints._folders(), folder / _EVALUATIONS):
-                shutil.rmtree(path, ignore_errors=path.name == _EVALUATIONS)
-            for name in (_PLAN, lock_of(_PLAN)):
-                (folder / name).unlink(missing_ok=True)
-            with suppress(OSError):  # files of others stay
-                folder.rmdir()
+            checkpoints.remove()
+
+    def remove(self) -> None:
+        """Remove them, the latest first: what a kill on the way leaves still has the best."""
+        for path in (*self._folders(), self.folder / _EVALUATIONS):
+            shutil.rmtree(path, ignore_errors=path.name == _EVALUATIONS)
+        for name in (_PLAN, lock_of(_PLAN)):
+            (self.folder / name).unlink(missing_ok=True)
+        with suppress(OSError):  # files of others stay
+            self.folder.rmdir()
 
     def last(self) -> Checkpoint | None:
         """The whole checkpoint of the latest step; folders that are not whole are removed."""
@@ -76,11 +80,13 @@ class Checkpoints:
                 shutil.rmtree(folder)
             else:
                 whole.append(checkpoint)
-        return max(whole, key=lambda one: step_of(one.folder), default=None)
+        return whole[0] if whole else None
 
     def _folders(self) -> list[Path]:
+        """The latest step first."""
         paths = self.folder.glob(f"{_PREFIX}*")
-        return [path for path in paths if path.name.removeprefix(_PREFIX).isdecimal()]
+        own = [path for path in paths if path.name.removeprefix(_PREFIX).isdecimal()]
+        return sorted(own, key=step_of, reverse=True)
 
 
 def commit(folder: Path, *, stopped: bool) -> None:

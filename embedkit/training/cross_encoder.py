@@ -14,7 +14,7 @@ from transformers import EvalPrediction
 from embedkit.data.labels import label_range, scaled
 from embedkit.data.pairs import Pairs
 from embedkit.evaluation.evaluate import evaluate
-from embedkit.files import DEFAULT_MODEL
+from embedkit.files import DEFAULT_MODEL, new_folder
 from embedkit.scoring.cross_encoder import CrossEncoder
 from embedkit.scoring.cross_encoder_network import rescale_output
 from embedkit.tokenization.pairs import PairTokens
@@ -81,8 +81,9 @@ def train_cross_encoder(
         )
         notes = training_notes(data, dev, best, outcome, settings)
         trained = replace(made, notes=notes, training=outcome)
-        trained.save_pretrained(out)
-        add_scores(Path(out), out, model, revision, report)
+        with new_folder(Path(out)) as new:
+            trained.save_pretrained(new)
+            add_scores(new, out, model, revision, report)
     return trained
 
 

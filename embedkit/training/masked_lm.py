@@ -132,10 +132,10 @@ def train_masked_lm(
         before = perplexity(network, masking, batches, settings.device, show_progress=show_progress)
         # The batches of `perplexity`, so that they have the same masks.
         best = run.fine_tune(network, order, masking, "eval_loss", eval_batch=size)
-        trained, _ = load_masked_lm(best.folder, settings.seed)
-        after = perplexity(trained, masking, batches, settings.device, show_progress=show_progress)
+        best.load(network)
+        after = perplexity(network, masking, batches, settings.device, show_progress=show_progress)
         with new_folder(Path(out)) as new:
-            pooler = _save_weights(trained, parts.settings.encoder_folder, parts.tokenizer, new)
+            pooler = _save_weights(network, parts.settings.encoder_folder, parts.tokenizer, new)
             result = Adaptation(
                 before,
                 after,

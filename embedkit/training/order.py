@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import nn
 from torch.utils.data import Sampler
 from transformers import Trainer
 
@@ -64,3 +67,11 @@ class ByLengthTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> ByLength:
         return self._order
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Under the network's own names: resuming skips those that transformers renames."""
+        folder = Path(output_dir or str(self.args.output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        state = cast("nn.Module", self.model).state_dict()
+        weights = {name: value.cpu().clone() for name, value in state.items()}
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})

@@ -144,7 +144,10 @@ class TrainingRun:
             compute_metrics=score,
             preprocess_logits_for_metrics=logits,
         )
-        return self.train(trainer)
+        best = self.train(trainer)
+        # accelerate left its forward pass in bfloat16.
+        trainer.accelerator.unwrap_model(network, keep_fp32_wrapper=False)
+        return best
 
     def train(self, trainer: Trainer) -> BestCheckpoint:
         """Train to the end, from the last whole checkpoint if there is one."""
@@ -162,6 +165,7 @@ class TrainingRun:
         state = json.loads((last.folder / "trainer_state.json").read_text(encoding="utf-8"))
         best = state["best_global_step"]
         if not best:
+            self.checkpoints.remove()  # they would be in the way of other settings
             raise InputError(
                 "no evaluation had a score, because predictions were all the same or no longer "
                 f"finite; expected a lower learning rate than {trainer.args.learning_rate:g}, or "

@@ -14,7 +14,7 @@ from transformers import EvalPrediction
 
 from embedkit.data.entities import TaggedTexts
 from embedkit.errors import InputError
-from embedkit.files import DEFAULT_MODEL
+from embedkit.files import DEFAULT_MODEL, new_folder
 from embedkit.tagging.alignment import spans_of, window_tags, windows_of
 from embedkit.tagging.entity_scores import EntityReport, entity_f1, f1_delta
 from embedkit.tagging.lookup import look_up
@@ -99,8 +99,9 @@ def train_token_classifier(
             "F1 of correct tags": f"{highest:.4f} on {dev.name}, the most with these tokens",
         }
         trained = replace(tagger, notes=notes, training=outcome)
-        trained.save_pretrained(out)
-        add_scores(Path(out), out, model, revision, outcome.report)
+        with new_folder(Path(out)) as new:
+            trained.save_pretrained(new)
+            add_scores(new, out, model, revision, outcome.report)
     return trained
 
 

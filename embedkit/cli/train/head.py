@@ -54,6 +54,7 @@ def train_head_command(
 
     from embedkit.embedder.embedder import Embedder
     from embedkit.evaluation.fitting import CorpusTexts
+    from embedkit.files import new_folder
     from embedkit.scoring.pair_regressor import PairRegressor
     from embedkit.scoring.regressor_folder import save_head
     from embedkit.training.cards import add_scores, named_sizes, score_notes
@@ -83,8 +84,9 @@ def train_head_command(
         **regressor.described,
         **score_notes(outcome),
     }
-    save_head(regressor, out, notes=notes)
-    add_scores(out, out, start.model, start.revision, outcome.report)
+    with new_folder(out) as new:
+        save_head(regressor, new, notes=notes)
+        add_scores(new, out, start.model, start.revision, outcome.report)
     content = {
         "head": head,
         "features": list(regressor.features_),

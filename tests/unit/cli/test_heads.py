@@ -379,6 +379,7 @@ def test_other_column_names(run: Run, head: Path, tmp_path: Path) -> None:
         ([*CELLS, {**CELLS[0], "prediction": 1}], (), "row 16"),
         ([*CELLS, {**CELLS[0], "sentence2": None}], (), "row 16"),
         ([*CELLS, {"sentence1": "a", "id": "x"}], (), "row 16"),
+        ([*CELLS, {**CELLS[0], "more": 1}], ("--out", "scored.csv"), "row 16 (line 16): got colum"),
         ([{"sentence1": "a"}], (), "'sentence2'"),
         ([], (), "expected rows"),
         (CELLS, ("--sentence1-column", "left"), "'left'"),

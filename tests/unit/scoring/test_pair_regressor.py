@@ -224,8 +224,10 @@ def test_predictions_are_clipped_to_the_labels() -> None:
     labels = np.linspace(-1, 4, 12)
     regressor = PairRegressor(head=Wild()).fit(vectors, labels)
     assert regressor.predict(vectors[:3]).tolist() == [-1, 0, 4]
-    regressor = PairRegressor(head=Wild(), label_range=(-2, 5)).fit(vectors, labels)
-    assert regressor.predict(vectors[:3]).tolist() == [-2, 0, 5]
+    for declared in ((-2, 5), np.array([-2, 5]), ("-2", "5")):
+        regressor = PairRegressor(head=Wild(), label_range=declared).fit(vectors, labels)  # type: ignore[arg-type]
+        assert regressor.predict(vectors[:3]).tolist() == [-2, 0, 5]
+        assert regressor.range_ == (-2.0, 5.0)
 
 
 def test_texts_are_their_vectors(embedder: Embedder) -> None:

@@ -209,9 +209,10 @@ def test_killed_after_it_had_stopped(
         arguments: Any = ([TRAIN], DEV, tmp_path / name)
         whole = train_cross_encoder(*arguments[:2], tmp_path / "x", model=bert, settings=settings)
         with monkeypatch.context() as patch:
-            patch.setattr(CrossEncoder, "save_pretrained", interrupt)
+            patch.setattr("embedkit.training.cross_encoder.add_scores", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 train_cross_encoder(*arguments, model=bert, settings=settings)
+        assert not (tmp_path / name).exists()
         with monkeypatch.context() as patch:
             patch.setattr(Trainer, "train", interrupt)
             again = train_cross_encoder(*arguments, model=bert, settings=settings)
@@ -345,3 +346,4 @@ def test_no_score_at_all(bert: Path, tmp_path: Path) -> None:
             settings=TrainingSettings(epochs=1, learning_rate=1e30, warmup=0, evaluations=1),
         )
     assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out.training").exists()  # it would refuse a lower learning rate

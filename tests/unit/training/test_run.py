@@ -136,6 +136,22 @@ def test_the_last_whole_checkpoint(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []  # it is over
 
 
+def test_killed_while_checkpoints_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best one, which is never later than the last, is there as long as any is."""
+    removed: list[str] = []
+
+    def rmtree(path: Path, **_: object) -> None:
+        removed.append(path.name)
+
+    monkeypatch.setattr("embedkit.training.checkpoints.shutil.rmtree", rmtree)
+    for step in (5, 1000, 20):
+        make_checkpoint(tmp_path, step)
+    Checkpoints(tmp_path).remove()
+    assert removed == ["checkpoint-1000", "checkpoint-20", "checkpoint-5", "eval"]
+
+
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_a_damaged_checkpoint_is_none(

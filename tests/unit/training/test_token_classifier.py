@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -272,6 +274,54 @@ def test_other_labels(tmp_path: Path) -> None:
     (tmp_path / "model" / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match=r"lack those of a token classifier \(classifier.bias, cl"):
         Tagger.from_pretrained(tmp_path / "model")
+
+
+@pytest.mark.parametrize("family", ["nomic_bert", "mt5"])
+def test_resumed_where_transformers_saves_other_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    model, data = tiny.make_model(tmp_path / "model", family, layers=1), english(8)
+    settings = TrainingSettings(
+        epochs=2, batch_size=4, learning_rate=1e-2, evaluations=4, device="cpu"
+    )
+
+    def train(name: str) -> Tagger:
+        return train_token_classifier(
+            [data], data, tmp_path / name, model=model, settings=settings, show_progress=False
+        )
+
+    whole, step, done = train("whole"), transformers.Trainer.training_step, 0
+
+    def until_the_third(*args: Any, **options: Any) -> Any:
+        nonlocal done
+        done += 1
+        if done > 2:
+            raise KeyboardInterrupt
+        return step(*args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transformers.Trainer, "training_step", until_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            train("resumed")
+    resumed = train("resumed")
+    assert resumed.fingerprint == whole.fingerprint
+    assert Tagger.from_pretrained(tmp_path / "whole").fingerprint == whole.fingerprint
+    assert resumed.notes == whole.notes
+
+
+def test_what_bfloat16_trained_predicts_in_float32(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TrainingSettings, "bfloat16", True)
+    data, once = korean(8), replace(FAST, epochs=1, evaluations=1)
+    trained = train_token_classifier([data], data, tmp_path / "out", model=bert, settings=once)
+    saved = Tagger.from_pretrained(tmp_path / "out", device="cpu")
+    scores = [
+        [span.score for spans in one.predict(data.rows) for span in spans]
+        for one in (trained, saved)
+    ]
+    assert scores[0]
+    assert scores[0] == scores[1]
 
 
 @pytest.mark.slow
