@@ -58,6 +58,10 @@ class Actors:
 
     def fitted(self) -> Actors:
         """These actors in the cluster that this process is connected to."""
+        if not ray.is_initialized():
+            raise InputError(
+                "this process is connected to no cluster of Ray; expected `with connected(ADDRESS):`"
+            )
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         gpus = self.num_gpus
         if gpus is None:

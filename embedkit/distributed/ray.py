@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from embedkit.arguments import check_embedder
+from embedkit.arguments import check_embedder, check_type
 from embedkit.data.corpus import Corpus
 from embedkit.data.tables import Row
 from embedkit.data.texts import check_id, check_text
@@ -249,6 +249,7 @@ class DatasetCorpus(Corpus):
 
 def _columns(dataset: Dataset, *needed: str) -> list[str]:
     """The names of all columns of a dataset that has those that are needed."""
+    check_type("dataset", dataset, ray.data.Dataset, "a Dataset of Ray")
     schema = dataset.schema()
     names = list(schema.names) if schema is not None else []
     if missing := [name for name in needed if name not in names]:

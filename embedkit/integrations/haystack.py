@@ -150,7 +150,9 @@ class EmbedkitDocumentEmbedder(_Component):
         _Component.__init__(self, *args, **options)  # Haystack makes the class anew: no super()
         check_list("meta_fields_to_embed", meta_fields_to_embed)
         self.meta_fields_to_embed = list(meta_fields_to_embed)
-        self.embedding_separator = embedding_separator
+        for index, name in enumerate(self.meta_fields_to_embed):
+            check_text(f"meta_fields_to_embed[{index}]", name)
+        self.embedding_separator = check_text("embedding_separator", embedding_separator)
 
     def to_dict(self) -> dict[str, Any]:
         """See `EmbedkitTextEmbedder`."""

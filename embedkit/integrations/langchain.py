@@ -46,6 +46,7 @@ except ImportError:
 
 # ruff: noqa: A002 - LangChain calls it `filter`
 _REST = "langchain"  # the column of metadata that are not filterable, as JSON
+_BY_TEXT = {"mode", "rerank"}  # options of a search that read the words of the query
 _creating = threading.Lock()  # not of a store, which can be pickled
 
 
@@ -180,9 +181,13 @@ class EmbedkitVectorStore(VectorStore):
         Raises:
             InputError: what is wrong, with its position; nothing is added then.
         """
+        from embedkit.retrieval.rows import check_vectors
+
         check_list("texts", texts)
+        check_list("ids", ids or [])
+        check_list("metadatas", metadatas or [], "a list of dict")
         contents = list(texts)
-        names = [name or str(uuid4()) for name in ids or [""] * len(contents)]
+        names = [str(uuid4()) if x in (None, "") else x for x in ids or [""] * len(contents)]
         given = [metadata or {} for metadata in metadatas or [{}] * len(contents)]
         if not len(contents) == len(names) == len(given):
             counts = f"{len(contents)} texts, {len(given)} metadatas and {len(names)} ids"
@@ -193,7 +198,7 @@ class EmbedkitVectorStore(VectorStore):
         if count > 1:
             raise InputError(f"ids: got {name!r} twice, expected each id once")
         metadata = self._columns(given)
-        vectors = np.asarray(self._embedding.embed_documents(contents), np.float32)
+        vectors = check_vectors("embeddings", self._embedding.embed_documents(contents))
         with _creating:
             if self.index is None:
                 self.index = self._new(vectors.shape[1])
@@ -232,14 +237,15 @@ class EmbedkitVectorStore(VectorStore):
         self, query: str, k: int = 4, filter: Where | None = None, **options: Any
     ) -> list[tuple[Document, float]]:
         """As `similarity_search`, with the similarity, which is larger for nearer ones."""
-        vector = self._embedding.embed_query(query)
-        return [(_document(hit), hit.score) for hit in self._hits(vector, k, filter, **options)]
+        by_text = options.keys() & _BY_TEXT
+        queries = [query] if by_text else [self._embedding.embed_query(query)]
+        return [(_document(hit), hit.score) for hit in self._hits(queries, k, filter, **options)]
 
     def similarity_search_by_vector(
         self, embedding: list[float], k: int = 4, filter: Where | None = None, **options: Any
     ) -> list[Document]:
         """As `similarity_search`, for a query's embedding."""
-        return [_document(hit) for hit in self._hits(embedding, k, filter, **options)]
+        return [_document(hit) for hit in self._hits([embedding], k, filter, **options)]
 
     def max_marginal_relevance_search(
         self,
@@ -265,7 +271,7 @@ class EmbedkitVectorStore(VectorStore):
         **options: Any,
     ) -> list[Document]:
         """As `max_marginal_relevance_search`, for a query's embedding."""
-        names = [hit.id for hit in self._hits(embedding, fetch_k, filter, **options)]
+        names = [hit.id for hit in self._hits([embedding], fetch_k, filter, **options)]
         if self.index is None or not names:
             return []
         rows = self.index.get(names, vectors=True, missing_ok=True)
@@ -278,10 +284,15 @@ class EmbedkitVectorStore(VectorStore):
             raise InputError(f"similarity is {self.index.similarity}; relevance scores need cosine")
         return lambda score: min(max(score, 0.0), 1.0)
 
-    def _hits(self, vector: list[float], k: int, where: Where | None, **options: Any) -> list[Hit]:
-        if self.index is None:
-            return []
-        return self.index.search(np.array([vector], np.float32), k, where=where, **options)[0]
+    def _similarity_search_with_relevance_scores(
+        self, query: str, k: int = 4, **options: Any
+    ) -> list[tuple[Document, float]]:
+        if by_text := options.keys() & _BY_TEXT:
+            raise InputError(f"got {listed(by_text)} and relevance scores, which are cosines")
+        return super()._similarity_search_with_relevance_scores(query, k, **options)
+
+    def _hits(self, queries: Any, k: int, where: Where | None, **options: Any) -> list[Hit]:
+        return [] if self.index is None else self.index.search(queries, k, where=where, **options)[0]
 
     def _new(self, dimension: int) -> VectorIndex:
         """An index without rows, in its folder."""
@@ -325,18 +336,21 @@ class EmbedkitVectorStore(VectorStore):
         self._types = own or self._types
         return index
 
-    def _columns(self, metadatas: Sequence[Mapping[str, Any]]) -> pa.Table:
+    def _columns(self, metadatas: Sequence[Mapping[str, Any]]) -> pa.Table | None:
         """Filterable values each in their column, and the others as JSON."""
         import pyarrow as pa
 
-        rows = []
+        fields, rows = {**self._types, _REST: pa.string()}, []
+        if self.index is not None and len(self.index) and _REST not in self.index.metadata_columns:
+            del fields[_REST]  # `embedkit index build` made it
         for at, metadata in enumerate(metadatas):
+            check_type(f"metadatas[{at}]", metadata, Mapping, "a dict")
             own = {name: metadata[name] for name in self._types if metadata.get(name) is not None}
             rest = {name: value for name, value in metadata.items() if name not in own}
             try:
                 typed = {name: pa.scalar(own[name], self._types[name]).as_py() for name in own}
                 text = json.dumps(rest, ensure_ascii=False, allow_nan=False)
-                faithful = (typed, json.loads(text)) == (own, rest)
+                faithful = (typed, json.loads(text.encode())) == (own, rest)
             except (pa.ArrowException, ValueError, TypeError, OverflowError):
                 faithful = False
             if not faithful:
@@ -344,8 +358,13 @@ class EmbedkitVectorStore(VectorStore):
                     f"metadatas[{at}]: got {reprlib.repr(metadata)}, expected filterable values of "
                     "their types, and others that JSON can hold"
                 )
+            if rest and _REST not in fields:
+                raise InputError(
+                    f"metadatas[{at}]: got {listed(rest)}, which the index has no columns for; "
+                    f"expected {listed(fields)}"
+                )
             rows.append({**own, _REST: text})
-        return pa.Table.from_pylist(rows, pa.schema({**self._types, _REST: pa.string()}))
+        return pa.Table.from_pylist(rows, pa.schema(fields)) if fields else None
 
 
 def _document(row: Hit | StoredRow) -> Document:
@@ -356,13 +375,14 @@ def _document(row: Hit | StoredRow) -> Document:
 
 
 def _arrow_types(filterable: Mapping[str, Any]) -> dict[str, pa.DataType]:
+    check_type("filterable", filterable, Mapping, "a dict of names and types")
     by_python = dict(
         zip((str, int, float, bool, date, list[str]), arrow_types().values(), strict=True)
     )
     for name, kind in filterable.items():
-        if kind not in tuple(by_python) or name == _REST:
+        if kind not in tuple(by_python) or name == _REST or not isinstance(name, str):
             raise InputError(
                 f"filterable, {name!r}: got {kind!r}, expected str, int, float, bool, date or "
-                f"list[str], and another name than {_REST!r}"
+                f"list[str], and a str other than {_REST!r} as the name"
             )
     return {name: by_python[kind] for name, kind in filterable.items()}

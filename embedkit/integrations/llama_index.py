@@ -28,8 +28,9 @@ class EmbedkitEmbedding(BaseEmbedding):
     """An embedder for LlamaIndex's indexes; queries and documents keep their own prompts.
 
     LlamaIndex describes models by their fields (`to_dict`), and files cached nodes under them. The
-    field `fingerprint` tells apart all that changes an embedding, and `from_dict` refuses a model
-    that has another one.
+    field `fingerprint` tells apart all that changes an embedding but the precision, and `from_dict`
+    refuses a model that has another one. Options of `Embedder` are no fields: give them to
+    `from_dict` again.
 
     Args:
         model_name: an `Embedder`, or anything that `Embedder.from_pretrained` takes.

@@ -67,6 +67,8 @@ class MTEBEncoder:
             if not isinstance(batch, Mapping) or "text" not in batch:
                 raise InputError(f"inputs has {reprlib.repr(batch)}; expected batches with text")
             texts += batch["text"]
+        if prompt_type not in (None, "query", "document"):
+            raise InputError(f"prompt_type is {prompt_type!r}; expected query, document or None")
         prompt = role_prompt(self.embedder, "sentence" if prompt_type is None else str(prompt_type))
         return self.embedder.encode(texts, prompt=prompt, show_progress=show_progress_bar)
 

@@ -70,13 +70,18 @@ def test_what_answers_but_is_no_cluster_is_refused_soon(monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("no_ray")
-def test_auto_precision_is_refused(tmp_path: Path) -> None:
+def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
     model = tiny.make_bert(tmp_path / "model", layers=1, width=16)
     embedder = Embedder.from_pretrained(model, device="cpu")
     with pytest.raises(InputError, match=AUTO):
         door.ClusterEmbedder(embedder)
     with pytest.raises(InputError, match=AUTO):
         door.encode_dataset(None, embedder)
+    embedder = Embedder.from_pretrained(model, precision="float32", device="cpu")
+    with pytest.raises(InputError, match="this process is connected to no cluster of Ray; expected"):
+        door.ClusterEmbedder(embedder)
+    with pytest.raises(InputError, match=r"dataset is \[\]; expected a Dataset of Ray"):
+        door.encode_dataset([], embedder)
 
 
 @pytest.mark.parametrize(

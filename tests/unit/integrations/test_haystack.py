@@ -159,3 +159,7 @@ def test_what_has_no_text_is_refused(
         TextEmbedder(embedder).run(text=["rain"])
     with pytest.raises(InputError, match="meta_fields_to_embed is one str"):
         DocumentEmbedder(embedder, meta_fields_to_embed="title")
+    with pytest.raises(InputError, match=r"meta_fields_to_embed\[0\]: got 3, expected a str"):
+        DocumentEmbedder(embedder, meta_fields_to_embed=[3])
+    with pytest.raises(InputError, match="embedding_separator: got None, expected a str"):
+        DocumentEmbedder(embedder, embedding_separator=None)

@@ -185,6 +185,28 @@ def test_a_store_in_a_folder(embeddings: Any, bert: Path, tmp_path: Path) -> Non
     assert EmbedkitVectorStore(embeddings, **options).similarity_search("a cat") == []
 
 
+def test_an_index_of_the_command_line(embeddings: Any, tmp_path: Path) -> None:
+    vectors, metadata = embeddings.embedder.encode_document(TEXTS), {"year": [1, 2, 3, 4]}
+    built = {"ids": [*"abcd"], "texts": TEXTS, "metadata": metadata, "bm25": True}
+    VectorIndex.build(vectors, **built).save(tmp_path / "index")
+    store = EmbedkitVectorStore(embeddings, tmp_path / "index")
+    store.add_texts(["two cats"], [{"year": 5}], ids=["e"])
+    assert store.get_by_ids(["e"])[0].metadata == {"year": 5}
+    with pytest.raises(InputError, match=r"\[0\]: got 'x', which the index has no columns for; ex"):
+        store.add_texts(["snow"], [{"x": 1}])
+    # Words count too, where the index has them.
+    options = {"k": 2, "filter": "year > 1"}
+    retriever = store.as_retriever(search_kwargs={"mode": "bm25", **options})
+    assert ids(retriever.invoke("two")) == ids(store.similarity_search("two", mode="bm25"))[:2]
+    assert sorted(ids(retriever.invoke("two"))) == ["c", "e"]
+    index = VectorIndex.open(tmp_path / "index", embeddings.embedder)
+    hits = index.search(["two dogs"], 2, where="year > 1", mode="hybrid")
+    documents = store.similarity_search_with_score("two dogs", mode="hybrid", **options)
+    assert [(x.id, score) for x, score in documents] == [(hit.id, hit.score) for hit in hits[0]]
+    with pytest.raises(InputError, match="got 'mode' and relevance scores, which are cosines"):
+        store.similarity_search_with_relevance_scores("two", mode="hybrid")
+
+
 def test_threads_make_one_index(embeddings: Any, tmp_path: Path) -> None:
     store = EmbedkitVectorStore(embeddings, tmp_path / "index")
     with ThreadPoolExecutor(4) as threads:
@@ -222,6 +244,7 @@ def test_other_kinds_and_similarities(embeddings: Any) -> None:
         {"x": math.nan},
         {"x": (1, 2)},
         {"x": datetime(2024, 1, 1)},
+        {"x": "\ud800"},
         {1: "x"},
     ],
 )
@@ -246,12 +269,23 @@ def test_wrong_arguments(
         patch.setattr(embeddings, "embed_documents", None)
         with pytest.raises(InputError, match="ids: got 'x' twice"):
             store.add_texts(["a", "b"], ids=["x", "x"])
-        with pytest.raises(InputError, match=r"ids\[0\]: got 3, expected a str"):
-            store.add_texts(["a"], ids=[3])
+        for wrong in (3, 0):
+            with pytest.raises(InputError, match=rf"ids\[0\]: got {wrong}, expected a str"):
+                store.add_texts(["a"], ids=[wrong])
+        with pytest.raises(InputError, match="ids is one str; expected a list of str"):
+            store.add_texts(["a"], ids="a")
+        with pytest.raises(InputError, match="metadatas is one dict; expected a list of dict"):
+            store.add_texts(["a"], {"year": 2024})
+        with pytest.raises(InputError, match=r"metadatas\[0\] is 'x'; expected a dict"):
+            store.add_texts(["a"], ["x"])
     with pytest.raises(TypeError, match="filter"):
         store.delete(filter={"year": 2024})
     with pytest.raises(InputError, match="filterable, 'a': got <class 'dict'>, expected str, int"):
         EmbedkitVectorStore(embeddings, filterable={"a": dict})
+    with pytest.raises(InputError, match="filterable, 3: .* and a str other than 'langchain' as"):
+        EmbedkitVectorStore(embeddings, filterable={3: str})
+    with pytest.raises(InputError, match=r"filterable is \['a'\]; expected a dict"):
+        EmbedkitVectorStore(embeddings, filterable=["a"])
     for options in ({"kind": "nothing"}, {"similarity": "nothing"}):
         with pytest.raises(InputError, match=f"{next(iter(options))} is 'nothing'"):
             EmbedkitVectorStore(embeddings, **options)
