@@ -57,6 +57,11 @@ class TokenStates:
                 f"pooler_output has {len(pooler_output)} rows, and the attention mask {len(mask)}; "
                 "expected as many"
             )
+        if pooler_output is not None and not kept[:, 0].all():
+            raise InputError(
+                "pooler_output is of the first column, which the attention mask leaves out in row "
+                f"{int(kept[:, 0].int().argmin())}; expected padding on the right"
+            )
         offsets = F.pad(kept.sum(1).cumsum(0), (1, 0))
         batch = TokenBatch(
             (torch.zeros_like(kept) if token_ids is None else token_ids)[kept].long(),

@@ -126,7 +126,8 @@ class Pooling(nn.Module):
                 hidden_states. `pooler` reads pooler_output; transformers invents its weights where
                 the checkpoint has none, and whether it did cannot be known here.
             attention_mask: (n, length), 1 for tokens and 0 for padding, of any dtype. Padding is on
-                either side.
+                either side; for `pooler`, which transformers applies to the first column, on the
+                right.
             input_ids: (n, length) integers; only `idf_mean` reads them.
             special_tokens_mask: (n, length), 1 for special tokens (a tokenizer returns it for
                 `return_special_tokens_mask=True`); only `mean_content`, `max_content` and

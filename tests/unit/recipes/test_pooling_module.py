@@ -428,6 +428,13 @@ def test_masks_that_are_refused(mask: Any, problem: str) -> None:
         Pooling("mean")(HIDDEN, mask)
 
 
+def test_the_pooler_needs_padding_on_the_right() -> None:
+    output = {"pooler_output": HIDDEN[:, 0]}
+    assert torch.equal(Pooling("pooler")(output, MASK), HIDDEN[:, 0])
+    with pytest.raises(InputError, match="leaves out in row 0; expected padding on the right"):
+        Pooling("pooler")(output, make_mask("left"))
+
+
 def test_padding_on_both_sides_is_packed_too() -> None:
     mask = torch.tensor([[0, 1, 1, 0, 0, 0, 0]])
     got = Pooling("mean")(HIDDEN[:1], mask)
