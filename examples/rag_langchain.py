@@ -2,8 +2,8 @@
 
     python examples/rag_langchain.py docs/guides "Which pooling?" [--where "source LIKE '%pool%'"]
 
-The paragraphs of all .md and .txt files go into an index beside the folder; run again, the cache
-gives embeddings that are known. The prompt is printed, and answered by a stand-in: put a chat model
+The paragraphs of all .md and .txt files go into an index beside the folder, made anew in each run;
+the cache gives embeddings that are known. The prompt is printed, and answered by a stand-in: put a chat model
 of LangChain in its place.
 """
 
@@ -36,12 +36,15 @@ def main() -> None:
     parser.add_argument("--model", default="minilm")
     options = parser.parse_args()
     try:
+        if not (documents := paragraphs(options.folder)):
+            raise InputError(f"{options.folder}: got no paragraphs, expected .md or .txt files")
         store = EmbedkitVectorStore(
             EmbedkitEmbeddings(options.model, cache=True),
             options.folder.resolve().with_suffix(".index"),
             filterable={"source": str, "paragraph": int},
         )
-        store.add_documents(documents := paragraphs(options.folder))
+        store.delete()
+        store.add_documents(documents)
         retriever = store.as_retriever(search_kwargs={"k": 3, "filter": options.where})
         question = {"passages": retriever | cited, "question": RunnablePassthrough()}
         prompt = (question | PROMPT).invoke(options.question)

@@ -161,3 +161,5 @@ def test_rag_with_langchain_is_offline(example: Example, model: Path, tmp_path: 
     where = ("--where", "source = 'one.md' AND paragraph = 1")
     again = example("rag_langchain.py", folder, texts[4], "--model", model, *where)
     assert [line for line in again if line.startswith("[")] == ["[one.md#1] a new paragraph"]
+    again = example("rag_langchain.py", folder, texts[1], "--model", model)
+    assert not any(texts[1] in line for line in again if line.startswith("["))  # it is gone
