@@ -3,8 +3,8 @@
     python examples/rag_langchain.py docs/guides "Which pooling?" [--where "source LIKE '%pool%'"]
 
 The paragraphs of all .md and .txt files go into an index beside the folder, made anew in each run;
-the cache gives embeddings that are known. The prompt is printed, and answered by a stand-in: put a chat model
-of LangChain in its place.
+the cache gives embeddings that are known. The prompt is printed, and answered by a stand-in: put a
+chat model of LangChain in its place.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Actors:
         """These actors in the cluster that this process is connected to."""
         if not ray.is_initialized():
             raise InputError(
-                "this process is connected to no cluster of Ray; expected `with connected(ADDRESS):`"
+                "this process is connected to no cluster of Ray; expected a block of `connected()`"
             )
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         gpus = self.num_gpus

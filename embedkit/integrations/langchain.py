@@ -292,7 +292,9 @@ class EmbedkitVectorStore(VectorStore):
         return super()._similarity_search_with_relevance_scores(query, k, **options)
 
     def _hits(self, queries: Any, k: int, where: Where | None, **options: Any) -> list[Hit]:
-        return [] if self.index is None else self.index.search(queries, k, where=where, **options)[0]
+        if self.index is None:
+            return []
+        return self.index.search(queries, k, where=where, **options)[0]
 
     def _new(self, dimension: int) -> VectorIndex:
         """An index without rows, in its folder."""

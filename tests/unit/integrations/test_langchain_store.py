@@ -282,7 +282,7 @@ def test_wrong_arguments(
         store.delete(filter={"year": 2024})
     with pytest.raises(InputError, match="filterable, 'a': got <class 'dict'>, expected str, int"):
         EmbedkitVectorStore(embeddings, filterable={"a": dict})
-    with pytest.raises(InputError, match="filterable, 3: .* and a str other than 'langchain' as"):
+    with pytest.raises(InputError, match=r"filterable, 3: .* and a str other than 'langchain' as"):
         EmbedkitVectorStore(embeddings, filterable={3: str})
     with pytest.raises(InputError, match=r"filterable is \['a'\]; expected a dict"):
         EmbedkitVectorStore(embeddings, filterable=["a"])
