@@ -342,8 +342,8 @@ class EmbedkitVectorStore(VectorStore):
         """Filterable values each in their column, and the others as JSON."""
         import pyarrow as pa
 
-        fields, rows = {**self._types, _REST: pa.string()}, []
-        if self.index is not None and len(self.index) and _REST not in self.index.metadata_columns:
+        index, fields, rows = self.index, {**self._types, _REST: pa.string()}, []
+        if index is not None and index.has_texts and _REST not in index.metadata_columns:
             del fields[_REST]  # `embedkit index build` made it
         for at, metadata in enumerate(metadatas):
             check_type(f"metadatas[{at}]", metadata, Mapping, "a dict")

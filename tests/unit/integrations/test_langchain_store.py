@@ -205,6 +205,9 @@ def test_an_index_of_the_command_line(embeddings: Any, tmp_path: Path) -> None:
     assert [(x.id, score) for x, score in documents] == [(hit.id, hit.score) for hit in hits[0]]
     with pytest.raises(InputError, match="got 'mode' and relevance scores, which are cosines"):
         store.similarity_search_with_relevance_scores("two", mode="hybrid")
+    store.delete()  # the columns stay
+    with pytest.raises(InputError, match=r"\[0\]: got 'x', which the index has no columns for; ex"):
+        store.add_texts(["snow"], [{"x": 1}])
 
 
 def test_threads_make_one_index(embeddings: Any, tmp_path: Path) -> None:
