@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from embedkit.data.pairs import Pairs
 from embedkit.data.texts import as_texts
 from embedkit.embedder.embedder import Embedder
-from embedkit.embedder.precision import AGREEMENT, PRECISIONS, Choice, smallest_cosine
+from embedkit.embedder.precision import AGREEMENT, INT8, PRECISIONS, Choice, smallest_cosine
 from embedkit.embedder.streams import run_streams, streams_for
 from embedkit.encoders.encoder import ENGINES, Encoder
 from embedkit.encoders.hub import find_folder
@@ -95,11 +95,11 @@ def _peer(
     return Contestant(encode)
 
 
-# What embedkit can run in, by name; float16 is for old GPUs.
+# What embedkit can run in, by name; float16 is for old GPUs, and torch runs no int8.
 _EVERY: dict[str, dict[str, Any]] = {
     f"{OURS} {engine} {precision}".replace(" torch", ""): {"engine": engine, "precision": precision}
     for engine, precision in product(ENGINES, PRECISIONS)
-    if precision != "float16" and (engine == "torch" or find_spec(engine))
+    if precision != "float16" and (precision != INT8 if engine == "torch" else find_spec(engine))
 }
 
 # The first one is what the others are compared with.
