@@ -213,4 +213,7 @@ def _file(source: str, input_format: str) -> Iterator[str | Path]:
         path = Path(scratch) / f"stdin.{input_format}"
         with disk_errors("the temporary folder (TMPDIR)"), path.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
-        yield path
+        try:
+            yield path
+        except InputError as error:
+            raise InputError(str(error).replace(str(path), "stdin")) from None

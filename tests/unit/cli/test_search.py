@@ -258,6 +258,10 @@ def test_stdin_is_a_corpus(
         assert done.code == 0, done.err
         want = Embedder.from_pretrained(model, device="cpu").encode(["a cat", "the dog"])
         assert np.abs(Vectors.open(out).to_numpy() - want).max() < 1e-6
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    assert refused(run("encode", "-", "-m", model, "--out", tmp_path / "x")) == (
+        "stdin: got an empty file, expected rows"
+    )
     assert "--format is 'xml'; expected one of txt" in refused(
         run("encode", "-", "-m", model, "--out", tmp_path / "x", "--format", "xml")
     )
