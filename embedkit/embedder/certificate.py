@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from embedkit.data.pairs import read_pairs
-from embedkit.embedder.one_pass import run
+from embedkit.embedder.one_pass import check_finite, run
 from embedkit.encoders.encoder import Encoder, on_engine
 from embedkit.encoders.packed import PackedEncoder
 from embedkit.encoders.quantization import Quantization, calibrate
@@ -56,8 +56,12 @@ def in_int8(
     tokens = tokenize(taken)
     longest_first = np.argsort(-tokens.lengths, kind="stable")
     few = longest_first[:: -(-len(taken) // _FEW)]
+    others = tokenize(held_out)
+    (reference,) = run(exact, others, [bound])
+    check_finite(reference, held_out, "float32")
     parts = calibrate(exact, tokens.batch(longest_first), tokens.batch(few))
     certificate: dict[str, Any] = {
+        "recipe": str(bound.recipe),
         "source": source,
         "texts": len(taken),
         "held_out": len(held_out),
@@ -65,8 +69,8 @@ def in_int8(
             f"{layer}.{part}" for layer, part in exact.linear_parts if (layer, part) not in parts
         ],
     }
-    rough, tokens = exact.with_int8(Quantization(parts, certificate)), tokenize(held_out)
-    cosines = row_cosines(*(run(variant, tokens, [bound])[0] for variant in (exact, rough)))
+    rough = exact.with_int8(Quantization(parts, certificate))
+    cosines = row_cosines(reference, run(rough, others, [bound])[0])
     certificate |= {"smallest_cosine": float(cosines.min()), "mean_cosine": float(cosines.mean())}
     return rough
 
@@ -79,9 +83,10 @@ def row_cosines(a: Float32Array, b: Float32Array) -> NDArray[np.float64]:
 def described(certificate: Mapping[str, Any]) -> str:
     """A certificate in one sentence."""
     kept = certificate.get("kept_float", [])
+    recipe = f" of {certificate['recipe']}" if "recipe" in certificate else ""
     return (
-        f"calibrated on {certificate.get('texts')} {certificate.get('source')} texts; cosine to "
-        f"float32 on {certificate.get('held_out')} others: mean "
+        f"calibrated on {certificate.get('texts')} {certificate.get('source')} texts; "
+        f"cosine{recipe} to float32 on {certificate.get('held_out')} others: mean "
         f"{certificate.get('mean_cosine', float('nan')):.5f}, smallest "
         f"{certificate.get('smallest_cosine', float('nan')):.5f}; {len(kept)} linears stay float"
     )

@@ -18,13 +18,8 @@ from embedkit.arguments import as_path, check_count, check_type
 from embedkit.data.texts import as_texts
 from embedkit.embedder.encode_arguments import check_encode_arguments
 from embedkit.embedder.loading import load_parts
-from embedkit.embedder.precision import (
-    AUTO,
-    INT8,
-    PRECISIONS,
-    check_precision,
-    usable_engine,
-)
+from embedkit.embedder.one_pass import check_finite
+from embedkit.embedder.precision import AUTO, INT8, PRECISIONS, check_precision, usable_engine
 from embedkit.embedder.prompts import role_prompt
 from embedkit.embedder.recipe_encoder import GIVEN, RecipeEncoder
 from embedkit.encoders.devices import on_device, standard_torch
@@ -304,8 +299,8 @@ class Embedder(RecipeEncoder):
             float32 (n, dim), in the order of `texts`; (dim,) for one text.
 
         Raises:
-            InputError: an element that is not a str (names its index), an unknown prompt, or a
-                recipe that is not fitted.
+            InputError: an element that is not a str (names its index), an unknown prompt, a
+                recipe that is not fitted, or an embedding that is not finite.
         """
         show_progress = check_encode_arguments(others, show_progress)
         if truncate_dim is not None:
@@ -324,6 +319,7 @@ class Embedder(RecipeEncoder):
                     listed, [self.bound], prompt=prefix, show_progress=show_progress
                 )
             (vectors,) = encoded.vectors
+            check_finite(vectors, encoded.distinct.texts, self.precision)
             if len(encoded.distinct.inverse) > len(vectors):
                 vectors = vectors[encoded.distinct.inverse]
         if truncate_dim is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from torch import Tensor
 from embedkit.embedder.streams import run_streams, streams_for
 from embedkit.encoders.auto import AutoModelEncoder
 from embedkit.encoders.encoder import Encoder
+from embedkit.errors import InputError
 from embedkit.pooling import POOLINGS
 from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.steps import Float32Array
@@ -60,6 +62,17 @@ class Encoded:
     vectors: list[Float32Array]  # for each recipe float32 (distinct texts, dim)
     distinct: Distinct  # the distinct texts, and where each text is among them
     tokens: Tokenized  # of the distinct texts, prompt included
+
+
+def check_finite(vectors: Float32Array, texts: Sequence[str], precision: str) -> None:
+    """Refuse embeddings, (n, dim), of distinct texts, which overflowed or come of bad weights."""
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        advice = "another model" if precision == "float32" else "precision float32"
+        raise InputError(
+            f"the embedding of {reprlib.repr(texts[int(finite.argmin())])} in {precision} has "
+            f"numbers that are not finite; expected finite ones, so take {advice}"
+        )
 
 
 def in_parts(texts: list[str], encoder: Encoder) -> list[list[str]]:

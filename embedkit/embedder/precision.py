@@ -126,6 +126,8 @@ def choose(
     precision: str,  # a name of PRECISIONS, or `auto`
     engine: str = "torch",  # one of ENGINES, or `auto`
     calibrate_on: Sequence[str] | None = None,  # texts for int8; None for built-in ones
+    *,
+    own_recipe: bool = True,  # whether it is the folder's, which alone is certified
 ) -> tuple[Encoder, Choice]:
     """The encoder in the precision and engine that were asked for, or for `auto` in the best ones.
 
@@ -134,7 +136,9 @@ def choose(
     (cosine of AGREEMENT or more); it reads no text of the caller's.
     """
     check_precision(precision, engine)
-    certified = _certified(encoder) if precision == AUTO and engine != "torch" else None
+    certified = None
+    if precision == AUTO and engine != "torch" and own_recipe:
+        certified = _certified(encoder)
     if precision == INT8 or certified is not None:
         texts = [*PROBE, *built_in_texts()] if calibrate_on is None else calibrate_on
         source = "built-in" if calibrate_on is None else "given"

@@ -64,6 +64,7 @@ class RecipeEncoder:
             self.__dict__.pop("_digests", None)
         self.bound, self._asked = bound or self.bound, precision or self._asked
         self.__dict__.pop("identity", None)
+        own = self.own
         self.encoder, self.precision_choice = choose(
             self.encoder,
             lambda texts: self._tokenize(texts, "")[0],
@@ -71,6 +72,7 @@ class RecipeEncoder:
             self._asked,
             self.settings.engine,
             self._calibrate_on,
+            own_recipe=own is not None and own.recipe == self.recipe,
         )
         return self
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedkit.arguments import check_embedder
 from embedkit.data.corpus import Corpus, Document
+from embedkit.embedder.one_pass import check_finite
 from embedkit.embedder.precision import Choice
 from embedkit.embedder.prompts import role_prompt
 from embedkit.errors import InputError
@@ -314,6 +315,8 @@ class _ShardEncoder:
             batch_tokens=self._batch_tokens,
         )
         for chunk, encoded in zip(chunks, parts, strict=True):
-            inverse = encoded.distinct.inverse
+            distinct, (vectors,) = encoded.distinct, encoded.vectors
+            check_finite(vectors, distinct.texts, self._embedder.precision)
+            inverse = distinct.inverse
             self.truncated += int(encoded.tokens.truncated[inverse].sum())
-            yield chunk, encoded.vectors[0][inverse]
+            yield chunk, vectors[inverse]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +15,7 @@ from helpers import tiny
 from helpers.command import Run
 from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 import embedkit.evaluation.quantize as quantize_module
 from embedkit import Corpus, Embedder, InputError, encode_corpus, quantize
@@ -170,6 +171,15 @@ def test_hostile_files(saved: Path, change: dict[str, np.ndarray]) -> None:
         Embedder(saved)
 
 
+def test_embeddings_that_are_not_finite_are_not_calibrated(bert: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(bert, tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    tensors["encoder.layer.0.output.dense.bias"][0] = np.nan
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match="in float32 has numbers that are not finite"):
+        quantize(folder, tmp_path / "out", calibrate_on=TEXTS)
+
+
 def test_wrong_options(bert: Path, tmp_path: Path) -> None:
     for options, message in (
         ({"precision": "int8", "engine": "torch"}, "expected engine openvino"),
@@ -198,6 +208,10 @@ def test_certified_by_pairs(
     assert change["change"] == pytest.approx(change["int8"] - change["float32"], abs=1e-5)
     assert 0.9 < done["smallest_cosine"] <= done["mean_cosine"] <= 1
     assert Embedder(out).precision == "int8"  # certified, so by default
+    assert Embedder(out, "cls").precision != "int8"  # another recipe than the certified one
+    assert Embedder(out).with_recipe("cls").with_recipe("mean").precision == "int8"
+    asked = Embedder(out, "cls", precision="int8").precision_choice
+    assert "cosine of mean to float32" in asked.reason
     bad = {**change, "change": -0.01, "ci95": (-0.02, 0.0)}
     monkeypatch.setattr(quantize_module, "_changes", lambda *_: [bad])
     refused = run("quantize", *options, "--max-loss", 0.005, "--overwrite")

@@ -389,6 +389,10 @@ def test_numbers_that_float16_cannot_hold_are_refused(embedder: Embedder, tmp_pa
     with pytest.raises(InputError, match=r"of size 1000\d\d, expected at most 65504 \(float16\)"):
         encode_corpus(large, corpus, tmp_path / "half", dtype="float16")
     assert encode_corpus(large, corpus, tmp_path / "whole").encoded == 1
+    low = Embedder(tmp_path / "model", "mean", precision="float16", device="cpu")
+    for work in (lambda: encode_corpus(low, corpus, tmp_path / "low"), lambda: low.encode("a")):
+        with pytest.raises(InputError, match=r"'a' in float16 .* not finite; .* precision float32"):
+            work()
 
 
 def test_a_corpus_that_changes_underway_is_noticed(
