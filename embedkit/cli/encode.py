@@ -137,7 +137,7 @@ def encode_command(
             device=devices[0] if devices else None,
             revision=revision,
         )
-        try:
+        with output.resumable(out):
             if ray is None:
                 embedder = cluster.enter_context(processes.of(embedder, devices))
             else:
@@ -154,11 +154,6 @@ def encode_command(
                 shard=shard,
                 work=work,
             )
-        except KeyboardInterrupt:
-            output.alert(
-                f"interrupted: what was encoded is in {out}; run the same command to resume"
-            )
-            raise typer.Exit(1) from None
     choice = summary.precision
     output.inform(f"precision: {choice}")
     output.inform(f"prompt: {described(summary.prompt, embedder.settings.prompts)}")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,6 +59,61 @@ _Vectors = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class _Made:
+    """How an index is made, by the names of the arguments of `VectorIndex.build`."""
+
+    kind: Annotated[
+        str,
+        options.option(
+            "Make an index of this kind: flat, which is exact, hnsw, or a factory string of FAISS "
+            "such as IVF256,Flat; auto chooses by the number of rows and --memory.",
+            panel="Index",
+            values=choices.BUILT_KINDS,
+            metavar="[flat|hnsw|auto|FACTORY]",
+        ),
+    ] = "flat"
+    recall: Annotated[
+        float | None,
+        options.search_option(
+            "Tune the search to find this share of the true nearest rows; kind auto uses 0.95."
+        ),
+    ] = None
+    queries: Queries = None
+    memory: Annotated[
+        float | None,
+        options.option("Let kind auto use this many GB of memory; by default 4.", panel="Index"),
+    ] = None
+    dtype: Annotated[
+        str,
+        options.option(
+            "Store the vectors of a kind that compresses them, such as IVF256,PQ48, in this data "
+            "type; they rescore its hits.",
+            panel="Index",
+            values=choices.DTYPES,
+        ),
+    ] = "float32"
+    similarity: Annotated[
+        str | None,
+        options.option(
+            "Rank by this similarity; by default by the model's own.",
+            panel="Index",
+            values=choices.INDEX_SIMILARITIES,
+        ),
+    ] = None
+    nprobe: options.Nprobe = None
+    ef_search: options.EfSearch = None
+    bm25: Annotated[
+        bool,
+        options.option(
+            "Count the words of the stored texts too, for --mode bm25 and hybrid of search.",
+            "--bm25",
+            panel="Index",
+        ),
+    ] = False
+    words: ranking.Words = "unicode"
+
+
 @index_app.command("build")
 def build_command(
     context: typer.Context,
@@ -93,55 +147,7 @@ def build_command(
             "Store the texts of a file, so that search can print them.", "--texts/--no-texts"
         ),
     ] = True,
-    kind: Annotated[
-        str,
-        options.option(
-            "Make an index of this kind: flat, which is exact, hnsw, or a factory string of FAISS "
-            "such as IVF256,Flat; auto chooses by the number of rows and --memory.",
-            panel="Index",
-            values=choices.BUILT_KINDS,
-            metavar="[flat|hnsw|auto|FACTORY]",
-        ),
-    ] = "flat",
-    recall: Annotated[
-        float | None,
-        options.search_option(
-            "Tune the search to find this share of the true nearest rows; kind auto uses 0.95."
-        ),
-    ] = None,
-    queries: Queries = None,
-    memory: Annotated[
-        float | None,
-        options.option("Let kind auto use this many GB of memory; by default 4.", panel="Index"),
-    ] = None,
-    dtype: Annotated[
-        str,
-        options.option(
-            "Store the vectors of a kind that compresses them, such as IVF256,PQ48, in this data "
-            "type; they rescore its hits.",
-            panel="Index",
-            values=choices.DTYPES,
-        ),
-    ] = "float32",
-    similarity: Annotated[
-        str | None,
-        options.option(
-            "Rank by this similarity; by default by the model's own.",
-            panel="Index",
-            values=choices.INDEX_SIMILARITIES,
-        ),
-    ] = None,
-    nprobe: options.Nprobe = None,
-    ef_search: options.EfSearch = None,
-    bm25: Annotated[
-        bool,
-        options.option(
-            "Count the words of the stored texts too, for --mode bm25 and hybrid of search.",
-            "--bm25",
-            panel="Index",
-        ),
-    ] = False,
-    words: ranking.Words = "unicode",
+    made: _Made,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
 ) -> None:
@@ -159,20 +165,9 @@ def build_command(
     check_own(out, MANIFEST, "an index")
     if (out / MANIFEST).exists():  # not where a build was killed
         output.check_unused(out, "--out", overwrite=overwrite)
-    tuned_on = None if queries is None else read_queries(queries)
-    recall_to_reach(recall, tuned_on, kind, nprobe, ef_search)
-    settings: dict[str, Any] = {
-        "kind": kind,
-        "similarity": similarity,
-        "nprobe": nprobe,
-        "ef_search": ef_search,
-        "recall": recall,
-        "queries": tuned_on,
-        "memory": memory,
-        "dtype": dtype,
-        "bm25": bm25,
-        "words": words,
-    }
+    tuned_on = None if made.queries is None else read_queries(made.queries)
+    recall_to_reach(made.recall, tuned_on, made.kind, made.nprobe, made.ef_search)
+    settings = {**vars(made), "queries": tuned_on}
     columns = _columns(metadata, more)
     folder = vectors_folder(context, source, *_ENCODING)
     if folder is not None:
@@ -197,7 +192,7 @@ def build_command(
             engine=engine,
             device=devices[0] if devices else None,
         )
-        with _resumable(out), processes.of(embedder, devices) as pool:
+        with output.resumable(out), processes.of(embedder, devices) as pool:
             index = build_index(
                 pool,
                 corpus,
@@ -258,7 +253,7 @@ def sync_command(
         columns, ids = opened.file_columns or (None, None)
         texts = text_column or (list(columns) if columns else None)
         rows = options.corpus(source, texts, encoding, id_column or ids)
-    with _resumable(index):
+    with output.resumable(index):
         changes = sync_index(
             opened,
             rows,
@@ -273,17 +268,6 @@ def sync_command(
         return
     counts = ", ".join(f"{count:,} {name}" for name, count in changes._asdict().items())
     output.inform(f"{index}: {counts}{'; nothing was changed' if dry_run else ''}")
-
-
-@contextmanager
-def _resumable(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        output.alert(
-            f"interrupted: what was encoded is in {folder}; run the same command to resume"
-        )
-        raise typer.Exit(1) from None
 
 
 def _columns(given: list[str] | None, more: list[str] | None) -> list[str] | str | None:

@@ -6,7 +6,8 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,16 @@ def inform(message: object) -> None:
 def alert(message: object) -> None:
     """Print a warning or an error on stderr."""
     print(printable(str(message)), file=sys.stderr)
+
+
+@contextmanager
+def resumable(out: object) -> Iterator[None]:
+    """Say where the work that an interrupt ends is resumed."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        alert(f"interrupted: what was encoded is in {out}; run the same command to resume")
+        raise typer.Exit(1) from None
 
 
 def check_out(files: ReportFiles, models: Mapping[str, Path] | None = None) -> None:
