@@ -320,6 +320,7 @@ def test_texts_are_verbatim(suffix: str, tmp_path: Path) -> None:
     assert got.scores.tolist() == list(scores)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("suffix", READERS)
 @settings(max_examples=50, deadline=None)
 @given(data=st.data())

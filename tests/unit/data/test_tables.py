@@ -221,6 +221,7 @@ def test_data_of_any_bytes_is_read_or_refused(
             assert str(path) in str(error)  # noqa: PT017
 
 
+@pytest.mark.thorough
 @settings(max_examples=400, deadline=None)
 @given(text=st.text('a,"\r\n ', max_size=30))
 def test_data_of_csv_is_cut_as_the_csv_module_cuts_it(
@@ -448,6 +449,7 @@ def test_memory_does_not_grow_with_the_file(suffix: str, tmp_path: Path) -> None
         assert most() < 15e6
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("suffix", [".csv.gz", ".parquet"])
 def test_memory_does_not_grow_with_what_is_written(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -173,6 +173,7 @@ def test_embeddings_are_cached_for_each_engine(bert: Path, tmp_path: Path) -> No
 # The measurement
 
 
+@pytest.mark.thorough
 def test_engines_are_timed_on_the_same_layer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

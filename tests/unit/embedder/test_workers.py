@@ -28,6 +28,8 @@ from embedkit.embedder import workers
 from embedkit.embedder.workers import EmbedderPool
 from embedkit.vectors import encode_corpus as encode
 
+pytestmark = pytest.mark.thorough  # processes
+
 TEXTS = [
     *tiny.TEXTS,
     *(f"고양이 {index} cats {'read ' * (index % 7)}" for index in range(60)),

@@ -78,6 +78,7 @@ class TestWords:
         assert find_words("english")("Running dogs 한국어") == ["run", "dog", "한국", "국어"]
         assert find_words("german")("Häuser") == ["haus"]
 
+    @pytest.mark.thorough
     def test_kiwi_gives_nouns_and_predicates_of_korean(self) -> None:
         terms = find_words("kiwi")("그는 GPT 책을 읽고 있다.")
         assert {"gpt", "책", "읽"} <= set(terms)

@@ -28,6 +28,7 @@ def tokenizer_of(kind: str, max_length: int) -> TextTokenizer:
     return wrap_tokenizer(getattr(tiny_tokenizers, kind)(), max_length=lambda own: max_length)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", KINDS)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=3), size=st.integers(3, 12), word=st.booleans())
 def test_each_token_is_in_one_window(kind: str, texts: list[str], size: int, word: bool) -> None:
@@ -54,6 +55,7 @@ def test_each_token_is_in_one_window(kind: str, texts: list[str], size: int, wor
             assert {*map(tuple, bounds)} <= {*row.words}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data(), text=TEXTS)
 def test_entities_survive(kind: str, data: st.DataObject, text: str) -> None:

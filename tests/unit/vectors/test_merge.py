@@ -233,6 +233,7 @@ def test_a_changed_input_is_refused_until_its_shards_are_encoded_again(
     assert np.abs(Vectors.open(tmp_path / "out")[IDS[-1]] - want).max() < 1e-6
 
 
+@pytest.mark.thorough
 def test_shards_that_do_not_fit_are_refused(
     model: Path, embedder: Embedder, encoded: tuple[Path, Corpus], parts: list[Path], tmp_path: Path
 ) -> None:
@@ -387,6 +388,7 @@ def test_a_merge_that_is_stopped_leaves_nothing_or_all(
     assert states.count("all") > 1
 
 
+@pytest.mark.thorough
 def test_an_encode_into_the_folder_of_a_stopped_merge_leaves_the_shards_whole(
     embedder: Embedder,
     encoded: tuple[Path, Corpus],
