@@ -102,8 +102,9 @@ class Test(Filter):
     def kind(self, schema: pa.Schema) -> Any:
         """The Arrow type of the column; InputError where the rows have none."""
         kinds = {field.name: field.type for field in metadata_fields(schema)}
-        for name in {"id", "text"}.intersection(schema.names) - kinds.keys():
-            kinds[name] = schema.field(name).type
+        for name in ("id", "text"):
+            if name in schema.names:
+                kinds.setdefault(name, schema.field(name).type)
         if self.column not in kinds:
             raise self.refusal(f"got column {self.column!r}", f"one of {listed(kinds)}")
         return kinds[self.column]
