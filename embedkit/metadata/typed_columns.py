@@ -235,6 +235,12 @@ def read_metadata(
                 f"{corpus.path}: got columns {listed(there)}, expected {name!r} among them"
             )
     columns: dict[str, Any] = {x: cells + [None] * (rows - len(cells)) for x, cells in kept.items()}
+    for name, cells in columns.items():
+        if fields := next((cell for cell in cells if isinstance(cell, Mapping) and cell), None):
+            raise InputError(
+                f"{corpus.path}, column {name!r}: got objects, expected the names of their fields, "
+                f"such as {f'{name}.{next(iter(fields))}'!r}"
+            )
     if file_name.endswith((".csv", ".tsv")):
         for name, cells in columns.items():
             kind = (expected or {}).get(name)

@@ -155,6 +155,8 @@ def test_a_field_of_an_object_is_a_column(suffix: str, embedder: Embedder, tmp_p
     assert [(x.id, x.metadata) for x in hits] == [("a", {"of.year": 2025, "of.tags": ["x", "y"]})]
     with pytest.raises(InputError, match=r"expected 'of\.no' among them"):
         sync_index(index, written(2025), metadata=["of.no"])
+    with pytest.raises(InputError, match=r"column 'of': got objects, .* such as 'of\.year'"):
+        sync_index(index, written(2025), metadata="all")
 
 
 @pytest.mark.parametrize("texts", [True, False])
