@@ -68,7 +68,7 @@ def as_path(name: str, value: str | os.PathLike[str]) -> Path:
 
 
 def check_embedder(embedder: object) -> None:
-    """Refuse what is no `Embedder`, such as the name of a model."""
+    """Refuse a value that is not an `Embedder`, such as the name of a model."""
     if not hasattr(embedder, "encode_each"):
         raise InputError(
             f"embedder is {reprlib.repr(embedder)}; expected an Embedder, such as "

@@ -95,7 +95,7 @@ def _peer(
     return Contestant(encode)
 
 
-# What embedkit can run in, by name; float16 is for old GPUs, and torch runs no int8.
+# What embedkit can run in, by name; float16 is for old GPUs, and torch cannot run int8.
 _EVERY: dict[str, dict[str, Any]] = {
     f"{OURS} {engine} {precision}".replace(" torch", ""): {"engine": engine, "precision": precision}
     for engine, precision in product(ENGINES, PRECISIONS)

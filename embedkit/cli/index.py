@@ -60,8 +60,8 @@ _Vectors = Annotated[
 
 
 @dataclass(frozen=True)
-class _Made:
-    """How an index is made, by the names of the arguments of `VectorIndex.build`."""
+class _BuildOptions:
+    """Options of an index, by the names of the arguments of `VectorIndex.build`."""
 
     kind: Annotated[
         str,
@@ -147,7 +147,7 @@ def build_command(
             "Store the texts of a file, so that search can print them.", "--texts/--no-texts"
         ),
     ] = True,
-    made: _Made,
+    build: _BuildOptions,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
 ) -> None:
@@ -165,9 +165,9 @@ def build_command(
     check_own(out, MANIFEST, "an index")
     if (out / MANIFEST).exists():  # not where a build was killed
         output.check_unused(out, "--out", overwrite=overwrite)
-    tuned_on = None if made.queries is None else read_queries(made.queries)
-    recall_to_reach(made.recall, tuned_on, made.kind, made.nprobe, made.ef_search)
-    settings = {**vars(made), "queries": tuned_on}
+    tuned_on = None if build.queries is None else read_queries(build.queries)
+    recall_to_reach(build.recall, tuned_on, build.kind, build.nprobe, build.ef_search)
+    settings = {**vars(build), "queries": tuned_on}
     columns = _columns(metadata, more)
     folder = vectors_folder(context, source, *_ENCODING)
     if folder is not None:

@@ -45,7 +45,7 @@ def alert(message: object) -> None:
 
 @contextmanager
 def resumable(out: object) -> Iterator[None]:
-    """Say where the work that an interrupt ends is resumed."""
+    """Stop at Ctrl-C, and say how to resume the encoding."""
     try:
         yield
     except KeyboardInterrupt:

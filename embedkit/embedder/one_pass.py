@@ -65,7 +65,7 @@ class Encoded:
 
 
 def check_finite(vectors: Float32Array, texts: Sequence[str], precision: str) -> None:
-    """Refuse embeddings, (n, dim), of distinct texts, which overflowed or come of bad weights."""
+    """Refuse embeddings (n, dim) of n texts that overflowed or come from damaged weights."""
     finite = np.isfinite(vectors).all(axis=1)
     if not finite.all():
         advice = "another model" if precision == "float32" else "precision float32"

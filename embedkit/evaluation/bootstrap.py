@@ -29,7 +29,8 @@ RESAMPLES = 10_000  # or more, see `resamples_for`
 SEED = 0
 Seed: TypeAlias = int | tuple[int, int]
 NO_INTERVAL = "some resamples have no value"
-FEWEST = 6  # samples that can differ at the 5 % level: of five, a sign test has p >= 2 / 2^5
+# Samples for an interval: with five, even a sign test has p >= 2 / 2^5, above the 5 % level.
+FEWEST = 6
 TOO_FEW = f"fewer than {FEWEST} samples are too few"
 _BLOCK = 200_000  # counts in a block, which fit the cache; but at least 16 resamples
 _ARRAYS = 8  # as large as a block's counts, that a thread holds at a time
@@ -119,7 +120,7 @@ def bootstrap(
 ) -> _Array:
     """A statistic (..., resamples) of resamples that are drawn within each subset of the pairs.
 
-    Subsets of fewer than `FEWEST` pairs are drawn from together: a pair alone would never vary.
+    Subsets of fewer than `FEWEST` pairs are resampled as one: a pair alone would never vary.
     The same pairs, number of resamples and seed give the same resamples. The statistic is called on
     blocks of them, in several threads.
     """

@@ -25,7 +25,7 @@ class Selection:
 
     @property
     def is_independent(self) -> bool:
-        """Whether the scored data played no part, so that one recipe alone is tested on them."""
+        """Whether selection and scored data share nothing; then one recipe alone is tested."""
         return not (self.shared_pairs or self.shared_queries)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from embedkit.evaluation.report.formatting import interval, number
 from embedkit.evaluation.report.locale import catalogue
 from embedkit.evaluation.report.report import Report
 from embedkit.evaluation.results import Result
+from embedkit.files import new_folder
 from embedkit.tagging.entity_scores import EntityReport, EntityResult
 from embedkit.training.arguments import TrainingSettings
 from embedkit.training.outcome import Curve, TrainingOutcome
@@ -129,6 +130,19 @@ def add_scores(
             scores.append(CardScore(task, row.dataset, metric, row.value, row.ci95))
     name = Path(out).absolute().name
     add_card_metadata(folder, name, base_model_metadata(model, revision), scores)
+
+
+def save_with_scores(
+    save: Callable[[Path], object],  # into a folder
+    out: str | Path,
+    model: str | Path,
+    revision: str | None,
+    report: Report | EntityReport | None,
+) -> None:
+    """Save what was trained and its scores to OUT; after a kill, OUT has both or is not there."""
+    with new_folder(Path(out)) as new:
+        save(new)
+        add_scores(new, out, model, revision, report)
 
 
 def _over_all(report: Report | EntityReport | None) -> Sequence[Result | EntityResult]:

@@ -64,7 +64,7 @@ class Checkpoints:
             checkpoints.remove()
 
     def remove(self) -> None:
-        """Remove them, the latest first: what a kill on the way leaves still has the best."""
+        """Remove all, the latest first, so that a kill in between leaves the best one."""
         for path in (*self._folders(), self.folder / _EVALUATIONS):
             shutil.rmtree(path, ignore_errors=path.name == _EVALUATIONS)
         for name in (_PLAN, lock_of(_PLAN)):

@@ -14,12 +14,12 @@ from transformers import EvalPrediction
 from embedkit.data.labels import label_range, scaled
 from embedkit.data.pairs import Pairs
 from embedkit.evaluation.evaluate import evaluate
-from embedkit.files import DEFAULT_MODEL, new_folder
+from embedkit.files import DEFAULT_MODEL
 from embedkit.scoring.cross_encoder import CrossEncoder
 from embedkit.scoring.cross_encoder_network import rescale_output
 from embedkit.tokenization.pairs import PairTokens
 from embedkit.training.arguments import CROSS_ENCODER, TrainingSettings
-from embedkit.training.cards import add_scores, training_notes
+from embedkit.training.cards import save_with_scores, training_notes
 from embedkit.training.order import ByLength
 from embedkit.training.outcome import TrainingOutcome
 from embedkit.training.run import BestCheckpoint, TrainingRun, data_plan, selection_note, spearman
@@ -81,9 +81,7 @@ def train_cross_encoder(
         )
         notes = training_notes(data, dev, best, outcome, settings)
         trained = replace(made, notes=notes, training=outcome)
-        with new_folder(Path(out)) as new:
-            trained.save_pretrained(new)
-            add_scores(new, out, model, revision, report)
+        save_with_scores(trained.save_pretrained, out, model, revision, report)
     return trained
 
 

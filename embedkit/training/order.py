@@ -69,7 +69,7 @@ class ByLengthTrainer(Trainer):
         return self._order
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """Under the network's own names: resuming skips those that transformers renames."""
+        """Keep the network's own names, because resuming skips those that transformers renames."""
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
         state = cast("nn.Module", self.model).state_dict()

@@ -165,7 +165,7 @@ class TrainingRun:
         state = json.loads((last.folder / "trainer_state.json").read_text(encoding="utf-8"))
         best = state["best_global_step"]
         if not best:
-            self.checkpoints.remove()  # they would be in the way of other settings
+            self.checkpoints.remove()  # else they refuse a run with other settings
             raise InputError(
                 "no evaluation had a score, because predictions were all the same or no longer "
                 f"finite; expected a lower learning rate than {trainer.args.learning_rate:g}, or "

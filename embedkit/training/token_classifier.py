@@ -14,14 +14,14 @@ from transformers import EvalPrediction
 
 from embedkit.data.entities import TaggedTexts
 from embedkit.errors import InputError
-from embedkit.files import DEFAULT_MODEL, new_folder
+from embedkit.files import DEFAULT_MODEL
 from embedkit.tagging.alignment import spans_of, window_tags, windows_of
 from embedkit.tagging.entity_scores import EntityReport, entity_f1, f1_delta
 from embedkit.tagging.lookup import look_up
 from embedkit.tagging.tagger import Tagger
 from embedkit.tokenization.batching import padded
 from embedkit.training.arguments import TOKEN_CLASSIFIER, TrainingSettings
-from embedkit.training.cards import add_scores, training_notes
+from embedkit.training.cards import save_with_scores, training_notes
 from embedkit.training.order import ByLength
 from embedkit.training.outcome import TrainingOutcome
 from embedkit.training.run import BestCheckpoint, TrainingRun, data_plan, selection_note
@@ -99,9 +99,7 @@ def train_token_classifier(
             "F1 of correct tags": f"{highest:.4f} on {dev.name}, the most with these tokens",
         }
         trained = replace(tagger, notes=notes, training=outcome)
-        with new_folder(Path(out)) as new:
-            trained.save_pretrained(new)
-            add_scores(new, out, model, revision, outcome.report)
+        save_with_scores(trained.save_pretrained, out, model, revision, outcome.report)
     return trained
 
 

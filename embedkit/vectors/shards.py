@@ -230,7 +230,7 @@ def vectors_of(batch: pa.RecordBatch) -> Matrix:
 
 
 def rounded(vectors: Matrix, dtype: str) -> Stored:
-    """The vectors in this data type, contiguous; InputError where float16 cannot hold a number."""
+    """The vectors in a data type, contiguous; InputError if float16 cannot hold a number."""
     with np.errstate(over="ignore"):
         stored: Stored = np.ascontiguousarray(vectors, dtype)
     if dtype == "float16" and not np.isfinite(stored).all():

@@ -24,7 +24,7 @@ def train_head_command(
         str | None,
         options.head_option(
             "Use these features of a pair: some of |u-v| u*v cosine u v, separated by spaces; "
-            " by default '|u-v| u*v', and cosine for isotonic."
+            "by default '|u-v| u*v', and cosine for isotonic."
         ),
     ] = None,
     label_range: training_options.LabelRange = None,
@@ -54,10 +54,9 @@ def train_head_command(
 
     from embedkit.embedder.embedder import Embedder
     from embedkit.evaluation.fitting import CorpusTexts
-    from embedkit.files import new_folder
     from embedkit.scoring.pair_regressor import PairRegressor
     from embedkit.scoring.regressor_folder import save_head
-    from embedkit.training.cards import add_scores, named_sizes, score_notes
+    from embedkit.training.cards import named_sizes, save_with_scores, score_notes
     from embedkit.training.head import train_head
 
     regressor = PairRegressor(
@@ -84,9 +83,13 @@ def train_head_command(
         **regressor.described,
         **score_notes(outcome),
     }
-    with new_folder(out) as new:
-        save_head(regressor, new, notes=notes)
-        add_scores(new, out, start.model, start.revision, outcome.report)
+    save_with_scores(
+        lambda folder: save_head(regressor, folder, notes=notes),
+        out,
+        start.model,
+        start.revision,
+        outcome.report,
+    )
     content = {
         "head": head,
         "features": list(regressor.features_),

@@ -209,7 +209,7 @@ def test_killed_after_it_had_stopped(
         arguments: Any = ([TRAIN], DEV, tmp_path / name)
         whole = train_cross_encoder(*arguments[:2], tmp_path / "x", model=bert, settings=settings)
         with monkeypatch.context() as patch:
-            patch.setattr("embedkit.training.cross_encoder.add_scores", interrupt)
+            patch.setattr("embedkit.training.cards.add_scores", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 train_cross_encoder(*arguments, model=bert, settings=settings)
         assert not (tmp_path / name).exists()
