@@ -5,11 +5,8 @@ from __future__ import annotations
 import ast
 import io
 import json
-import os
 import signal
-import subprocess
 import sys
-import time
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ import numpy as np
 import pytest
 from helpers import tiny
 from helpers.command import Run, refused
+from helpers.processes import exit_code
 from sentence_transformers import SentenceTransformer
 
 from embedkit import Embedder, VectorIndex, Vectors
@@ -309,29 +307,38 @@ def test_another_model_is_refused(run: Run, model: Path, corpus: Path, tmp_path:
     assert "these would have another recipe; encode with the same settings, or into" in message
 
 
+def interrupted(arguments: list[str]) -> None:
+    """Run `embedkit`, with Ctrl-C when its second chunk of 4,096 texts has been encoded."""
+    from embedkit.cli import main
+    from embedkit.vectors import encode_corpus
+
+    check, checked = encode_corpus.check_finite, 0
+
+    def check_finite(*encoded: Any) -> None:
+        nonlocal checked
+        checked += 1
+        if checked == 2:
+            signal.raise_signal(signal.SIGINT)
+        check(*encoded)
+
+    encode_corpus.check_finite = check_finite
+    sys.argv = ["embedkit", *arguments]
+    main()
+
+
 @pytest.mark.process
-def test_ctrl_c_says_how_to_go_on(model: Path, tmp_path: Path) -> None:
-    path = tmp_path / "x.txt"
-    path.write_text("".join(f"{n} {TEXTS[n % 7]}\n" for n in range(100_000)), encoding="utf-8")
-    command = [sys.executable, "-m", "embedkit", "encode", path, "-m", model, "--out", "out"]
-    with subprocess.Popen(
-        [*map(str, command)],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "COLUMNS": "80"},
-    ) as process:
-        # A shard in the making: the work has begun.
-        while process.poll() is None and not list(tmp_path.glob("out/*.parquet")):
-            time.sleep(0.1)
-        time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=600)
-    assert process.returncode == 1
-    assert err.splitlines()[-1] == (
-        "interrupted: what was encoded is in out; run the same command to resume"
+def test_ctrl_c_says_how_to_go_on(run: Run, model: Path, tmp_path: Path) -> None:
+    path, out, log = tmp_path / "x.txt", tmp_path / "out", tmp_path / "log"
+    path.write_text("".join(f"{n} {TEXTS[n % 7]}\n" for n in range(9000)), encoding="utf-8")
+    command = ["encode", str(path), "-m", str(model), "--out", str(out)]
+    assert exit_code(log, interrupted, command) == 1
+    told = log.read_text(encoding="utf-8")
+    assert "Traceback" not in told
+    assert told.splitlines()[-1] == (
+        f"interrupted: what was encoded is in {out}; run the same command to resume"
     )
-    assert "Traceback" not in err
+    done = run(*command, "--json").json
+    assert (done["kept"], done["encoded"]) == (4096, 9000 - 4096)
 
 
 # Prompts: what evaluate measures is what search serves
