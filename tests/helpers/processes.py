@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +44,8 @@ def _call(log: Path, work: Callable[..., object], *arguments: Any) -> None:
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(file, stream)
+    # `workers` blocks Ctrl-C while it starts a process, and perhaps with it the server.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     try:
         work(*arguments)
     except Exception:
