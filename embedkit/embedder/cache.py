@@ -44,7 +44,8 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 _WAIT = 60  # seconds for another process
 _BESIDE = 128  # bytes of the file for each vector, beside it
-# `texts`: of those encoded together, or empty where an embedding does not depend on them.
+# `texts`: of those encoded together, or empty where an embedding does not depend on them. `used`:
+# the larger, the later; a count, as the clock of a machine may be set back.
 _TABLES = """
 PRAGMA page_size = 32768;
 PRAGMA journal_mode = WAL;
@@ -149,7 +150,9 @@ class EmbeddingCache:
                 row = file.execute(query, (own, text)).fetchone()
                 if row and len(row[0]) == 4 * dim and _checksum(text, *row[:2]) == row[2]:
                     rows[text] = row[:2]
-            file.execute("UPDATE passes SET used = ? WHERE id = ?", (time.time(), own))
+            file.execute(
+                "UPDATE passes SET used = (SELECT MAX(used) + 1 FROM passes) WHERE id = ?", (own,)
+            )
             return rows
 
         return self._do(select, {})
@@ -164,8 +167,9 @@ class EmbeddingCache:
                 if not self._make_room(file, size):
                     return
                 file.execute(
-                    "INSERT OR IGNORE INTO passes VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
-                    (*key, time.time()),
+                    "INSERT OR IGNORE INTO passes SELECT NULL, ?, ?, ?, ?, ?, ?, ?, "
+                    "COALESCE(MAX(used), 0) + 1, 0 FROM passes",
+                    key,
                 )
                 own = _pass_of(file, key)
                 file.execute("UPDATE passes SET bytes = bytes + ? WHERE id = ?", (size, own))
@@ -208,7 +212,7 @@ class EmbeddingCache:
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None)
-            self._file.executescript(_TABLES)
+            _make_tables(self._file)
         return self._file
 
     def _begin_anew(self, error: Exception) -> None:
@@ -306,6 +310,19 @@ def _encode_together(
         np.array([bool(kept[0][text][1]) for text in hashes]),
         len(texts) - len(missing),
     )
+
+
+def _make_tables(file: sqlite3.Connection) -> None:
+    """SQLite itself does not wait for another process that makes them at the same time."""
+    end = time.monotonic() + _WAIT
+    while True:
+        try:
+            file.executescript(_TABLES)
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > end:
+                raise
+        time.sleep(0.01)
 
 
 def _pass_of(file: sqlite3.Connection, key: _Key) -> int | None:

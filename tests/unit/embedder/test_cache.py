@@ -17,6 +17,7 @@ from helpers.command import Run, refused
 from helpers.processes import CONTEXT, exit_code
 
 from embedkit import Embedder, InputError, Pairs, Report, evaluate
+from embedkit.embedder import cache as cache_module
 from embedkit.embedder.cache import FILE, EmbeddingCache, EncodedTexts, encode_texts
 from embedkit.encoders.packed import PackedEncoder
 
@@ -176,7 +177,7 @@ def cut(path: Path) -> None:
 
 def overwrite(path: Path) -> None:
     content = bytearray(path.read_bytes())
-    content[32768:] = os.urandom(len(content) - 32768)
+    content[32768:] = np.random.default_rng(0).bytes(len(content) - 32768)
     path.write_bytes(content)
 
 
@@ -233,6 +234,33 @@ def test_the_work_goes_on_where_nothing_can_be_written(
         again = encode_thrice(embedder, tmp_path / "full")
     assert same(again, fresh)
     assert len(told) == 1
+
+
+def test_a_file_that_another_process_begins_is_waited_for(
+    embedder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    monkeypatch.setattr(cache_module.time, "sleep", lambda _: other.execute("COMMIT"))
+    with warnings.catch_warnings(), EmbeddingCache(tmp_path) as cache:
+        warnings.simplefilter("error")
+        encode(embedder, cache)
+        assert encode(embedder, cache).cached == len(TEXTS)
+    other.close()
+
+
+def test_the_oldest_goes_whatever_the_clock_says(
+    embedder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock of a machine may be set back."""
+    one, two, three = (TEXTS[start : start + 8] for start in (0, 8, 16))
+    now = iter(range(1000, 0, -1))
+    monkeypatch.setattr(cache_module.time, "time", lambda: next(now))
+    with EmbeddingCache(tmp_path, size=2 * 2 * 8 * (16 * 4 + 128)) as cache:
+        for texts in (one, two, three):
+            encode(embedder, cache, texts)
+        assert encode(embedder, cache, three).cached == len(three)
+        assert encode(embedder, cache, two).cached == len(two)
 
 
 def encode_all(model: Path, cache: Path, start: int) -> None:
