@@ -59,8 +59,8 @@ def postgres(settings: str = _FAST) -> Iterator[str]:
             reason = output.read_text() if output.exists() else ""
             raise NoServerError(f"PostgreSQL does not start here: {error} {reason}") from error
         try:
-            yield f"postgresql://postgres@/postgres?host={folder}"
+            yield f"postgresql://postgres@/postgres?host={folder}&connect_timeout=600"
         finally:
-            run("pg_ctl", "-w", "-m", "immediate", "stop")
+            run("pg_ctl", "-w", "-t", "600", "-m", "immediate", "stop")
     finally:
         shutil.rmtree(folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,26 +32,28 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
-def closed_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port that is taken, so that nobody else gets it, and where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield int(taken.getsockname()[1])
 
 
 @pytest.mark.usefixtures("no_ray")
 @pytest.mark.parametrize(
     ("address", "reason"),
     [
-        (lambda: f"127.0.0.1:{closed_port()}", "Connection refused"),
-        (lambda: "nowhere.invalid:6379", "nowhere.invalid:6379': "),
-        (lambda: "here", "expected HOST:PORT, auto or local"),
-        (lambda: "ray://127.0.0.1:10001", "expected HOST:PORT, auto or local"),
+        ("127.0.0.1:{closed_port}", "Connection refused"),
+        ("nowhere.invalid:6379", "nowhere.invalid:6379': "),
+        ("here", "expected HOST:PORT, auto or local"),
+        ("ray://127.0.0.1:10001", "expected HOST:PORT, auto or local"),
     ],
 )
 def test_an_address_without_a_cluster_is_refused_at_once(
-    address: Callable[[], str], reason: str
+    address: str, reason: str, closed_port: int
 ) -> None:
-    given = address()
+    given = address.format(closed_port=closed_port)
     with pytest.raises(InputError, match=f"^Ray's address is '{given}': ") as error:
         door.connected(given).__enter__()
     assert reason in str(error.value)
@@ -101,7 +103,7 @@ def test_numbers_of_actors_are_checked(wrong: dict[str, int], expected: str) -> 
 
 @pytest.mark.usefixtures("no_ray", "no_model")
 def test_the_command_refuses_before_a_model_is_loaded(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
     texts, out = tmp_path / "texts.txt", tmp_path / "out"
     texts.write_text("rain\n")
@@ -118,7 +120,7 @@ def test_the_command_refuses_before_a_model_is_loaded(
         done = run("encode", "--out", out, *asked, *words)
         expected = "error: --ray is 'nowhere'; expected HOST:PORT, auto, local or nothing\n"
         assert (done.code, done.err) == (2, expected)
-    done = run("encode", texts, "--out", out, *asked, "--ray", f"127.0.0.1:{closed_port()}")
+    done = run("encode", texts, "--out", out, *asked, "--ray", f"127.0.0.1:{closed_port}")
     assert done.code == 2
     assert done.err.endswith("Connection refused\n")
     monkeypatch.setitem(sys.modules, "ray", None)

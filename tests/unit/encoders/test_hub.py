@@ -126,14 +126,15 @@ print(json.dumps(results))
 
 def find(cache: Path, models: dict[str, dict[str, object]], **environment: str) -> dict[str, str]:
     """What `find_folder` returned or raised for each model, in a process of that environment."""
-    ours = {"HF_HOME": str(cache), "HF_HUB_DISABLE_PROGRESS_BARS": "1", **environment}
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    ours = {"HF_HOME": str(cache), "HF_HUB_DISABLE_PROGRESS_BARS": "1", "NO_PROXY": "127.0.0.1"}
+    ours |= {"HF_HUB_ETAG_TIMEOUT": "600", "HF_HUB_DOWNLOAD_TIMEOUT": "600"}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, json.dumps(models)],
         check=False,
         capture_output=True,
         text=True,
-        env=kept | ours,
+        env=kept | ours | environment,
     )
     assert done.returncode == 0, done.stderr
     results: dict[str, str] = json.loads(done.stdout)
@@ -193,8 +194,8 @@ ELSEWHERE = "name a folder that `hf download some/good --local-dir FOLDER` made 
 def test_no_connection(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
-    got = find(tmp_path, {"some/good": {}}, HF_ENDPOINT=endpoint)["some/good"]
+        endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"  # nobody listens, or gets the port
+        got = find(tmp_path, {"some/good": {}}, HF_ENDPOINT=endpoint)["some/good"]
     assert got == (
         "model 'some/good': there is no such folder, it is not in the local cache, and the "
         f"connection to {endpoint} failed ([Errno 111] Connection refused); check that this "
