@@ -295,14 +295,17 @@ def test_an_interrupt_ends_all_streams(error: type[BaseException]) -> None:
     """In the calling thread, while two streams are at batches."""
     torch.set_num_threads(3)
     begun: list[int] = []
+    landed = threading.Event()
 
     def work(batch: int) -> int:
         begun.append(batch)
-        for _ in range(30 if batch else 0):
-            time.sleep(0.01)
+        if batch:
+            landed.wait()
+            time.sleep(0.1)
         return batch
 
     def land(batch: int, result: int) -> None:
+        landed.set()
         assert batch == result == 0
         raise error
 
