@@ -32,7 +32,8 @@ print(json.dumps([fill("poolings", "en"), embedder.encode(texts).tolist()]))
 
 @pytest.mark.process
 def test_the_example_of_a_new_pooling_works(tmp_path: Path) -> None:
-    package = shutil.copytree(PACKAGE, tmp_path / "embedkit")
+    bytecode = shutil.ignore_patterns("__pycache__")  # where other processes write meanwhile
+    package = shutil.copytree(PACKAGE, tmp_path / "embedkit", ignore=bytecode)
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     file, line, row = CODE.findall(page)
     (package / "pooling" / "unit_mean.py").write_text(dedent(file), encoding="utf-8")
