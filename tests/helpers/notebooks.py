@@ -1,0 +1,31 @@
+"""Notebooks, each run by a kernel of its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+_PATIENCE = 3600  # seconds, for machines that are slow or busy
+
+
+def execute(notebook: NotebookNode, folder: Path) -> None:
+    """Run all cells in `folder`; raises where one fails.
+
+    The kernel talks through files, as another process may take a port before it does, and has a
+    folder of settings of its own.
+    """
+    with TemporaryDirectory(prefix="kernel-") as own:  # sockets have short paths
+        kernel = AsyncKernelManager(transport="ipc", connection_file=f"{own}/kernel.json")
+        NotebookClient(
+            notebook,
+            km=kernel,
+            timeout=_PATIENCE,
+            startup_timeout=_PATIENCE,
+            iopub_timeout=_PATIENCE,
+            resources={"metadata": {"path": folder}},
+        ).execute(env=os.environ | {"IPYTHONDIR": own})
