@@ -21,10 +21,12 @@ import tqdm.auto
 def as_stderr(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
     """stderr is a pseudo-terminal of 80 columns; yields a function that reads what it shows.
 
-    Bars come at once: work over a second is imitated.
+    Bars come at once, as of work over a second, and then at their end: a slow machine prints no
+    more, which could fill the terminal.
     """
     bar = tqdm.auto.tqdm
-    monkeypatch.setattr(tqdm.auto, "tqdm", lambda **options: bar(**options | {"delay": 0}))
+    times = {"delay": 0, "mininterval": 1e9}
+    monkeypatch.setattr(tqdm.auto, "tqdm", lambda **options: bar(**options | times))
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
 
