@@ -6,7 +6,6 @@ import itertools
 import json
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +19,7 @@ import pytest
 from helpers import tiny
 from helpers.command import Run, refused
 from selenium import webdriver
+from selenium.webdriver.support.wait import WebDriverWait
 
 from embedkit import (
     CrossEncoder,
@@ -414,20 +414,24 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     service = webdriver.ChromeService(chromedriver)
     driver = webdriver.Chrome(options=options, service=service)
+    driver.set_page_load_timeout(600)
+    driver.set_script_timeout(600)
     yield driver
     driver.quit()
 
 
+def until(driver: Any, expression: str) -> Any:
+    """The value of an expression of JavaScript, as soon as it is true."""
+    wait = WebDriverWait(driver, timeout=600, poll_frequency=0.05)
+    return wait.until(lambda driver: driver.execute_script(f"return {expression}"))
+
+
 def settled(driver: Any, plot: str = "scatter") -> None:
-    for _ in range(200):
-        if driver.execute_script(
-            "return document.readyState === 'complete' && "
-            "!document.body.hasAttribute('aria-busy') && "
-            f"document.querySelector('#{plot} svg') !== null"
-        ):
-            return
-        time.sleep(0.05)
-    pytest.fail("the page did not settle")
+    until(
+        driver,
+        "document.readyState === 'complete' && !document.body.hasAttribute('aria-busy') && "
+        f"document.querySelector('#{plot} svg') !== null",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -661,14 +665,7 @@ def test_a_point_tells_its_sentences(page: Any) -> None:
     page.execute_script("document.getElementById('scatter').scrollIntoView({block: 'center'})")
     point = page.find_element("css selector", "#scatter .mark-symbol path")
     ActionChains(page).move_to_element(point).perform()
-    for _ in range(40):
-        tip = page.execute_script(
-            "const tip = document.querySelector('#vg-tooltip-element.visible');"
-            "return tip && tip.innerText"
-        )
-        if tip:
-            break
-        time.sleep(0.05)
+    tip = until(page, "document.querySelector('#vg-tooltip-element.visible')?.innerText")
     assert "Sentence 1" in tip
 
 
