@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 _ACTORS = Actors()
 _BATCH = 4096  # rows
 _SECONDS = 5.0  # until a port has answered
-_HEALTH_SECONDS = 30.0  # until what answers there has turned out to be Ray
+# Until what answers there has turned out to be Ray: its import takes a busy machine half of it.
+_HEALTH_SECONDS = 60.0
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # The machine may be loaded: a node counts as dead after a minute without an answer.
 os.environ.setdefault("RAY_health_check_failure_threshold", "20")
+# Nor is an actor killed, or a disk refused, because the machine is nearly full.
+os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
+os.environ.setdefault("RAY_local_fs_capacity_threshold", "1")
 ray = pytest.importorskip("ray", reason="not installed: ray")
 door = pytest.importorskip("embedkit.distributed.ray", reason="not installed: ray")
 actors = pytest.importorskip("embedkit.distributed.actors", reason="not installed: ray")
@@ -38,7 +42,9 @@ def cluster() -> Iterator[Any]:
     head = {**NODE, "num_cpus": 0, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     cluster.nodes = [cluster.add_node(**NODE) for _ in range(2)]
-    yield cluster
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(door, "_HEALTH_SECONDS", 600)
+        yield cluster
     cluster.shutdown()
 
 
@@ -106,9 +112,16 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return seen
 
 
-def processes_of_actors() -> list[psutil.Process]:
-    processes = psutil.Process().children(recursive=True)
-    return [process for process in processes if "ray::Actor" in process.name()]
+def processes_of_actors(pool: Any) -> list[psutil.Process]:
+    """Actors of an earlier connection may not have ended yet."""
+    pids = [actor.__ray_call__.remote(lambda _: os.getpid()) for actor in pool._actors.values()]
+    return [psutil.Process(pid) for pid in ray.get(pids)]
+
+
+def is_alive(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def check(folder: Path, expected: np.ndarray) -> None:
@@ -148,10 +161,10 @@ def test_a_node_that_is_lost_in_the_middle(
     tmp_path: Path,
 ) -> None:
     def lose_one() -> None:
-        processes = processes_of_actors()
+        processes = processes_of_actors(started[0])
         assert len(processes) == 2
         cluster.remove_node(cluster.nodes.pop(), allow_graceful=False)
-        while all(process.is_running() for process in processes):  # it outlives its node a little
+        while all(map(is_alive, processes)):  # it outlives its node a little
             time.sleep(0.1)
 
     in_the_middle(lose_one)
@@ -177,7 +190,7 @@ def test_an_actor_that_is_killed_in_the_middle(
     killed = []
 
     def kill_one() -> None:
-        ours = processes_of_actors()
+        ours = processes_of_actors(started[0])
         killed.append(len(ours))
         os.kill(ours[0].pid, signal.SIGKILL)
 
