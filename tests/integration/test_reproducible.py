@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from embedkit.tokenization.batching import equal_batches
 # Wide enough for the blocked kernels of matrix products, whose sums depend on their shape.
 SIZES: dict[str, Any] = {"layers": 2, "width": 96, "heads": 3, "max_positions": 128}
 WORDS = [word for word in VOCAB if word.isalpha() and word.isascii()]
+SCRATCH = TemporaryDirectory(prefix="embedkit-")
 RECIPES = ("mean", "cls+max@1/normalize", "mean/whiten:8", "idf_mean", "pooler")
 
 POOL = [" ".join(WORDS[n * k % len(WORDS)] for k in range(1, n + 1)) for n in range(0, 61, 2)]
@@ -37,7 +38,7 @@ def threads(request: pytest.FixtureRequest) -> None:
 
 @cache
 def folder(family: str) -> Path:
-    return tiny.make_model(Path(mkdtemp()) / family, family, **SIZES)
+    return tiny.make_model(Path(SCRATCH.name) / family, family, **SIZES)
 
 
 @cache
