@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from embedkit.data.pairs import Pairs
 from embedkit.data.texts import as_texts
+from embedkit.embedder.certificate import row_cosines
 from embedkit.embedder.embedder import Embedder
 from embedkit.embedder.precision import AGREEMENT, INT8, PRECISIONS, Choice, smallest_cosine
 from embedkit.embedder.streams import run_streams, streams_for
@@ -34,7 +34,6 @@ from embedkit.evaluation.correlation import measure
 from embedkit.evaluation.report.grid import Grid
 from embedkit.progress import progress
 from embedkit.recipes.steps import Float32Array
-from embedkit.similarity import find_similarity
 from embedkit.tokenization.batching import STREAM_BUDGET, TOKEN_BUDGET
 
 PEER = "sentence-transformers"
@@ -271,7 +270,7 @@ def race(
             float(np.median(np.divide(seconds[PEER], seconds[name]))),
             1000 * statistics.median(query_seconds[name]) / len(texts[:_QUERIES]),
             smallest_cosine(vectors[PEER], vectors[name]),
-            float(_cosines(vectors[PEER], vectors[name]).mean()),
+            float(row_cosines(vectors[PEER], vectors[name]).mean()),
             entry.choice,
             entry.options,
             name in (OURS, *_EVERY)
@@ -291,14 +290,9 @@ def race(
     return Race(str(model), len(texts), tokens, laps, absent, bound, machine)
 
 
-def _cosines(a: Float32Array, b: Float32Array) -> NDArray[np.float64]:
-    """(n,), of the rows of both."""
-    return find_similarity("cosine").pairwise(a.astype(np.float64), b.astype(np.float64))
-
-
 def _spearman(encode: Callable[[list[str]], Float32Array], pairs: Pairs) -> float | None:
     sides = (encode(list(texts)) for texts in (pairs.sentence1, pairs.sentence2))
-    return measure("spearman", _cosines(*sides), np.asarray(pairs.scores, np.float64)).value
+    return measure("spearman", row_cosines(*sides), np.asarray(pairs.scores, np.float64)).value
 
 
 def products(encoder: Encoder, dtype: torch.dtype, tokens: int) -> Callable[[], None] | None:

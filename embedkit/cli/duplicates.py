@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embedkit.cli import options, output
+from embedkit.cli.encoder_options import EncoderOptions
 from embedkit.cli.vectors import vectors_folder
 from embedkit.errors import InputError, printable
-from embedkit.files import DEFAULT_MODEL
 
 _CHUNK = 4096  # rows written at a time
-_ENCODING = ("model", "prompt", "prompt_name", "max_length", "device", "revision")
 
 if TYPE_CHECKING:
     from embedkit.data.corpus import Corpus
@@ -42,7 +41,6 @@ def duplicates_command(
             "Treat texts as duplicates if their cosine is at least this, -1 to 1."
         ),
     ] = 0.9,
-    model: options.Model = DEFAULT_MODEL,
     out: Annotated[
         Path | None,
         options.output_option(
@@ -51,14 +49,8 @@ def duplicates_command(
         ),
     ] = None,
     overwrite: options.Overwrite = False,
-    text_column: options.TextColumn = None,
-    id_column: options.IdColumn = None,
-    encoding: options.Encoding = "utf-8",
-    prompt: options.OwnDocumentPrompt = None,
-    prompt_name: options.PromptName = None,
-    max_length: options.MaxLength = None,
-    device: options.Device = None,
-    revision: options.Revision = None,
+    *,
+    encoder: EncoderOptions,
     as_json: options.Json = False,
 ) -> None:
     """Find texts that repeat an earlier one, exactly or nearly, and keep one of each group.
@@ -71,15 +63,12 @@ def duplicates_command(
 
     check_threshold(threshold)
     corpus = None
-    folder = vectors_folder(context, source, *_ENCODING)
-    if folder is None:
-        corpus = options.corpus(source, text_column, encoding, id_column)
+    if vectors_folder(context, source, *EncoderOptions.__dataclass_fields__) is None:
+        corpus = encoder.corpus(source)
     if out is not None:
         _check_out(out, corpus)
         output.check_unused(out, "--out", overwrite=overwrite)
-    prompts = {"prompt": prompt, "prompt_name": prompt_name}
-    loading = {"max_length": max_length, "device": device, "revision": revision}
-    with _vectors(corpus or source, prompts, model, **loading) as vectors:
+    with _vectors(corpus or source, encoder) as vectors:
         duplicates = find_duplicates(vectors, threshold=threshold)
         kept, groups, rows = duplicates.kept, duplicates.groups, len(vectors)
         members = set(chain.from_iterable(groups))
@@ -116,21 +105,20 @@ def duplicates_command(
 
 
 @contextmanager
-def _vectors(
-    source: Corpus | str, prompts: dict[str, Any], model: str, **loading: Any
-) -> Iterator[Vectors]:
+def _vectors(source: Corpus | str, encoder: EncoderOptions) -> Iterator[Vectors]:
     """Those of a folder, or of texts in a temporary folder, which needs no memory."""
     from embedkit.vectors.embeddings import Vectors
 
     if isinstance(source, str):
         yield Vectors.open(source)
         return
-    from embedkit.embedder.embedder import Embedder
     from embedkit.vectors.encode_corpus import encode_corpus
 
-    embedder = Embedder.from_pretrained(model, **loading)
+    devices = encoder.check_devices()
+    embedder = encoder.load(devices)
     with tempfile.TemporaryDirectory(prefix="embedkit-") as scratch:
-        encode_corpus(embedder, source, scratch, texts=True, **prompts)
+        with encoder.running(embedder, devices) as pool:
+            encode_corpus(pool, source, scratch, texts=True, **encoder.prompts)
         yield Vectors.open(scratch)
 
 

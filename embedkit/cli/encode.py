@@ -16,9 +16,9 @@ import typer
 
 from embedkit.cli import choices, options, output
 from embedkit.cli.app import ADDRESS
-from embedkit.cli.workers import Processes
+from embedkit.cli.encoder_options import EncoderOptions
 from embedkit.errors import InputError
-from embedkit.files import DEFAULT_MODEL, disk_errors
+from embedkit.files import disk_errors
 
 if TYPE_CHECKING:
     from embedkit.embedder.embedder import Embedder
@@ -46,16 +46,7 @@ def encode_command(
         ),
     ],
     *,
-    model: options.Model = DEFAULT_MODEL,
-    text_column: options.TextColumn = None,
-    id_column: options.IdColumn = None,
-    encoding: options.Encoding = "utf-8",
-    recipe: options.Recipe = None,
-    prompt: options.OwnDocumentPrompt = None,
-    prompt_name: options.PromptName = None,
-    max_length: options.MaxLength = None,
-    precision: options.Precision = "auto",
-    engine: options.Engine = "auto",
+    encoder: EncoderOptions,
     reproducible: Annotated[
         bool,
         options.model_option(
@@ -94,8 +85,6 @@ def encode_command(
     input_format: Annotated[
         str, options.data_option("Read stdin in this format.", "--format", values=_STDIN_FORMATS)
     ] = "txt",
-    processes: Processes,
-    revision: options.Revision = None,
     ray: Annotated[
         str | None,
         options.model_option(
@@ -115,39 +104,28 @@ def encode_command(
     Example: [bold]embedkit encode docs.csv --id-column id --texts --out vectors[/bold]
     """
     with _file(source, input_format) as path, ExitStack() as cluster:
-        corpus = options.corpus(path, text_column, encoding, id_column)
-        from embedkit.embedder.embedder import Embedder
+        corpus = encoder.corpus(path)
         from embedkit.embedder.prompts import described
         from embedkit.vectors.corpus_shard import check_shard
         from embedkit.vectors.encode_corpus import check_encoding, encode_corpus
 
         check_encoding(dtype, batch_tokens, reproducible=reproducible)
-        check_shard(shard, precision)
-        devices = processes.check()
+        check_shard(shard, encoder.precision)
+        devices = encoder.check_devices()
         if ray is not None:
-            distribute = cluster.enter_context(_on_ray(ray, precision, devices))
+            distribute = cluster.enter_context(_on_ray(ray, encoder.precision, devices))
             devices = ["cpu"]  # of this process, which encodes nothing
-        embedder = Embedder.from_pretrained(
-            model,
-            recipe,
-            max_length=max_length,
-            precision=precision,
-            engine=engine,
-            reproducible=reproducible,
-            device=devices[0] if devices else None,
-            revision=revision,
-        )
+        embedder = encoder.load(devices, reproducible=reproducible)
         with output.resumable(out):
             if ray is None:
-                embedder = cluster.enter_context(processes.of(embedder, devices))
+                embedder = cluster.enter_context(encoder.running(embedder, devices))
             else:
                 embedder = distribute(embedder)
             summary = encode_corpus(
                 embedder,
                 corpus,
                 out,
-                prompt=prompt,
-                prompt_name=prompt_name,
+                **encoder.prompts,
                 dtype=dtype,
                 texts=texts,
                 batch_tokens=batch_tokens,

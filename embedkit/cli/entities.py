@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from embedkit.cli import options, output, ranking
+from embedkit.cli import options, output
 from embedkit.data.entities import TaggedTexts
 from embedkit.data.entity_files import read_entities
-from embedkit.errors import InputError
 
 
 def read_entity_file(path: str | Path, unit: Any, encoding: str) -> TaggedTexts:
@@ -25,24 +24,19 @@ def evaluate_entities(
     model: str,
     unit: Any,
     encoding: str,
-    others: Mapping[str, Any],
     files: options.ReportFiles,
+    *,
+    seed: int,
     **tagger_options: Any,
 ) -> None:
-    """Score a token classifier; `others` are options of which only the seed has a meaning here."""
-    plain = {**vars(options.Scoring()), **vars(ranking.Ranking())}
-    for name, value in others.items():
-        if name != "seed" and value != plain.get(name):
-            raise InputError(
-                f"got --{name.replace('_', '-')} for entities, which have no such option"
-            )
+    """Score a token classifier."""
     form = files.check_format(("table", "json"))
     sets = [read_entity_file(path, unit, encoding) for path in data]
     from embedkit.tagging.entity_scores import evaluate_tagger
     from embedkit.tagging.tagger import Tagger
 
     tagger = Tagger.from_pretrained(model, **tagger_options)
-    reports = [evaluate_tagger(tagger, one, seed=others["seed"]) for one in sets]
+    reports = [evaluate_tagger(tagger, one, seed=seed) for one in sets]
     if form == "json":  # the results of all data sets in one list, as in report.json
         sets_json = [report.to_dict() for report in reports]
         results = [row for one in sets_json for row in one.pop("results")]

@@ -9,8 +9,14 @@ import typer
 from embedkit.cli import choices, options, output, ranking
 from embedkit.errors import InputError
 
+_NOT_OF_ENTITIES = {
+    *("out", "models", "baseline", "recipe", "precision", "engine", "cache", "reproduce"),
+    *("published", *vars(options.Scoring()), *vars(ranking.Ranking())),
+} - {"seed"}
+
 
 def evaluate_command(
+    context: typer.Context,
     data: options.Data,
     *,
     models: options.ModelsToCompare,
@@ -64,6 +70,7 @@ def evaluate_command(
     if any(map(holds_entities, data)):
         from embedkit.cli.entities import evaluate_entities
 
+        options.refuse(context, _NOT_OF_ENTITIES, "for entities, which have no such option")
         model, *others = models.sources
         if others:
             raise InputError("got several models for entities; expected one model")
@@ -72,20 +79,8 @@ def evaluate_command(
             model,
             unit,
             files.encoding,
-            {
-                "out": report_files.out,
-                "models": models.models,
-                "baseline": baseline,
-                "recipe": recipe,
-                "precision": precision,
-                "engine": None if models.engine == "auto" else models.engine,
-                "cache": models.cache,
-                "reproduce": reproduce or None,
-                "published": published,
-                **vars(scoring),
-                **vars(ranked),
-            },
             report_files,
+            seed=scoring.seed,
             max_length=models.max_length,
             device=models.device,
             revision=models.revision,

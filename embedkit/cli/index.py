@@ -10,12 +10,11 @@ import typer
 
 from embedkit.cli import choices, options, output, ranking
 from embedkit.cli.app import App
+from embedkit.cli.encoder_options import EncoderOptions
 from embedkit.cli.export import export_command
 from embedkit.cli.tune import Queries, read_queries, tell_tuning, tune_command
 from embedkit.cli.vectors import vectors_folder
-from embedkit.cli.workers import Processes
 from embedkit.errors import InputError, printable
-from embedkit.files import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from embedkit.data.corpus import Corpus
@@ -26,10 +25,7 @@ index_app = App(
     help="Build and change an index of vectors.", no_args_is_help=True, rich_markup_mode="rich"
 )
 
-_ENCODING = (
-    *("model", "metadata", "recipe", "prompt", "prompt_name", "max_length", "precision"),
-    *("engine", "device", "devices", "workers", "texts"),
-)
+_OF_TEXTS = (*EncoderOptions.__dataclass_fields__, "metadata", "texts")
 
 _Source = Annotated[
     str,
@@ -121,26 +117,8 @@ def build_command(
     out: Annotated[Path, options.output_option("Write the index into this folder.")],
     more: _More = None,
     *,
-    model: Annotated[
-        str | None,
-        options.model_option(
-            "Encode texts with this hub id or folder, minilm by default.",
-            "--model",
-            "-m",
-            autocompletion=choices.complete_model,
-        ),
-    ] = None,
-    text_column: options.TextColumn = None,
-    id_column: options.IdColumn = None,
-    encoding: options.Encoding = "utf-8",
+    encoder: EncoderOptions,
     metadata: _Metadata = None,
-    recipe: options.Recipe = None,
-    prompt: options.OwnDocumentPrompt = None,
-    prompt_name: options.PromptName = None,
-    max_length: options.MaxLength = None,
-    precision: options.Precision = "auto",
-    engine: options.Engine = "auto",
-    processes: Processes,
     texts: Annotated[
         bool,
         options.output_option(
@@ -169,7 +147,7 @@ def build_command(
     recall_to_reach(build.recall, tuned_on, build.kind, build.nprobe, build.ef_search)
     settings = {**vars(build), "queries": tuned_on}
     columns = _columns(metadata, more)
-    folder = vectors_folder(context, source, *_ENCODING)
+    folder = vectors_folder(context, source, *_OF_TEXTS)
     if folder is not None:
         from embedkit.retrieval.index import VectorIndex
         from embedkit.vectors.embeddings import Vectors
@@ -179,30 +157,13 @@ def build_command(
         index = VectorIndex.build(vectors, embedder=embedder, **settings)
         index.save(out)
     else:
-        corpus = options.corpus(source, text_column, encoding, id_column)
-        devices = processes.check()
-        from embedkit.embedder.embedder import Embedder
+        corpus, devices = encoder.corpus(source), encoder.check_devices()
         from embedkit.retrieval.sync import build_index
 
-        embedder = Embedder.from_pretrained(
-            model or DEFAULT_MODEL,
-            recipe,
-            max_length=max_length,
-            precision=precision,
-            engine=engine,
-            device=devices[0] if devices else None,
-        )
-        with output.resumable(out), processes.of(embedder, devices) as pool:
-            index = build_index(
-                pool,
-                corpus,
-                out,
-                metadata=columns,
-                texts=texts,
-                prompt=prompt,
-                prompt_name=prompt_name,
-                **settings,
-            )
+        embedder = encoder.load(devices)
+        with output.resumable(out), encoder.running(embedder, devices) as pool:
+            given = {"metadata": columns, "texts": texts, **encoder.prompts, **settings}
+            index = build_index(pool, corpus, out, **given)
     tell_tuning(index)
     _show(index, as_json=as_json)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -434,11 +434,11 @@ def corpus(
 FILE_OPTIONS = ("text_column", "id_column", "encoding")  # how a file of texts is read
 
 
-def refuse(context: typer.Context, names: Sequence[str], reason: str) -> None:
+def refuse(context: typer.Context, names: Collection[str], reason: str) -> None:
     """Refuse options that the user gave, where the command would not read them."""
     for parameter in context.command.params:
         given = context.get_parameter_source(str(parameter.name))
         if parameter.name in names and given is not None and given.name == "COMMANDLINE":
             is_off = context.params[parameter.name] is False
             option = (parameter.secondary_opts if is_off else parameter.opts)[0]
-            raise InputError(f"got {option} and {reason}")
+            raise InputError(f"got {option} {reason}")

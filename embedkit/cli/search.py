@@ -75,7 +75,7 @@ def search_command(
 
     if query is not None:
         options.refuse(
-            context, options.FILE_OPTIONS, "a QUERY; expected a file of them (--queries)"
+            context, options.FILE_OPTIONS, "and a QUERY; expected a file of them (--queries)"
         )
         corpus: Corpus | list[Document] = [Document("QUERY", 0, query)]
     else:

@@ -69,6 +69,6 @@ def vectors_folder(context: typer.Context, source: str, *names: str) -> Path | N
     folder = Path(source)
     kind = folder_kind(folder)
     if kind == "vectors":
-        reason = f"{folder}, a folder of vectors; expected a file of texts"
+        reason = f"and {folder}, a folder of vectors; expected a file of texts"
         options.refuse(context, [*options.FILE_OPTIONS, *names], reason)
     return None if kind is None else folder

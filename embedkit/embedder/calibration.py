@@ -30,6 +30,7 @@ from typing import Any
 
 import torch
 
+from embedkit.encoders.devices import one_thread
 from embedkit.encoders.linear import Affine, ready
 from embedkit.errors import InputError
 from embedkit.manifest import read_manifest, write_manifest
@@ -191,20 +192,17 @@ def _keep(measured: Measurement, *, anew: bool) -> Measurement:
     return measured
 
 
+@one_thread()
+@torch.inference_mode()
 def _time_products() -> tuple[dict[str, float], int]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.inference_mode():
-            products = {}
-            for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
-                weight, x = (torch.ones(n, 384, dtype=dtype, device="cpu") for n in (384, 128))
-                products[name] = partial(ready(Affine(weight, weight[0])), x)
-            return shortest(products, _clock(time.thread_time))
-    finally:
-        torch.set_num_threads(threads)
+    products = {}
+    for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        weight, x = (torch.ones(n, 384, dtype=dtype, device="cpu") for n in (384, 128))
+        products[name] = partial(ready(Affine(weight, weight[0])), x)
+    return shortest(products, _clock(time.thread_time))
 
 
+@one_thread()
 def _time_layers() -> tuple[dict[str, float], int]:
     """A layer of MiniLM's shape on 8 texts of 16 tokens, by both engines on one thread."""
     from embedkit.encoders import openvino
@@ -221,19 +219,14 @@ def _time_layers() -> tuple[dict[str, float], int]:
     arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
     tokens = torch.zeros(128, dtype=torch.int64, device="cpu")
     batch = TokenBatch(tokens, torch.arange(0, 129, 16, device="cpu"), tokens.bool())
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        jobs: dict[str, Callable[[], object]] = {}
-        for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
-            if name == "float32" or openvino.has_bfloat16():
-                ours = openvino.OpenVINONetwork(family, config, arrays, dtype, 1)
-                theirs = Network(family, config, tensors, cpu, dtype)
-                for job, network in ((name, ours), (BY_TORCH.format(name), theirs)):
-                    jobs[job] = partial(network, batch, [1])
-        return shortest(jobs, _clock(time.process_time))
-    finally:
-        torch.set_num_threads(threads)
+    jobs: dict[str, Callable[[], object]] = {}
+    for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        if name == "float32" or openvino.has_bfloat16():
+            ours = openvino.OpenVINONetwork(family, config, arrays, dtype, 1)
+            theirs = Network(family, config, tensors, cpu, dtype)
+            for job, network in ((name, ours), (BY_TORCH.format(name), theirs)):
+                jobs[job] = partial(network, batch, [1])
+    return shortest(jobs, _clock(time.process_time))
 
 
 def shortest(

@@ -126,7 +126,7 @@ class Embedder(RecipeEncoder):
         self.tokenizer = parts.tokenizer
         self.settings = parts.settings.with_prompts(prompts)
         self.reproducible = reproducible
-        self._asked = precision
+        self.asked_precision = precision
         if calibrate_on is not None:
             self._calibrate_on = as_texts(calibrate_on, "calibrate_on")
         with on_device(device) as target:

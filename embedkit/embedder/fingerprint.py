@@ -67,6 +67,12 @@ def fingerprint(parts: Mapping[str, str | int | bool]) -> str:
     return _digest(parts)
 
 
+def network_fingerprint(network: nn.Module, tokenizer: TextTokenizer) -> str:
+    """SHA-256 of weights, tokenizer and maximum length of a model that has no recipe."""
+    content = tokenizer.backend.to_str() + state_sha256(network)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
 def state_sha256(network: nn.Module) -> str:
     """SHA-256 of the names and values of all weights, as 64 hexadecimal digits."""
     state = network.state_dict()

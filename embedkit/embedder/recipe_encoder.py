@@ -47,7 +47,7 @@ class RecipeEncoder:
     name: str  # what reports call the model
     precision_choice: Choice
     reproducible: bool
-    _asked: str  # the precision
+    asked_precision: str  # that was asked for, which may be `auto`
     _calibrate_on: Sequence[str] | None = None  # for int8; None for built-in texts
 
     @standard_torch()
@@ -62,14 +62,15 @@ class RecipeEncoder:
         if encoder is not None:
             self.encoder = encoder
             self.__dict__.pop("_digests", None)
-        self.bound, self._asked = bound or self.bound, precision or self._asked
+        self.bound = bound or self.bound
+        self.asked_precision = precision or self.asked_precision
         self.__dict__.pop("identity", None)
         own = self.own
         self.encoder, self.precision_choice = choose(
             self.encoder,
             lambda texts: self._tokenize(texts, "")[0],
             self.bound,
-            self._asked,
+            self.asked_precision,
             self.settings.engine,
             self._calibrate_on,
             own_recipe=own is not None and own.recipe == self.recipe,
@@ -142,14 +143,9 @@ class RecipeEncoder:
             return self
         return self.with_recipe(self.bound.initialised(self.encoder.dim, self.encoder.num_layers))
 
-    @property
-    def asked_precision(self) -> str:
-        """The precision that was asked for, which may be `auto`."""
-        return self._asked
-
     def in_recorded(self, precision: str) -> Self:
         """The same in the precision that a folder records, where it was left to `auto`."""
-        if self._asked != AUTO or precision == self.precision:
+        if self.asked_precision != AUTO or precision == self.precision:
             return self
         other = copy.copy(self)._settle(precision=precision)
         other.precision_choice = Choice(
@@ -164,11 +160,10 @@ class RecipeEncoder:
         *,
         source: str = GIVEN,
         prompt: str | None = None,
-        prompt_name: str | None = None,
         show_progress: bool | None = None,
     ) -> list[BoundRecipe]:
         """Many recipes fitted together; see `fit`. Those that are fitted stay as they are."""
-        prefix = self.prompt_text(prompt, prompt_name)
+        prefix = self.prompt_text(prompt)
 
         def encode(texts: Sequence[str], recipes: Sequence[BoundRecipe]) -> list[Float32Array]:
             encoded = self.encode_recipes(texts, recipes, prompt=prefix, show_progress=False)
@@ -207,7 +202,6 @@ class RecipeEncoder:
         recipes: Sequence[BoundRecipe],
         *,
         prompt: str | None = None,
-        prompt_name: str | None = None,
         batch_tokens: int | None = None,
         show_progress: bool | None = None,
     ) -> Encoded:
@@ -215,7 +209,7 @@ class RecipeEncoder:
         distinct = Distinct.of(as_texts(texts))
         for bound in recipes:
             bound.check_fitted()
-        tokenize = partial(self._tokenize, prefix=self.prompt_text(prompt, prompt_name))
+        tokenize = partial(self._tokenize, prefix=self.prompt_text(prompt))
         parts = in_parts(distinct.texts, self.encoder)
         tokenized = ahead(tokenize, parts)
         first = next(tokenized)

@@ -83,7 +83,7 @@ class EmbedderPool(Embedder):
         vars(self).update(vars(embedder))
         self.devices = devices
         sent = copy.copy(embedder)
-        sent._asked = sent.precision  # chosen once, for all workers
+        sent.asked_precision = sent.precision  # chosen once, for all workers
         self._workers = _Workers(sent, devices)
 
     def __enter__(self) -> Self:
@@ -110,19 +110,16 @@ class EmbedderPool(Embedder):
         texts: Iterable[str],
         recipes: Sequence[BoundRecipe],
         *,
-        prompt: str | None = None,
-        prompt_name: str | None = None,
         show_progress: bool | None = None,
-        **others: Any,
+        **options: Any,
     ) -> Encoded:
-        others["prompt"] = self.prompt_text(prompt, prompt_name)
         if self._workers.closed:
-            return super().encode_recipes(texts, recipes, show_progress=show_progress, **others)
+            return super().encode_recipes(texts, recipes, show_progress=show_progress, **options)
         distinct = Distinct.of(as_texts(texts))
         pieces = _pieces(distinct.texts, len(self.devices))
         parts = []
         with progress(len(distinct.texts), "texts", show=show_progress) as advance:
-            for part in self.encode_each(pieces, recipes, **others):
+            for part in self.encode_each(pieces, recipes, **options):
                 parts.append(part)
                 advance(len(part.distinct.texts))
         of_recipes = zip(*(part.vectors for part in parts), strict=True)

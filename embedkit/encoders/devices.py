@@ -78,6 +78,17 @@ def _default_is_cpu() -> bool:
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread of torch, in the thread that calls."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
 def on_device(device: str | torch.device | None) -> Iterator[torch.device]:
     """The device, for moving a network there; None is a GPU where there is one."""
     if device is not None:

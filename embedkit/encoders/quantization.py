@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
 
+from embedkit.encoders.devices import one_thread
 from embedkit.encoders.linear import Affine, PlainLinear
 from embedkit.encoders.network import Network
 from embedkit.encoders.openvino_graph import PARTS, Part, Quantized, quantize_weights
@@ -111,6 +112,8 @@ def rounded_weight(weight: Tensor, how: Quantized) -> Tensor:
     return torch.from_numpy(levels * scales)
 
 
+@one_thread()  # more of them add up in another order
+@torch.inference_mode()
 def calibrate(encoder: PackedEncoder, batch: TokenBatch, few: TokenBatch) -> dict[Part, Quantized]:
     """The quantization of an encoder of the CPU by the tokens of some texts, on one thread.
 
@@ -118,16 +121,6 @@ def calibrate(encoder: PackedEncoder, batch: TokenBatch, few: TokenBatch) -> dic
     multiply-add, are left out one by one, until the rest leaves these states a cosine of
     `MEAN_COSINE` in the mean: they stay float.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # more of them add up in another order
-    try:
-        with torch.inference_mode():
-            return _calibrate(encoder, batch, few)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _calibrate(encoder: PackedEncoder, batch: TokenBatch, few: TokenBatch) -> dict[Part, Quantized]:
     network, linears = emulated(encoder)
     twice = TokenBatch(
         batch.token_ids.repeat(2),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from inspect import isfunction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from embedkit.arguments import as_path, check_type
 from embedkit.embedder.embedder import Embedder
@@ -135,11 +135,6 @@ class ModelSettings:
     def candidate(self, recipe: object) -> str:
         """What the report calls this model with a recipe."""
         return " ".join([self.name] * bool(self.name) + [str(recipe)] * self.shows_recipe)
-
-
-def load_embedder(model: Model) -> Embedder:
-    """The embedder that a caller names or gives; it runs in float32 unless it is loaded."""
-    return cast("Embedder", ModelSettings(model).load(embedder=True))
 
 
 def read_models(

@@ -26,9 +26,9 @@ _ALIASES = {
     DEFAULT_MODEL: "sentence-transformers/all-MiniLM-L6-v2",
     "google-bert/bert-base-uncased": "bert-base-uncased",
 }
-# Two versions of one data set.
-_VERSIONS = {name: whole for name, (whole, _) in PARTS.items()}
-_VERSIONS |= {whole: name for name, whole in _VERSIONS.items()}
+# The other version of a data set, such as `sickr` of `sickr-test`.
+OTHER_VERSIONS = {name: whole for name, (whole, _) in PARTS.items()}
+OTHER_VERSIONS |= {whole: name for name, whole in OTHER_VERSIONS.items()}
 
 
 class Published(NamedTuple):
@@ -99,16 +99,11 @@ def check_published(model: str, datasets: Iterable[str]) -> None:
             f"--published, in Python published=...{hint}"
         )
     own = {row.dataset for row in published_values() if row.model == known}
-    if not any(name in own or _VERSIONS.get(name) in own for name in datasets):
+    if not any(name in own or OTHER_VERSIONS.get(name) in own for name in datasets):
         raise InputError(
             f"no value of {known} is known for these data sets; expected one of "
             f"{', '.join(sorted(own))}"
         )
-
-
-def other_version(dataset: str) -> str | None:
-    """The other version of a data set, such as `sickr` of `sickr-test`."""
-    return _VERSIONS.get(dataset)
 
 
 def find_published(model: str, recipe: str, dataset: str, *, is_own: bool) -> Published | None:
@@ -118,7 +113,7 @@ def find_published(model: str, recipe: str, dataset: str, *, is_own: bool) -> Pu
         for row in published_values()
         if row.model == model and (row.recipe == recipe or (not row.recipe and is_own))
     }
-    return rows.get(dataset) or rows.get(_VERSIONS.get(dataset, dataset))
+    return rows.get(dataset) or rows.get(OTHER_VERSIONS.get(dataset, dataset))
 
 
 def compare_with_published(

@@ -16,7 +16,7 @@ from embedkit.embedder.precision import INT8
 from embedkit.encoders.quantization import Quantization
 from embedkit.errors import InputError
 from embedkit.evaluation.evaluate import evaluate
-from embedkit.evaluation.results import TASKS
+from embedkit.evaluation.results import MAIN_METRICS
 from embedkit.files import check_target
 
 if TYPE_CHECKING:
@@ -103,7 +103,9 @@ def _changes(embedder: Embedder, data: Data, show_progress: bool | None) -> list
         one.name = one.precision
     report = evaluate(models, data, cache=False, show_progress=show_progress)
     changes = []
-    rows = [row for row in report.results if row.metric in _MAIN and row.aggregation == "all"]
+    rows = [
+        row for row in report.results if row.metric in MAIN_METRICS and row.aggregation == "all"
+    ]
     of_model = ([row for row in rows if row.model == one.name] for one in models)
     for exact, rough in zip(*of_model, strict=True):
         delta = rough.baseline
@@ -111,9 +113,6 @@ def _changes(embedder: Embedder, data: Data, show_progress: bool | None) -> list
         values |= {"float32": exact.value, "int8": rough.value}
         changes.append({**values, "change": delta and delta.value, "ci95": delta and delta.ci95})
     return changes
-
-
-_MAIN = tuple(task.main for task in TASKS)
 
 
 def _check(changes: list[dict[str, Any]], max_loss: float) -> None:

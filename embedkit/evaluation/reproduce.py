@@ -16,10 +16,10 @@ from embedkit.embedder.embedder import Embedder
 from embedkit.evaluation.correlation import AGGREGATIONS
 from embedkit.evaluation.pair_scores import Predictions, measured, similarities_of
 from embedkit.evaluation.published import (
+    OTHER_VERSIONS,
     TOLERANCE,
     Comparison,
     compare_with_published,
-    other_version,
 )
 from embedkit.evaluation.results import RETRIEVAL
 from embedkit.evaluation.retrieval import IndexedQrels
@@ -105,7 +105,7 @@ def _protocols(
         used = {"similarity": report.decided_by, "aggregation": report.aggregation, **changed}
         return _value(embeddings, recipe, data, **used)
 
-    if (other := other_version(data.name)) is not None:
+    if (other := OTHER_VERSIONS.get(data.name)) is not None:
         of_version = None
         if find_files(other) is not None:
             (version,) = read_named_sets([other])

@@ -62,7 +62,10 @@ class Work:
         self.options.check_data(self.sets.all)
         if self.choose is not None and self.training is None:
             self.options.check_no_threshold()
-        modes = self._modes()
+        reranker = None
+        if self.options.rerank is not None:
+            reranker = load_reranker(self.options.rerank, show_progress=self.show_progress)
+        modes = SearchModes(self.options, reranker)
         stages = [*modes.of_recipes, *modes.of_words]
         if models and not modes.of_recipes:
             raise InputError("got a model for bm25 alone, which needs none; expected no model")
@@ -86,16 +89,6 @@ class Work:
             self.options,
             baseline=stage.candidate(base),
             convention=baseline is None and len(models) == 1 and len(stages) == 1,
-        )
-
-    def _modes(self) -> SearchModes:
-        """The ways to search, with the reranker loaded."""
-        options = self.options
-        reranker = None
-        if options.rerank is not None:
-            reranker = load_reranker(options.rerank, show_progress=self.show_progress)
-        return SearchModes(
-            tuple(options.modes), options.words, reranker, options.rerank_depth, options.weights
         )
 
     def _predict(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple
@@ -11,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.data.retrieval_set import RetrievalSet
+from embedkit.evaluation.options import Options
 from embedkit.retrieval.bm25 import Postings, TermCounts, search_terms
 from embedkit.retrieval.fusion import BM25, DENSE, HYBRID, check_weights, fuse
-from embedkit.retrieval.words import UNICODE, find_words
+from embedkit.retrieval.words import find_words
 from embedkit.scoring.loading import Scorer
 
 Positions = NDArray[np.int64]  # (queries, depth) of documents, the best first; -1 is none
@@ -34,33 +34,22 @@ class Stage(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class SearchModes:
-    """The ways of searching that are compared.
+    """The ways of searching that are compared."""
 
-    Attributes:
-        modes: some of `MODES`.
-        words: how BM25 splits texts, see `find_words`.
-        reranker: each way is compared with and without it; None for none.
-        rerank_depth: documents of a query that it scores.
-        weights: of dense and BM25 scores in hybrid; None fuses by rank.
-    """
-
-    modes: tuple[str, ...] = (DENSE,)
-    words: str = UNICODE
-    reranker: Scorer | None = None
-    rerank_depth: int = 100
-    weights: Sequence[float] | None = None
+    options: Options = field(default_factory=Options)
+    reranker: Scorer | None = None  # each way is compared with and without it
     _lexical: dict[str, Ranked] = field(default_factory=dict)  # by data set
     _scores: dict[tuple[str, str], float] = field(default_factory=dict)  # of query and document
 
     @property
     def of_recipes(self) -> list[Stage]:
         """The ways that need embeddings."""
-        return self._stages([mode for mode in self.modes if mode != BM25])
+        return self._stages([mode for mode in self.options.modes if mode != BM25])
 
     @property
     def of_words(self) -> list[Stage]:
         """The ways that need none."""
-        return self._stages([mode for mode in self.modes if mode == BM25])
+        return self._stages([mode for mode in self.options.modes if mode == BM25])
 
     def _stages(self, modes: list[str]) -> list[Stage]:
         reranked = (False, True) if self.reranker is not None else (False,)
@@ -73,13 +62,13 @@ class SearchModes:
         searches = [] if stage.mode == BM25 or dense is None else [dense]
         if stage.mode != DENSE:
             searches.append(self._by_words(data, depth))
-        weights = check_weights(self.weights)
+        weights = check_weights(self.options.weights)
         ranked = (searches[0] if len(searches) == 1 else fuse(searches, depth, weights))[1]
         return self._rerank(data, ranked) if stage.reranked else ranked
 
     def _by_words(self, data: RetrievalSet, depth: int) -> Ranked:
         if data.name not in self._lexical:
-            words = find_words(self.words)
+            words = find_words(self.options.words)
             postings = Postings.of([TermCounts.of(data.texts["document"], words)])
             queries = [words(text) for text in data.texts["query"]]
             every = [np.ones(postings.n, np.bool_)]
@@ -89,7 +78,7 @@ class SearchModes:
     def _rerank(self, data: RetrievalSet, ranked: Positions) -> Positions:
         """The first documents of each query in the reranker's order; a pair is scored once."""
         texts, queries = data.texts["document"], data.texts["query"]
-        first = [row[row >= 0] for row in ranked[:, : self.rerank_depth]]
+        first = [row[row >= 0] for row in ranked[:, : self.options.rerank_depth]]
         pairs = [
             [(query, texts[position]) for position in row]
             for query, row in zip(queries, first, strict=True)

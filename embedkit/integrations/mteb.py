@@ -7,17 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from embedkit.embedder.fingerprint import fingerprint, identity
 from embedkit.embedder.prompts import role_prompt, role_prompts
 from embedkit.errors import InputError
-from embedkit.evaluation.models import Model, load_embedder
+from embedkit.evaluation.models import Model, ModelSettings
 
 if TYPE_CHECKING:
     from mteb.models import ModelMeta
     from numpy.typing import ArrayLike, NDArray
 
+    from embedkit.embedder.embedder import Embedder
     from embedkit.recipes.steps import Float32Array
 
 
@@ -44,7 +45,7 @@ class MTEBEncoder:
             raise InputError(
                 "MTEBEncoder needs mteb, which is not installed; run pip install 'embedkit[mteb]'"
             )
-        self.embedder = load_embedder(model)
+        self.embedder = cast("Embedder", ModelSettings(model).load(embedder=True))
 
     def encode(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -218,18 +219,8 @@ class PgVectorIndex:
             InputError: what is wrong, or vectors of another embedder; nothing is changed then.
         """
         with self._transaction(changing=True) as cursor:
-            rows = NewRows.of(
-                vectors,
-                ids,
-                texts,
-                metadata,
-                schema=self._table.schema,
-                dimension=self.dimension,
-                first_id=lambda: self._next_id(cursor),
-            )
-            if rows.provenance is not None and self.provenance is not None:
-                self.provenance.check_rows(rows.provenance)
-            rows.check(self._ranking)
+            given, first_id = (vectors, ids, texts, metadata), partial(self._next_id, cursor)
+            rows = NewRows.into(self, *given, schema=self._table.schema, first_id=first_id)
             delete = SQL("DELETE FROM {} WHERE id = ANY(%s)").format(self._table.rows)
             cursor.execute(delete, [rows.ids.to_pylist()])
             batches = rows.batches(self._ranking)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from embedkit.metadata.typed_columns import NAMES, without_metadata
+from embedkit.metadata.typed_columns import NAMES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -80,8 +80,7 @@ def completed(rows: pa.Table, others: Mapping[str, Any], schema: pa.Schema) -> p
             columns.append(rows.column(field.name))
         elif field.name in others:
             columns.append(others[field.name])
-        elif field.name == "metadata":
-            columns.append(without_metadata(len(rows), field.type))
         else:
-            columns.append(pa.nulls(len(rows), field.type))
+            unknown: Any = {} if field.name == "metadata" else None  # a struct of nulls
+            columns.append(pa.array([unknown] * len(rows), field.type))
     return pa.Table.from_arrays(columns, schema=schema)

@@ -184,14 +184,6 @@ def as_structs(table: pa.Table, expected: pa.StructType | None = None) -> pa.Str
     return pa.StructArray.from_arrays(arrays, fields=fields)
 
 
-def without_metadata(rows: int, kind: pa.StructType) -> pa.StructArray:
-    """Rows of which every column is null."""
-    import pyarrow as pa
-
-    fields = list(kind)
-    return pa.StructArray.from_arrays([pa.nulls(rows, x.type) for x in fields], fields=fields)
-
-
 # Metadata of a file
 
 

@@ -437,12 +437,8 @@ class VectorIndex:
 
     def _new_rows(self, *given: Any) -> NewRows:
         """New rows of vectors, ids, texts and metadata, checked against those of the index."""
-        first_id, schema = partial(next_id, self._segments), self._schema
-        rows = NewRows.of(*given, schema=schema, dimension=self.dimension, first_id=first_id)
-        if rows.provenance is not None and self.provenance is not None:
-            self.provenance.check_rows(rows.provenance)
-        rows.check(self._ranking)
-        return rows
+        first_id = partial(next_id, self._segments)
+        return NewRows.into(self, *given, schema=self._schema, first_id=first_id)
 
     @property
     def _settled(self) -> State:

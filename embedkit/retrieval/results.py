@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from embedkit.dataframe import dataframe
 from embedkit.html_table import html_table
 from embedkit.metadata.columns import metadata_kinds
+from embedkit.vectors.shards import rows_of_parts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -175,11 +176,8 @@ def _take(tables: Sequence[pa.Table], name: str, rows: NDArray[np.int64]) -> lis
     if len(tables) == 1:
         return _cells(tables[0].column(name), rows)
     cells = np.empty(len(rows), dtype=object)
-    start = 0
-    for table in tables:
-        inside = np.flatnonzero((rows >= start) & (rows < start + len(table)))
-        cells[inside] = _cells(table.column(name), rows[inside] - start)
-        start += len(table)
+    for table, (inside, own) in zip(tables, rows_of_parts(rows, map(len, tables)), strict=True):
+        cells[inside] = _cells(table.column(name), own)
     return cells.tolist()
 
 

@@ -177,6 +177,15 @@ class NewRows:
             schema = row_schema(columns["id"].type, has_texts, knows_content, kind)
         return cls(source, pa.table(columns), schema, width, provenance, chosen)
 
+    @classmethod
+    def into(cls, index: Searched, *given: Any, **options: Any) -> NewRows:
+        """Rows of `of` that an index can take."""
+        rows = cls.of(*given, **options, dimension=index.dimension)
+        if rows.provenance is not None and index.provenance is not None:
+            index.provenance.check_rows(rows.provenance)
+        rows.check(index._ranking)
+        return rows
+
     def __len__(self) -> int:
         return len(self.table)
 
@@ -187,9 +196,7 @@ class NewRows:
 
     def check(self, ranking: Ranking) -> None:
         """Refuse what an index cannot take; too long `Vectors` are refused when they are read."""
-        twice = repeated(self.ids)
-        if twice is not None:
-            raise InputError(f"ids: got {twice!r} twice, expected each id once")
+        check_once(self.ids)
         if not isinstance(self.source, Vectors):
             ranking.check_norms("vectors", self.source)
 
@@ -252,7 +259,14 @@ def check_id_type(got: pa.DataType, schema: pa.Schema) -> None:
         raise InputError(f"ids: got type {got}, expected {expected} as in the index")
 
 
-def repeated(ids: pa.ChunkedArray[Any]) -> str | int | None:
+def check_once(ids: pa.ChunkedArray[Any] | pa.Array[Any]) -> None:
+    """Refuse an id that is there twice."""
+    twice = repeated(ids)
+    if twice is not None:
+        raise InputError(f"ids: got {twice!r} twice, expected each id once")
+
+
+def repeated(ids: pa.ChunkedArray[Any] | pa.Array[Any]) -> str | int | None:
     """An id that is there twice, if any."""
     import pyarrow.compute as pc
 

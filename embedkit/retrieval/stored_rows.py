@@ -11,7 +11,7 @@ from embedkit.errors import InputError
 from embedkit.metadata.columns import as_array, merged_fields, metadata_kinds
 from embedkit.metadata.typed_columns import as_structs
 from embedkit.recipes.steps import Float32Array as Matrix
-from embedkit.retrieval.rows import check_id_type, repeated
+from embedkit.retrieval.rows import check_id_type, check_once
 from embedkit.retrieval.segments import Segment, live_ids, without
 
 if TYPE_CHECKING:
@@ -73,15 +73,11 @@ def stored_rows(
 
 def updated(segments: Sequence[Segment], ids: pa.Array[Any], values: pa.Table) -> list[Segment]:
     """The segments with other values of some columns in the rows of these ids."""
-    import pyarrow as pa
-
     if len(values) != len(ids):
         raise InputError(
             f"got {len(values)} rows of metadata and {len(ids)} ids, expected as many of each"
         )
-    twice = repeated(pa.chunked_array([ids]))
-    if twice is not None:
-        raise InputError(f"ids: got {twice!r} twice, expected each id once")
+    check_once(ids)
     return [_updated(segment, ids, values) for segment in segments]
 
 

@@ -229,16 +229,11 @@ def sync_index(
             if vectors is not None:
                 chosen = pc.is_in(vectors.ids, value_set=to_do).to_numpy()
                 order = pc.index_in(vectors.ids.filter(pa.array(chosen)), value_set=wanted.ids)
-                rows = NewRows.of(
-                    vectors,
-                    None,
-                    None,
-                    metadata_columns and metadata_columns.take(order),
-                    schema=segments[0].rows.schema if segments else None,
-                    dimension=index.dimension,
-                    chosen=chosen,
+                values = None if metadata_columns is None else metadata_columns.take(order)
+                schema = segments[0].rows.schema if segments else None
+                rows = NewRows.into(
+                    index, vectors, None, None, values, schema=schema, chosen=chosen
                 )
-                rows.check(index._ranking)
                 segments = grown(index._state, segments, rows, show_progress)
             index._commit(segments)
         _clean(index.folder)
@@ -318,7 +313,7 @@ class _Wanted:
 
         rows = [(document.id, document.content) for document in corpus]
         ids = id_column([name for name, _ in rows])
-        twice = repeated(pa.chunked_array([ids]))
+        twice = repeated(ids)
         if twice is not None:
             where = corpus.location_of(twice)
             raise InputError(f"{where}: has the id {twice!r} of a later row; expected each id once")

@@ -23,6 +23,7 @@ from embedkit.recipes.steps import Float32Array as Matrix
 from embedkit.retrieval.faiss_index import Effort, Ranking, bytes_of, scores_exactly
 from embedkit.retrieval.rows import query_matrix
 from embedkit.retrieval.segments import Segment, search_segments
+from embedkit.vectors.shards import rows_of_parts
 
 if TYPE_CHECKING:
     from embedkit.retrieval.index import VectorIndex
@@ -281,12 +282,8 @@ def _sample(segments: Sequence[Segment], size: int) -> tuple[Matrix, NDArray[np.
     live = np.concatenate([~segment.removed for segment in segments])
     rows = np.flatnonzero(live)
     chosen = np.sort(np.random.default_rng(0).choice(rows, size, replace=False))
-    vectors, start = [], 0
-    for segment in segments:
-        inside = chosen[(chosen >= start) & (chosen < start + len(segment))]
-        vectors.append(segment.vectors_of(inside - start))
-        start += len(segment)
-    return np.concatenate(vectors), chosen
+    parts = zip(segments, rows_of_parts(chosen, map(len, segments)), strict=True)
+    return np.concatenate([segment.vectors_of(own) for segment, (_, own) in parts]), chosen
 
 
 def _scores(

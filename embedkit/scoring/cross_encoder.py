@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,7 +16,7 @@ from scipy.special import expit
 from torch import Tensor, nn
 
 from embedkit.arguments import as_label_range, as_path, check_count, check_list, check_seed
-from embedkit.embedder.fingerprint import state_sha256
+from embedkit.embedder.fingerprint import network_fingerprint
 from embedkit.embedder.folder_kind import is_classifier, read_record, write_record
 from embedkit.embedder.loading import load_for_head
 from embedkit.embedder.model_card import noted, write_mark
@@ -342,8 +341,7 @@ class CrossEncoder:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of weights, tokenizer and maximum length."""
-        tokenizer = self.tokenizer.backend.to_str()
-        return hashlib.sha256((tokenizer + state_sha256(self.network)).encode()).hexdigest()
+        return network_fingerprint(self.network, self.tokenizer)
 
     @standard_torch()
     def save_pretrained(self, folder: str | Path) -> None:

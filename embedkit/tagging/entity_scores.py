@@ -13,6 +13,7 @@ from embedkit.data.entities import Span, TaggedText, TaggedTexts
 from embedkit.errors import InputError
 from embedkit.evaluation.bootstrap import SEED, bootstrap_means, interval, why_no_interval
 from embedkit.evaluation.metric_delta import MetricDelta
+from embedkit.evaluation.report import formatting
 from embedkit.evaluation.report.grid import Grid
 from embedkit.evaluation.results import Result, Scored
 from embedkit.evaluation.significance import difference
@@ -79,10 +80,11 @@ class EntityReport:
         for one in self.results:
             kind, _, measure = one.metric.rpartition("_")
             cells = rows.setdefault(one.label or _NAMES[lang][kind], ["", "", "", "", ""])
-            cells[("precision", "recall", "f1").index(measure)] = f"{100 * one.value:.2f}"
+            cells[("precision", "recall", "f1").index(measure)] = formatting.number(
+                one.value, one.metric
+            )
             if measure == "f1":
-                low, high = one.ci95 or (np.nan, np.nan)
-                cells[3] = f"[{100 * low:.1f}, {100 * high:.1f}]" if one.ci95 else "-"
+                cells[3] = formatting.interval(one.ci95, one.metric) or "-"
                 cells[4] = f"{one.n:,}" if kind != "entity_macro" else ""
         table = tuple((name, *cells) for name, cells in rows.items())
         return Grid(_HEADINGS[lang], table, frozenset([0]), expendable=((5,), (1, 2)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from transformers import AutoModelForTokenClassification, PreTrainedModel
 
 from embedkit.arguments import as_path
 from embedkit.data.entities import Span, TaggedText, TaggedTexts, Unit, check_unit
-from embedkit.embedder.fingerprint import state_sha256
+from embedkit.embedder.fingerprint import network_fingerprint
 from embedkit.embedder.folder_kind import check_kind, read_record, write_record
 from embedkit.embedder.loading import load_folder, load_for_head
 from embedkit.embedder.model_card import noted, write_mark
@@ -243,8 +242,7 @@ class Tagger:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of weights, tokenizer and maximum length."""
-        tokenizer = self.tokenizer.backend.to_str()
-        return hashlib.sha256((tokenizer + state_sha256(self.network)).encode()).hexdigest()
+        return network_fingerprint(self.network, self.tokenizer)
 
     @standard_torch()
     def save_pretrained(self, folder: str | Path) -> None:

@@ -16,7 +16,7 @@ from embedkit.errors import InputError
 from embedkit.html_table import html_table
 from embedkit.recipes.steps import Float32Array as Matrix
 from embedkit.vectors.provenance import Provenance
-from embedkit.vectors.shards import Store, vectors_of
+from embedkit.vectors.shards import Store, rows_of_parts, vectors_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -148,18 +148,18 @@ class Vectors:
     @cached_property
     def ids(self) -> pa.ChunkedArray[pa.StringScalar] | pa.ChunkedArray[pa.Int64Scalar]:
         """n ids, in the order of the rows."""
-        import pyarrow as pa
-
-        columns = [batch.column("id") for batch in self.record_batches(["id"])]
-        return pa.chunked_array(columns, self._store.schema.field("id").type)
+        return self._column("id")
 
     @property
     def contents(self) -> pa.ChunkedArray[pa.BinaryScalar]:
         """n digests of texts, 16 bytes each; equal ones are of equal texts."""
+        return self._column("content")
+
+    def _column(self, name: str) -> pa.ChunkedArray[Any]:
         import pyarrow as pa
 
-        columns = [batch.column("content") for batch in self._store.batches(["content"])]
-        return pa.chunked_array(columns, self._store.schema.field("content").type)
+        columns = [batch.column(name) for batch in self.record_batches([name])]
+        return pa.chunked_array(columns, self._store.schema.field(name).type)
 
     @cached_property
     def _row_of_id(self) -> dict[str | int, int]:
@@ -188,10 +188,9 @@ class Vectors:
         if (rows < 0).any():
             raise InputError(f"{self._store.folder}: has no id {names[int(rows.argmin())]!r}")
         vectors = np.empty((len(rows), self.dimension), dtype=np.float32)
-        start = 0
-        for shard in self._store.shards:
-            inside = np.flatnonzero((rows >= start) & (rows < start + shard.rows))
+        shards = self._store.shards
+        parts = rows_of_parts(rows, (shard.rows for shard in shards))
+        for shard, (inside, own) in zip(shards, parts, strict=True):
             if len(inside):
-                vectors[inside] = self._store.vectors_of(shard, rows[inside] - start)
-            start += shard.rows
+                vectors[inside] = self._store.vectors_of(shard, own)
         return vectors

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from io import BufferedWriter
@@ -187,15 +187,13 @@ class Store:
         """float32 (n, dim): n rows of a shard by number, without reading it whole."""
         vectors = np.empty((len(rows), self.dimension), dtype=np.float32)
         with self.opened(shard) as file:
-            start = 0
-            for group in range(file.metadata.num_row_groups):
-                end = start + file.metadata.row_group(group).num_rows
-                inside = np.flatnonzero((rows >= start) & (rows < end))
+            groups = range(file.metadata.num_row_groups)
+            sizes = (file.metadata.row_group(group).num_rows for group in groups)
+            for group, (inside, own) in enumerate(rows_of_parts(rows, sizes)):
                 if len(inside):
                     table = file.read_row_group(group, ["embedding"], use_threads=False)
                     (batch,) = table.combine_chunks().to_batches()
-                    vectors[inside] = vectors_of(batch)[rows[inside] - start]
-                start = end
+                    vectors[inside] = vectors_of(batch)[own]
         return vectors
 
     @contextmanager
@@ -216,6 +214,20 @@ class Store:
                 yield file
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path}: is damaged ({error})") from error
+
+
+def rows_of_parts(
+    rows: NDArray[np.int64], sizes: Iterable[int]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """For each of some parts, which of `rows` lie in it, and their numbers there.
+
+    The rows are counted through the parts, one part after another.
+    """
+    start = 0
+    for size in sizes:
+        inside = np.flatnonzero((rows >= start) & (rows < start + size))
+        yield inside, rows[inside] - start
+        start += size
 
 
 def _columns(schema: pa.Schema) -> str:

@@ -131,7 +131,7 @@ def test_other_recipes_run_in_the_same_workers(embedder: Embedder, pool: Embedde
 def test_workers_take_the_precision_of_the_parent(embedder: Embedder, pool: EmbedderPool) -> None:
     """Also the one that a folder records, which is known once the workers run."""
     auto = pool.with_recipe("mean")
-    auto._asked = "auto"
+    auto.asked_precision = "auto"
     low = auto.in_recorded("bfloat16")
     mine = embedder.with_recipe("mean")._settle(precision="bfloat16")
     np.testing.assert_allclose(low.encode(TEXTS), mine.encode(TEXTS), rtol=0, atol=0.02)
