@@ -220,8 +220,9 @@ def test_tables_of_pandas_and_arrow() -> None:
     assert list(hits) == ["query", "rank", "id", "score", "n", "x", "day", "kind"]
     with pytest.raises(InputError, match="column 'x': got 'a bool among floats'"):
         VectorIndex.build(np.eye(2), metadata=pd.DataFrame({"x": [1.5, True]}, dtype=object))
-    clash = VectorIndex.build(np.eye(1), metadata={"score": ["high"]}).search(np.eye(1), 1)
-    assert clash.to_dataframe()["metadata.score"].tolist() == ["high"]
+    clash = VectorIndex.build(np.eye(1), metadata={"metadata.score": [5], "score": ["high"]})
+    (row,) = clash.search(np.eye(1), 1).to_dataframe().to_dict("records")
+    assert (row["metadata.score"], row["metadata.metadata.score"]) == (5, "high")
 
 
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "IVF4,SQ8", "IVF4,PQ4x4"])
