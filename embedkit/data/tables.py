@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from embedkit.data.remote import Source, as_source
 from embedkit.data.text_files import (
+    EmptyFileError,
     check_encoding,
     csv_records,
-    empty_file,
     filled_lines,
     opened,
     row_location,
@@ -300,7 +300,7 @@ def _opened_parquet(path: Source) -> Iterator[pq.ParquetFile]:
 
     with opened(path) as file:
         if not file.read(1):
-            raise empty_file(path)
+            raise EmptyFileError(path)
         try:
             # By default it reads whole row groups ahead.
             yield pq.ParquetFile(file, buffer_size=_BLOCK, pre_buffer=False)

@@ -64,8 +64,11 @@ def opened(path: Source) -> Iterator[IO[bytes]]:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected a file") from None
 
 
-def empty_file(path: Source) -> InputError:
-    return InputError(f"{path}: got an empty file, expected rows")
+class EmptyFileError(InputError):
+    """A file without rows, or without a header for them."""
+
+    def __init__(self, path: Source) -> None:
+        super().__init__(f"{path}: got an empty file, expected rows")
 
 
 def _lines_with_ends(path: Source, encoding: str, newline: str) -> Iterator[str]:
@@ -113,7 +116,7 @@ def text_lines(path: Source, encoding: str) -> Iterator[str]:
         is_empty = False
         yield line.removesuffix("\n").removesuffix("\r")
     if is_empty:
-        raise empty_file(path)
+        raise EmptyFileError(path)
 
 
 def filled_lines(path: Source, encoding: str, blank: str = "") -> Iterator[tuple[int, str]]:
@@ -124,7 +127,7 @@ def filled_lines(path: Source, encoding: str, blank: str = "") -> Iterator[tuple
             is_empty = False
             yield line_number, line
     if is_empty:
-        raise empty_file(path)
+        raise EmptyFileError(path)
 
 
 def tsv_records(path: Source, encoding: str) -> Iterator[tuple[int, list[str]]]:
@@ -152,4 +155,4 @@ def csv_records(path: Source, encoding: str) -> Iterator[tuple[int, list[str]]]:
         elif cells is None:
             break
     if row == 0:
-        raise empty_file(path)
+        raise EmptyFileError(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import reprlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from embedkit.arguments import check_list
@@ -56,14 +56,17 @@ def as_metadata(values: Metadata) -> pa.Table:
 
     data: Any = values
     if hasattr(data, "__arrow_c_stream__"):
-        if hasattr(data, "reset_index"):  # pandas would export its index too
-            data = data.reset_index(drop=True)
-        try:
-            table = pa.table(data)
-        except (pa.ArrowException, ValueError, TypeError) as error:  # mixed types in a column
-            raise InputError(f"metadata: got '{arrow_reason(error)}', expected {_KINDS}") from None
-        columns: dict[Any, Any] = dict(zip(table.column_names, table.columns, strict=False))
-        if len(columns) < table.num_columns:
+        if hasattr(data, "iterrows"):  # of pandas, which would export mixed cells and its index too
+            pairs = [(str(name), cells) for name, cells in data.items()]
+        else:
+            try:
+                table = pa.table(data)
+            except (pa.ArrowException, ValueError, TypeError) as error:
+                reason = arrow_reason(error)
+                raise InputError(f"metadata: got '{reason}', expected {_KINDS}") from None
+            pairs = list(zip(table.column_names, table.columns, strict=True))
+        columns: dict[Any, Any] = dict(pairs)
+        if len(columns) < len(pairs):
             raise InputError("metadata: got a column name twice, expected each name once")
     elif isinstance(data, Mapping):
         columns = dict(data)
@@ -98,11 +101,13 @@ def _normal(name: str, cells: Any) -> pa.Array[Any]:
     if not is_arrow:
         check_list(f"metadata, column {name!r}", cells, "a list of values")
     try:
-        array: Any = cells if is_arrow else pa.array(cells, from_pandas=hasattr(cells, "dtype"))
+        array: Any = cells if is_arrow else _as_array(cells)
         if isinstance(array, pa.ChunkedArray):
             array = array.combine_chunks()
         if types.is_dictionary(array.type):
             array = array.dictionary_decode()
+        if types.is_timestamp(array.type) and array.type.tz is not None:
+            array = pc.local_timestamp(array)
         stored: pa.Array[Any] = array.cast(_stored_type(array.type))
         if types.is_timestamp(array.type) and not stored.cast(array.type).equals(array):
             raise ValueError("a time of day")
@@ -116,6 +121,18 @@ def _normal(name: str, cells: Any) -> pa.Array[Any]:
     if types.is_list(stored.type) and pc.list_flatten(stored).null_count:
         raise _refusal(name, "None in a list")
     return stored
+
+
+def _as_array(cells: Any) -> Any:
+    """The cells in Arrow, which would make 1.0 of a True among floats, and drop times of a day."""
+    import pyarrow as pa
+
+    values = cells if hasattr(cells, "dtype") else list(cells)
+    array = pa.array(values, from_pandas=values is cells)
+    other = {pa.float64(): bool, pa.date32(): datetime}.get(array.type)
+    if other is not None and any(isinstance(cell, other) for cell in values):
+        raise ValueError(f"a {other.__name__} among {NAMES[str(array.type)]}")
+    return array
 
 
 def _stored_type(kind: pa.DataType) -> pa.DataType:

@@ -143,10 +143,10 @@ class Hits:
             rows = list(chain.from_iterable(self.metadata))
             for name, kind in metadata_kinds(self._tables[0].schema).items():
                 cells = [row[name] for row in rows]
-                columns[f"metadata.{name}" if name in columns else name] = (
-                    _DTYPES.get(kind, "object"),
-                    cells,
-                )
+                column = name
+                while column in columns:
+                    column = f"metadata.{column}"
+                columns[column] = (_DTYPES.get(kind, "object"), cells)
         return dataframe(columns)
 
     def _has(self, name: str) -> bool:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from embedkit.arguments import check_embedder
 from embedkit.data.corpus import Corpus, Document
+from embedkit.data.text_files import EmptyFileError
 from embedkit.errors import InputError
 from embedkit.files import check_own, sole_writer
 from embedkit.metadata.columns import as_array, merged_fields, metadata_fields
@@ -203,7 +204,7 @@ def sync_index(
         if isinstance(source, Vectors):
             wanted = _Wanted.of_vectors(source, index)
         else:
-            wanted = _Wanted.of_corpus(source, metadata or tuple(kinds), kinds)
+            wanted = _Wanted.of_corpus(source, metadata or tuple(kinds), kinds, allow_empty)
         if len(wanted.ids) == 0 and not allow_empty:
             raise InputError(
                 f"{wanted.name}: has no rows, which would remove all {len(index):,} of the index; "
@@ -307,11 +308,20 @@ class _Wanted:
 
     @classmethod
     def of_corpus(
-        cls, corpus: Corpus, metadata: Sequence[str] | str, kinds: Mapping[str, str]
+        cls,
+        corpus: Corpus,
+        metadata: Sequence[str] | str,
+        kinds: Mapping[str, str],
+        allow_empty: bool = False,
     ) -> _Wanted:
         import pyarrow as pa
 
-        rows = [(document.id, document.content) for document in corpus]
+        try:
+            rows = [(document.id, document.content) for document in corpus]
+        except EmptyFileError:
+            if not allow_empty or len(corpus.files) > 1:
+                raise
+            rows = []
         ids = id_column([name for name, _ in rows])
         twice = repeated(ids)
         if twice is not None:

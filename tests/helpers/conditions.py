@@ -16,7 +16,7 @@ DAYS = [date(2024, 1, 1) + timedelta(days=31 * n) for n in range(4)]
 CELLS: dict[str, st.SearchStrategy[Any]] = {
     "text": st.sampled_from(TEXTS),
     "n": st.integers(-3, 3) | st.sampled_from(LARGE),
-    "x": st.integers(-3, 3).map(float) | st.sampled_from([0.5, 0.1, 2.0**53, 1e300]),
+    "x": st.integers(-3, 3).map(float) | st.sampled_from([-0.0, 0.5, 0.1, 2.0**53, 1e300]),
     "ok": st.booleans(),
     "날짜": st.sampled_from(DAYS),
     "tags": st.lists(st.sampled_from(TEXTS), max_size=3),

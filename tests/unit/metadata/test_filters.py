@@ -44,6 +44,7 @@ def by_sqlite(rows: list[dict[str, Any]], condition: str) -> list[int]:
 @given(rows=ROWS, condition=conditions())
 @example(rows=[dict.fromkeys(CELLS) | {"n": 2**53 + 1}], condition="n > 9007199254740992.0")
 @example(rows=[dict.fromkeys(CELLS) | {"x": 2.0**53}], condition="x < 9007199254740993")
+@example(rows=[dict.fromkeys(CELLS) | {"x": -0.0}], condition="x IN (0)")
 @example(rows=[dict.fromkeys(CELLS) | {"text": "a\\b"}], condition="text LIKE 'a\\_'")
 def test_filters_are_sqlites(rows: list[dict[str, Any]], condition: str) -> None:
     mask = as_filter(condition).mask(table_of(rows))  # type: ignore[union-attr]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import tracemalloc
-from datetime import date, datetime
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from embedkit import Corpus, InputError, VectorIndex
 from embedkit.metadata.typed_columns import read_metadata
 from embedkit.similarity import find_similarity
 
+KOREA = timezone(timedelta(hours=9))
 GENERATOR = np.random.default_rng(7)
 CENTRES = GENERATOR.normal(size=(20, 16))
 STORED = (
@@ -169,6 +170,9 @@ def test_rows_by_id_and_removal_as_stores_expect_them() -> None:
         ({"x": [2**53 + 1]}, "column 'x': got Integer value 9007199254740993 not in range"),
         ({"x": [float("inf")]}, "column 'x': got a float that is not finite"),
         ({"day": [datetime(2024, 1, 1, 3)]}, "column 'day': got 'a time of day', expected one of"),
+        ({"day": [datetime(2024, 1, 1, 9, tzinfo=KOREA)]}, "column 'day': got 'a time of day'"),
+        ({"day": [date(2024, 1, 1), datetime(2024, 1, 1, 3)]}, "got 'a datetime among dates'"),
+        ({"x": [1.5, True]}, "column 'x': got 'a bool among floats', expected one of"),
         ({"n": [2**63]}, "column 'n': got '"),
         ({"n": [1, "x"]}, "column 'n': got '"),
         ({"n": "a"}, "metadata, column 'n' is one str; expected a list of values"),
@@ -199,7 +203,7 @@ def test_tables_of_pandas_and_arrow() -> None:
         {
             "n": pd.array([1, None], "Int64"),
             "x": [0.5, float("nan")],
-            "day": pd.to_datetime(["2024-01-31", None]),
+            "day": pd.to_datetime(["2024-01-31", None]).tz_localize("Asia/Seoul"),
             "kind": pd.Categorical(["가", "나"]),
         },
         index=[5, 9],
@@ -214,8 +218,11 @@ def test_tables_of_pandas_and_arrow() -> None:
     hits = VectorIndex.build(np.eye(2), metadata=frame).search(np.eye(2), 1).to_dataframe()
     assert hits["n"].tolist() == [1, pd.NA]
     assert list(hits) == ["query", "rank", "id", "score", "n", "x", "day", "kind"]
-    clash = VectorIndex.build(np.eye(1), metadata={"score": ["high"]}).search(np.eye(1), 1)
-    assert clash.to_dataframe()["metadata.score"].tolist() == ["high"]
+    with pytest.raises(InputError, match="column 'x': got 'a bool among floats'"):
+        VectorIndex.build(np.eye(2), metadata=pd.DataFrame({"x": [1.5, True]}, dtype=object))
+    clash = VectorIndex.build(np.eye(1), metadata={"metadata.score": [5], "score": ["high"]})
+    (row,) = clash.search(np.eye(1), 1).to_dataframe().to_dict("records")
+    assert (row["metadata.score"], row["metadata.metadata.score"]) == (5, "high")
 
 
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "IVF4,SQ8", "IVF4,PQ4x4"])

@@ -233,7 +233,12 @@ def test_what_sync_refuses(embedder: Embedder, tmp_path: Path) -> None:
             sync_index(opened, source)
     check_same(VectorIndex.open(tmp_path / "index"), embedder, ROWS)
     other = VectorIndex.open(tmp_path / "index")
-    assert sync_index(other, empty, allow_empty=True) == Changes(0, 0, 3, 0, 0)
+    assert sync_index(other, empty, allow_empty=True, dry_run=True) == Changes(0, 0, 3, 0, 0)
+    lines = Corpus(tmp_path / "empty.jsonl", id_column="id")
+    lines.path.write_text("\n")
+    with pytest.raises(InputError, match=r"empty\.jsonl: got an empty file, expected rows"):
+        sync_index(other, lines)
+    assert sync_index(other, lines, allow_empty=True) == Changes(0, 0, 3, 0, 0)
     with pytest.raises(InputError, match="was changed by another since it was opened"):
         sync_index(index, corpus)
     assert sync_index(other, corpus) == Changes(3, 0, 0, 0, 3)
