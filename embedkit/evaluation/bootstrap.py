@@ -31,6 +31,10 @@ Seed: TypeAlias = int | tuple[int, int]
 NO_INTERVAL = "some resamples have no value"
 # Samples for an interval: with five, even a sign test has p >= 2 / 2^5, above the 5 % level.
 FEWEST = 6
+# Where there is no difference, the bootstrap of the mean of 6 values still finds a significant one
+# in 14 % of all simulations, of 10 values in 9 %, of 20 and 30 in 7 %; that of Spearman's
+# correlation of as few pairs in 5 % or less.
+FEW_QUERIES = 30
 TOO_FEW = f"fewer than {FEWEST} samples are too few"
 _BLOCK = 200_000  # counts in a block, which fit the cache; but at least 16 resamples
 _ARRAYS = 8  # as large as a block's counts, that a thread holds at a time

@@ -19,7 +19,7 @@ from embedkit.evaluation.model_predictions import ModelPredictions
 from embedkit.evaluation.options import EvaluationSets, Options
 from embedkit.evaluation.pair_scores import measured, score_predictions
 from embedkit.evaluation.report.report import Report
-from embedkit.evaluation.results import TASKS, Result, Scored, mean_scores
+from embedkit.evaluation.results import RETRIEVAL, TASKS, Result, Scored, mean_scores
 from embedkit.evaluation.retrieval import DEPTH
 from embedkit.evaluation.retrieval_errors import analyse_retrieval_errors
 from embedkit.evaluation.run_metadata import (
@@ -121,6 +121,7 @@ def report_of(
             equal=equal,
             selection=selection,
             kind=predictions.kind,
+            queries=min((x.n for x, _ in scored if x.metric == RETRIEVAL.main), default=None),
         ),
         selection=selection,
         seconds={

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from embedkit.evaluation.bootstrap import FEW_QUERIES
 from embedkit.evaluation.report.locale import LANGUAGES, catalogue, kind_words, translate_reason
 from embedkit.evaluation.results import Scored
 from embedkit.evaluation.selection import Selection
@@ -34,6 +35,7 @@ class Verdict:
     metrics: tuple[str, ...] = ()  # titles of the main metrics
     selected: str | None = None  # the recipe that was selected on other pairs
     selected_on: tuple[str, ...] = ()  # names of these pairs; empty without a selection
+    few_queries: int | None = None  # in the smallest set, if too few for the p that decided
     kind: str = "recipe"  # what is compared and named above: recipe, model, or both (candidate)
 
     @property
@@ -57,7 +59,7 @@ class Verdict:
                 value=shown, low=low, high=high
             )
         p = "" if self.p_holm is None else f"{'<=' if self.at_floor else '='} {self.p_holm:.4f}"
-        return texts[key].format(
+        sentence: str = texts[key].format(
             recipe=self.recipe,
             baseline=texts["convention" if self.convention else "named"].format(name=self.baseline),
             contender=self.contender,
@@ -69,6 +71,9 @@ class Verdict:
             datasets=", ".join(self.selected_on),
             **kind_words(self.kind, language),
         )
+        if self.few_queries is not None:
+            sentence += f" {texts['few_queries'].format(count=self.few_queries)}"
+        return sentence
 
     @property
     def _key(self) -> str:
@@ -102,11 +107,13 @@ def decide(
     equal: Mapping[str, str],
     selection: Selection | None,
     kind: str = "recipe",
+    queries: int | None = None,
 ) -> Verdict:
     """The verdict on the recipes' `mean_scores` over data sets that were resampled independently.
 
     `metrics` are titles of the main ones. Recipes that are `equal` to another one are tested with
     it. A `selection` on other data leaves one recipe to test; without one all of them are.
+    `queries` are those of the smallest retrieval set, if there is one.
     """
     verdict = Verdict("none", None, metrics=metrics, kind=kind)
     if selection is not None:
@@ -148,4 +155,5 @@ def decide(
         p_holm=corrected.get(contender),
         at_floor=resampled is not None and at_floor(delta, len(resampled)),
         reason=delta.reason,
+        few_queries=queries if better and queries is not None and queries < FEW_QUERIES else None,
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 from embedkit.data.named_sets import NAMED_SETS
-from embedkit.evaluation.bootstrap import FEWEST
+from embedkit.evaluation.bootstrap import FEW_QUERIES, FEWEST
 from embedkit.evaluation.exact_search import EXACT
 from embedkit.evaluation.report.data import ReportData
 from embedkit.evaluation.report.locale import note
@@ -20,9 +20,6 @@ Notes: TypeAlias = Iterator[tuple[str, dict[str, Any]]]  # keys of the texts, an
 
 _OFF_SCALE = 0.25  # of the wider range: labels whose ends differ by more may have another scale
 _REPEATED = 0.01  # a share of the pairs; with more of them, intervals are too narrow
-# Where there is no difference, the bootstrap of the mean of 10 values still finds a significant one
-# in 9 % to 11 % of all simulations, of 20 values in 7 % to 8 %, of 30 in 5 % to 6 %.
-_FEW_QUERIES = 30
 # How the keys of notes end that differ by what was scored.
 _ENDS = {(PAIRS,): "", (RETRIEVAL,): "_queries", (PAIRS, RETRIEVAL): "_both"}
 
@@ -88,7 +85,7 @@ def _optimistic_notes(report: ReportData) -> Notes:
         if (
             isinstance(used, RetrievalUsed)
             and used.role == "scored"
-            and FEWEST <= used.queries < _FEW_QUERIES
+            and FEWEST <= used.queries < FEW_QUERIES
         ):
             yield "few_queries", {"dataset": used.name, "count": used.queries}
 

@@ -20,8 +20,10 @@ from embedkit.evaluation.results import (
 from embedkit.evaluation.significance import significant
 from embedkit.retrieval.fusion import BM25
 
-# What a narrow terminal goes without, in this order; then all scores but the first.
-_RECIPE, _OTHER, _SHARE, _SUBSET, _P, _INTERVAL, _DIFFERENCE, _SCORE = range(8)
+# What a narrow terminal goes without, in this order, but for the first score. If there are several
+# data sets, the average is the score that decides.
+_RECIPE, _OTHER, _SHARE, _SUBSET, _P, _INTERVAL, _DATASET, _DIFFERENCE, _SCORE = range(9)
+_ONE_BY_ONE = (_DATASET, _SCORE)
 
 
 def title_of(report: ReportData, language: str) -> str:
@@ -81,7 +83,7 @@ def _comparison(report: ReportData, words: dict[str, str], kind: str) -> Grid:
         column = _Column(row.dataset, row.similarity, name, group)
         columns.setdefault(column, " ".join(heading))
         cells[row.candidate, column] = cell
-        if group == _SCORE and row.value is not None:
+        if group in _ONE_BY_ONE and row.value is not None:
             values.setdefault(column, {})[row.candidate] = row.value
 
     def add_row(row: Result, names: list[str], *, tested: bool) -> None:
@@ -89,7 +91,8 @@ def _comparison(report: ReportData, words: dict[str, str], kind: str) -> Grid:
         aggregation = [] if row.aggregation == "all" else [f"({row.aggregation})"]
         mark = "*" * (not tested and significant(row.baseline))
         heading = [*(names or [words[row.metric]]), *aggregation]
-        add(row, "", number(row.value, row.metric) + mark, _SCORE, *heading)
+        score = _SCORE if tested else _DATASET
+        add(row, "", number(row.value, row.metric) + mark, score, *heading)
         if several_similarities:  # the rest is too wide for a terminal, and stands in report.html
             return
         if tested:
@@ -123,8 +126,10 @@ def _comparison(report: ReportData, words: dict[str, str], kind: str) -> Grid:
         tuple(at for at, column in enumerate(columns, start=1) if column.group == group)
         for group in range(_SCORE + 1)
     ]
-    *others, scores = groups
-    others += [(at,) for at in reversed(scores[1:])]
+    expendable: list[tuple[int, ...]] = []
+    for group, of_group in enumerate(groups):
+        one_by_one = [(at,) for at in reversed(of_group)]
+        expendable += one_by_one if group in _ONE_BY_ONE else [of_group]
     best, ranking = report.best_name, report.rows()
     return Grid(
         (kind, *columns.values(), ""),
@@ -138,7 +143,7 @@ def _comparison(report: ReportData, words: dict[str, str], kind: str) -> Grid:
         ),
         texts=frozenset({0, len(columns) + 1, *groups[_RECIPE]}),
         bold=None if best is None else ranking.index(best),
-        expendable=tuple(group for group in others if group),
+        expendable=tuple(group for group in expendable if group)[:-1],
         equals=tuple(", ".join(report.equals(name)) for name in ranking),
         highest=frozenset(
             (ranking.index(name), at)

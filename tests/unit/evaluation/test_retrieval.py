@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 from pathlib import Path
 from typing import Any
@@ -539,12 +540,12 @@ def test_differences_between_recipes_are_paired_over_the_queries(bert: Path, fol
     assert tested >= 4
 
 
-@pytest.mark.parametrize("count", [1, 5, 8])
-def test_few_queries_decide_nothing(bert: Path, count: int) -> None:
+@pytest.mark.parametrize("count", [1, 5, 8, 29, 30])
+def test_few_queries_decide_nothing_or_with_a_caution(bert: Path, count: int) -> None:
     """One query is one value: without a limit its interval would have no width, and p be 0.0002."""
     documents = {str(n): f"{word} the" for n, word in enumerate(WORDS)}
-    queries = {f"q{n}": word for n, word in enumerate(WORDS[:count])}
-    qrels = {f"q{n}": {str(n): 1} for n in range(count)}
+    queries = {f"q{n}": WORDS[n % 11] for n in range(count)}
+    qrels = {f"q{n}": {str(n % 11): 1} for n in range(count)}
     data = RetrievalSet("few", queries, documents, qrels)
     report = compare(bert, data, ["max", "mean"])
     (row, other) = report.deciding("ndcg@10")
@@ -555,8 +556,18 @@ def test_few_queries_decide_nothing(bert: Path, count: int) -> None:
         assert report.verdict.reason == "fewer than 6 samples are too few"
         assert "max, mean: no interval (fewer than 6 samples are too few)." in report.notes
     else:
-        assert row.ci95 is not None
-        assert any("fewer than 30 queries (here 8)" in text for text in report.notes)
+        assert (report.verdict.decision, report.verdict.recipe) == ("use", "max")
+        few = count < 30
+        assert report.verdict.few_queries == (count if few else None)
+        cautions = {
+            "en": f"Caution: with as few as {count} queries, p is too low.",
+            "ko": f"주의: 질의가 {count}개뿐인 데이터가 있어 p값이 실제보다 작게 나옵니다.",
+        }
+        for language, caution in cautions.items():
+            headline = report.to_dict()["verdict"]["text"][language]
+            assert headline.endswith(caution) == few
+            assert f">{html.escape(headline)}<" in report.to_html(language)
+        assert any(f"queries (here {count})" in text for text in report.notes) == few
 
 
 def test_the_seed_is_one_for_pairs_and_queries(bert: Path, folder: Path, pairs: Path) -> None:

@@ -79,6 +79,27 @@ def test_a_narrow_terminal_keeps_what_decides(report: Report, width: int, column
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("similarities", "columns"),
+    [
+        (
+            ["cosine"],
+            ["first_look_en|average|vs mean/normalize", "average|vs mean/normalize", "average"],
+        ),
+        (["cosine", "dot"], ["first_look_en cosine|first_look_en dot", "first_look_en cosine"]),
+    ],
+)
+def test_of_several_sets_the_average_goes_last(similarities: list[str], columns: list[str]) -> None:
+    """It is what the rows are sorted by and what the verdict is about."""
+    sets = ["first_look_en", "first_look_ko"]
+    recipes = ["mean/normalize", "cls"]
+    grid = compare("minilm", sets, recipes, similarities=similarities).grid()
+    shown = [grid.fitting(width)[0].headings[1:-1] for width in range(150)]
+    steps = dict.fromkeys("|".join(shown_columns) for shown_columns in reversed(shown))
+    assert list(steps)[-len(columns) :] == columns
+
+
+@pytest.mark.thorough
 @pytest.mark.parametrize("width", [80, 60, 40])
 def test_korean_columns_are_aligned(report: Report, width: int) -> None:
     text = StringIO()
