@@ -155,6 +155,8 @@ class Tagger:
         Raises:
             InputError: no token classifier, or a damaged one.
         """
+        if unit is not None:
+            check_unit(unit)
         folder = find_folder(model, revision=revision)
         check_kind(folder, "token-classifier")
         record: dict[str, Any] = {}
@@ -162,7 +164,8 @@ class Tagger:
             path, record = read_record(folder, "token-classifier")
             if record.get("unit") not in get_args(Unit) or type(record.get("notes")) is not dict:
                 raise InputError(f"{path}: is damaged; expected a unit and notes")
-        parts = load_folder(folder, None, max_length or record.get("max_length"))
+        length = record.get("max_length") if max_length is None else max_length
+        parts = load_folder(folder, None, length)
         network, missing = load_pretrained(
             AutoModelForTokenClassification.from_config, parts.settings.encoder_folder
         )
@@ -174,8 +177,7 @@ class Tagger:
             )
         with on_device(device) as target:
             network.to(target)
-        chosen = unit or record.get("unit", "word")
-        check_unit(chosen)
+        chosen: Unit = record.get("unit", "word") if unit is None else unit
         made = cls(network.eval(), parts.tokenizer, chosen, str(model), record.get("notes", {}))
         if "O" not in made.labels:
             raise InputError(f"{folder}: has the labels {made.labels}; expected 'O' among them")
