@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.arguments import check_type
 from embedkit.data.entities import Span, TaggedText, TaggedTexts
 from embedkit.errors import InputError
 from embedkit.evaluation.bootstrap import SEED, bootstrap_means, interval, why_no_interval
@@ -119,6 +121,9 @@ def evaluate_tagger(
         >>> 0 <= report["entity_f1"].value <= 1
         True
     """
+    check_type("data", data, TaggedTexts, "TaggedTexts, such as read_entities gives")
+    if not hasattr(tagger, "predict"):
+        raise InputError(f"tagger is {reprlib.repr(tagger)}; expected a Tagger")
     predicted = tagger.predict(data.rows, show_progress=show_progress)
     return EntityReport.of(tagger.name, data, predicted, seed=seed)
 

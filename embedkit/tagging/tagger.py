@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForTokenClassification, PreTrainedModel
 
-from embedkit.arguments import as_path
+from embedkit.arguments import as_path, check_list, check_type
 from embedkit.data.entities import Span, TaggedText, TaggedTexts, Unit, check_unit
+from embedkit.data.texts import check_text
 from embedkit.embedder.fingerprint import state_sha256
 from embedkit.embedder.folder_kind import check_kind, read_record, write_record
 from embedkit.embedder.loading import load_folder, load_for_head
@@ -113,8 +114,12 @@ class Tagger:
             InputError: what is wrong with the model.
         """
         check_unit(unit)
+        check_list("types", types)
+        names = [check_text("types", name) for name in types]
+        if not names or sorted({*names}) != sorted(x for name in names for x in name.split()):
+            raise InputError(f"types is {names}; expected different names, without spaces")
         _, parts = load_for_head(model, max_length, "token classifier", revision=revision)
-        labels = dict(enumerate(["O", *(f"{prefix}-{kind}" for kind in types for prefix in "BI")]))
+        labels = dict(enumerate(["O", *(f"{prefix}-{name}" for name in names for prefix in "BI")]))
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             network, _ = load_pretrained(
@@ -209,6 +214,8 @@ class Tagger:
         self, rows: Sequence[TaggedText], *, show_progress: bool | None = None
     ) -> list[tuple[Span, ...]]:
         """The same for texts whose words are known, or whose units are characters."""
+        for one in rows:
+            check_type("rows", one, TaggedText, "TaggedText")
         windows = list(windows_of(self.tokenizer, rows))
         lengths = np.array([len(window.token_ids) for window in windows], np.int64)
         tags: list[list[str]] = [[] for _ in windows]
