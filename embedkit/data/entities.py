@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Literal, TypeAlias, get_args
 from unicodedata import category
 
-from embedkit.data.texts import as_texts
+from embedkit.data.texts import as_texts, check_text
 from embedkit.errors import InputError
 from embedkit.files import rows_sha256
 
@@ -42,7 +42,8 @@ class TaggedText:
     `words` is None where the units are characters.
 
     Raises:
-        InputError: a span that is empty, overlaps another or leaves the text, or cuts a word.
+        InputError: a text that is none, a span that is none, is empty, overlaps another, leaves the
+            text, or cuts a word.
 
     Example:
         >>> TaggedText("서울의 비", (Span(0, 2, "LC"),)).tags
@@ -54,9 +55,12 @@ class TaggedText:
     words: tuple[tuple[int, int], ...] | None = None
 
     def __post_init__(self) -> None:
+        check_text("text", self.text)
         end = 0
         starts, ends = zip(*self.words or [(0, 0)], strict=True)
         for span in self.spans:
+            if not isinstance(span, Span) or not type(span.start) is type(span.end) is int:
+                raise InputError(f"got {span!r}; expected a Span from one whole number to another")
             if not end <= span.start < span.end <= len(self.text):
                 raise InputError(
                     f"got the span {span.start} to {span.end} of {span.label!r} after {end}; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.arguments import check_type
 from embedkit.data.entities import Span, TaggedText, TaggedTexts
 from embedkit.errors import InputError
 from embedkit.evaluation.bootstrap import SEED, bootstrap_means, interval, why_no_interval
@@ -121,6 +123,9 @@ def evaluate_tagger(
         >>> 0 <= report["entity_f1"].value <= 1
         True
     """
+    check_type("data", data, TaggedTexts, "TaggedTexts, such as read_entities gives")
+    if not hasattr(tagger, "predict"):
+        raise InputError(f"tagger is {reprlib.repr(tagger)}; expected a Tagger")
     predicted = tagger.predict(data.rows, show_progress=show_progress)
     return EntityReport.of(tagger.name, data, predicted, seed=seed)
 
@@ -132,7 +137,8 @@ def score_entities(
 
     Entities are scored as by seqeval: one is right if start, end and type are. For characters there
     is KLUE's F1 too (Park et al. 2021): the mean over all IOB2 tags, O included, of the F1 of
-    characters that are no space; a tag that neither side has counts 1.
+    characters that are no space; a tag that neither side has counts 1. Means over types or tags in
+    a resample are of those that it has.
 
     Raises:
         InputError: neither the data nor the predictions have an entity.
@@ -161,15 +167,14 @@ def score_entities(
             add(f"{name}_{ratio}", label, own[2], value, ratios[ratio])
 
     add_ratios("entity", None, sums.sum(0), drawn.sum(0))
-    of_types = _ratios(drawn.transpose(1, 0, 2))["f1"]
-    with np.errstate(invalid="ignore"):  # the mean of the types that a resample has
-        macro = np.nansum(of_types, 0) / np.isfinite(of_types).sum(0)
-    add("entity_macro_f1", None, sums[:, 2].sum(), _f1(sums.T).mean(), macro)
+    both = (_mean_f1(counts) for counts in (sums.T, drawn.transpose(1, 0, 2)))
+    add("entity_macro_f1", None, sums[:, 2].sum(), *both)
     if data.unit == "character":
         characters = _characters(data.rows, predicted, types)
-        total, resampled = characters.sum(0), _resampled(characters, seed).transpose(1, 0, 2)
-        value, values = (_f1(x, nothing=1.0).mean(0) for x in (total.T, resampled))
-        add("char_f1", None, total[:, 2].sum(), value, values)
+        total, resampled = characters.sum(0), _resampled(characters, seed)
+        absent = (total == 0).all(1).mean()
+        both = (_mean_f1(counts) for counts in (total.T, resampled.transpose(1, 0, 2)))
+        add("char_f1", None, total[:, 2].sum(), *((1 - absent) * one + absent for one in both))
     for of_type in zip(types, sums, drawn, strict=True):
         add_ratios("label", *of_type)
     return tuple(results)
@@ -177,7 +182,8 @@ def score_entities(
 
 def entity_f1(rows: Sequence[TaggedText], predicted: Sequence[Sequence[Span]]) -> float:
     """F1 of all entities; 0 where nothing is right."""
-    return float(_f1(_counts([row.spans for row in rows], predicted).sum(0)))
+    counts = _counts([row.spans for row in rows], predicted).sum(0)
+    return float(np.nan_to_num(_ratios(counts)["f1"]))
 
 
 def f1_delta(
@@ -223,8 +229,12 @@ def _ratios(counts: _Array) -> dict[str, _Array]:
         }
 
 
-def _f1(counts: _Array, nothing: float = 0.0) -> _Array:
-    return np.nan_to_num(_ratios(counts)["f1"], nan=nothing)
+def _mean_f1(counts: _Array) -> _Array:
+    """(...) the mean F1 of counts (3, labels, ...) over the labels that have some."""
+    values = _ratios(counts)["f1"]
+    with np.errstate(invalid="ignore"):
+        mean: _Array = np.nansum(values, 0) / np.isfinite(values).sum(0)
+    return mean
 
 
 def _characters(

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForTokenClassification, PreTrainedModel
 
-from embedkit.arguments import as_path
+from embedkit.arguments import as_path, check_list, check_type
 from embedkit.data.entities import Span, TaggedText, TaggedTexts, Unit, check_unit
+from embedkit.data.texts import check_text
 from embedkit.embedder.fingerprint import network_fingerprint
 from embedkit.embedder.folder_kind import check_kind, read_record, write_record
 from embedkit.embedder.loading import load_folder, load_for_head
@@ -112,8 +113,12 @@ class Tagger:
             InputError: what is wrong with the model.
         """
         check_unit(unit)
+        check_list("types", types)
+        names = [check_text("types", name) for name in types]
+        if not names or sorted({*names}) != sorted(x for name in names for x in name.split()):
+            raise InputError(f"types is {names}; expected different names, without spaces")
         _, parts = load_for_head(model, max_length, "token classifier", revision=revision)
-        labels = dict(enumerate(["O", *(f"{prefix}-{kind}" for kind in types for prefix in "BI")]))
+        labels = dict(enumerate(["O", *(f"{prefix}-{name}" for name in names for prefix in "BI")]))
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             network, _ = load_pretrained(
@@ -154,6 +159,8 @@ class Tagger:
         Raises:
             InputError: no token classifier, or a damaged one.
         """
+        if unit is not None:
+            check_unit(unit)
         folder = find_folder(model, revision=revision)
         check_kind(folder, "token-classifier")
         record: dict[str, Any] = {}
@@ -161,7 +168,8 @@ class Tagger:
             path, record = read_record(folder, "token-classifier")
             if record.get("unit") not in get_args(Unit) or type(record.get("notes")) is not dict:
                 raise InputError(f"{path}: is damaged; expected a unit and notes")
-        parts = load_folder(folder, None, max_length or record.get("max_length"))
+        length = record.get("max_length") if max_length is None else max_length
+        parts = load_folder(folder, None, length)
         network, missing = load_pretrained(
             AutoModelForTokenClassification.from_config, parts.settings.encoder_folder
         )
@@ -173,8 +181,7 @@ class Tagger:
             )
         with on_device(device) as target:
             network.to(target)
-        chosen = unit or record.get("unit", "word")
-        check_unit(chosen)
+        chosen: Unit = record.get("unit", "word") if unit is None else unit
         made = cls(network.eval(), parts.tokenizer, chosen, str(model), record.get("notes", {}))
         if "O" not in made.labels:
             raise InputError(f"{folder}: has the labels {made.labels}; expected 'O' among them")
@@ -206,6 +213,8 @@ class Tagger:
         self, rows: Sequence[TaggedText], *, show_progress: bool | None = None
     ) -> list[tuple[Span, ...]]:
         """The same for texts whose words are known, or whose units are characters."""
+        for one in rows:
+            check_type("rows", one, TaggedText, "TaggedText")
         windows = list(windows_of(self.tokenizer, rows))
         lengths = np.array([len(window.token_ids) for window in windows], np.int64)
         tags: list[list[str]] = [[] for _ in windows]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from numbers import Real
 from typing import Any
 
-from embedkit.arguments import check_count
+from embedkit.arguments import check_count, check_list, check_type
 from embedkit.errors import InputError
 
 _PACKAGES = ("accelerate", "datasets")
@@ -98,6 +99,15 @@ class TrainingSettings:
     def described(self) -> dict[str, Any]:
         """The settings and the precision, as JSON values; a resumed run must have the same."""
         return {**asdict(self), "precision": "bfloat16" if self.bfloat16 else "float32"}
+
+
+def check_data(data: Iterable[object], dev: object, *kinds: type) -> None:
+    """Refuse what is no data set of these kinds, such as a path; `dev` is of the first kind."""
+    names = " or ".join(kind.__name__ for kind in kinds)
+    check_list("data", data, f"a list of {names}")
+    for one in data:
+        check_type("data", one, kinds, names)
+    check_type("dev", dev, kinds[0], kinds[0].__name__)
 
 
 def _is_number(value: object) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from embedkit.arguments import check_count, check_list, check_type
 from embedkit.data.labels import label_range, scaled
 from embedkit.data.pairs import Pairs
 from embedkit.data.positives import Positives
@@ -24,7 +25,7 @@ from embedkit.evaluation.metric_delta import MetricDelta, mean_delta, metric_del
 from embedkit.evaluation.pair_scores import similarities_of
 from embedkit.files import DEFAULT_MODEL, new_folder
 from embedkit.recipes.recipe import Recipe
-from embedkit.training.arguments import BI_ENCODER, TrainingSettings
+from embedkit.training.arguments import BI_ENCODER, TrainingSettings, check_data
 from embedkit.training.cards import BI_ENCODER_SECTION, add_scores, training_notes
 from embedkit.training.outcome import TrainingOutcome
 from embedkit.training.run import BestCheckpoint, TrainingRun, data_plan, selection_note, spearman
@@ -124,6 +125,8 @@ def train_bi_encoder(
         >>> trained.encode(texts).shape, trained.training.saved
         ((4, 384), True)
     """
+    check_data(data, dev, Pairs, Positives)
+    check_type("settings", settings, TrainingSettings, "TrainingSettings")
     settings.check_installed()
     row = find_loss(loss)
     columns, limits = _columns(data, row, labels)
@@ -209,9 +212,10 @@ def _columns(
 
 
 def _checked(matryoshka: Sequence[int], dim: int) -> list[int]:
-    dimensions = list(matryoshka)
-    whole = all(type(one) is int and 0 < one <= dim for one in dimensions)
-    if not dimensions or not whole or len(set(dimensions)) < len(dimensions):
+    check_list("matryoshka", matryoshka, "a list of dimensions")
+    dimensions = [check_count("matryoshka", one, 0) for one in matryoshka]
+    different = sorted({*dimensions}) == sorted(dimensions)
+    if not dimensions or not different or not 0 < min(dimensions) <= max(dimensions) <= dim:
         raise InputError(
             f"matryoshka is {dimensions}; expected different whole numbers from 1 to {dim}, the "
             "dimensions of the embeddings"

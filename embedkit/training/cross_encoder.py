@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import EvalPrediction
 
+from embedkit.arguments import check_type
 from embedkit.data.labels import label_range, scaled
 from embedkit.data.pairs import Pairs
 from embedkit.evaluation.evaluate import evaluate
@@ -18,7 +19,7 @@ from embedkit.files import DEFAULT_MODEL
 from embedkit.scoring.cross_encoder import CrossEncoder
 from embedkit.scoring.cross_encoder_network import rescale_output
 from embedkit.tokenization.pairs import PairTokens
-from embedkit.training.arguments import CROSS_ENCODER, TrainingSettings
+from embedkit.training.arguments import CROSS_ENCODER, TrainingSettings, check_data
 from embedkit.training.cards import save_with_scores, training_notes
 from embedkit.training.order import ByLength
 from embedkit.training.outcome import TrainingOutcome
@@ -65,6 +66,8 @@ def train_cross_encoder(
         >>> model.predict([("a cat", "a dog")]).shape
         (1,)
     """
+    check_data(data, dev, Pairs)
+    check_type("settings", settings, TrainingSettings, "TrainingSettings")
     settings.check_installed()
     low, high = label_range(data, labels)
     made = CrossEncoder.untrained(

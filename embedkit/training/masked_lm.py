@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
 
+from embedkit.arguments import check_type
 from embedkit.data.tables import chunks
 from embedkit.embedder.card_metadata import CardScore, add_card_metadata, base_model_metadata
 from embedkit.embedder.fingerprint import state_sha256
@@ -104,6 +105,7 @@ def train_masked_lm(
         >>> adapted.before > 1
         True
     """
+    check_type("settings", settings, TrainingSettings, "TrainingSettings")
     settings.check_installed()
     folder = find_folder(model, revision=revision)
     parts = load_folder(folder, None, max_length)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import EvalPrediction
 
+from embedkit.arguments import check_type
 from embedkit.data.entities import TaggedTexts
 from embedkit.errors import InputError
 from embedkit.files import DEFAULT_MODEL
@@ -20,7 +21,7 @@ from embedkit.tagging.entity_scores import EntityReport, entity_f1, f1_delta
 from embedkit.tagging.lookup import look_up
 from embedkit.tagging.tagger import Tagger
 from embedkit.tokenization.batching import padded
-from embedkit.training.arguments import TOKEN_CLASSIFIER, TrainingSettings
+from embedkit.training.arguments import TOKEN_CLASSIFIER, TrainingSettings, check_data
 from embedkit.training.cards import save_with_scores, training_notes
 from embedkit.training.order import ByLength
 from embedkit.training.outcome import TrainingOutcome
@@ -67,6 +68,8 @@ def train_token_classifier(
         >>> train_token_classifier([cities], cities, "my-tagger", settings=once).labels
         ['O', 'B-LC', 'I-LC']
     """
+    check_data(data, dev, TaggedTexts)
+    check_type("settings", settings, TrainingSettings, "TrainingSettings")
     settings.check_installed()
     for one in data:
         if one.unit != dev.unit:

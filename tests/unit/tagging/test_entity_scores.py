@@ -88,6 +88,19 @@ def test_intervals() -> None:
     assert other[2].ci95 != again[2].ci95
 
 
+def test_character_intervals_with_rare_tags() -> None:
+    """A tag that a resample lacks would raise its mean, if it counted 1 there."""
+    rows = tuple(TaggedText("가나다라", (Span(0, 2, f"T{i}"),)) for i in range(20))
+    found = [row.spans if i % 2 else () for i, row in enumerate(rows)]
+    for n in (20, 5):
+        data = TaggedTexts("made", "character", rows[:n])
+        report = EntityReport("model", "made", "character", n, score_entities(data, found[:n]))
+        one = report["char_f1"]
+        low, high = one.ci95 or (np.nan, np.nan)
+        assert (low < one.value < high) == (n == 20)
+    assert (one.ci95, one.reason) == (None, "fewer than 6 samples are too few")
+
+
 def test_no_interval_and_no_entity() -> None:
     rows = (TaggedText("가나", (Span(0, 1, "LC"),)), *[TaggedText("가나")] * 5)
     results = score_entities(TaggedTexts("made", "character", rows), [()] * 6)

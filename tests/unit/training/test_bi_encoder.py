@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from embedkit.data.positives import Positives
 from embedkit.embedder.card_metadata import add_card_metadata
 from embedkit.training.arguments import TrainingSettings
 from embedkit.training.bi_encoder import LOSSES, train_bi_encoder
+from embedkit.training.cross_encoder import train_cross_encoder
 
 TOPICS = (("man", "woman", "he", "she"), ("dog", "bird", "cat"), ("rain", "sun", "city", "park"))
 FILL = ("the", "one", "runs", "reads", "slowly", "plays", "and", "in", "a", "is")
@@ -403,6 +405,25 @@ def test_data_of_the_wrong_kind(bert: Path, tmp_path: Path) -> None:
         train_bi_encoder([POSITIVES], DEV, tmp_path / "out", model=bert)
     with pytest.raises(InputError, match="train is Pairs; the loss in-batch learns from Positives"):
         train_bi_encoder([TRAIN], DEV, tmp_path / "out", model=bert, loss="in-batch")
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"data": TRAIN}, "data is one Pairs; expected a list of Pairs or Positives"),
+        ({"data": ["train.tsv"]}, "data is 'train.tsv'; expected Pairs or Positives"),
+        ({"dev": "dev.tsv"}, "dev is 'dev.tsv'; expected Pairs"),
+        ({"settings": {"epochs": 1}}, "settings is {'epochs': 1}; expected TrainingSettings"),
+        ({"matryoshka": 16}, "matryoshka is one int; expected a list of dimensions"),
+    ],
+)
+def test_arguments_of_another_type(bert: Path, changed: dict[str, Any], problem: str) -> None:
+    arguments: dict[str, Any] = {"data": [TRAIN], "dev": DEV, "out": "out", "model": bert}
+    with pytest.raises(InputError, match=re.escape(problem)):
+        train_bi_encoder(**{**arguments, **changed})
+    if "matryoshka" not in changed:
+        with pytest.raises(InputError, match=re.escape(problem.removesuffix(" or Positives"))):
+            train_cross_encoder(**{**arguments, **changed})
 
 
 def test_sets_with_other_negatives(bert: Path, tmp_path: Path) -> None:

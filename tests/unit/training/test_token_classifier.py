@@ -276,6 +276,29 @@ def test_other_labels(tmp_path: Path) -> None:
         Tagger.from_pretrained(tmp_path / "model")
 
 
+def test_arguments_of_another_type(bert: Path, tmp_path: Path) -> None:
+    data = TaggedTexts("made", "word", (TaggedText("a", (), ((0, 1),)),))
+    for types in ([], ["LC", "LC"], ["a place"], ""):
+        with pytest.raises(InputError, match="types is"):
+            Tagger.untrained(bert, types, "word")
+    tagger = Tagger.untrained(bert, ["LC"], "word")
+    wrong: list[Any] = ["made.conll", None]
+    for one in wrong:
+        with pytest.raises(InputError, match=f"data is {one!r}; expected TaggedTexts"):
+            evaluate_tagger(tagger, one)
+        with pytest.raises(InputError, match=f"tagger is {one!r}; expected a Tagger"):
+            evaluate_tagger(one, data)
+        with pytest.raises(InputError, match=f"rows is {one!r}; expected TaggedText"):
+            tagger.predict([one])
+        with pytest.raises(InputError, match=f"got {one!r}; expected a Span"):
+            TaggedText("a", (one,))
+    with pytest.raises(InputError, match=r"got Span\(start=0.0, .*; expected a Span"):
+        TaggedText("a", (Span(0.0, 1, "LC"),))  # type: ignore[arg-type]
+    tagger.save_pretrained(tmp_path / "model")
+    with pytest.raises(InputError, match="max_length is 0"):
+        Tagger.from_pretrained(tmp_path / "model", max_length=0)
+
+
 @pytest.mark.parametrize("family", ["nomic_bert", "mt5"])
 def test_resumed_where_transformers_saves_other_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
