@@ -143,6 +143,8 @@ def choose(
         texts = [*PROBE, *built_in_texts()] if calibrate_on is None else calibrate_on
         source = "built-in" if calibrate_on is None else "given"
         quantized = in_int8(encoder, tokenize, _comparable(bound), texts, source)
+        if quantized.int8 is not None and not own_recipe:
+            quantized = quantized.with_int8(quantized.int8.uncertified())
         return quantized, _int8_choice(quantized, certified)
     if isinstance(encoder, PackedEncoder):
         encoder = encoder.with_int8(None)

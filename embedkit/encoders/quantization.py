@@ -214,6 +214,11 @@ class Quantization:
     parts: Mapping[Part, Quantized]  # without those that stay float
     certificate: Mapping[str, Any]  # JSON values
 
+    def uncertified(self) -> Quantization:
+        """The same without the changes that data have shown of one recipe, and without a bound."""
+        kept = {k: v for k, v in self.certificate.items() if k not in ("changes", "max_loss")}
+        return Quantization(self.parts, kept)
+
     def digest(self, num_layers: int) -> str:
         """SHA-256 of what the first layers are quantized by, as 64 hexadecimal digits."""
         taken = hashlib.sha256()

@@ -76,13 +76,13 @@ def quantize(
             raise InputError(f"max_loss is {max_loss!r}; expected a number above 0, such as 0.005")
     target = as_path("folder", folder)
     check_target(target)
-    embedder = Embedder(
-        model, recipe, precision=INT8, calibrate_on=calibrate_on, **{"device": "cpu", **loading}
-    )
-    embedder.check_saveable()
+    loading = {"device": "cpu", **loading}
+    unquantized = Embedder(model, recipe, precision="float32", **loading)
+    unquantized.check_saveable()  # before the calibration, which may take minutes
+    unquantized.bound.check_fitted()
+    embedder = Embedder(model, recipe, precision=INT8, calibrate_on=calibrate_on, **loading)
     encoder: PackedEncoder = embedder.encoder  # type: ignore[assignment]
-    known = {} if encoder.int8 is None else dict(encoder.int8.certificate)
-    certificate = {key: known[key] for key in known if key not in ("changes", "max_loss")}
+    certificate = {} if encoder.int8 is None else dict(encoder.int8.uncertified().certificate)
     if certify is not None:
         changes = certificate["changes"] = _changes(embedder, certify, show_progress)
         if max_loss is not None:

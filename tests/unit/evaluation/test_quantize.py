@@ -180,7 +180,7 @@ def test_embeddings_that_are_not_finite_are_not_calibrated(bert: Path, tmp_path:
         quantize(folder, tmp_path / "out", calibrate_on=TEXTS)
 
 
-def test_wrong_options(bert: Path, tmp_path: Path) -> None:
+def test_wrong_options(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for options, message in (
         ({"precision": "int8", "engine": "torch"}, "expected engine openvino"),
         ({"calibrate_on": TEXTS}, "calibrate_on and precision 'auto'"),
@@ -190,6 +190,10 @@ def test_wrong_options(bert: Path, tmp_path: Path) -> None:
             Embedder(bert, **options)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="max_loss without certify"):
         quantize(bert, tmp_path / "out", max_loss=0.1)
+    monkeypatch.setattr("embedkit.embedder.certificate.calibrate", None)  # they are told before it
+    for recipe, message in (("idf_mean", "cannot be saved"), ("mean/pca:4", "is not fitted")):
+        with pytest.raises(InputError, match=message):
+            quantize(bert, tmp_path / "out", recipe=recipe, calibrate_on=TEXTS)
 
 
 def test_certified_by_pairs(
@@ -210,8 +214,12 @@ def test_certified_by_pairs(
     assert Embedder(out).precision == "int8"  # certified, so by default
     assert Embedder(out, "cls").precision != "int8"  # another recipe than the certified one
     assert Embedder(out).with_recipe("cls").with_recipe("mean").precision == "int8"
-    asked = Embedder(out, "cls", precision="int8").precision_choice
-    assert "cosine of mean to float32" in asked.reason
+    asked = Embedder(out, "cls", precision="int8")
+    assert "cosine of mean to float32" in asked.precision_choice.reason
+    asked.save_pretrained(tmp_path / "cls")
+    assert Embedder(tmp_path / "cls").precision != "int8"  # `cls` was not certified
+    Embedder(out, max_length=20).save_pretrained(tmp_path / "shorter")
+    assert Embedder(tmp_path / "shorter").precision == "int8"
     bad = {**change, "change": -0.01, "ci95": (-0.02, 0.0)}
     monkeypatch.setattr(quantize_module, "_changes", lambda *_: [bad])
     refused = run("quantize", *options, "--max-loss", 0.005, "--overwrite")
