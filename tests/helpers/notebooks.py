@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbformat import NotebookNode
+from traitlets.config import Config
 
 _PATIENCE = 3600  # seconds, for machines that are slow or busy
 
@@ -20,10 +20,11 @@ def execute(notebook: NotebookNode, folder: Path) -> None:
     folder of settings of its own.
     """
     with TemporaryDirectory(prefix="kernel-") as own:  # sockets have short paths
-        kernel = AsyncKernelManager(transport="ipc", connection_file=f"{own}/kernel.json")
+        kernel = {"transport": "ipc", "connection_file": f"{own}/kernel.json"}
         NotebookClient(
             notebook,
-            km=kernel,
+            config=Config(AsyncKernelManager=kernel),
+            kernel_name="python3",
             timeout=_PATIENCE,
             startup_timeout=_PATIENCE,
             iopub_timeout=_PATIENCE,
