@@ -203,7 +203,9 @@ class Race:
             )
         headings = ("", "texts/s", "times", "query ms", "min cosine", "of the bound", "auto")
         bold = None if self.best is None else list(self.laps).index(self.best)
-        return Grid(headings, tuple(rows), frozenset({0, 6}), bold, expendable=((5,), (3,), (2,), (6,)))
+        return Grid(
+            headings, tuple(rows), frozenset({0, 6}), bold, expendable=((5,), (3,), (2,), (6,))
+        )
 
 
 def race(
