@@ -352,7 +352,9 @@ class EmbedkitVectorStore(VectorStore):
             try:
                 typed = {name: pa.scalar(own[name], self._types[name]).as_py() for name in own}
                 text = json.dumps(rest, ensure_ascii=False, allow_nan=False)
+                booleans = [[type(x) is bool for x in row.values()] for row in (typed, own)]
                 faithful = (typed, json.loads(text.encode())) == (own, rest)
+                faithful &= booleans[0] == booleans[1]  # True == 1.0
             except (pa.ArrowException, ValueError, TypeError, OverflowError):
                 faithful = False
             if not faithful:

@@ -27,7 +27,7 @@ METADATA: list[dict[str, Any]] = [
     {"year": 2024, "tags": ["x", "y"], "note": None},
     {},
 ]
-FILTERABLE = {"year": int, "source": str}
+FILTERABLE = {"year": int, "source": str, "weight": float}
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +244,7 @@ def test_other_kinds_and_similarities(embeddings: Any) -> None:
         {"year": "2024"},
         {"year": 2024.5},
         {"source": 3},
+        {"weight": True},
         {"x": math.nan},
         {"x": (1, 2)},
         {"x": datetime(2024, 1, 1)},
