@@ -21,7 +21,7 @@ PAGE = ROOT / "ARCHITECTURE.md"
 LAYERS = (
     ("errors", "version"),
     ("arguments", "similarity", "hub_errors"),
-    ("progress", "files", "html_table", "dataframe"),
+    ("progress", "files", "html_table", "markdown", "dataframe"),
     ("manifest",),
     ("data",),
     ("tokenization",),

@@ -9,6 +9,7 @@ from pathlib import Path
 from embedkit.embedder.model_config import Settings
 from embedkit.encoders.encoder import Encoder
 from embedkit.files import MARK, read_mark, write_json, write_text
+from embedkit.markdown import in_markdown
 from embedkit.recipes.bound_recipe import BoundRecipe
 from embedkit.recipes.recipe import Recipe, RecipeError
 from embedkit.version import __version__
@@ -73,7 +74,7 @@ def write_card(
         )
     used = recipe.states(total) or (total,)
     card = _CARD.format(
-        name=name,
+        name=in_markdown(name),
         recipe=recipe,
         width=bound.dim(encoder.dim),
         version=__version__,
@@ -81,10 +82,12 @@ def write_card(
         layers=f"{num_layers} layers" + (f", cut from {total}" if num_layers < total else ""),
         states=f"hidden state{'s' if len(used) > 1 else ''} {', '.join(map(str, used))}",
         total=total,
-        fit="" if bound.fit is None else f"\n- steps: {bound.fit}",
+        fit="" if bound.fit is None else f"\n- steps: {in_markdown(bound.fit)}",
         max_length=max_length,
         similarity=settings.similarity,
-        prompts=json.dumps(settings.prompts, ensure_ascii=False) if settings.prompts else "none",
+        prompts=in_markdown(json.dumps(settings.prompts, ensure_ascii=False))
+        if settings.prompts
+        else "none",
         tei=tei,
         trust=", trust_remote_code=True" if "RecipePooling" in modules else "",
     )
@@ -101,7 +104,8 @@ def add_section(folder: Path, section: str) -> None:
 
 def noted(notes: Mapping[str, object]) -> str:
     """Notes as a card lists them, a line each; without settings that were left unset."""
-    return "".join(f"- {name}: {value}\n" for name, value in notes.items() if value is not None)
+    lines = (f"{name}: {value}" for name, value in notes.items() if value is not None)
+    return "".join(f"- {in_markdown(line)}\n" for line in lines)
 
 
 def write_mark(folder: Path, recipe: str, source: str, **more: str) -> None:

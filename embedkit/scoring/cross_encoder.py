@@ -25,6 +25,7 @@ from embedkit.encoders.hub import check_entries
 from embedkit.encoders.loading import without_bars
 from embedkit.errors import InputError, first_line
 from embedkit.files import new_folder, read_json, write_json, write_text
+from embedkit.markdown import in_markdown
 from embedkit.progress import progress
 from embedkit.scoring.cross_encoder_network import (
     READS,
@@ -374,7 +375,7 @@ class CrossEncoder:
             write_record(new, "cross-encoder", record)
             write_mark(new, row.name, self.name)
             card = _CARD.format(
-                **self.described,
+                **{**self.described, "name": in_markdown(self.name)},
                 library="sentence-transformers" if of_transformers else "embedkit",
                 reads=row.name,
                 low=low,

@@ -23,6 +23,7 @@ from embedkit.embedder.model_card import add_section, noted
 from embedkit.embedder.precision import AUTO, PRECISIONS
 from embedkit.errors import InputError
 from embedkit.files import new_folder
+from embedkit.markdown import in_markdown
 from embedkit.scoring.pair_regressor import HEADS, PairRegressor
 
 if TYPE_CHECKING:
@@ -115,7 +116,9 @@ def save_head(
             features=", ".join(f"`{name}`" for name in regressor.features_),
             low=low,
             high=high,
-            prompt="none" if regressor.prompt is None else json.dumps(regressor.prompt),
+            prompt="none"
+            if regressor.prompt is None
+            else in_markdown(json.dumps(regressor.prompt)),
             versions=", ".join(f"{name} {version(name)}" for name in _VERSIONS),
             notes=noted(notes or {}),
         )

@@ -24,6 +24,7 @@ from embedkit.encoders.hub import find_folder
 from embedkit.encoders.loading import load_pretrained, without_bars
 from embedkit.errors import InputError
 from embedkit.files import new_folder, write_text
+from embedkit.markdown import in_markdown
 from embedkit.progress import progress
 from embedkit.tagging.alignment import Window, spans_of, windows_of
 from embedkit.tokenization.batching import TOKEN_BUDGET, Batches, padded
@@ -270,8 +271,10 @@ class Tagger:
             write_mark(new, "mean", self.name)
             card = _CARD.format(
                 **record | {"notes": noted(self.notes)},
-                name=self.name,
-                types=", ".join(dict.fromkeys(label[2:] for label in self.labels if label[2:])),
+                name=in_markdown(self.name),
+                types=in_markdown(
+                    ", ".join(dict.fromkeys(label[2:] for label in self.labels if label[2:]))
+                ),
                 version=__version__,
                 family=config.model_type,
                 layers=config.num_hidden_layers,

@@ -29,6 +29,7 @@ from embedkit.encoders.weights import Weights
 from embedkit.errors import InputError
 from embedkit.evaluation.report.locale import catalogue
 from embedkit.files import DEFAULT_MODEL, load_json, new_folder, write_text
+from embedkit.markdown import in_markdown
 from embedkit.masked_lm import load_mask_tokenizer, load_masked_lm
 from embedkit.progress import progress
 from embedkit.tokenization.tokenizer import TextTokenizer, check_ids
@@ -151,7 +152,7 @@ def train_masked_lm(
             )
             _copy_modules(folder, parts.settings, new)
             card = asdict(result) | {
-                "name": model,
+                "name": in_markdown(model),
                 "family": parts.encoder.family,
                 "layers": parts.encoder.num_layers,
                 "version": __version__,

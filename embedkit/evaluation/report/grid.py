@@ -5,18 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING
 
 from embedkit.errors import printable
 from embedkit.html_table import html_table
+from embedkit.markdown import in_markdown
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
-
-# What Markdown, or the HTML in it, takes for markup; `_` within a word is none.
-_MARKUP = re.compile(r"[\\`*|~]|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])")
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -143,11 +140,6 @@ class Grid:
     @property
     def _columns(self) -> range:
         return range(len(self.headings))
-
-
-def in_markdown(text: str) -> str:
-    """A text as Markdown that shows it as it is."""
-    return _MARKUP.sub(r"\\\g<0>", escape(printable(text), quote=False))
 
 
 def in_latex(text: str) -> str:

@@ -17,13 +17,14 @@ from embedkit.errors import InputError, printable
 from embedkit.evaluation.error_analysis import WORST
 from embedkit.evaluation.report.columns import report_columns, report_csv
 from embedkit.evaluation.report.data import ReportData
-from embedkit.evaluation.report.grid import Grid, in_markdown
+from embedkit.evaluation.report.grid import Grid
 from embedkit.evaluation.report.locale import catalogue, check_language, note
 from embedkit.evaluation.report.notes import label_notes, notes_in
 from embedkit.evaluation.report.query_tables import query_tables
 from embedkit.evaluation.report.tables import table_of, title_of
 from embedkit.evaluation.results import Result
 from embedkit.files import write_text
+from embedkit.markdown import in_markdown
 from embedkit.version import __version__
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from embedkit.evaluation.equal_recipes import equal_recipes
 from embedkit.evaluation.model_predictions import Candidate, ModelPredictions
 from embedkit.evaluation.options import EvaluationSets, Options
 from embedkit.evaluation.pair_scores import Predictions
-from embedkit.evaluation.report.grid import in_markdown
 from embedkit.evaluation.run import report_of
 from embedkit.evaluation.run_metadata import ModelRun, ModelUsed
+from embedkit.markdown import in_markdown
 
 Array = NDArray[np.float64]
 N = 80
