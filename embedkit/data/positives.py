@@ -14,6 +14,7 @@ from embedkit.errors import InputError
 from embedkit.files import rows_sha256
 
 _NEGATIVE = re.compile(r"negative(_\d+)?")
+_LIKE_NEGATIVE = re.compile(r"(?i)negative.*|(hard[ _-]?)?neg(ative)?s?([ _-]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ class Positives:
                 " of a batch are the negatives"
             )
         for row, (_, positive, *others) in enumerate(zip(*self.columns, strict=True), start=1):
+            if "" in others:
+                raise InputError(f"row {row}: a negative is empty; expected a text in each column")
             if positive in others:
                 raise InputError(
                     f"row {row}: the negative {positive!r} equals the positive; expected "
@@ -96,8 +99,8 @@ def read_positives(
     The columns `negative` and `negative_1`, `negative_2`, ... hold hard negatives.
 
     Raises:
-        InputError: the file cannot be read, a column is absent, the name of one begins with
-            `negative` and goes on in another way, or fewer than two rows are positive.
+        InputError: the file cannot be read, a column is absent, the name of one is alike, such as
+            `neg` or `hard_negative`, or fewer than two rows are positive.
 
     Example:
         >>> from pathlib import Path
@@ -141,7 +144,7 @@ def read_positives(
 
 def _negatives(location: str | Path, names: Iterable[str]) -> list[str]:
     """The columns of hard negatives, by their numbers."""
-    negatives = [name for name in names if name.lower().startswith("negative")]
+    negatives = [name for name in names if _LIKE_NEGATIVE.fullmatch(name)]
     for name in negatives:
         if not _NEGATIVE.fullmatch(name):
             raise InputError(

@@ -47,6 +47,8 @@ class TokenStates:
         parts = {"input_ids": token_ids, "special_tokens_mask": special}
         parts |= {f"hidden state {index}": state for index, state in layers.items()}
         for name, part in parts.items():
+            if part is not None and not isinstance(part, Tensor):
+                raise InputError(f"{name} is a {type(part).__name__}; expected a tensor")
             if part is not None and part.shape[:2] != mask.shape:
                 raise InputError(
                     f"{name} has shape {tuple(part.shape)}, and the attention mask "
@@ -113,7 +115,7 @@ def _check_mask(mask: Tensor) -> Tensor:
     if not isinstance(mask, Tensor) or len(shape) != 2 or not len(mask):
         raise InputError(
             f"the attention mask is a {type(mask).__name__} of shape {tuple(shape)}; expected a "
-            "tensor (texts, length)"
+            "tensor (texts, length), of one text at least"
         )
     kept = mask.bool()
     starts = (F.pad(kept.int(), (1, 0)).diff() > 0).sum(1)

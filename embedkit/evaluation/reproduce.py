@@ -122,8 +122,10 @@ def _protocols(
     if not isinstance(data, RetrievalSet) and data.subsets is not None:
         for aggregation in [x for x in AGGREGATIONS if x != report.aggregation]:
             yield f"aggregation {aggregation}", value(embeddings, aggregation=aggregation)
-    by_similarity = [value(embeddings, similarity=name) for name in SIMILARITIES]
-    defined = [one for one in by_similarity if one is not None]
+    by_similarity = {name: value(embeddings, similarity=name) for name in SIMILARITIES}
+    if report.decided_by != "cosine":
+        yield "similarity cosine", by_similarity["cosine"]
+    defined = [one for one in by_similarity.values() if one is not None]
     yield f"maximum over {', '.join(SIMILARITIES)}", max(defined, default=None)
     yield from ((f"recipe {recipe}", values[recipe]) for recipe in recipes if "," not in recipe)
 

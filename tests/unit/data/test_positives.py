@@ -107,6 +107,13 @@ def test_negatives_beside_other_names(tmp_path: Path) -> None:
     [
         ("x.tsv", "anchor\tpositive\tnegatives\na\tb\tc\n", "got column 'negatives'; expected"),
         ("x.tsv", "anchor\tpositive\tNegative_1\na\tb\tc\n", "got column 'Negative_1'; expected"),
+        ("x.tsv", "anchor\tpositive\thard_negative\na\tb\tc\n", "got column 'hard_negative'; exp"),
+        (
+            "x.tsv",
+            "anchor\tpositive\tNeg 1\na\tb\tc\n",
+            "got column 'Neg 1'; expected negative, or",
+        ),
+        ("x.tsv", "anchor\tpositive\tnegative\na\tb\t\nc\td\te\n", "row 1: a negative is empty"),
         ("x.tsv", "anchor\tnegative\na\tb\n", "expected 'positive' among them"),
         (
             "x.tsv",

@@ -240,6 +240,15 @@ def test_the_highest_of_the_similarities(
     )
 
 
+def test_the_cosine_explains_the_value_of_another_similarity(
+    embedder: Embedder, pairs: Pairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(monkeypatch, spearman(embedder, pairs, "mean"))
+    options: dict[str, Any] = {"published": "org/tiny", "cache": False, "show_progress": False}
+    report = evaluate(embedder, pairs, similarities=("dot",), reproduce=True, **options)
+    assert report.published[0].explanation == "similarity cosine"
+
+
 def test_what_is_tried_in_vain_is_listed(
     embedder: Embedder, pairs: Pairs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

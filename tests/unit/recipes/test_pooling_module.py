@@ -421,11 +421,19 @@ HOLE[2, 3], EMPTY[1, 0] = 0, 0
         (MASK[:, None], r"the attention mask is a Tensor of shape \(4, 1, 7\); expected"),
         (MASK.tolist(), r"the attention mask is a list of shape \(\); expected"),
         (None, r"the attention mask is a NoneType of shape \(\); expected"),
+        (MASK[:0], r"of shape \(0, 7\); expected a tensor \(texts, length\), of one text at least"),
     ],
 )
 def test_masks_that_are_refused(mask: Any, problem: str) -> None:
     with pytest.raises(InputError, match=problem):
         Pooling("mean")(HIDDEN, mask)
+
+
+def test_what_a_tokenizer_returns_without_tensors_is_refused() -> None:
+    lists: Any = MASK.tolist()
+    for name in ("special_tokens_mask", "input_ids"):
+        with pytest.raises(InputError, match=f"{name} is a list; expected a tensor"):
+            Pooling("mean_content")(HIDDEN, MASK, **{"special_tokens_mask": MASK, name: lists})
 
 
 def test_the_pooler_needs_padding_on_the_right() -> None:
