@@ -50,11 +50,12 @@ def tag_command(
     """
     from embedkit.cli.entities import read_entity_file
     from embedkit.data.entities import TaggedTexts
-    from embedkit.data.entity_files import is_conll, write_entities
+    from embedkit.data.entity_files import check_conll, is_conll, write_entities
     from embedkit.files import check_writable
 
     if as_json + conll + (out is not None) > 1:
         raise InputError("got more than one of --json, --conll and --out; expected one")
+    conll = conll or (out is not None and is_conll(out))
     if out is not None:
         output.check_unused(out, "--out", overwrite=overwrite)
         if not out.absolute().parent.is_dir():
@@ -73,10 +74,10 @@ def tag_command(
         model, unit=named, max_length=max_length, device=device, revision=revision
     )
     data = known or TaggedTexts.untagged(read, tagger.unit)
+    if conll:
+        check_conll(data)
     found = tagger.predict(data.rows)
     rows = tuple(replace(row, spans=own) for row, own in zip(data.rows, found, strict=True))
-    write_entities(
-        replace(data, rows=rows), out, conll=conll or (out is not None and is_conll(out))
-    )
+    write_entities(replace(data, rows=rows), out, conll=conll)
     if out is not None:
         output.inform(f"Tagged {len(rows):,} texts in {out}.")

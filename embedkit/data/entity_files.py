@@ -93,8 +93,7 @@ def write_entities(data: TaggedTexts, path: str | Path | None, *, conll: bool = 
     """Write JSONL or a CoNLL file of IOB2 tags, which `read_entities` reads; None is stdout.
 
     Raises:
-        InputError: CoNLL cannot hold a text with a tab or a line break; or the file cannot be
-            written.
+        InputError: see `check_conll`; or the file cannot be written.
 
     Example:
         >>> write_entities(TaggedTexts.untagged(["It rains."], "word"), "made.conll", conll=True)
@@ -114,16 +113,23 @@ def write_entities(data: TaggedTexts, path: str | Path | None, *, conll: bool = 
                 for row in data.rows
             )
         return
+    check_conll(data)
     with output_file(path) as file:
-        for index, row in enumerate(data.rows, start=1):
+        for row in data.rows:
             for (start, end), tag in zip(row.units, row.tags, strict=True):
-                unit = row.text[start:end]
-                if {"\t", "\n", "\r"}.intersection(unit):
-                    raise InputError(
-                        f"text {index}: has {unit!r}, which a CoNLL file cannot hold; write JSONL"
-                    )
-                file.write(f"{unit}\t{tag}\n".encode())
+                file.write(f"{row.text[start:end]}\t{tag}\n".encode())
             file.write(b"\n")
+
+
+def check_conll(data: TaggedTexts) -> None:
+    """Refuse texts that a CoNLL file cannot hold: without units, or with tabs or line breaks."""
+    for index, row in enumerate(data.rows, start=1):
+        units = [row.text[start:end] for start, end in row.units] or [""]
+        unfit = next((x for x in units if not x or {"\t", "\n", "\r"}.intersection(x)), None)
+        if unfit is not None:
+            raise InputError(
+                f"text {index}: has {unfit!r}, which a CoNLL file cannot hold; write JSONL"
+            )
 
 
 def _is_jsonl(path: Path) -> bool:

@@ -6,6 +6,7 @@ import gzip
 import json
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.paths import DATA
@@ -206,10 +207,14 @@ def test_words_of_jsonl(tmp_path: Path) -> None:
         read_entities(path, "word")
 
 
-def test_what_conll_cannot_hold(tmp_path: Path) -> None:
-    made = TaggedTexts.untagged(["a", "a\nb"])
+@pytest.mark.parametrize(
+    ("text", "unit", "unfit"),
+    [("a\nb", "character", r"'\\n'"), ("", "character", "''"), (" ", "word", "''")],
+)
+def test_what_conll_cannot_hold(tmp_path: Path, text: str, unit: Any, unfit: str) -> None:
+    made = TaggedTexts.untagged(["a", text], unit)
     with pytest.raises(
-        InputError, match=r"text 2: has '\\n', which a CoNLL file cannot hold; write"
+        InputError, match=f"text 2: has {unfit}, which a CoNLL file cannot hold; write"
     ):
         write_entities(made, tmp_path / "made.conll", conll=True)
     assert list(tmp_path.iterdir()) == []

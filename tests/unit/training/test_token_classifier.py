@@ -242,6 +242,10 @@ def test_what_is_refused(
     assert "got --text-column for a CoNLL" in refused(
         run("tag", file, "-m", folder, "--text-column", "body")
     )
+    (tmp_path / "empty.jsonl").write_text('{"text": "비"}\n{"text": ""}\n', encoding="utf-8")
+    empty = ("tag", tmp_path / "empty.jsonl", "-m", folder)
+    assert refused(run(*empty, "--conll")).startswith("text 2: has '', which a CoNLL file cannot")
+    assert json.loads(run(*empty).out.splitlines()[1]) == {"text": "", "spans": []}
     plain = TaggedTexts.untagged(["비"], tagger.unit)
     with pytest.raises(InputError, match="got 0 types of entities to learn and"):
         train_token_classifier([plain], dev(tagger), tmp_path / "out", model=bert)
