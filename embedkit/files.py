@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from embedkit.arguments import as_path
-from embedkit.errors import InputError
+from embedkit.errors import InputError, first_line
 
 DEFAULT_MODEL = "minilm"
 MARK = "embedkit.json"  # in a model folder that embedkit wrote: its model and the list of its files
@@ -239,6 +239,8 @@ def new_folder(target: Path) -> Iterator[Path]:
 
     The block writes `embedkit.json` among its files; the list of all files is added to it.
     """
+    from safetensors import SafetensorError
+
     check_target(target)
     with disk_errors(target, InputError):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -246,7 +248,10 @@ def new_folder(target: Path) -> Iterator[Path]:
     with scratch as name:
         new, old = Path(name) / "new", Path(name) / "old"
         new.mkdir()
-        yield new
+        try:
+            yield new
+        except SafetensorError as error:  # of a full disk, for one
+            raise OSError(f"{target}: cannot be written ({first_line(error)})") from error
         mark = {"schema": _SCHEMA, **read_json(new / MARK), "files": _names(new)}
         write_json(new / MARK, mark)
         check_target(target)  # files may have come since

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -200,3 +201,16 @@ def test_json_is_read_as_the_standard_library_reads_it(text: str) -> None:
 def test_deep_or_broken_json_raises_no_recursion_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"nested deeper than 100 levels|Expecting|Unterminated"):
         parse_json(text)
+
+
+def test_weights_that_do_not_fit_on_the_disk(bert: Path, tmp_path: Path) -> None:
+    """safetensors raises an error of its own; the limit stands for a full disk."""
+    embedder = Embedder(bert, precision="float32", device="cpu")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"model: cannot be written \(.*File too large"):
+            embedder.save_pretrained(tmp_path / "model")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -68,7 +68,13 @@ def test_a_report_is_one_line(report: Report) -> None:
     assert repr(report) == f"Report({str(report.verdict)!r})"
 
 
-def test_the_columns_are_documented(report: Report, pytestconfig: pytest.Config) -> None:
-    page = Path(pytestconfig.rootpath / "docs/reference/report-json.md").read_text(encoding="utf-8")
-    for name in report.to_dataframe():
-        assert f"`{name}`" in page
+@pytest.mark.parametrize("name", ["report-json.md", "report-json.ko.md"])
+def test_columns_and_keys_are_documented(
+    report: Report, name: str, pytestconfig: pytest.Config
+) -> None:
+    page = (pytestconfig.rootpath / "docs/reference" / name).read_text(encoding="utf-8")
+    content = report.to_dict()
+    rows = [*content["results"], *content["averages"]]
+    undocumented = {*report.to_dataframe(), *content, *content["verdict"], *chain(*rows)}
+    undocumented -= {"schema", "embedkit"}
+    assert not [key for key in undocumented if f"`{key}`" not in page]
