@@ -37,8 +37,8 @@ def test_examples_give_what_they_show(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library = LIBRARIES.get(name)
-    if library is not None:
-        pytest.importorskip(library, reason=f"not installed: {library}")
+    if library is not None and find_spec(library) is None:  # OpenVINO's own import sends a message
+        pytest.skip(f"not installed: {library}")
     docstrings = [one for one in doctest.DocTestFinder().find(import_module(name)) if one.examples]
     assert docstrings
     for number, docstring in enumerate(docstrings):

@@ -35,13 +35,26 @@ TEXTS = [f"{tiny.TEXTS[n % 8]} {n}".strip() for n in range(2000)]
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
 
 
+def add_node(cluster: Any) -> Any:
+    node = cluster.add_node(wait=False, **NODE)
+    cluster._wait_for_node(node, timeout=600)  # Ray's own patience is 30 seconds
+    return node
+
+
+def replace_lost_node(cluster: Any) -> None:
+    """Once it counts as dead: until then, actors of the next test could be sent there."""
+    while sum(node["Alive"] for node in ray.nodes()) > 2:  # the head and the other node
+        time.sleep(0.1)
+    cluster.nodes.append(add_node(cluster))
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     head = {**NODE, "num_cpus": 0, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head)
-    cluster.nodes = [cluster.add_node(**NODE) for _ in range(2)]
+    cluster.nodes = [add_node(cluster) for _ in range(2)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(door, "_HEALTH_SECONDS", 600)
         yield cluster
@@ -172,7 +185,7 @@ def test_a_node_that_is_lost_in_the_middle(
     try:
         assert encode_corpus(on_ray, corpus, tmp_path / "out").encoded == 2000
     finally:
-        cluster.nodes.append(cluster.add_node(**NODE))
+        replace_lost_node(cluster)
     assert len(started) == 3  # the third one waits for a node
     check(tmp_path / "out", expected)
 
@@ -304,6 +317,6 @@ def test_a_dataset_of_ray_whose_node_is_lost(cluster: Any, embedder: Embedder) -
             assert seen.keys().isdisjoint(batch["id"])
             seen |= dict(zip(batch["id"].tolist(), batch["embedding"], strict=True))
     finally:
-        cluster.nodes.append(cluster.add_node(**NODE))
+        replace_lost_node(cluster)
     stored = np.stack([seen[n] for n in range(len(TEXTS))])
     assert np.allclose(stored, embedder.encode(TEXTS), atol=1e-5)

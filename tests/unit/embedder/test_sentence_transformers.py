@@ -83,10 +83,18 @@ def embedder(bert: Path) -> Embedder:
 
 
 def build(encoder: Path, folder: Path, *modules: Any, **options: Any) -> Path:
-    """A folder as sentence-transformers itself writes it; a str is a pooling mode."""
+    """A folder as sentence-transformers itself writes it; a str is a pooling mode.
+
+    The weights of a Dense are always the same.
+    """
     pooled = [
         Pooling(WIDTH, module) if isinstance(module, str | tuple) else module for module in modules
     ]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for module in pooled:
+            if isinstance(module, Dense):
+                module.linear.reset_parameters()
     model = SentenceTransformer(modules=[Transformer(str(encoder)), *pooled], **options)
     model.save_pretrained(str(folder), create_model_card=False)
     return folder
