@@ -84,7 +84,10 @@ def on_device(device: str | torch.device | None) -> Iterator[torch.device]:
         check_type("device", device, (str, torch.device), "a name such as cpu or cuda:0")
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        yield torch.device(chosen)
+        target = torch.device(chosen)
+        if target.type == "meta":  # it keeps shapes, and no numbers
+            raise unusable(chosen)
+        yield target
     except (RuntimeError, AssertionError) as error:
         raise unusable(chosen) from error
 
