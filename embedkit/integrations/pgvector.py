@@ -98,8 +98,8 @@ class PgVectorIndex:
         self.embedder = embedder
 
     def __reduce__(self) -> tuple[Any, ...]:
-        options = {"table": self.table, "embedder": self.embedder}
-        return partial(PgVectorIndex, self.url, **options), (), {"ef_search": self.ef_search}
+        made = partial(PgVectorIndex, self.url, table=self.table, embedder=self.embedder)
+        return made, (), {"ef_search": self.ef_search}
 
     @classmethod
     def export(
