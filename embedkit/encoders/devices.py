@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from threading import Lock
@@ -39,6 +40,7 @@ class _Process(NamedTuple):
 
 _lock = Lock()
 _replaced: list[_Process] = []  # the caller's settings, once for each block that is under way
+_ran_in: list[int] = []  # the process that ran an encoder first
 
 
 @contextmanager
@@ -68,6 +70,17 @@ def standard_torch() -> Iterator[None]:
                 _replaced.pop()
                 if not _replaced and settings != _Process():
                     settings.write()
+
+
+def check_fork() -> None:
+    """Refuse to run an encoder in a forked process, which would wait for threads it lost."""
+    if not _ran_in:
+        _ran_in.append(os.getpid())
+    if _ran_in[0] != os.getpid() and torch.get_num_threads() > 1:
+        raise InputError(
+            "this process was forked from one that ran an encoder, whose threads of torch it does "
+            "not have; expected torch.set_num_threads(1) in it, or a process started by spawn"
+        )
 
 
 def _default_is_cpu() -> bool:
