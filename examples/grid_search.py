@@ -37,10 +37,11 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="+", default=RECIPES)
     parser.add_argument("--pairs", type=int, help="of the training file, chosen by chance")
     options = parser.parse_args()
-    pairs, labels = read(options.train, options.label)
-    chosen = np.random.default_rng(0).permutation(len(pairs))[: options.pairs]
-    pairs, labels = pairs[chosen], labels[chosen]
     try:
+        pairs, labels = read(options.train, options.label)
+        tested = read(options.test, options.label)
+        chosen = np.random.default_rng(0).permutation(len(pairs))[: options.pairs]
+        pairs, labels = pairs[chosen], labels[chosen]
         embedder = Embedder(options.model, precision="float32", reproducible=True)
         pipeline = Pipeline(
             [
@@ -53,7 +54,7 @@ def main() -> None:
         )
         grid = {"embed__recipe": list(options.recipes)}
         search = GridSearchCV(pipeline, grid, cv=3).fit(pairs, labels)
-    except InputError as error:
+    except (InputError, OSError) as error:
         parser.exit(2, f"error: {error}\n")
     results = search.cv_results_
     print(f"{len(pairs):,} pairs, 3 folds\n")
@@ -62,7 +63,6 @@ def main() -> None:
         recipe = results["param_embed__recipe"][at]
         mean, sd = results["mean_test_score"][at], results["std_test_score"][at]
         print(f"| `{recipe}` | {100 * mean:.1f} | {100 * sd:.1f} |")
-    tested = read(options.test, options.label)
     usual = DummyClassifier().fit(pairs, labels).score(*tested)
     best = search.best_params_["embed__recipe"]
     print(f"\n{len(tested[1]):,} test pairs: {best} {100 * search.score(*tested):.1f}, ", end="")
@@ -72,7 +72,11 @@ def main() -> None:
 def read(path: Path, label: str) -> tuple[Any, Any]:
     """Pairs of str (n, 2), and their labels (n,)."""
     with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+        reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        columns = reader.fieldnames or []
+        if missing := [x for x in ("sentence1", "sentence2", label) if x not in columns]:
+            raise InputError(f"{path}: has no column {missing[0]!r}, only {', '.join(columns)}")
+        rows = list(reader)
     pairs = [(row["sentence1"], row["sentence2"]) for row in rows]
     return np.array(pairs, dtype=object), np.array([row[label] for row in rows])
 

@@ -72,8 +72,8 @@ def check_devices(devices: int | str | Sequence[str | torch.device]) -> list[str
 class EmbedderPool(Embedder):
     """An embedder that encodes in worker processes; see `Embedder.workers`.
 
-    It is a context, which ends the processes. After it, and in pickled copies, the embedder encodes
-    in its own process.
+    It is a context, which ends the processes. After it, and in pickled copies and forked processes,
+    the embedder encodes in its own process.
 
     Attributes:
         devices: of the workers.
@@ -151,7 +151,7 @@ class _Workers:
     """Processes, and for each a thread here that hands it work and waits for the answer."""
 
     def __init__(self, embedder: Embedder, devices: Sequence[str]) -> None:
-        self.closed = False
+        self._closed, self._process = False, os.getpid()
         self._lock = Lock()
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
         self._threads = ThreadPoolExecutor(len(devices))
@@ -172,13 +172,18 @@ class _Workers:
             raise
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"closed": True}
+        return {"_closed": True}
+
+    @property
+    def closed(self) -> bool:
+        """Also in a forked process, which has none of the threads."""
+        return self._closed or self._process != os.getpid()
 
     def close(self) -> None:
         """End the processes, whatever they do."""
         if not self.closed:
             with self._lock:
-                self.closed = True
+                self._closed = True
                 for worker in self._all:
                     worker.kill()
             self._threads.shutdown(cancel_futures=True)

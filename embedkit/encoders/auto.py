@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from embedkit.encoders.devices import check_fork
 from embedkit.encoders.linear import Affine
 from embedkit.encoders.loading import load_pretrained, of_pooler
 from embedkit.encoders.states import TokenStates
@@ -107,6 +108,7 @@ class AutoModelEncoder:
     def __call__(
         self, batch: TokenBatch, layers: Collection[int], *, pooler: bool = False
     ) -> TokenStates:
+        check_fork()
         batch = batch.to(self.device)
         like = {"dtype": self._runner.dtype, "device": batch.offsets.device}
         states = {index: torch.empty(len(batch.token_ids), self.dim, **like) for index in layers}

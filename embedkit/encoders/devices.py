@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from threading import Lock
@@ -39,6 +40,7 @@ class _Process(NamedTuple):
 
 _lock = Lock()
 _replaced: list[_Process] = []  # the caller's settings, once for each block that is under way
+_ran_in: list[int] = []  # the process that ran an encoder first
 
 
 @contextmanager
@@ -70,6 +72,17 @@ def standard_torch() -> Iterator[None]:
                     settings.write()
 
 
+def check_fork() -> None:
+    """Refuse to run an encoder in a forked process, which would wait for threads it lost."""
+    if not _ran_in:
+        _ran_in.append(os.getpid())
+    if _ran_in[0] != os.getpid() and torch.get_num_threads() > 1:
+        raise InputError(
+            "this process was forked from one that ran an encoder, whose threads of torch it does "
+            "not have; expected torch.set_num_threads(1) in it, or a process started by spawn"
+        )
+
+
 def _default_is_cpu() -> bool:
     try:
         return torch.empty(0).device.type == "cpu"
@@ -95,7 +108,10 @@ def on_device(device: str | torch.device | None) -> Iterator[torch.device]:
         check_type("device", device, (str, torch.device), "a name such as cpu or cuda:0")
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        yield torch.device(chosen)
+        target = torch.device(chosen)
+        if target.type == "meta":  # it keeps shapes, and no numbers
+            raise unusable(chosen)
+        yield target
     except (RuntimeError, AssertionError) as error:
         raise unusable(chosen) from error
 

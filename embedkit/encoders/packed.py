@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from embedkit.encoders.devices import check_fork
 from embedkit.encoders.families import FAMILIES, POOLER, WORDS, EncoderConfig
 from embedkit.encoders.linear import ACTIVATIONS, Affine, Linear, ready
 from embedkit.encoders.network import Network
@@ -159,6 +160,7 @@ class PackedEncoder:
     ) -> TokenStates:
         if pooler and self.pooler is None:
             raise ValueError("this checkpoint has no pooler")
+        check_fork()
         return self._engine(batch.to(self.device), layers, pooler=pooler)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Unpack
@@ -29,11 +29,15 @@ Model: TypeAlias = "Embedder | str | Path | SentenceTransformer | PreTrainedMode
 Cache: TypeAlias = bool | str | Path  # a folder; True for the usual one, see `open_cache`
 
 
-def check_arguments(recipe: str | Recipe | None, cache: Cache, options: Iterable[str]) -> None:
+def check_arguments(
+    model: Model, recipe: str | Recipe | None, cache: Cache, options: Collection[str]
+) -> None:
     """What can be checked before a model is loaded: `options` are names of those of `Embedder`."""
     known = sorted(LoadOptions.__optional_keys__)
     if unknown := [name for name in options if name not in known]:
         raise InputError(f"got the option {listed(unknown)}, expected {', '.join(known)}")
+    if options and isinstance(model, Embedder):
+        raise InputError(f"got {', '.join(options)} and an Embedder; it has options of its own")
     if recipe is not None:
         Recipe.of(recipe)
     if not isinstance(cache, bool):
@@ -44,11 +48,9 @@ def load(
     model: Model, recipe: str | Recipe | None, cache: Cache, /, **options: Unpack[LoadOptions]
 ) -> Embedder:
     """An embedder as it is, with another recipe, or loaded."""
-    check_arguments(recipe, cache, options)
+    check_arguments(model, recipe, cache, options)
     if not isinstance(model, Embedder):
         return Embedder.from_pretrained(model, recipe, **options)
-    if options:
-        raise InputError(f"got {', '.join(options)} and an Embedder; it has options of its own")
     return model if recipe is None else model.with_recipe(recipe)
 
 

@@ -42,7 +42,7 @@ class _Component:
         cache: Cache = False,
         **options: Unpack[LoadOptions],
     ) -> None:
-        check_arguments(recipe, cache, options)
+        check_arguments(model, recipe, cache, options)
         self.model = model
         self.embedder: Embedder | None = None
         self.prompt = prompt

@@ -19,7 +19,7 @@ from embedkit.data.texts import as_texts, listed
 from embedkit.embedder.embedder import LoadOptions
 from embedkit.embedder.prompts import role_prompt
 from embedkit.errors import InputError
-from embedkit.files import DEFAULT_MODEL
+from embedkit.files import DEFAULT_MODEL, check_own
 from embedkit.integrations.encoding import Cache, Model, encode_role, load
 from embedkit.metadata.typed_columns import arrow_types
 from embedkit.recipes.recipe import Recipe
@@ -46,7 +46,6 @@ except ImportError:
 
 # ruff: noqa: A002 - LangChain calls it `filter`
 _REST = "langchain"  # the column of metadata that are not filterable, as JSON
-_BY_TEXT = {"mode", "rerank"}  # options of a search that read the words of the query
 _creating = threading.Lock()  # not of a store, which can be pickled
 
 
@@ -141,7 +140,10 @@ class EmbedkitVectorStore(VectorStore):
         self.index: VectorIndex | None = None
         if self._folder is not None and (self._folder / MANIFEST).exists():
             self.index = self._open(self._folder)
-        elif self._embedder is not None:
+            return
+        if self._folder is not None:
+            check_own(self._folder, MANIFEST, "an index")
+        if self._embedder is not None:
             self._state(self._embedder.dimension)
 
     @property
@@ -237,15 +239,14 @@ class EmbedkitVectorStore(VectorStore):
         self, query: str, k: int = 4, filter: Where | None = None, **options: Any
     ) -> list[tuple[Document, float]]:
         """As `similarity_search`, with the similarity, which is larger for nearer ones."""
-        by_text = options.keys() & _BY_TEXT
-        queries = [query] if by_text else [self._embedding.embed_query(query)]
+        queries = [query] if _by_text(options) else [self._embedding.embed_query(query)]
         return [(_document(hit), hit.score) for hit in self._hits(queries, k, filter, **options)]
 
     def similarity_search_by_vector(
         self, embedding: list[float], k: int = 4, filter: Where | None = None, **options: Any
     ) -> list[Document]:
         """As `similarity_search`, for a query's embedding."""
-        return [_document(hit) for hit in self._hits([embedding], k, filter, **options)]
+        return [_document(hit) for hit in self._hits_by_vector(embedding, k, filter, **options)]
 
     def max_marginal_relevance_search(
         self,
@@ -271,7 +272,7 @@ class EmbedkitVectorStore(VectorStore):
         **options: Any,
     ) -> list[Document]:
         """As `max_marginal_relevance_search`, for a query's embedding."""
-        names = [hit.id for hit in self._hits([embedding], fetch_k, filter, **options)]
+        names = [hit.id for hit in self._hits_by_vector(embedding, fetch_k, filter, **options)]
         if self.index is None or not names:
             return []
         rows = self.index.get(names, vectors=True, missing_ok=True)
@@ -287,7 +288,7 @@ class EmbedkitVectorStore(VectorStore):
     def _similarity_search_with_relevance_scores(
         self, query: str, k: int = 4, **options: Any
     ) -> list[tuple[Document, float]]:
-        if by_text := options.keys() & _BY_TEXT:
+        if by_text := _by_text(options):
             raise InputError(f"got {listed(by_text)} and relevance scores, which are cosines")
         return super()._similarity_search_with_relevance_scores(query, k, **options)
 
@@ -295,6 +296,17 @@ class EmbedkitVectorStore(VectorStore):
         if self.index is None:
             return []
         return self.index.search(queries, k, where=where, **options)[0]
+
+    def _hits_by_vector(
+        self, embedding: Any, k: int, where: Where | None, **options: Any
+    ) -> list[Hit]:
+        check_list("embedding", embedding, "a list of float")
+        if by_text := _by_text(options):
+            raise InputError(
+                f"got {listed(by_text)}, which reads the query's text, and a search by vector or "
+                "for diversity; expected similarity_search"
+            )
+        return self._hits([embedding], k, where, **options)
 
     def _new(self, dimension: int) -> VectorIndex:
         """An index without rows, in its folder."""
@@ -376,6 +388,11 @@ def _document(row: Hit | StoredRow) -> Document:
     rest = json.loads(columns.pop(_REST, None) or "{}")
     own = {name: value for name, value in columns.items() if value is not None}
     return Document(id=str(row.id), page_content=row.text or "", metadata={**own, **rest})
+
+
+def _by_text(options: Mapping[str, Any]) -> list[str]:
+    """The options of a search that read the words of the query."""
+    return [name for name in ("mode", "rerank") if options.get(name) not in (None, "dense")]
 
 
 def _arrow_types(filterable: Mapping[str, Any]) -> dict[str, pa.DataType]:

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from embedkit.arguments import check_list
 from embedkit.embedder.fingerprint import fingerprint, identity
 from embedkit.embedder.prompts import role_prompt, role_prompts
 from embedkit.errors import InputError
@@ -67,6 +68,7 @@ class MTEBEncoder:
         for batch in inputs:
             if not isinstance(batch, Mapping) or "text" not in batch:
                 raise InputError(f"inputs has {reprlib.repr(batch)}; expected batches with text")
+            check_list("text", batch["text"])
             texts += batch["text"]
         if prompt_type not in (None, "query", "document"):
             raise InputError(f"prompt_type is {prompt_type!r}; expected query, document or None")

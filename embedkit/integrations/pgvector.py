@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from embedkit.arguments import check_count
+from embedkit.arguments import check_count, check_embedder, check_type
 from embedkit.errors import InputError
 from embedkit.metadata.filter_language import Where, as_filter
 from embedkit.metadata.sql import as_sql, column_name
@@ -39,7 +40,8 @@ except ImportError:
 
 TABLE = "embeddings"
 
-_EF_SEARCH, _MOST_EF_SEARCH = 100, 1000
+_EF_SEARCH = 100
+_MOST_EF, _MOST_M = 1000, 100  # that pgvector takes
 _MOST_ROWS = 2**63 - 1  # that LIMIT takes
 _SET_EFFORT = (
     "SELECT set_config('hnsw.ef_search', %s, true), "
@@ -53,7 +55,8 @@ class PgVectorIndex:
     `search`, `update`, `remove` and `count` do what those of `VectorIndex` do, in one transaction a
     call. The table has the columns `id`, `embedding`, `text` if there are texts, and one for each
     column of the metadata. The table TABLE_embedkit beside it records the embedder, and is compared
-    in every transaction. Threads may share an index; their calls wait for one another.
+    in every transaction. Threads may share an index; their calls wait for one another. Forked and
+    pickled copies connect anew; a pickle holds the URL with its password.
 
     Args:
         url: `postgresql://USER@HOST:PORT/DATABASE`; libpq's parameters, environment variables and
@@ -81,7 +84,9 @@ class PgVectorIndex:
     def __init__(self, url: str, *, table: str = TABLE, embedder: Embedder | None = None) -> None:
         names(table)
         self.url, self.table, self.ef_search = url, table, _EF_SEARCH
-        self._lock = threading.RLock()
+        if embedder is not None:
+            check_embedder(embedder)
+        self._lock, self._process = threading.RLock(), os.getpid()
         self._connection = self._connect()
         with one_sentence(table, url):
             self._table = stored = Table.read(table, self._connection.cursor())
@@ -91,6 +96,10 @@ class PgVectorIndex:
         if embedder is not None and self.provenance is not None:
             embedder = self.provenance.check(embedder)
         self.embedder = embedder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        made = partial(PgVectorIndex, self.url, table=self.table, embedder=self.embedder)
+        return made, (), {"ef_search": self.ef_search}
 
     @classmethod
     def export(
@@ -120,7 +129,15 @@ class PgVectorIndex:
                 exists already; or see the class.
             ConnectionError: the server went away, or is full.
         """
-        check_count("ef_construction", ef_construction, 2 * check_count("m", m, 2))
+        from embedkit.retrieval.index import VectorIndex
+
+        check_type("index", index, VectorIndex, "a VectorIndex")
+        if check_count("m", m, 2) > _MOST_M:
+            raise InputError(f"m is {m:,}; expected at most {_MOST_M:,}")
+        if check_count("ef_construction", ef_construction, 2 * m) > _MOST_EF:
+            raise InputError(
+                f"ef_construction is {ef_construction:,}; expected at most {_MOST_EF:,}"
+            )
         new = Table.of(index, table, halfvec=halfvec, hnsw=hnsw)
         with one_sentence(table, url, connecting=True):
             connection = connect(url)
@@ -179,8 +196,8 @@ class PgVectorIndex:
             raise InputError(f"mode is {mode!r}, which PgVectorIndex does not have; expected dense")
         k = min(check_count("k", k), _MOST_ROWS)
         effort = check_count("ef_search", self.ef_search if ef_search is None else ef_search)
-        if effort > _MOST_EF_SEARCH:
-            raise InputError(f"ef_search is {effort:,}; expected at most {_MOST_EF_SEARCH:,}")
+        if effort > _MOST_EF:
+            raise InputError(f"ef_search is {effort:,}; expected at most {_MOST_EF:,}")
         condition, values = self._condition(where)
         prepared = self._ranking.prepare(query_matrix(self, queries, prompt, prompt_name))
         # Where a vector is zero, pgvector's cosine is not a number; it is 0 here.
@@ -197,7 +214,7 @@ class PgVectorIndex:
         with self._transaction() as cursor:
             found: list[FoundRows] = [[] for _ in prepared]
             if self.hnsw and not exact:
-                cursor.execute(_SET_EFFORT, [str(min(max(effort, k), _MOST_EF_SEARCH))])
+                cursor.execute(_SET_EFFORT, [str(min(max(effort, k), _MOST_EF))])
                 found = ask(cursor, self._table.distance, range(len(found)))
             short = [row for row, hits in enumerate(found) if len(hits) < k]
             for row, hits in zip(short, ask(cursor, SQL("1, id"), short), strict=True):
@@ -258,8 +275,8 @@ class PgVectorIndex:
     def _transaction(self, *, changing: bool = False) -> Iterator[Cursor]:
         """Readers see one state; changes wait for one another, and readers for none."""
         with self._lock, one_sentence(self.table, self.url):
-            if self._connection.closed:
-                self._connection = self._connect()
+            if self._connection.closed or self._process != os.getpid():
+                self._connection, self._process = self._connect(), os.getpid()
             connection, level = self._connection, IsolationLevel.REPEATABLE_READ
             connection.read_only, connection.isolation_level = not changing, level
             with connection.transaction(), connection.cursor() as cursor:

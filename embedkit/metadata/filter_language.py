@@ -119,7 +119,11 @@ def _equality(column: str, value: Any) -> Filter:
     value = as_python(value)
     if value is None:
         return Test(column, "null")
-    if isinstance(value, list | tuple | set | frozenset):
+    is_list = isinstance(value, list | tuple | set | frozenset)
+    for one in value if is_list else [value]:
+        if isinstance(one, str):
+            check_text(f"where, {column!r}", one)
+    if is_list:
         return Test(column, "in", tuple(value))
     return Test(column, "=", value)
 

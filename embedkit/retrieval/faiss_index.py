@@ -13,7 +13,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from embedkit.arguments import check_count
+from embedkit.arguments import check_count, check_type
 from embedkit.errors import InputError
 from embedkit.recipes.steps import Float32Array
 from embedkit.similarity import unit
@@ -78,6 +78,7 @@ def find_ranking(similarity: str) -> Ranking:
 def new_index(kind: str, dimension: int, similarity: str) -> Any:
     """An empty FAISS index, not trained."""
     metric = find_ranking(similarity).metric
+    check_type("kind", kind, str, f"{', '.join(KINDS)} or a factory string of FAISS")
     factory = KINDS.get(kind, kind)
     if "IDMap" in factory:
         raise InputError(f"kind is {kind!r}; expected one without IDMap: the index keeps ids")

@@ -126,7 +126,9 @@ def test_cls_or_pooler_says_when_there_is_no_such_model(run_script: Run) -> None
     assert done.err.startswith("error: model './nowhere': there is no such folder")
 
 
-def test_a_grid_search_over_recipes(example: Example, model: Path, tmp_path: Path) -> None:
+def test_a_grid_search_over_recipes(
+    example: Example, run_script: Run, model: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "pairs.tsv"
     pairs = [(a, b) for a in tiny.TEXTS[:6] for b in tiny.TEXTS[:6]]
     rows = [f"{a}\t{b}\t{'same' if a == b else 'other'}\n" for a, b in pairs]
@@ -139,6 +141,10 @@ def test_a_grid_search_over_recipes(example: Example, model: Path, tmp_path: Pat
     assert list(table.values()) == sorted(table.values(), reverse=True)
     assert min(table.values()) >= 83.3  # that of the most frequent label
     assert printed[-1].endswith("the most frequent label 83.3")
+    done = run_script(EXAMPLES / "grid_search.py", path, path, "--model", model)
+    assert done.code == 2
+    columns = "sentence1, sentence2, label"
+    assert done.err == f"error: {path}: has no column 'entailment', only {columns}\n"
 
 
 def test_rag_with_langchain_is_offline(example: Example, model: Path, tmp_path: Path) -> None:

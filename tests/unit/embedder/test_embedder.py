@@ -233,6 +233,7 @@ def test_a_revision_of_a_folder_is_refused(bert: Path) -> None:
             "precision is 'int4'; expected one of auto, float32, bfloat16, float16, int8",
         ),
         ({"device": "banana"}, "device is .banana., which torch cannot use here; expected cpu"),
+        ({"device": "meta"}, "device is 'meta', which torch cannot use here; expected cpu"),
         ({"max_length": 513}, "max_length is 513, but the encoder has 512 positions"),
         ({"max_length": 2}, "max_length is 2; expected more than the 2 tokens that the tokenizer"),
         ({"max_length": 0}, "max_length is 0; expected a whole number from 1"),

@@ -171,6 +171,27 @@ def test_settings_come_back_when_threads_overlap_and_when_an_error_leaves(
         assert torch.get_default_dtype() == torch.float64
 
 
+# Forks
+
+
+@pytest.mark.parametrize("family", ["bert", "mpnet"])
+def test_a_forked_process_needs_one_thread(folders: dict[str, Path], family: str) -> None:
+    embedder = Embedder.from_pretrained(folders[family], precision="float32", device="cpu")
+    expected = embedder.encode(TEXTS)
+
+    def refused_then_equal() -> None:
+        torch.set_num_threads(2)
+        with pytest.raises(InputError, match="this process was forked from one that ran an encod"):
+            embedder.encode(TEXTS[0])
+        torch.set_num_threads(1)
+        np.testing.assert_allclose(embedder.encode(TEXTS), expected, atol=1e-5)
+
+    process = multiprocessing.get_context("fork").Process(target=refused_then_equal)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+
 # Pickling
 
 COPIES: dict[str, Callable[[Any], Any]] = {

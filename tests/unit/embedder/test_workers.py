@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import multiprocessing
 import os
 import pickle
 import re
@@ -272,6 +273,21 @@ def test_copies_of_a_pool_encode_alone(embedder: Embedder, pool: EmbedderPool) -
     assert index.search(["rain"], 1, prompt="")[0][0].text == "rain"
     with pool.workers(1) as other:
         close(other.encode(TEXTS), embedder.encode(TEXTS))
+
+
+def test_a_forked_process_encodes_alone(embedder: Embedder, pool: EmbedderPool) -> None:
+    expected = embedder.encode(TEXTS)
+
+    def encode_alone() -> None:
+        torch.set_num_threads(1)
+        close(pool.encode(TEXTS), expected)
+        pool.close()
+
+    process = multiprocessing.get_context("fork").Process(target=encode_alone, daemon=True)
+    process.start()
+    process.join(600)
+    assert process.exitcode == 0
+    close(pool.encode(TEXTS), expected)  # the workers here remain
 
 
 # Corpora

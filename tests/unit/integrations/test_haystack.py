@@ -163,3 +163,5 @@ def test_what_has_no_text_is_refused(
         DocumentEmbedder(embedder, meta_fields_to_embed=[3])
     with pytest.raises(InputError, match="embedding_separator: got None, expected a str"):
         DocumentEmbedder(embedder, embedding_separator=None)
+    with pytest.raises(InputError, match="got device and an Embedder; it has options of its own"):
+        TextEmbedder(embedder, device="cpu")

@@ -205,9 +205,31 @@ def test_an_index_of_the_command_line(embeddings: Any, tmp_path: Path) -> None:
     assert [(x.id, score) for x, score in documents] == [(hit.id, hit.score) for hit in hits[0]]
     with pytest.raises(InputError, match="got 'mode' and relevance scores, which are cosines"):
         store.similarity_search_with_relevance_scores("two", mode="hybrid")
+    for by_vector in (
+        lambda: store.similarity_search_by_vector(vectors[0].tolist(), mode="bm25"),
+        lambda: store.max_marginal_relevance_search("two", mode="hybrid"),
+    ):
+        with pytest.raises(InputError, match="got 'mode', which reads the query's text, and a se"):
+            by_vector()
+    with pytest.raises(InputError, match="embedding is one str; expected a list of float"):
+        store.similarity_search_by_vector("two")
+    dense = store.similarity_search_with_relevance_scores("two", mode="dense")
+    assert dense == store.similarity_search_with_relevance_scores("two")
     store.delete()  # the columns stay
     with pytest.raises(InputError, match=r"\[0\]: got 'x', which the index has no columns for; ex"):
         store.add_texts(["snow"], [{"x": 1}])
+
+
+def test_a_folder_of_others_is_refused_before_texts_are_encoded(
+    embeddings: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").touch()
+    for folder, message in (
+        (tmp_path, r"has other files in it \(mine\); expected a new or empty folder for an index"),
+        (tmp_path / "mine", "mine"),
+    ):
+        with pytest.raises(InputError, match=message):
+            EmbedkitVectorStore(embeddings, folder)
 
 
 def test_threads_make_one_index(embeddings: Any, tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ def test_prompts_go_by_the_type(model: Path) -> None:
     for batch in ({"image": ["x"]}, "rain"):
         with pytest.raises(InputError, match=r"inputs has .*; expected batches with text"):
             encoder.encode([batch])  # type: ignore[list-item]
+    with pytest.raises(InputError, match="text is one str; expected a list of str"):
+        encoder.encode([{"text": "rain"}])
     with pytest.raises(InputError, match="prompt_type is 'passage'; expected query, document or"):
         encoder.encode(batches, prompt_type="passage")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import time
@@ -482,6 +484,9 @@ def one_row(dimension: int = 2, **options: Any) -> VectorIndex:
         (lambda: one_row(4001), {"halfvec": True}, "at most 4,000 for halfvec with HNSW"),
         (lambda: one_row(16001), {"hnsw": False}, "expected at most 16,000 for vector"),
         (one_row, {"m": 1}, "m is 1; expected a whole number from 2"),
+        (one_row, {"m": 101}, "m is 101; expected at most 100"),
+        (one_row, {"ef_construction": 1001}, "ef_construction is 1,001; expected at most 1,000"),
+        (lambda: "mine", {}, "index is 'mine'; expected a VectorIndex"),
         (one_row, {"m": 8, "ef_construction": 9}, "ef_construction is 9; expected .* from 16"),
     ],
 )
@@ -534,6 +539,25 @@ def test_a_server_that_went_away(database: str, table: str) -> None:
     with pytest.raises(ConnectionError, match=f"table '{table}': .*terminat"):
         index.count()
     assert index.count() == 1  # on a new connection
+
+
+def test_copies_connect_anew(database: str, table: str) -> None:
+    index = PgVectorIndex.export(one_row(), database, table=table)
+    index.ef_search = 7
+    copied = pickle.loads(pickle.dumps(index))  # noqa: S301
+    assert (copied.count(), copied.ef_search, copied.table) == (1, 7, table)
+    own = index._connection.info.backend_pid
+    process = multiprocessing.get_context("fork").Process(target=end_unless_new, args=(index, own))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert index.count() == 1
+    assert index._connection.info.backend_pid == own
+
+
+def end_unless_new(index: Any, pid: int) -> None:
+    assert index.count() == 1
+    assert index._connection.info.backend_pid != pid
 
 
 def test_a_failed_export_leaves_nothing(

@@ -83,6 +83,11 @@ ROW = {"text": "a", "n": 1, "x": 0.5, "ok": True, "날짜": DAYS[0], "tags": ["a
         ("NOT " * 51 + "n = 1", "got 51 parentheses and NOTs inside one another, expected at most"),
         ("text = '" + "가" * 1400 + "'", "where: got 4,209 bytes, expected at most 4,096"),
         (5, "where: got 5, expected a str"),
+        (
+            {"s": "\ud800"},
+            "where, 's': got the lone surrogate '\\ud800' at index 0, expected valid",
+        ),
+        ({"s": ["a", "\ud800"]}, "where, 's': got the lone surrogate"),
         ({"m": 1}, "where: got column 'm', expected one of"),
         ({"n": float("nan")}, "where: got nan for 'n', expected integers"),
     ],

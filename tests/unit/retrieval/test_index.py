@@ -463,6 +463,7 @@ def test_wrong_questions_are_refused() -> None:
     [
         ({"kind": "flatt"}, "kind is 'flatt', and FAISS has none for 16 dimensions and cosine"),
         ({"kind": "IDMap,Flat"}, "expected one without IDMap"),
+        ({"kind": 3}, "kind is 3; expected flat, hnsw or a factory string of FAISS"),
         ({"kind": "IVF500,Flat"}, "cannot be trained on 400 vectors"),
         ({"kind": "PQ5"}, "PQ5"),
         ({"similarity": "manhattan"}, "similarity is 'manhattan'; an index has one of cosine"),
