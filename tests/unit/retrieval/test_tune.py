@@ -283,7 +283,8 @@ def test_kind_auto(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_index_of_one_row_is_tuned_and_an_empty_one_is_not() -> None:
     index = VectorIndex.build(STORED[:1], kind="auto")
-    assert index.tuning is not None and index.tuning.recall == 1
+    assert index.tuning is not None
+    assert index.tuning.recall == 1
     index.remove([0])
     with pytest.raises(InputError, match="the index has no rows; expected at least 1"):
         index.tune()
