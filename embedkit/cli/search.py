@@ -103,6 +103,8 @@ def search_command(
     if mode == "bm25":
         if model is not None:
             raise InputError("got --model for mode 'bm25', which reads no vectors")
+        if device is not None and rerank is None:
+            raise InputError("got --device for mode 'bm25', which loads no model")
     else:
         from embedkit.embedder.prompts import described, query_prompt
 

@@ -40,6 +40,8 @@ def tune_command(
     from embedkit.retrieval.tune import check_recall
 
     check_recall(recall)
+    if model is not None and queries is None:
+        raise InputError("got --model without --queries, which it would encode; expected both")
     texts = None if queries is None else read_queries(queries)
     opened = VectorIndex.open(index)
     if texts is not None:
@@ -52,7 +54,10 @@ def tune_command(
 
 def read_queries(path: Path) -> list[str]:
     """The texts of a file, read before long work."""
-    return [document.text for document in options.corpus(path, None, "utf-8")]
+    texts = [document.text for document in options.corpus(path, None, "utf-8")]
+    if not texts:
+        raise InputError(f"{path}: has no rows, expected texts")
+    return texts
 
 
 def index_embedder(index: VectorIndex, model: str | None, device: str | None = None) -> Embedder:

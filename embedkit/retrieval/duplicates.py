@@ -182,6 +182,7 @@ class _BestPairs:
 
     def add(self, scores: NDArray[np.float32], first: Rows, second: Rows) -> None:
         """Pairs (first < second, others are left out), of which some may be there already."""
+        scores = np.minimum(scores, 1)  # before they are sorted: rounding orders no equal rows
         wanted = (first < second) & (scores >= self.floor)
         if wanted.any():
             self._parts.append((scores[wanted], first[wanted], second[wanted]))
@@ -203,8 +204,7 @@ class _BestPairs:
             return []
         self._trim()
         ((scores, first, second),) = self._parts
-        columns = (np.minimum(scores, 1).tolist(), first.tolist(), second.tolist())
-        return list(map(Paraphrase, *columns))
+        return list(map(Paraphrase, scores.tolist(), first.tolist(), second.tolist()))
 
 
 def _nearest_others(

@@ -188,7 +188,7 @@ def tune_index(
         show_progress: what is tried; None shows it where stderr is a terminal.
 
     Raises:
-        InputError: a wrong recall or queries, or an index of fewer than two rows.
+        InputError: a wrong recall or queries, or an index without rows.
 
     Example:
         >>> import numpy as np
@@ -201,9 +201,11 @@ def tune_index(
     """
     check_recall(recall)
     k = check_count("k", k)
-    if len(index) < 2:
-        raise InputError(f"the index has {len(index)} rows; expected at least 2 to tune its search")
+    if len(index) == 0:
+        raise InputError("the index has no rows; expected at least 1 to tune its search")
     matrix = None if queries is None else query_matrix(index, queries, prompt)
+    if matrix is not None and len(matrix) == 0:
+        raise InputError("queries is empty; expected at least one")
     with index._changing():
         tuning = tune(index._segments, index._ranking, recall, matrix, k, show_progress)
         index.effort, index.tuning = tuning.effort, tuning

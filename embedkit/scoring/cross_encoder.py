@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from torch import Tensor, nn
 
-from embedkit.arguments import as_label_range, as_path, check_count, check_list, check_seed
+from embedkit.arguments import as_label_range, as_path, check_count, check_seed
+from embedkit.data.texts import as_texts
 from embedkit.embedder.fingerprint import network_fingerprint
 from embedkit.embedder.folder_kind import is_classifier, read_record, write_record
 from embedkit.embedder.loading import load_for_head
@@ -290,7 +291,7 @@ class CrossEncoder:
             >>> [row["corpus_id"] for row in model.rank("Do cats nap?", ["It rains."])]
             [0]
         """
-        check_list("documents", documents)
+        documents = as_texts(documents, "documents")
         count = None if top_k is None else check_count("top_k", top_k)
         scores = self.predict([(query, text) for text in documents], show_progress=show_progress)
         return [

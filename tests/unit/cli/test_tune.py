@@ -60,3 +60,10 @@ def test_wrong_arguments(run: Run, corpus: Path, tmp_path: Path) -> None:
         "got nprobe or ef_search, and a recall to tune it to; expected one"
     )
     assert "has no index.json" in refused(run("index", "tune", tmp_path / "none"))
+    assert refused(run("index", "tune", tmp_path, "-m", "other")) == (
+        "got --model without --queries, which it would encode; expected both"
+    )
+    (tmp_path / "header.csv").write_text("text\n")
+    assert "header.csv: has no rows, expected texts" in refused(
+        run("index", "tune", tmp_path, "--queries", tmp_path / "header.csv")
+    )

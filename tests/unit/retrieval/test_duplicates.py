@@ -158,3 +158,12 @@ def test_wrong_arguments(embedder: Embedder) -> None:
         mine_paraphrases(vectors, top_k=0)
     with pytest.raises(InputError, match="items is one str"):
         find_duplicates("rain", embedder)
+
+
+def test_rounding_above_1_orders_no_equal_pairs() -> None:
+    from embedkit.retrieval.duplicates import _BestPairs
+
+    best = _BestPairs(9, -1.0)
+    scores = np.array([1.0, np.nextafter(np.float32(1), np.float32(2))], np.float32)
+    best.add(scores, np.array([0, 2]), np.array([1, 3]))
+    assert best.pairs == [(1.0, 0, 1), (1.0, 2, 3)]

@@ -229,6 +229,9 @@ def test_from_the_shell(run: Run, tmp_path: Path, embedder: Embedder) -> None:
     assert refused(run("search", folder, "x", "--mode", "bm25", *model)) == (
         "got --model for mode 'bm25', which reads no vectors"
     )
+    assert refused(run("search", folder, "x", "--mode", "bm25", "--device", "cpu")) == (
+        "got --device for mode 'bm25', which loads no model"
+    )
 
 
 def test_a_file_is_followed(embedder: Embedder, tmp_path: Path) -> None:

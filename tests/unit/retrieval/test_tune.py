@@ -281,9 +281,18 @@ def test_kind_auto(monkeypatch: pytest.MonkeyPatch) -> None:
         VectorIndex.build(STORED, kind="auto", memory=0)
 
 
-def test_an_index_that_is_too_small_to_tune() -> None:
-    with pytest.raises(InputError, match="the index has 1 rows; expected at least 2"):
-        VectorIndex.build(STORED[:1]).tune()
+def test_an_index_of_one_row_is_tuned_and_an_empty_one_is_not() -> None:
+    index = VectorIndex.build(STORED[:1], kind="auto")
+    assert index.tuning is not None
+    assert index.tuning.recall == 1
+    index.remove([0])
+    with pytest.raises(InputError, match="the index has no rows; expected at least 1"):
+        index.tune()
+
+
+def test_no_queries_to_tune_on() -> None:
+    with pytest.raises(InputError, match="queries is empty; expected at least one"):
+        VectorIndex.build(STORED).tune(queries=STORED[:0])
 
 
 @pytest.mark.parametrize("recall", [0, -1, 1.01, float("nan"), "0.9"])

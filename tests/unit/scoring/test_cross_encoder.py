@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 import scipy.stats
 import torch
@@ -209,6 +210,10 @@ def test_rank(bert: Path, tmp_path: Path) -> None:
         assert [row["corpus_id"] for row in ours] == [row["corpus_id"] for row in expected]
         assert [row.get("text") for row in ours] == [row.get("text") for row in expected]
         assert np.allclose(*([row["score"] for row in x] for x in (ours, expected)), atol=1e-5)
+    column = pandas.Series(documents, index=range(5, 5 + len(documents)))
+    assert made.rank(query, column, return_documents=True) == made.rank(
+        query, documents, return_documents=True
+    )
     with pytest.raises(InputError, match="documents is one str; expected a list of str"):
         made.rank(query, "a text")
     with pytest.raises(InputError, match="top_k is 0; expected a whole number from 1"):
