@@ -1,4 +1,4 @@
-"""InputError, which users cause, and how its one sentence is written."""
+"""InputError, which users cause, and how messages are written."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things: `1 row`, `2,000 rows`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def first_line(error: BaseException) -> str:

@@ -94,6 +94,13 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.fixture
+def other_device(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A device that is not the CPU, on every machine: of shapes alone, which users cannot take."""
+    monkeypatch.setattr("embedkit.encoders.devices._WITHOUT_NUMBERS", None)
+    return "meta"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _auto_is_float32() -> Iterator[None]:
     """On every CPU and GPU alike; the tests of `auto` offer it something else."""

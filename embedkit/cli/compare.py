@@ -158,7 +158,7 @@ def compare_command(
         suites=expand(data).suites,
         cache=models.cache,
         **scoring.arguments,
-        **ranked.arguments,
+        **ranked.arguments(models.device),
     )
 
     saved: dict[Path, str] = {}

@@ -14,7 +14,7 @@ import typer
 from embedkit.cli import options, output
 from embedkit.cli.encoder_options import EncoderOptions
 from embedkit.cli.vectors import vectors_folder
-from embedkit.errors import InputError, printable
+from embedkit.errors import InputError, counted, printable
 
 _CHUNK = 4096  # rows written at a time
 
@@ -99,7 +99,7 @@ def duplicates_command(
             print(printable(line.rstrip()))
     output.inform(
         f"{source}: {counts['exact']:,} exact and {counts['near']:,} near duplicates in "
-        f"{len(groups):,} groups; {len(kept):,} of {rows:,} rows are kept"
+        f"{counted(len(groups), 'group')}; {len(kept):,} of {rows:,} rows are kept"
         + (f", in {out}" if out is not None else "")
     )
 
@@ -134,6 +134,22 @@ def _check_out(out: Path, corpus: Corpus | None) -> None:
         raise InputError(f"--out is {out}; expected the input's format, {_suffix(files[0])}")
     if out.resolve() in [file.resolve() for file in files if isinstance(file, Path)]:
         raise InputError(f"--out is {out}, the input itself; expected another file")
+    if _suffix(out) not in (".txt", ".jsonl"):
+        for path in files[1:]:
+            if _columns(path, corpus.encoding) != _columns(files[0], corpus.encoding):
+                raise InputError(
+                    f"{path}: has other columns than {files[0]}; expected the same for one --out"
+                )
+
+
+def _columns(path: Source, encoding: str) -> object:
+    """The names of the columns, and in Parquet their types."""
+    from embedkit.data.tables import read_rows, read_schema
+
+    if _suffix(path) == ".parquet":
+        return {field.name: field.type for field in read_schema(path)}
+    first = next(read_rows(path, {}, others=True, encoding=encoding), None)
+    return first and {*first.cells}
 
 
 def _suffix(path: Source) -> str:

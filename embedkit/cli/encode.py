@@ -17,7 +17,7 @@ import typer
 from embedkit.cli import choices, options, output
 from embedkit.cli.app import ADDRESS
 from embedkit.cli.encoder_options import EncoderOptions
-from embedkit.errors import InputError
+from embedkit.errors import InputError, counted
 from embedkit.files import disk_errors
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def encode_command(
         return
     truncated = f", {summary.truncated:,} of them cut to {embedder.tokenizer.max_length} tokens"
     output.inform(
-        f"{out}: {summary.rows:,} vectors of {embedder.dimension} numbers; "
+        f"{out}: {counted(summary.rows, 'vector')} of {embedder.dimension} numbers; "
         f"{summary.encoded:,} encoded{truncated if summary.truncated else ''}, "
         f"{summary.kept:,} kept, {summary.dropped:,} dropped, {summary.seconds:.1f} s"
     )

@@ -13,6 +13,7 @@ _NOT_OF_ENTITIES = {
     *("out", "models", "baseline", "recipe", "precision", "engine", "cache", "reproduce"),
     *("published", *vars(options.Scoring()), *vars(ranking.Ranking())),
 } - {"seed"}
+_OF_EMBEDDERS = {"recipe", "precision", "engine", "max_length", "device", "revision", "cache"}
 
 
 def evaluate_command(
@@ -88,8 +89,12 @@ def evaluate_command(
         return
     if unit is not None:
         raise InputError("got --unit for sentence pairs; it is for texts with entities")
-    unnamed = models.model is None and models.models is None
-    settings = [] if unnamed and ranked.modes == ["bm25"] else models.read(precision, recipe)
+    settings = []
+    if models.model is None and models.models is None and {*ranked.modes} == {"bm25"}:
+        read = {"device"} if ranked.rerank else {}
+        options.refuse(context, _OF_EMBEDDERS.difference(read), "for bm25 alone, without a model")
+    else:
+        settings = models.read(precision, recipe)
     from embedkit.data.named_sets import expand
     from embedkit.evaluation.evaluate import evaluate
 
@@ -103,7 +108,7 @@ def evaluate_command(
         published=published,
         cache=models.cache,
         **scoring.arguments,
-        **ranked.arguments,
+        **ranked.arguments(models.device),
     )
     output.show_report(report, report_files)
     if reproduce and not report.published:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from embedkit.cli import options, output
-from embedkit.errors import InputError
+from embedkit.errors import InputError, counted
 
 _PANEL = "Database"
 
@@ -55,7 +55,7 @@ def export_command(
         output.print_json(content)
         return
     output.inform(
-        f"table {table}: {len(new):,} rows of {new.dimension} numbers ({numbers}), "
+        f"table {table}: {counted(len(new), 'row')} of {new.dimension} numbers ({numbers}), "
         f"{new.similarity}, {'HNSW' if hnsw else 'without an index of vectors'}"
         f"{'' if opened.words is None else '; BM25 was not copied'}"
     )

@@ -14,7 +14,7 @@ from embedkit.cli.encoder_options import EncoderOptions
 from embedkit.cli.export import export_command
 from embedkit.cli.tune import Queries, read_queries, tell_tuning, tune_command
 from embedkit.cli.vectors import vectors_folder
-from embedkit.errors import InputError, printable
+from embedkit.errors import InputError, counted, printable
 
 if TYPE_CHECKING:
     from embedkit.data.corpus import Corpus
@@ -341,4 +341,5 @@ def _show(index: VectorIndex, *, as_json: bool, to_stdout: bool = False) -> None
         for name, value in shown.items():
             print(printable(f"{name:<12}{value}"))
     else:
-        output.inform(f"{index.folder}: {index.kind}, {len(index):,} rows; model {shown['model']}")
+        rows = counted(len(index), "row")
+        output.inform(f"{index.folder}: {index.kind}, {rows}; model {shown['model']}")

@@ -60,10 +60,13 @@ class Ranking:
         """The modes that the user named."""
         return self.mode.replace(",", " ").split()
 
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """Keyword arguments of `compare` and `evaluate`."""
+    def arguments(self, device: str | None) -> dict[str, Any]:
+        """Keyword arguments of `compare` and `evaluate`; a reranker runs on the device."""
         others = {name: value for name, value in vars(self).items() if name != "mode"}
+        if self.rerank is not None and device is not None:
+            from embedkit.scoring.loading import load_model
+
+            others["rerank"] = load_model(self.rerank, device=device)
         return {**others, "modes": self.modes, "weights": read_weights(self.weights)}
 
 

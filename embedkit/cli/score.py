@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from embedkit.cli import options, output
-from embedkit.errors import InputError
+from embedkit.errors import InputError, counted
 from embedkit.files import DEFAULT_MODEL
 
 PREDICTION = "prediction"
@@ -103,4 +103,4 @@ def score_command(
             )
             advance(len(chunk))
     if out is not None:
-        output.inform(f"Scored {total:,} pairs in {out}.")
+        output.inform(f"Scored {counted(total, 'pair')} in {out}.")

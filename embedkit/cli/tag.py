@@ -10,7 +10,7 @@ import typer
 
 from embedkit.cli import options, output
 from embedkit.cli.options import output_option
-from embedkit.errors import InputError
+from embedkit.errors import InputError, counted
 
 
 def tag_command(
@@ -80,4 +80,4 @@ def tag_command(
     rows = tuple(replace(row, spans=own) for row, own in zip(data.rows, found, strict=True))
     write_entities(replace(data, rows=rows), out, conll=conll)
     if out is not None:
-        output.inform(f"Tagged {len(rows):,} texts in {out}.")
+        output.inform(f"Tagged {counted(len(rows), 'text')} in {out}.")

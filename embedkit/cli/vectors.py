@@ -9,6 +9,7 @@ import typer
 
 from embedkit.cli import options, output
 from embedkit.cli.app import App
+from embedkit.errors import counted
 
 vectors_app = App(
     help="Merge folders of vectors that embedkit encode wrote.",
@@ -59,7 +60,7 @@ def merge_command(
     if as_json:
         output.print_json({"folder": out, **merged._asdict()})
         return
-    output.inform(f"{out}: {merged.rows:,} vectors of {merged.shards:,} shards")
+    output.inform(f"{out}: {counted(merged.rows, 'vector')} of {counted(merged.shards, 'shard')}")
 
 
 def vectors_folder(context: typer.Context, source: str, *names: str) -> Path | None:

@@ -54,16 +54,27 @@ def folder_kind(folder: Path) -> Kind | None:
     for kind, row in _ROWS.items():
         if any((folder / name).is_file() for name in row.files):
             return kind
-        if row.architecture and (config := folder / "config.json").is_file():
-            content = read_json(config)
-            names, labels = content.get("architectures"), content.get("id2label")
-            if (
-                isinstance(names, list)
-                and str([*names, ""][0]).endswith(row.architecture)
-                and (row.labels is None or len(labels or ()) == row.labels)
-            ):
-                return kind
+        labels = _labels(folder, row)
+        if labels is not None and row.labels in (None, labels):
+            return kind
     return None
+
+
+def _labels(folder: Path, row: _Row) -> int | None:
+    """How many labels config.json has, if its architecture is the row's."""
+    if not row.architecture or not (config := folder / "config.json").is_file():
+        return None
+    content = read_json(config)
+    names = content.get("architectures")
+    is_one = isinstance(names, list) and str([*names, ""][0]).endswith(row.architecture)
+    return len(content.get("id2label") or ()) if is_one else None
+
+
+def check_one_label(folder: Path) -> None:
+    """Refuse a classifier that cannot score pairs, as it has several labels."""
+    labels = _labels(folder, _ROWS["cross-encoder"])
+    if labels is not None and labels > 1:
+        raise InputError(f"{folder}: is a classifier of {labels} labels; expected one label")
 
 
 def is_classifier(folder: Path, kind: Kind | None = None) -> bool:

@@ -38,6 +38,7 @@ class _Process(NamedTuple):
         torch.set_float32_matmul_precision(self.products)
 
 
+_WITHOUT_NUMBERS = "meta"  # torch's device for shapes alone
 _lock = Lock()
 _replaced: list[_Process] = []  # the caller's settings, once for each block that is under way
 _ran_in: list[int] = []  # the process that ran an encoder first
@@ -109,7 +110,7 @@ def on_device(device: str | torch.device | None) -> Iterator[torch.device]:
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         target = torch.device(chosen)
-        if target.type == "meta":  # it keeps shapes, and no numbers
+        if target.type == _WITHOUT_NUMBERS:
             raise unusable(chosen)
         yield target
     except (RuntimeError, AssertionError) as error:

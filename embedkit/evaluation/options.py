@@ -20,10 +20,19 @@ from embedkit.errors import InputError
 from embedkit.evaluation.bootstrap import SEED
 from embedkit.evaluation.correlation import AGGREGATIONS, CORRELATIONS
 from embedkit.evaluation.exact_search import EXACT
-from embedkit.retrieval.fusion import DENSE, HYBRID, check_mode, check_weights
+from embedkit.retrieval.fusion import BM25, DENSE, HYBRID, check_mode, check_weights
 from embedkit.retrieval.words import UNICODE, find_words
 from embedkit.scoring.loading import LoadedModel
 from embedkit.similarity import find_similarity
+
+_OF_EMBEDDINGS = (
+    "similarities",
+    "prompt",
+    "prompt_name",
+    "query_prompt",
+    "document_prompt",
+    "index",
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,13 @@ class Options:
         object.__setattr__(self, "modes", tuple(dict.fromkeys(map(check_mode, self.modes))))
         if not self.modes:
             raise InputError("modes is empty; expected a list of names")
+        if self.modes == (BM25,):
+            for name in _OF_EMBEDDINGS:
+                if getattr(self, name) != getattr(Options, name):
+                    raise InputError(
+                        f"got {name} for bm25 alone, which has no embeddings; expected none, or "
+                        "dense or hybrid too"
+                    )
         if self.modes != (DENSE,):
             find_words(self.words)
         elif self.words != UNICODE:

@@ -67,6 +67,8 @@ class Work:
             reranker = load_reranker(self.options.rerank, show_progress=self.show_progress)
         modes = SearchModes(self.options, reranker)
         stages = [*modes.of_recipes, *modes.of_words]
+        if self.choose is not None and not modes.of_recipes:
+            raise InputError("got bm25 alone, which has no recipes; expected dense or hybrid too")
         if models and not modes.of_recipes:
             raise InputError("got a model for bm25 alone, which needs none; expected no model")
         if modes.of_recipes and not models:

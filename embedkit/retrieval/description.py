@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from embedkit.errors import counted
 from embedkit.html_table import html_table
 from embedkit.retrieval.faiss_index import Effort, new_index
 
@@ -49,14 +50,14 @@ def facts(index: VectorIndex) -> dict[str, str]:
     removed, size = about["removed"], about["bytes"]
     named = {
         "rows": f"{len(index):,} {'with' if index.has_texts else 'without'} texts",
-        "removed": removed and f"{removed:,} rows, until compact",
+        "removed": removed and f"{counted(removed, 'row')}, until compact",
         "metadata": columns,
         "BM25": index.words,
         "dimension": f"{index.dimension:,}",
         "similarity": index.similarity,
         "recall": recall,
         "model": model,
-        "size": size and f"{size / 1e6:,.1f} MB in {about['segments']} segments",
+        "size": size and f"{size / 1e6:,.1f} MB in {counted(about['segments'], 'segment')}",
         "folder": index.folder or "in memory",
     }
     return {name: str(value) for name, value in named.items() if value}

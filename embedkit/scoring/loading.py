@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.embedder.embedder import Embedder
-from embedkit.embedder.folder_kind import folder_kind
+from embedkit.embedder.folder_kind import check_one_label, folder_kind
 from embedkit.embedder.precision import AUTO
 from embedkit.encoders.hub import find_folder
 from embedkit.errors import InputError
@@ -147,7 +147,7 @@ def load_reranker(
         show_progress: show a bar on stderr; None shows it if stderr is a terminal.
 
     Raises:
-        InputError: there is no such model.
+        InputError: there is no such model, or it is a classifier of several labels.
 
     Example:
         >>> score = load_reranker("minilm", show_progress=False)
@@ -155,6 +155,8 @@ def load_reranker(
         >>> bool(close > far)
         True
     """
+    if isinstance(model, str | Path):
+        check_one_label(find_folder(model))
     loaded = load_model(model, **options)
     if loaded.kind != "model":
         return partial(loaded.predict, show_progress=show_progress)

@@ -35,7 +35,7 @@ def of_cross_encoder(model: Path, folder: Path) -> None:
 
 
 def of_tagger(model: Path, folder: Path) -> None:
-    tagger = Tagger.untrained(model, ["PER", HOSTILE], "word")
+    tagger = Tagger.untrained(model, ["PER", HOSTILE.replace(" ", "")], "word")
     replace(tagger, notes=NOTES).save_pretrained(folder)
 
 

@@ -46,7 +46,7 @@ def test_groups_are_printed(run: Run, model: Path, tmp_path: Path) -> None:
     done = run(*command)
     assert done.code == 0, done.err
     assert done.out == "d0  rain\n  1.0000  d2  rain\n  1.0000  d4  rain\n"
-    assert "2 exact and 0 near duplicates in 1 groups; 3 of 5 rows are kept" in done.err
+    assert "2 exact and 0 near duplicates in 1 group; 3 of 5 rows are kept" in done.err
     members: list[dict[str, Any]] = [{"id": f"d{n}", "text": "rain", "score": 1.0} for n in (2, 4)]
     assert run(*command, "--json").json == {
         "schema": 1,
@@ -103,3 +103,25 @@ def test_wrong_use_is_refused_before_the_model_is_loaded(run: Run, tmp_path: Pat
     assert "the input itself" in refused(run(*command, "--out", path, "--overwrite"))
     assert "expected 'text' among them" in refused(run("duplicates", path))
     assert "none" in refused(run(*command))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_files_of_other_columns_are_refused_for_one_output(
+    run: Run, model: Path, tmp_path: Path, suffix: str
+) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    if suffix == "csv":
+        for number, columns in enumerate(("text,year", "year,text", "text,month")):
+            (folder / f"{number}.csv").write_text(f"{columns}\na,b\n")
+    else:
+        for number, dtype in enumerate((pa.int32(), pa.int32(), pa.int64())):
+            table = pa.table({"text": ["a"], "year": pa.array([number], dtype)})
+            pq.write_table(table, folder / f"{number}.parquet")
+    out = ("--out", tmp_path / f"kept.{suffix}")
+    assert refused(run("duplicates", folder, "-m", "none", *out)) == (
+        f"{folder}/2.{suffix}: has other columns than {folder}/0.{suffix}; expected the same for "
+        "one --out"
+    )
+    (folder / f"2.{suffix}").unlink()
+    assert run("duplicates", folder, "-m", model, *out).code == 0

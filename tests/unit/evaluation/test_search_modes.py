@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import bm25s
 import numpy as np
 import pytest
+import transformers
 from helpers import beir, tiny
 from helpers.command import Run, refused
 
@@ -181,6 +183,21 @@ def test_what_cannot_be_compared_is_refused(bert: Path, run: Run, tmp_path: Path
         evaluate(bert, DATA, modes=["sparse"])
     with pytest.raises(InputError, match="got a model for bm25 alone, which needs none"):
         evaluate(bert, DATA, modes=["bm25"])
+    with pytest.raises(InputError, match="got bm25 alone, which has no recipes; expected dense"):
+        compare(bert, DATA, modes=["bm25"])
+    options: dict[str, Any] = {
+        "similarities": ["dot"],
+        "prompt": "x",
+        "query_prompt": "x",
+        "index": "HNSW32,Flat",
+    }
+    for name, value in options.items():
+        with pytest.raises(InputError, match=f"got {name} for bm25 alone, which has no embed"):
+            evaluate(None, DATA, modes=["bm25"], **{name: value})
+    config = transformers.AutoConfig.from_pretrained(bert, num_labels=3)
+    transformers.BertForSequenceClassification(config).save_pretrained(tmp_path / "three")
+    with pytest.raises(InputError, match="three: is a classifier of 3 labels; expected one label"):
+        evaluate(bert, DATA, rerank=tmp_path / "three")
     with pytest.raises(InputError, match="there is no model; expected at least one"):
         evaluate(None, DATA)
     with pytest.raises(InputError, match="got words without a mode that reads them"):
@@ -195,10 +212,16 @@ def test_what_cannot_be_compared_is_refused(bert: Path, run: Run, tmp_path: Path
     assert message == "got --save-best with --mode or --rerank, of which a saved model has none"
 
 
-def test_the_command_line(run: Run, tmp_path: Path) -> None:
+def test_the_command_line(run: Run, bert: Path, tmp_path: Path) -> None:
     documents = [{"_id": "d1", "text": "고양이가 잔다"}, {"_id": "d2", "text": "비가 온다"}]
     queries = [{"_id": "q", "text": "고양이는?"}]
     folder = beir.write(tmp_path / "ko", documents, queries, "q\td1\t1\n")
     report = run("evaluate", folder, "--mode", "bm25", "--words", "kiwi", "--json").json
     assert [row["value"] for row in report["results"]] == [1, 1, 1, 1]
     assert report["protocol"]["search"]["words"] == "kiwi"
+    for option in (("--device", "cpu"), ("--precision", "bfloat16"), ("--recipe", "cls")):
+        assert refused(run("evaluate", folder, "--mode", "bm25 bm25", *option)) == (
+            f"got {option[0]} for bm25 alone, without a model"
+        )
+    reranked = ("--mode", "bm25", "--rerank", bert, "--device", "no")
+    assert refused(run("evaluate", folder, *reranked)).startswith("device is 'no', which torch")

@@ -94,7 +94,7 @@ def test_an_index_and_vectors(index: VectorIndex, tmp_path: Path) -> None:
     assert repr(index) == "VectorIndex(kind='flat', rows=3, dimension=3, similarity='cosine')"
     index.save(tmp_path / "index")
     assert repr(index).endswith(f", similarity='cosine', folder={str(tmp_path / 'index')!r})")
-    size = f"{index.info['bytes'] / 1e6:.1f} MB in 1 segments"
+    size = f"{index.info['bytes'] / 1e6:.1f} MB in 1 segment"
     assert cells(index._repr_html_()) == [
         *("VectorIndex", "flat", "rows", "3 with texts", "dimension", "3", "similarity", "cosine"),
         *("model", "unknown", "size", size, "folder", str(tmp_path / "index")),
