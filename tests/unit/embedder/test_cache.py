@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import warnings
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -254,7 +255,7 @@ def test_the_oldest_goes_whatever_the_clock_says(
 ) -> None:
     """The clock of a machine may be set back."""
     one, two, three = (TEXTS[start : start + 8] for start in (0, 8, 16))
-    now = iter(range(1000, 0, -1))
+    now = count(1000, -1)
     monkeypatch.setattr(cache_module.time, "time", lambda: next(now))
     with EmbeddingCache(tmp_path, size=2 * 2 * 8 * (16 * 4 + 128)) as cache:
         for texts in (one, two, three):

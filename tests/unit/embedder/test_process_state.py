@@ -186,9 +186,9 @@ def test_a_forked_process_needs_one_thread(folders: dict[str, Path], family: str
         torch.set_num_threads(1)
         np.testing.assert_allclose(embedder.encode(TEXTS), expected, atol=1e-5)
 
-    process = multiprocessing.get_context("fork").Process(target=refused_then_equal)
+    process = multiprocessing.get_context("fork").Process(target=refused_then_equal, daemon=True)
     process.start()
-    process.join()
+    process.join(600)
     assert process.exitcode == 0
 
 
