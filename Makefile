@@ -37,6 +37,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python docs/architecture.py --check
+	! git grep -nE '^(<{7}|>{7}) '  # what a merge leaves
 
 types: $(READY)
 	$(BIN)/mypy
