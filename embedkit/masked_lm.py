@@ -16,7 +16,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel
 from embedkit.arguments import check_count
 from embedkit.data.texts import as_texts, check_text
 from embedkit.embedder.loading import load_folder
-from embedkit.encoders.devices import on_device, standard_torch
+from embedkit.encoders.devices import check_fork, on_device, standard_torch
 from embedkit.encoders.hub import find_folder
 from embedkit.encoders.loading import load_pretrained
 from embedkit.errors import InputError
@@ -159,6 +159,7 @@ class MaskedLM:
     def _logits(self, ids: NDArray[np.int64]) -> Tensor:
         """(texts, tokens, vocabulary) of texts of one length."""
         check_ids(ids, cast("Any", self.network).config.vocab_size)
+        check_fork()
         inputs = torch.from_numpy(ids).to(self.network.device)
         network = cast("nn.Module", self.network)
         with torch.inference_mode():

@@ -135,15 +135,16 @@ def _check_out(out: Path, corpus: Corpus | None) -> None:
     if out.resolve() in [file.resolve() for file in files if isinstance(file, Path)]:
         raise InputError(f"--out is {out}, the input itself; expected another file")
     if _suffix(out) not in (".txt", ".jsonl"):
-        for path in files[1:]:
-            if _columns(path, corpus.encoding) != _columns(files[0], corpus.encoding):
+        known = [(path, own) for path in files if (own := _columns(path, corpus.encoding))]
+        for path, own in known[1:]:
+            if own != known[0][1]:
                 raise InputError(
-                    f"{path}: has other columns than {files[0]}; expected the same for one --out"
+                    f"{path}: has other columns than {known[0][0]}; expected the same for one --out"
                 )
 
 
 def _columns(path: Source, encoding: str) -> object:
-    """The names of the columns, and in Parquet their types."""
+    """The names of the columns, and in Parquet their types; None where it has no rows."""
     from embedkit.data.tables import read_rows, read_schema
 
     if _suffix(path) == ".parquet":

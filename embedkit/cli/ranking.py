@@ -64,9 +64,10 @@ class Ranking:
         """Keyword arguments of `compare` and `evaluate`; a reranker runs on the device."""
         others = {name: value for name, value in vars(self).items() if name != "mode"}
         if self.rerank is not None and device is not None:
-            from embedkit.scoring.loading import load_model
+            from embedkit.evaluation.models import ModelSettings
 
-            others["rerank"] = load_model(self.rerank, device=device)
+            settings = ModelSettings(self.rerank, name=self.rerank, loading={"device": device})
+            others["rerank"] = settings
         return {**others, "modes": self.modes, "weights": read_weights(self.weights)}
 
 

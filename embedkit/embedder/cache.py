@@ -57,6 +57,7 @@ CREATE TABLE IF NOT EXISTS passes (
 CREATE TABLE IF NOT EXISTS embeddings (
     pass INTEGER, text BLOB, vector BLOB, truncated INTEGER, checksum INTEGER,
     PRIMARY KEY (pass, text));
+CREATE INDEX IF NOT EXISTS by_use ON passes (used);
 """
 _T = TypeVar("_T")
 _Row = tuple[bytes, int]  # a vector, and whether its text was truncated

@@ -74,7 +74,7 @@ def standard_torch() -> Iterator[None]:
 
 
 def check_fork() -> None:
-    """Refuse to run an encoder in a forked process, which would wait for threads it lost."""
+    """Refuse to run a network in a forked process, which would wait for threads it lost."""
     if not _ran_in:
         _ran_in.append(os.getpid())
     if _ran_in[0] != os.getpid() and torch.get_num_threads() > 1:

@@ -64,7 +64,9 @@ class Work:
             self.options.check_no_threshold()
         reranker = None
         if self.options.rerank is not None:
-            reranker = load_reranker(self.options.rerank, show_progress=self.show_progress)
+            settings = ModelSettings.of(self.options.rerank)
+            model: Any = settings.model
+            reranker = load_reranker(model, show_progress=self.show_progress, **settings.loading)
         modes = SearchModes(self.options, reranker)
         stages = [*modes.of_recipes, *modes.of_words]
         if self.choose is not None and not modes.of_recipes:

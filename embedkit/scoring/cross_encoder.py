@@ -21,7 +21,7 @@ from embedkit.embedder.fingerprint import network_fingerprint
 from embedkit.embedder.folder_kind import is_classifier, read_record, write_record
 from embedkit.embedder.loading import load_for_head
 from embedkit.embedder.model_card import noted, write_mark
-from embedkit.encoders.devices import on_device, standard_torch
+from embedkit.encoders.devices import check_fork, on_device, standard_torch
 from embedkit.encoders.hub import check_entries
 from embedkit.encoders.loading import without_bars
 from embedkit.errors import InputError, first_line
@@ -249,6 +249,7 @@ class CrossEncoder:
     ) -> NDArray[np.float64]:
         """The same for pairs that are tokenized."""
         check_ids(np.concatenate(tokens.token_ids), self.config.vocab_size)
+        check_fork()
         scores = np.empty(len(tokens.token_ids))
         self.network.eval()
         with torch.inference_mode(), progress(len(scores), "pairs", show=show_progress) as advance:

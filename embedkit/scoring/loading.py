@@ -156,7 +156,8 @@ def load_reranker(
         True
     """
     if isinstance(model, str | Path):
-        check_one_label(find_folder(model))
+        where = {x: options[x] for x in ("revision", "local_files_only") if x in options}
+        check_one_label(find_folder(model, **where))
     loaded = load_model(model, **options)
     if loaded.kind != "model":
         return partial(loaded.predict, show_progress=show_progress)

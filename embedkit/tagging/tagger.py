@@ -19,7 +19,7 @@ from embedkit.embedder.fingerprint import network_fingerprint
 from embedkit.embedder.folder_kind import check_kind, read_record, write_record
 from embedkit.embedder.loading import load_folder, load_for_head
 from embedkit.embedder.model_card import noted, write_mark
-from embedkit.encoders.devices import on_device, standard_torch
+from embedkit.encoders.devices import check_fork, on_device, standard_torch
 from embedkit.encoders.hub import find_folder
 from embedkit.encoders.loading import load_pretrained, without_bars
 from embedkit.errors import InputError
@@ -216,6 +216,7 @@ class Tagger:
         """The same for texts whose words are known, or whose units are characters."""
         for one in rows:
             check_type("rows", one, TaggedText, "TaggedText")
+        check_fork()
         windows = list(windows_of(self.tokenizer, rows))
         lengths = np.array([len(window.token_ids) for window in windows], np.int64)
         tags: list[list[str]] = [[] for _ in windows]

@@ -124,4 +124,6 @@ def test_files_of_other_columns_are_refused_for_one_output(
         "one --out"
     )
     (folder / f"2.{suffix}").unlink()
+    if suffix == "csv":
+        (folder / "2.csv").write_text("text,year\n")  # without rows
     assert run("duplicates", folder, "-m", model, *out).code == 0

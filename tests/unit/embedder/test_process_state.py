@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -23,6 +24,7 @@ from embedkit import CrossEncoder, Embedder, InputError, PairRegressor, VectorIn
 from embedkit.embedder import precision as precision_module
 from embedkit.encoders.devices import standard_torch
 from embedkit.scoring.regressor_folder import load_head, save_head
+from embedkit.tagging.tagger import Tagger
 
 pytestmark = pytest.mark.thorough
 
@@ -189,6 +191,28 @@ def test_a_forked_process_needs_one_thread(folders: dict[str, Path], family: str
     process = multiprocessing.get_context("fork").Process(target=refused_then_equal, daemon=True)
     process.start()
     process.join(600)
+    assert process.exitcode == 0
+
+
+@pytest.mark.parametrize("kind", ["cross-encoder", "tagger"])
+def test_a_forked_process_refuses_networks_of_transformers(
+    folders: dict[str, Path], kind: str
+) -> None:
+    run: Callable[[], Any]
+    if kind == "cross-encoder":
+        run = partial(CrossEncoder.untrained(folders["bert"], "mean", (0, 5)).predict, PAIRS)
+    else:
+        run = partial(Tagger.untrained(folders["bert"], ["A"], "word").tag, TEXTS)
+    run()
+
+    def refused() -> None:
+        torch.set_num_threads(2)
+        with pytest.raises(InputError, match="this process was forked from one that ran an encod"):
+            run()
+
+    process = multiprocessing.get_context("fork").Process(target=refused)
+    process.start()
+    process.join()
     assert process.exitcode == 0
 
 

@@ -225,3 +225,11 @@ def test_the_command_line(run: Run, bert: Path, tmp_path: Path) -> None:
         )
     reranked = ("--mode", "bm25", "--rerank", bert, "--device", "no")
     assert refused(run("evaluate", folder, *reranked)).startswith("device is 'no', which torch")
+    config = transformers.AutoConfig.from_pretrained(bert, num_labels=3)
+    transformers.BertForSequenceClassification(config).save_pretrained(tmp_path / "three")
+    reranked = ("--mode", "bm25", "--rerank", tmp_path / "three", "--device", "cpu")
+    assert refused(run("evaluate", folder, *reranked)) == (
+        f"{tmp_path / 'three'}: is a classifier of 3 labels; expected one label"
+    )
+    reranked = ("--mode", "bm25", "--rerank", bert, "--device", "cpu", "--json")
+    assert run("evaluate", folder, *reranked).json["protocol"]["search"]["reranker"] == str(bert)
