@@ -13,6 +13,7 @@ _NOT_OF_ENTITIES = {
     *("out", "models", "baseline", "recipe", "precision", "engine", "cache", "reproduce"),
     *("published", *vars(options.Scoring()), *vars(ranking.Ranking())),
 } - {"seed"}
+_WORDS_ALONE = "for bm25 alone, which has no model; expected none, or dense or hybrid too"
 _OF_EMBEDDERS = {"recipe", "precision", "engine", "max_length", "device", "revision", "cache"}
 
 
@@ -92,7 +93,7 @@ def evaluate_command(
     settings = []
     if models.model is None and models.models is None and {*ranked.modes} == {"bm25"}:
         read = {"device"} if ranked.rerank else {}
-        options.refuse(context, _OF_EMBEDDERS.difference(read), "for bm25 alone, without a model")
+        options.refuse(context, _OF_EMBEDDERS.difference(read), _WORDS_ALONE)
     else:
         settings = models.read(precision, recipe)
     from embedkit.data.named_sets import expand

@@ -221,7 +221,8 @@ def test_the_command_line(run: Run, bert: Path, tmp_path: Path) -> None:
     assert report["protocol"]["search"]["words"] == "kiwi"
     for option in (("--device", "cpu"), ("--precision", "bfloat16"), ("--recipe", "cls")):
         assert refused(run("evaluate", folder, "--mode", "bm25 bm25", *option)) == (
-            f"got {option[0]} for bm25 alone, without a model"
+            f"got {option[0]} for bm25 alone, which has no model; expected none, or "
+            "dense or hybrid too"
         )
     reranked = ("--mode", "bm25", "--rerank", bert, "--device", "no")
     assert refused(run("evaluate", folder, *reranked)).startswith("device is 'no', which torch")
