@@ -42,8 +42,8 @@ class TaggedText:
     `words` is None where the units are characters.
 
     Raises:
-        InputError: a text that is none, a span that is none, is empty, overlaps another, leaves the
-            text, or cuts a word.
+        InputError: the text is not a str; or a span is not a `Span`, is empty, overlaps another,
+            ends after the text, or cuts a word.
 
     Example:
         >>> TaggedText("서울의 비", (Span(0, 2, "LC"),)).tags

@@ -99,8 +99,8 @@ def read_positives(
     The columns `negative` and `negative_1`, `negative_2`, ... hold hard negatives.
 
     Raises:
-        InputError: the file cannot be read, a column is absent, the name of one is alike, such as
-            `neg` or `hard_negative`, or fewer than two rows are positive.
+        InputError: the file cannot be read, a column is absent, a column has a similar name, such
+            as `neg` or `hard_negative`, or fewer than two rows are positive.
 
     Example:
         >>> from pathlib import Path

@@ -44,8 +44,8 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 _WAIT = 60  # seconds for another process
 _BESIDE = 128  # bytes of the file for each vector, beside it
-# `texts`: of those encoded together, or empty where an embedding does not depend on them. `used`:
-# the larger, the later; a count, as the clock of a machine may be set back.
+# `texts`: of those encoded together, or empty where an embedding does not depend on them. `used`
+# is a count, larger for later uses: the clock of a machine may be set back.
 _TABLES = """
 PRAGMA page_size = 32768;
 PRAGMA journal_mode = WAL;

@@ -93,7 +93,7 @@ def _default_is_cpu() -> bool:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One thread of torch, in the thread that calls."""
+    """Let torch use one thread in the `with` block."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -124,7 +124,7 @@ def _normal(name: str, cells: Any) -> pa.Array[Any]:
 
 
 def _as_array(cells: Any) -> Any:
-    """The cells in Arrow, which would make 1.0 of a True among floats, and drop times of a day."""
+    """Cells as Arrow; refuse a True among floats, and a time among dates, which Arrow changes."""
     import pyarrow as pa
 
     values = cells if hasattr(cells, "dtype") else list(cells)

@@ -182,7 +182,7 @@ class _BestPairs:
 
     def add(self, scores: NDArray[np.float32], first: Rows, second: Rows) -> None:
         """Pairs (first < second, others are left out), of which some may be there already."""
-        scores = np.minimum(scores, 1)  # before they are sorted: rounding orders no equal rows
+        scores = np.minimum(scores, 1)  # rounding above 1 must not order equal rows
         wanted = (first < second) & (scores >= self.floor)
         if wanted.any():
             self._parts.append((scores[wanted], first[wanted], second[wanted]))

@@ -179,7 +179,7 @@ class NewRows:
 
     @classmethod
     def into(cls, index: Searched, *given: Any, **options: Any) -> NewRows:
-        """Rows of `of` that an index can take."""
+        """As `of`, and refuse rows that the index cannot take."""
         rows = cls.of(*given, **options, dimension=index.dimension)
         if rows.provenance is not None and index.provenance is not None:
             index.provenance.check_rows(rows.provenance)

@@ -137,8 +137,8 @@ def score_entities(
 
     Entities are scored as by seqeval: one is right if start, end and type are. For characters there
     is KLUE's F1 too (Park et al. 2021): the mean over all IOB2 tags, O included, of the F1 of
-    characters that are no space; a tag that neither side has counts 1. Means over types or tags in
-    a resample are of those that it has.
+    characters that are no space; a tag that neither side has counts 1. The mean of a
+    resample is over the types or tags that occur in it.
 
     Raises:
         InputError: neither the data nor the predictions have an entity.

@@ -102,7 +102,7 @@ class TrainingSettings:
 
 
 def check_data(data: Iterable[object], dev: object, *kinds: type) -> None:
-    """Refuse what is no data set of these kinds, such as a path; `dev` is of the first kind."""
+    """Refuse other values than such data sets, for example paths; `dev` is of the first kind."""
     names = " or ".join(kind.__name__ for kind in kinds)
     check_list("data", data, f"a list of {names}")
     for one in data:

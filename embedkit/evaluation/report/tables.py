@@ -20,8 +20,8 @@ from embedkit.evaluation.results import (
 from embedkit.evaluation.significance import significant
 from embedkit.retrieval.fusion import BM25
 
-# What a narrow terminal goes without, in this order, but for the first score. If there are several
-# data sets, the average is the score that decides.
+# A narrow terminal drops these columns, in this order, and keeps the first score. With several data
+# sets, the average is in the group `_SCORE`, and their own scores are in `_DATASET`.
 _RECIPE, _OTHER, _SHARE, _SUBSET, _P, _INTERVAL, _DATASET, _DIFFERENCE, _SCORE = range(9)
 _ONE_BY_ONE = (_DATASET, _SCORE)
 
